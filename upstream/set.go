@@ -1,0 +1,174 @@
+package upstream
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+	"sort"
+	"time"
+)
+
+// Set is all upstreams at one moment: sorted by name, without duplicates,
+// immutable. The zero value is the empty set.
+//
+// A registry may publish two upstreams whose names nginx cannot tell apart (`Web`
+// and `web`, or a service a_b beside a with canary b); [Merge] decides between
+// them. Every other set has each name once.
+type Set struct {
+	list []Upstream
+	out  []Out
+}
+
+// Out is something registered that gets no traffic, and why. Service, Upstream and
+// Addr are what the registry gave: quote them where they are shown.
+type Out struct {
+	Service  string // as registered
+	Upstream string // the upstream it would be in, where that is known
+	Addr     string // host:port as registered; "" where the whole service is out
+	Reason   string
+}
+
+// Generation is one accepted set as it was written.
+type Generation struct {
+	Number int
+	Time   time.Time
+	// Digest is the SHA-256 of the written upstream blocks, in hex.
+	Digest string
+	Set    Set
+	// Leaving names upstreams that are in no set any more and that not every gateway
+	// has confirmed to be without yet, so that a restart does not forget them.
+	Leaving []string
+}
+
+// NewSet builds a set. Upstreams of one name and canary become one with the servers
+// of both. It may keep slices of servers that it is given, so those must not be
+// changed afterwards; it changes none itself.
+func NewSet(upstreams []Upstream, out ...Out) Set {
+	list := make([]Upstream, len(upstreams))
+	for i, u := range upstreams {
+		list[i] = u.canonical()
+	}
+	if !slices.IsSortedFunc(list, compare) {
+		slices.SortStableFunc(list, compare)
+	}
+	kept := list[:0]
+	for _, u := range list {
+		if n := len(kept); n > 0 && compare(kept[n-1], u) == 0 {
+			kept[n-1] = union(kept[n-1], u).canonical()
+			continue
+		}
+		kept = append(kept, u)
+	}
+	if len(out) > 0 {
+		out = slices.Clone(out)
+		slices.SortFunc(out, compareOut)
+		out = slices.Compact(out)
+	}
+	return Set{list: kept, out: out}
+}
+
+// compare orders upstreams so that those that nginx cannot tell apart are neighbours.
+func compare(a, b Upstream) int {
+	return cmp.Or(fold(a.Name, b.Name), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Canary, b.Canary))
+}
+
+func compareOut(a, b Out) int {
+	return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Upstream, b.Upstream),
+		cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.Reason, b.Reason))
+}
+
+// All yields the upstreams in order of their names. Their slices must not be changed.
+func (s Set) All() iter.Seq[Upstream] { return slices.Values(s.list) }
+
+// Out lists what is registered and gets no traffic.
+func (s Set) Out() []Out { return slices.Clone(s.out) }
+
+// Get finds an upstream by its name, as nginx does: without regard to case.
+func (s Set) Get(name string) (Upstream, bool) {
+	i, ok := sort.Find(len(s.list), func(i int) int { return fold(name, s.list[i].Name) })
+	if !ok {
+		return Upstream{}, false
+	}
+	return s.list[i], true
+}
+
+// Len is the number of upstreams.
+func (s Set) Len() int { return len(s.list) }
+
+// Servers is the number of servers that are not down, over all upstreams.
+func (s Set) Servers() int {
+	n := 0
+	for _, u := range s.list {
+		for _, srv := range u.Servers {
+			if !srv.Down {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Usable is the number of upstreams in which at least one server can get traffic.
+func (s Set) Usable() int {
+	n := 0
+	for _, u := range s.list {
+		if u.Usable() {
+			n++
+		}
+	}
+	return n
+}
+
+// Names lists the names of all upstreams, in order.
+func (s Set) Names() []string {
+	names := make([]string, len(s.list))
+	for i, u := range s.list {
+		names[i] = u.Name
+	}
+	return names
+}
+
+// From is the part of the set that comes from one registry.
+func (s Set) From(registry string) Set {
+	return s.part(func(srv Server) (Server, bool) {
+		from := srv.From(registry)
+		srv.Origin = registry
+		return srv, from
+	})
+}
+
+// FromNoneOf is the part of the set that comes from none of the registries: from one
+// that is configured no more, or from nobody knows where.
+func (s Set) FromNoneOf(registries []string) Set {
+	return s.part(func(srv Server) (Server, bool) {
+		return srv, !slices.ContainsFunc(registries, srv.From)
+	})
+}
+
+func (s Set) part(keep func(Server) (Server, bool)) Set {
+	var list []Upstream
+	for _, u := range s.list {
+		var servers []Server
+		for _, srv := range u.Servers {
+			if kept, ok := keep(srv); ok {
+				servers = append(servers, kept)
+			}
+		}
+		if servers != nil {
+			u.Servers = servers
+			list = append(list, u)
+		}
+	}
+	return NewSet(list)
+}
+
+// Equal reports whether both sets hold the same upstreams, the notes on their
+// origin included: whether they are written alike.
+func (s Set) Equal(o Set) bool {
+	return slices.EqualFunc(s.list, o.list, Upstream.Identical)
+}
+
+// Identical reports whether both sets agree in everything, also in what is out.
+func (s Set) Identical(o Set) bool {
+	return s.Equal(o) && slices.Equal(s.out, o.out)
+}
