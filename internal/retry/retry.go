@@ -1,0 +1,59 @@
+// Package retry runs what must go on for as long as the program does: again after
+// each failure, with growing, jittered waits, until the context ends.
+package retry
+
+import (
+	"context"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+// Policy says how long to wait between tries.
+type Policy struct {
+	First   time.Duration // wait after the first failure
+	Longest time.Duration // no wait is longer
+	Healthy time.Duration // a run of at least this length counts as healthy: the waits start small again
+}
+
+// Default fits a server on the network: it is asked again soon, but not by a crowd.
+func Default() Policy {
+	return Policy{First: 200 * time.Millisecond, Longest: 15 * time.Second, Healthy: 30 * time.Second}
+}
+
+// Backoff is the policy's waits, without an end, for loops that run themselves.
+func (p Policy) Backoff() *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(p.First),
+		backoff.WithMaxInterval(p.Longest),
+		backoff.WithMultiplier(2),
+		backoff.WithRandomizationFactor(0.3),
+		backoff.WithMaxElapsedTime(0),
+	)
+}
+
+// Run calls run until it returns nil or the context ends. Each failure is told to
+// failed, with the wait before the next try. It returns nil or the context's error.
+func (p Policy) Run(ctx context.Context, run func(context.Context) error, failed func(err error, wait time.Duration)) error {
+	waits := p.Backoff()
+	for {
+		began := time.Now()
+		err := run(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if time.Since(began) >= p.Healthy {
+			waits.Reset()
+		}
+		wait := waits.NextBackOff()
+		failed(err, wait)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}

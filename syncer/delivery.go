@@ -1,0 +1,169 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/internal/retry"
+	"swallowkeeper/upstream"
+)
+
+// Target is a gateway, its name, and how often what it really uses is compared with
+// what it should.
+type Target struct {
+	Name    string
+	Gateway Gateway
+	Resync  time.Duration
+}
+
+// Assumer is a gateway that can't show all of what it uses. It is told once, before
+// anything else, what the conf file held at the start: nginx loaded that file, so what
+// the gateway does not show is as it stands there until something else is applied.
+type Assumer interface {
+	Assume(written upstream.Set)
+}
+
+// delivery brings one gateway to the newest generation and keeps it there. It has a
+// goroutine of its own, so that one gateway's trouble delays no other.
+type delivery struct {
+	target Target
+	log    logrus.FieldLogger
+	// wake says that there is a new generation; moved tells the syncer that the state changed.
+	wake  chan struct{}
+	moved chan<- struct{}
+
+	mu    sync.Mutex
+	want  upstream.Generation
+	state GatewayStatus
+}
+
+func newDelivery(t Target, log logrus.FieldLogger, moved chan<- struct{}) *delivery {
+	return &delivery{
+		target: t,
+		log:    log.WithField("gateway", t.Name),
+		wake:   make(chan struct{}, 1),
+		moved:  moved,
+		state:  GatewayStatus{Name: t.Name},
+	}
+}
+
+// to sets the generation that the gateway should reach.
+func (d *delivery) to(g upstream.Generation) {
+	d.mu.Lock()
+	d.want = g
+	d.mu.Unlock()
+	signal(d.wake)
+}
+
+func (d *delivery) wanted() upstream.Generation {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.want
+}
+
+func (d *delivery) status() GatewayStatus {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.state
+}
+
+// run goes on until the context ends: at a new generation from what the gateway is
+// known to use, at every resync and after each failure from what it says it uses.
+func (d *delivery) run(ctx context.Context) {
+	var (
+		waits = retry.Default().Backoff()
+		known *upstream.Set // what the gateway confirmed last; nil where it must be asked
+		again = time.NewTimer(d.target.Resync)
+	)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.wake:
+		case <-again.C:
+			known = nil
+		}
+		g := d.wanted()
+		changes, err := bring(ctx, d.target.Gateway, g, known)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			known = nil
+		} else {
+			known = &g.Set
+		}
+		again.Reset(d.report(g, changes, err, waits))
+	}
+}
+
+// bring makes a gateway use a generation. known is what it uses; where that is nil it is asked.
+func bring(ctx context.Context, gw Gateway, g upstream.Generation, known *upstream.Set) (upstream.Changes, error) {
+	if known == nil {
+		live, err := gw.Live(ctx)
+		if err != nil {
+			return upstream.Changes{}, fmt.Errorf("read what is live: %w", err)
+		}
+		known = &live
+	}
+	changes := plan(*known, g)
+	if changes.Empty() {
+		return changes, nil
+	}
+	return changes, gw.Apply(ctx, changes)
+}
+
+// plan is what leads from live to the generation. Of what is live and not wanted only
+// that goes which swallowkeeper wrote itself: what an operator configured by hand stays.
+func plan(live upstream.Set, g upstream.Generation) upstream.Changes {
+	return upstream.Diff(live, g.Set).RemoveOnly(func(name string) bool {
+		for _, leaving := range g.Leaving {
+			if upstream.SameName(leaving, name) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// report notes how it went and says when to look again.
+func (d *delivery) report(g upstream.Generation, changes upstream.Changes, err error, waits *backoff.ExponentialBackOff) time.Duration {
+	now := time.Now()
+	d.mu.Lock()
+	before := d.state
+	d.state.Checked = now
+	d.state.InStep, d.state.Err = err == nil, err
+	if err == nil {
+		d.state.Generation = g.Number
+	}
+	if d.state.InStep != before.InStep || before.Checked.IsZero() {
+		d.state.Since = now
+	}
+	d.mu.Unlock()
+	defer signal(d.moved)
+
+	log := d.log.WithField("generation", g.Number)
+	if err != nil {
+		wait := waits.NextBackOff()
+		log.WithError(err).WithField("again_in", wait.Round(time.Millisecond)).Warn("the gateway is not in step")
+		return wait
+	}
+	waits.Reset()
+	switch {
+	case !changes.Empty():
+		log.WithFields(counts(changes)).Info("the gateway took the changes and is in step")
+	case before.Checked.IsZero() || !before.InStep:
+		log.WithField("upstreams", g.Set.Len()).Info("the gateway is in step")
+	}
+	return d.target.Resync
+}
+
+func counts(c upstream.Changes) logrus.Fields {
+	return logrus.Fields{"added": len(c.Added), "updated": len(c.Updated), "removed": len(c.Removed)}
+}

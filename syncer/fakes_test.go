@@ -1,0 +1,281 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
+
+	"swallowkeeper/upstream"
+)
+
+// fakeRegistry publishes what the test says.
+type fakeRegistry struct {
+	sets    chan upstream.Set
+	mu      sync.Mutex
+	trouble error
+	fail    int // how many times Watch gives up first
+	started int
+}
+
+func newRegistry() *fakeRegistry { return &fakeRegistry{sets: make(chan upstream.Set, 100)} }
+
+func (r *fakeRegistry) publish(line string) { r.sets <- set(line) }
+
+func (r *fakeRegistry) Watch(ctx context.Context, publish func(upstream.Set)) error {
+	r.mu.Lock()
+	r.started++
+	failing := r.started <= r.fail
+	r.mu.Unlock()
+	if failing {
+		return errors.New("the watch broke")
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case s := <-r.sets:
+			publish(s)
+		}
+	}
+}
+
+func (r *fakeRegistry) Trouble() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.trouble
+}
+
+// fakeStore is a conf file in memory.
+type fakeStore struct {
+	events *events
+	mu     sync.Mutex
+	gen    upstream.Generation
+	fail   error
+	load   error
+	saves  int
+}
+
+func (f *fakeStore) Load() (upstream.Generation, error) { return f.gen, f.load }
+
+func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Generation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return upstream.Generation{}, f.fail
+	}
+	same := g.Set.Equal(f.gen.Set)
+	if same && slices.Equal(g.Leaving, f.gen.Leaving) {
+		return f.gen, nil
+	}
+	f.saves++
+	number := f.gen.Number
+	if !same {
+		number++
+	}
+	f.gen = upstream.Generation{Number: number, Time: time.Now(), Set: g.Set, Leaving: g.Leaving}
+	f.events.add("save " + line(g.Set))
+	return f.gen, nil
+}
+
+func (f *fakeStore) setFail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = err
+}
+
+func (f *fakeStore) now() (upstream.Generation, int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.gen, f.saves
+}
+
+// fakeGateway uses what it is told.
+type fakeGateway struct {
+	name    string
+	events  *events
+	mu      sync.Mutex
+	live    upstream.Set
+	fail    error
+	deaf    bool          // takes changes and does not make them
+	delay   time.Duration // of every call
+	applied int
+}
+
+func (g *fakeGateway) Live(ctx context.Context) (upstream.Set, error) {
+	if err := g.wait(ctx); err != nil {
+		return upstream.Set{}, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.live, g.fail
+}
+
+func (g *fakeGateway) wait(ctx context.Context) error {
+	g.mu.Lock()
+	delay := g.delay
+	g.mu.Unlock()
+	if delay == 0 {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(delay):
+		return nil
+	}
+}
+
+func (g *fakeGateway) Apply(ctx context.Context, c upstream.Changes) error {
+	if err := g.wait(ctx); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.fail != nil {
+		return g.fail
+	}
+	g.applied++
+	if g.deaf {
+		return nil
+	}
+	var list []upstream.Upstream
+	for u := range g.live.All() {
+		touched := func(o upstream.Upstream) bool { return o.Name == u.Name }
+		updated := slices.ContainsFunc(c.Updated, func(o upstream.Update) bool { return o.New.Name == u.Name })
+		if !updated && !slices.ContainsFunc(c.Removed, touched) {
+			list = append(list, u)
+		}
+	}
+	list = append(list, c.Added...)
+	for _, u := range c.Updated {
+		list = append(list, u.New)
+	}
+	g.live = upstream.NewSet(list)
+	g.events.add("apply " + line(g.live))
+	return nil
+}
+
+func (g *fakeGateway) set(live string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.live = set(live)
+}
+
+func (g *fakeGateway) setFail(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.fail = err
+}
+
+func (g *fakeGateway) now() (string, int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return line(g.live), g.applied
+}
+
+// events is what happened to the outside world, in order.
+type events struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (e *events) add(what string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.all = append(e.all, what)
+}
+
+func (e *events) take() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := e.all
+	e.all = nil
+	return all
+}
+
+// world is a syncer between fakes, under a fake clock.
+type world struct {
+	t          *testing.T
+	registries []*fakeRegistry
+	store      *fakeStore
+	gateways   []*fakeGateway
+	events     *events
+	log        *test.Hook
+	syncer     *Syncer
+	stop       func()
+}
+
+func newWorld(t *testing.T, registries, gateways int) *world {
+	w := &world{t: t, events: &events{}}
+	w.store = &fakeStore{events: w.events}
+	for range registries {
+		w.registries = append(w.registries, newRegistry())
+	}
+	for i := range gateways {
+		w.gateways = append(w.gateways, &fakeGateway{name: string(rune('A' + i)), events: w.events})
+	}
+	return w
+}
+
+func (w *world) parts(guard GuardConfig) Parts {
+	log, hook := test.NewNullLogger()
+	log.SetOutput(io.Discard)
+	log.SetLevel(logrus.DebugLevel)
+	w.log = hook
+	p := Parts{Guard: guard, Store: w.store, Schedule: DefaultSchedule(), Log: log}
+	for i, r := range w.registries {
+		// The servers of set(line) come from "r": with one registry that is its name.
+		name := "r"
+		if i > 0 {
+			name = string(rune('r' + i))
+		}
+		p.Sources = append(p.Sources, Source{Name: name, Registry: r})
+	}
+	for _, g := range w.gateways {
+		p.Targets = append(p.Targets, Target{Name: g.name, Gateway: g, Resync: 10 * time.Second})
+	}
+	return p
+}
+
+// start runs the syncer until the test ends; it must be called within synctest.
+func (w *world) start(guard GuardConfig) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	w.syncer = New(w.parts(guard))
+	ended := make(chan error, 1)
+	go func() { ended <- w.syncer.Run(ctx) }()
+	w.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			w.t.Errorf("Run: %v", err)
+		}
+	}
+	synctest.Wait()
+}
+
+// pass lets time go by, and everything that is due in it happen.
+func (w *world) pass(d time.Duration) {
+	time.Sleep(d) // the fake clock's: it takes no time
+	synctest.Wait()
+}
+
+func (w *world) wantLive(gateway int, want string) {
+	w.t.Helper()
+	if got, _ := w.gateways[gateway].now(); got != want {
+		w.t.Errorf("gateway %s uses %q, want %q", w.gateways[gateway].name, got, want)
+	}
+}
+
+func (w *world) wantStored(want string) {
+	w.t.Helper()
+	if g, _ := w.store.now(); line(g.Set) != want {
+		w.t.Errorf("the store holds %q, want %q", line(g.Set), want)
+	}
+}

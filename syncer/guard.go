@@ -1,0 +1,190 @@
+package syncer
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"swallowkeeper/upstream"
+)
+
+// smallest is the number of servers from which on MaxRemoval counts: of three or
+// fewer, taking one away is already a large share.
+const smallest = 4
+
+// Rules that can hold a change.
+const (
+	RuleMinServices = "min_services"
+	RuleMaxRemoval  = "max_removal"
+)
+
+// Verdict is what the guard says of a set.
+type Verdict struct {
+	// Accepted may be written and pushed.
+	Accepted upstream.Set
+	// Hold is what may not, nil where all may.
+	Hold *Hold
+}
+
+// Hold is a change that the guard does not let through.
+type Hold struct {
+	ID      string // names exactly this change: another change has another
+	Rule    string // RuleMinServices or RuleMaxRemoval
+	Reason  string // in words, with the figures
+	Removed []Held // the servers that stay because of it
+}
+
+// Held is one server that stays although its registry does not list it any more.
+type Held struct {
+	Upstream string
+	Addr     netip.AddrPort
+}
+
+// Judge judges the newest set that the registries gave against the last accepted
+// one. It is pure: the same two sets get the same verdict. released is the ID of a
+// hold that is let through all the same, because a person approved it or its time is up.
+//
+// With the defaults (min_services 1, max_removal 0.5, keep, delete):
+//
+//	last            seen                 accepted          held
+//	-               a: 1 2               a: 1 2
+//	a: 1            a: 1 2               a: 1 2
+//	a: 1 2          a: 2                 a: 2                             of 2 servers, 1 may go
+//	a: 1 2, b: 3    a: none usable, b: 3 a: 1 2, b: 3                     on_unhealthy = keep
+//	a: 1 2, b: 3    a: none usable, b: 3 b: 3                             on_unhealthy = remove
+//	a: 1, b: 2      b: 2                 b: 2                             on_removed = delete
+//	a: 1, b: 2      b: 2                 a: 1 down, b: 2                  on_removed = down
+//	a: 1 2          -                    a: 1 2            everything     0 services, 1 needed
+//	a: 1 2 3 4      a: 1 2               a: 1 2                           half of 4 may go
+//	a: 1 2 3 4      a: 1                 a: 1 2 3 4        2 3 4          3 of 4 may not
+//	a: 1 2 3 4      a: 5                 a: 1 2 3 4 5      1 2 3 4        what is new goes through
+//	a: 1 2 3, b: 4  b: 4 5               a: 1 2 3, b: 4 5  a              3 of 4 may not
+func (c GuardConfig) Judge(last, seen upstream.Set, released string) Verdict {
+	wanted := c.withoutUnusable(last, seen)
+	if hold := c.tooFew(last, seen, wanted); hold != nil && hold.ID != released {
+		return Verdict{Accepted: last, Hold: hold}
+	} else if hold == nil {
+		if hold = c.tooMany(last, wanted); hold != nil && hold.ID != released {
+			wanted = restore(last, wanted, hold.Removed)
+			return Verdict{Accepted: c.withoutRemoved(last, wanted), Hold: hold}
+		}
+	}
+	// Nothing is held, or what was is released: then the other rule does not hold it either.
+	return Verdict{Accepted: c.withoutRemoved(last, wanted)}
+}
+
+// withoutUnusable answers OnUnhealthy: afterwards every upstream has a server.
+func (c GuardConfig) withoutUnusable(last, seen upstream.Set) upstream.Set {
+	if seen.Usable() == seen.Len() {
+		return seen
+	}
+	var list []upstream.Upstream
+	for u := range seen.All() {
+		if !u.Usable() {
+			old, ok := last.Get(u.Name)
+			if !ok || c.OnUnhealthy == Remove {
+				continue
+			}
+			u.Servers = old.Servers
+		}
+		list = append(list, u)
+	}
+	return upstream.NewSet(list, seen.Out()...)
+}
+
+// tooFew answers MinServices. What counts is what the registries list, not what is kept.
+func (c GuardConfig) tooFew(last, seen, wanted upstream.Set) *Hold {
+	usable := seen.Usable()
+	if usable >= c.MinServices {
+		return nil
+	}
+	change := upstream.Diff(last, wanted)
+	return &Hold{
+		ID: identify(RuleMinServices, change.Added, change.Updated, change.Removed), Rule: RuleMinServices,
+		Reason: fmt.Sprintf("the registries list %d services with a usable server, min_services is %d: everything is held",
+			usable, c.MinServices),
+		Removed: removals(last, wanted),
+	}
+}
+
+// tooMany answers MaxRemoval.
+func (c GuardConfig) tooMany(last, wanted upstream.Set) *Hold {
+	total, gone := last.Servers(), removals(last, wanted)
+	if total < smallest || float64(len(gone)) <= c.MaxRemoval*float64(total) {
+		return nil
+	}
+	return &Hold{
+		ID: identify(RuleMaxRemoval, gone), Rule: RuleMaxRemoval,
+		Reason: fmt.Sprintf("%d of %d servers would go, max_removal allows %d%%: removals are held",
+			len(gone), total, int(c.MaxRemoval*100)),
+		Removed: gone,
+	}
+}
+
+// removals lists the servers that get traffic in last and none in wanted.
+func removals(last, wanted upstream.Set) []Held {
+	var gone []Held
+	for old := range last.All() {
+		now, _ := wanted.Get(old.Name)
+		for _, s := range old.Servers {
+			if s.Down {
+				continue
+			}
+			i, found := slices.BinarySearchFunc(now.Servers, s, func(a, b upstream.Server) int { return a.Addr.Compare(b.Addr) })
+			if !found || now.Servers[i].Down {
+				gone = append(gone, Held{Upstream: old.Name, Addr: s.Addr})
+			}
+		}
+	}
+	return gone
+}
+
+// restore puts the held servers back as they were.
+func restore(last, wanted upstream.Set, held []Held) upstream.Set {
+	list := slices.Collect(wanted.All())
+	for len(held) > 0 {
+		name := held[0].Upstream
+		old, _ := last.Get(name)
+		back := upstream.Upstream{Name: old.Name, Canary: old.Canary, Options: old.Options}
+		i := slices.IndexFunc(list, func(u upstream.Upstream) bool { return upstream.SameName(u.Name, name) })
+		for ; len(held) > 0 && held[0].Upstream == name; held = held[1:] {
+			addr := held[0].Addr
+			s := old.Servers[slices.IndexFunc(old.Servers, func(s upstream.Server) bool { return s.Addr == addr })]
+			back.Servers = append(back.Servers, s)
+		}
+		if i < 0 {
+			list = append(list, back)
+			continue
+		}
+		back.Canary, back.Options = list[i].Canary, list[i].Options
+		back.Servers = append(back.Servers, list[i].Servers...)
+		list[i] = back
+	}
+	return upstream.NewSet(list, wanted.Out()...)
+}
+
+// withoutRemoved answers OnRemoved for the upstreams that wanted does not have.
+func (c GuardConfig) withoutRemoved(last, wanted upstream.Set) upstream.Set {
+	if c.OnRemoved != Down {
+		return wanted
+	}
+	list := slices.Collect(wanted.All())
+	for old := range last.All() {
+		if _, ok := wanted.Get(old.Name); ok || len(old.Servers) == 0 {
+			continue
+		}
+		down := old.Servers[0]
+		down.Down, down.Backup = true, false
+		old.Servers = []upstream.Server{down}
+		list = append(list, old)
+	}
+	return upstream.NewSet(list, wanted.Out()...)
+}
+
+// identify makes an ID that another change does not have.
+func identify(rule string, change ...any) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %v", rule, change))
+	return hex.EncodeToString(sum[:6])
+}

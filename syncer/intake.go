@@ -1,0 +1,103 @@
+package syncer
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/internal/retry"
+	"swallowkeeper/upstream"
+)
+
+// Source is a registry and the name that its servers bear.
+type Source struct {
+	Name     string
+	Registry Registry
+}
+
+// intake keeps what each registry published last. Registries write to it at any
+// time without ever waiting; whoever decides reads the newest.
+type intake struct {
+	names []string
+	// changed has room for one signal: however often something changes before it is
+	// looked at, it is looked at once.
+	changed chan struct{}
+
+	mu     sync.Mutex
+	latest map[string]upstream.Set
+	at     map[string]time.Time
+}
+
+func newIntake(sources []Source) *intake {
+	in := &intake{
+		changed: make(chan struct{}, 1),
+		latest:  make(map[string]upstream.Set),
+		at:      make(map[string]time.Time),
+	}
+	for _, s := range sources {
+		in.names = append(in.names, s.Name)
+	}
+	return in
+}
+
+// watch runs one registry until the context ends, and starts it again should it give up.
+func (in *intake) watch(ctx context.Context, s Source, log logrus.FieldLogger) {
+	watch := func(ctx context.Context) error {
+		return s.Registry.Watch(ctx, func(set upstream.Set) { in.publish(s.Name, set) })
+	}
+	// What Run returns is the end of the context: the end that was asked for.
+	_ = retry.Default().Run(ctx, watch, func(err error, wait time.Duration) {
+		log.WithError(err).WithFields(logrus.Fields{"registry": s.Name, "again_in": wait.Round(time.Millisecond)}).
+			Error("the registry's watch ended: it is started again")
+	})
+}
+
+func (in *intake) publish(name string, set upstream.Set) {
+	in.mu.Lock()
+	in.latest[name] = set
+	in.at[name] = time.Now()
+	in.mu.Unlock()
+	signal(in.changed)
+}
+
+// seen merges what the registries gave. A registry that has not answered yet keeps
+// its part of the written set as it was; while one is missing, so do servers that
+// come from no registry of this configuration. missing names those that have not answered.
+func (in *intake) seen(written upstream.Set) (set upstream.Set, missing []string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	parts := make([]upstream.Set, 0, len(in.names)+1)
+	for _, name := range in.names {
+		latest, answered := in.latest[name]
+		if !answered {
+			missing = append(missing, name)
+			latest = written.From(name)
+		}
+		parts = append(parts, latest)
+	}
+	if len(missing) > 0 {
+		parts = append(parts, written.FromNoneOf(in.names))
+	}
+	return upstream.Merge(written, parts...), missing
+}
+
+// answered says when each registry published last; one that never did is not in it.
+func (in *intake) answered() map[string]time.Time {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	at := make(map[string]time.Time, len(in.at))
+	for name, t := range in.at {
+		at[name] = t
+	}
+	return at
+}
+
+// signal sets a flag that somebody waits for; it never blocks.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,97 @@
+package syncer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/upstream"
+)
+
+// mostLines bounds what one decision may write to the log.
+const mostLines = 50
+
+// logChanges says what a decision changed: a line for all of it, then one an upstream.
+func logChanges(log logrus.FieldLogger, c upstream.Changes) {
+	log.WithFields(counts(c)).WithField("upstreams", c.Want.Len()).Info("the changes are accepted and written")
+	left := mostLines
+	line := func(name, what string, in, out []string) {
+		if left--; left < 0 {
+			return
+		}
+		fields := logrus.Fields{"upstream": name}
+		if len(in) > 0 {
+			fields["in"] = strings.Join(in, " ")
+		}
+		if len(out) > 0 {
+			fields["out"] = strings.Join(out, " ")
+		}
+		log.WithFields(fields).Info(what)
+	}
+	for _, u := range c.Added {
+		line(u.Name, "an upstream is new", addresses(u), nil)
+	}
+	for _, u := range c.Updated {
+		was, is := addresses(u.Old), addresses(u.New)
+		line(u.New.Name, "an upstream is changed", without(is, was), without(was, is))
+	}
+	for _, u := range c.Removed {
+		line(u.Name, "an upstream is removed", nil, addresses(u))
+	}
+	if left < 0 {
+		log.Infof("and %d upstreams more", -left)
+	}
+}
+
+// logOut says what is newly left out of nginx, and why. Its text comes from a
+// registry: the log's formatter quotes it.
+func logOut(log logrus.FieldLogger, before, now []upstream.Out) {
+	left := mostLines
+	for _, o := range now {
+		if slices.Contains(before, o) {
+			continue
+		}
+		if left--; left < 0 {
+			continue
+		}
+		fields := logrus.Fields{"service": short(o.Service), "reason": short(o.Reason)}
+		if o.Addr != "" {
+			fields["addr"] = short(o.Addr)
+		}
+		log.WithFields(fields).Warn("left out")
+	}
+	if left < 0 {
+		log.Warnf("and %d left out more", -left)
+	}
+}
+
+func logHold(log logrus.FieldLogger, before, now *Hold) {
+	switch {
+	case now != nil && (before == nil || before.ID != now.ID):
+		log.WithFields(logrus.Fields{"hold": now.ID, "rule": now.Rule, "servers": len(now.Removed)}).Warn("held: " + now.Reason)
+	case now == nil && before != nil:
+		log.WithField("hold", before.ID).Info("the hold has ended")
+	}
+}
+
+func addresses(u upstream.Upstream) []string {
+	all := make([]string, len(u.Servers))
+	for i, s := range u.Servers {
+		all[i] = s.Addr.String()
+	}
+	return all
+}
+
+func without(all, some []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(a string) bool { return slices.Contains(some, a) })
+}
+
+func short(s string) string {
+	const most = 200
+	if len(s) > most {
+		return fmt.Sprintf("%s… (%d bytes)", s[:most], len(s))
+	}
+	return s
+}

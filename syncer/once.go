@@ -1,0 +1,196 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"swallowkeeper/internal/retry"
+	"swallowkeeper/upstream"
+)
+
+// tries is how often RunOnce asks a gateway before it gives up.
+const tries = 3
+
+// errStillDiffers says that a gateway took the changes and does not show them.
+var errStillDiffers = errors.New("it took the changes, yet what it shows still differs")
+
+// Once says how RunOnce goes about it.
+type Once struct {
+	// Limit is how long the registries have to answer.
+	Limit time.Duration
+	// DryRun finds the changes and makes none of them.
+	DryRun bool
+	// Approve is the ID of a hold that is let through.
+	Approve string
+}
+
+// Outcome is what RunOnce found and did.
+type Outcome struct {
+	// Missing are the registries that did not answer in time; their part stays as it was.
+	Missing []RegistryStatus
+	// Written leads from the conf file as it was to what is accepted.
+	Written upstream.Changes
+	Hold    *Hold
+	// Out is what is registered and gets no traffic.
+	Out      []upstream.Out
+	Gateways []GatewayOutcome
+}
+
+// GatewayOutcome is what one gateway needed.
+type GatewayOutcome struct {
+	Name    string
+	Changes upstream.Changes
+	Err     error // why it is not in step; nil in a dry run that could read it
+}
+
+// InStep reports whether the gateway shows what is accepted, as far as was asked.
+func (g GatewayOutcome) InStep(dryRun bool) bool {
+	return g.Err == nil && (!dryRun || g.Changes.Empty())
+}
+
+// RunOnce is one pass, top to bottom. Where no registry answers in time, nothing is
+// changed. Its error is one of the store or of the registries; how the gateways took
+// it, and whether the guard held something, stands in the outcome.
+func (s *Syncer) RunOnce(ctx context.Context, o Once) (Outcome, error) {
+	if err := s.load(); err != nil {
+		return Outcome{}, err
+	}
+	seen, missing := s.firstAnswers(ctx, o.Limit)
+	out := Outcome{Missing: missing, Out: seen.Out()}
+	if len(missing) == len(s.Sources) {
+		return out, unanswered(missing, o.Limit)
+	}
+
+	verdict := s.Guard.Judge(s.gen.Set, seen, o.Approve)
+	out.Hold = verdict.Hold
+	out.Written = upstream.Diff(s.gen.Set, verdict.Accepted)
+
+	gen, err := next(s.gen, verdict.Accepted), error(nil)
+	if !o.DryRun {
+		if gen, err = s.save(ctx, verdict.Accepted); err != nil {
+			return out, err
+		}
+	}
+
+	out.Gateways = make([]GatewayOutcome, len(s.Targets))
+	var running sync.WaitGroup
+	for i, t := range s.Targets {
+		running.Go(func() {
+			out.Gateways[i].Name = t.Name
+			if o.DryRun {
+				out.Gateways[i].Changes, out.Gateways[i].Err = wouldBring(ctx, t.Gateway, gen)
+			} else {
+				out.Gateways[i].Changes, out.Gateways[i].Err = bringOnce(ctx, t.Gateway, gen)
+			}
+		})
+	}
+	running.Wait()
+
+	if !o.DryRun {
+		if err := s.forget(ctx, gen, out.Gateways); err != nil {
+			return out, err
+		}
+	}
+	if len(missing) > 0 {
+		return out, unanswered(missing, o.Limit)
+	}
+	return out, nil
+}
+
+// firstAnswers waits until every registry has published, or for the limit.
+func (s *Syncer) firstAnswers(ctx context.Context, limit time.Duration) (upstream.Set, []RegistryStatus) {
+	watching, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	for _, src := range s.Sources {
+		running.Go(func() { s.intake.watch(watching, src, s.Log) })
+	}
+	defer running.Wait()
+	defer cancel()
+
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	for {
+		seen, missing := s.intake.seen(s.gen.Set)
+		if len(missing) == 0 {
+			return seen, nil
+		}
+		select {
+		case <-s.intake.changed:
+			continue
+		case <-late.C:
+		case <-ctx.Done():
+		}
+		var silent []RegistryStatus
+		for _, r := range s.Status().Registries {
+			if r.Answered.IsZero() {
+				silent = append(silent, r)
+			}
+		}
+		return seen, silent
+	}
+}
+
+func unanswered(missing []RegistryStatus, limit time.Duration) error {
+	var errs []error
+	for _, r := range missing {
+		if r.Trouble != nil {
+			errs = append(errs, fmt.Errorf("registry %s gave no answer within %s: %w", r.Name, limit, r.Trouble))
+		} else {
+			errs = append(errs, fmt.Errorf("registry %s gave no answer within %s", r.Name, limit))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// wouldBring finds what a gateway would need.
+func wouldBring(ctx context.Context, gw Gateway, g upstream.Generation) (upstream.Changes, error) {
+	live, err := gw.Live(ctx)
+	if err != nil {
+		return upstream.Changes{}, fmt.Errorf("read what is live: %w", err)
+	}
+	return plan(live, g), nil
+}
+
+// bringOnce brings a gateway to the generation and has it show that it is there.
+func bringOnce(ctx context.Context, gw Gateway, g upstream.Generation) (upstream.Changes, error) {
+	var made upstream.Changes
+	waits := retry.Default().Backoff()
+	for try := 1; ; try++ {
+		changes, err := bring(ctx, gw, g, nil)
+		if try == 1 {
+			made = changes
+		}
+		if err == nil && !changes.Empty() {
+			var left upstream.Changes
+			if left, err = wouldBring(ctx, gw, g); err == nil && !left.Empty() {
+				err = errStillDiffers
+			}
+		}
+		if err == nil || try == tries {
+			return made, err
+		}
+		select {
+		case <-ctx.Done():
+			return made, ctx.Err()
+		case <-time.After(waits.NextBackOff()):
+		}
+	}
+}
+
+// forget drops what was leaving, once every gateway is without it.
+func (s *Syncer) forget(ctx context.Context, g upstream.Generation, gateways []GatewayOutcome) error {
+	if len(g.Leaving) == 0 {
+		return nil
+	}
+	for _, gw := range gateways {
+		if gw.Err != nil {
+			return nil
+		}
+	}
+	g.Leaving = nil
+	_, err := s.Store.Save(ctx, g)
+	return err
+}

@@ -1,0 +1,50 @@
+package syncer
+
+import (
+	"time"
+
+	"swallowkeeper/upstream"
+)
+
+// Status is what is true at one moment.
+type Status struct {
+	Generation upstream.Generation
+	// Registries in the order of the configuration.
+	Registries []RegistryStatus
+	// Hold is what the guard does not let through, nil where all goes through; HeldSince is since when.
+	Hold      *Hold
+	HeldSince time.Time
+	// StoreErr is why the conf file could not be written, nil where it could.
+	StoreErr error
+	Gateways []GatewayStatus
+}
+
+// RegistryStatus says how one registry is.
+type RegistryStatus struct {
+	Name string
+	// Answered is when it published last; the zero time where it never did.
+	Answered time.Time
+	// Trouble is why it can't be read now, nil where it can.
+	Trouble error
+}
+
+// GatewayStatus says how one gateway is.
+type GatewayStatus struct {
+	Name string
+	// InStep says that its own answers showed Generation when it was Checked last.
+	InStep     bool
+	Generation int
+	Checked    time.Time // the zero time before the first check
+	Since      time.Time // since when it is, or is not, in step
+	Err        error     // why it is not
+}
+
+// InStep reports whether every gateway showed the newest generation.
+func (s Status) InStep() bool {
+	for _, g := range s.Gateways {
+		if !g.InStep || g.Generation != s.Generation.Number {
+			return false
+		}
+	}
+	return s.StoreErr == nil
+}

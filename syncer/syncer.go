@@ -1,0 +1,290 @@
+package syncer
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/internal/retry"
+	"swallowkeeper/upstream"
+)
+
+// verifyEvery is how often it is made sure that the store still holds what was saved.
+const verifyEvery = 10 * time.Second
+
+// Parts is what a syncer is made of.
+type Parts struct {
+	Sources  []Source
+	Guard    GuardConfig
+	Store    Store
+	Targets  []Target
+	Schedule Schedule
+	Log      logrus.FieldLogger
+	// Changed, where not nil, is called after something that Status shows has changed. It must not block.
+	Changed func()
+}
+
+// Syncer keeps the targets in step with the sources.
+type Syncer struct {
+	Parts
+	intake     *intake
+	deliveries []*delivery
+	// moved says that a delivery's state changed.
+	moved chan struct{}
+	// beat is when the loop last came round, in Unix nanoseconds.
+	beat atomic.Int64
+
+	mu       sync.Mutex // guards what Status reads
+	gen      upstream.Generation
+	out      []upstream.Out
+	hold     *Hold
+	heldAt   time.Time
+	storeErr error
+}
+
+// New makes a syncer; Run or RunOnce starts it.
+func New(p Parts) *Syncer {
+	s := &Syncer{Parts: p, intake: newIntake(p.Sources), moved: make(chan struct{}, 1)}
+	for _, t := range p.Targets {
+		s.deliveries = append(s.deliveries, newDelivery(t, p.Log, s.moved))
+	}
+	return s
+}
+
+// Run keeps the targets in step until the context ends. It returns an error only
+// where the store can't be read at the start.
+func (s *Syncer) Run(ctx context.Context) error {
+	if err := s.load(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	for _, src := range s.Sources {
+		running.Go(func() { s.intake.watch(ctx, src, s.Log) })
+	}
+	for _, d := range s.deliveries {
+		d.to(s.gen)
+		running.Go(func() { d.run(ctx) })
+	}
+	s.decideUntil(ctx)
+	return nil
+}
+
+// load takes the conf file for the baseline.
+func (s *Syncer) load() error {
+	gen, err := s.Store.Load()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.gen = gen
+	s.mu.Unlock()
+	for _, t := range s.Targets {
+		if a, ok := t.Gateway.(Assumer); ok {
+			a.Assume(gen.Set)
+		}
+	}
+	s.Log.WithFields(logrus.Fields{"generation": gen.Number, "upstreams": gen.Set.Len(), "servers": gen.Set.Servers()}).
+		Info("the conf file is the baseline")
+	return nil
+}
+
+// decideUntil decides whenever there is something to decide, until the context ends.
+func (s *Syncer) decideUntil(ctx context.Context) {
+	var (
+		first, last, decided time.Time // see Schedule.due
+		due                  = stopped()
+		verify               = time.NewTicker(verifyEvery)
+		pulse                = time.NewTicker(time.Second)
+		waits                = retry.Default().Backoff()
+	)
+	defer due.Stop()
+	defer verify.Stop()
+	defer pulse.Stop()
+	for {
+		s.beat.Store(time.Now().UnixNano())
+		select {
+		case <-ctx.Done():
+			return
+		case <-pulse.C:
+		case <-s.intake.changed:
+			last = time.Now()
+			if first.IsZero() {
+				first = last
+			}
+			due.Reset(time.Until(s.Schedule.due(first, last, decided)))
+		case <-due.C:
+			first = time.Time{}
+			again := s.decide(ctx, waits)
+			decided = time.Now()
+			if again > 0 {
+				due.Reset(again)
+			}
+		case <-s.moved:
+			s.settle(ctx)
+		case <-verify.C:
+			s.verify(ctx)
+		}
+	}
+}
+
+// decide is one decision: what is seen, what of it is accepted, saved, and handed on to
+// the gateways. It returns after which time to decide again by itself, 0 for never.
+func (s *Syncer) decide(ctx context.Context, waits *backoff.ExponentialBackOff) time.Duration {
+	now, written := time.Now(), s.gen
+	seen, missing := s.intake.seen(written.Set)
+	if len(missing) == len(s.Sources) {
+		return 0
+	}
+	verdict, holdEnds := s.judge(written.Set, seen, now)
+	gen, err := s.save(ctx, verdict.Accepted)
+	s.note(gen, seen.Out(), err)
+	if err != nil {
+		wait := waits.NextBackOff()
+		s.Log.WithError(err).WithField("again_in", wait.Round(time.Millisecond)).
+			Error("the conf file can't be written: nothing is pushed")
+		return wait
+	}
+	waits.Reset()
+	if gen.Number != written.Number {
+		for _, d := range s.deliveries {
+			d.to(gen)
+		}
+		logChanges(s.Log.WithField("generation", gen.Number), upstream.Diff(written.Set, gen.Set))
+	}
+	return holdEnds
+}
+
+// judge asks the guard, and lets a hold through whose time is up. holdEnds is after
+// which time that will be, 0 for never.
+func (s *Syncer) judge(written, seen upstream.Set, now time.Time) (v Verdict, holdEnds time.Duration) {
+	v = s.Guard.Judge(written, seen, "")
+	before, since := s.hold, s.heldAt
+	if v.Hold != nil && (before == nil || before.ID != v.Hold.ID) {
+		since = now
+	}
+	if v.Hold != nil && s.Guard.HoldFor > 0 {
+		if holdEnds = since.Add(s.Guard.HoldFor).Sub(now); holdEnds <= 0 {
+			s.Log.WithFields(logrus.Fields{"hold": v.Hold.ID, "hold_for": s.Guard.HoldFor}).
+				Warn("the hold's time is up: the change goes through")
+			v, holdEnds = s.Guard.Judge(written, seen, v.Hold.ID), 0
+		}
+	}
+	s.mu.Lock()
+	s.hold, s.heldAt = v.Hold, since
+	s.mu.Unlock()
+	logHold(s.Log, before, v.Hold)
+	return v, holdEnds
+}
+
+// save writes what was accepted, unless it is written already.
+func (s *Syncer) save(ctx context.Context, accepted upstream.Set) (upstream.Generation, error) {
+	if accepted.Equal(s.gen.Set) && s.storeErr == nil {
+		return s.gen, nil
+	}
+	return s.Store.Save(ctx, next(s.gen, accepted))
+}
+
+// next is the generation that follows: what it does not have any more is leaving,
+// until every gateway has confirmed to be without it.
+func next(g upstream.Generation, accepted upstream.Set) upstream.Generation {
+	var leaving []string
+	for _, name := range g.Leaving {
+		if _, back := accepted.Get(name); !back {
+			leaving = append(leaving, name)
+		}
+	}
+	for _, u := range upstream.Diff(g.Set, accepted).Removed {
+		leaving = append(leaving, u.Name)
+	}
+	return upstream.Generation{Set: accepted, Leaving: leaving}
+}
+
+// settle forgets what was leaving once every gateway has confirmed to be without it.
+func (s *Syncer) settle(ctx context.Context) {
+	defer s.changed()
+	if len(s.gen.Leaving) == 0 || !s.Status().InStep() {
+		return
+	}
+	gen := s.gen
+	gen.Leaving = nil
+	gen, err := s.Store.Save(ctx, gen)
+	if err != nil {
+		// It is only a note: the next save drops it too.
+		s.Log.WithError(err).Warn("the conf file still names upstreams that have left")
+		return
+	}
+	s.note(gen, s.out, nil)
+	for _, d := range s.deliveries {
+		d.to(gen)
+	}
+}
+
+// verify makes sure that the file is still there and as it was written.
+func (s *Syncer) verify(ctx context.Context) {
+	if s.gen.Number == 0 || s.storeErr != nil {
+		return
+	}
+	if _, err := s.Store.Save(ctx, s.gen); err != nil {
+		s.Log.WithError(err).Error("the conf file is not as it was written")
+	}
+}
+
+// note keeps what a decision led to.
+func (s *Syncer) note(gen upstream.Generation, out []upstream.Out, err error) {
+	logOut(s.Log, s.out, out)
+	s.mu.Lock()
+	if err == nil {
+		s.gen = gen
+	}
+	s.out, s.storeErr = out, err
+	s.mu.Unlock()
+	s.changed()
+}
+
+func (s *Syncer) changed() {
+	if s.Changed != nil {
+		s.Changed()
+	}
+}
+
+// Status is what is true now.
+func (s *Syncer) Status() Status {
+	s.mu.Lock()
+	st := Status{Generation: s.gen, Hold: s.hold, HeldSince: s.heldAt, StoreErr: s.storeErr}
+	s.mu.Unlock()
+	answered := s.intake.answered()
+	for _, src := range s.Sources {
+		st.Registries = append(st.Registries,
+			RegistryStatus{Name: src.Name, Answered: answered[src.Name], Trouble: trouble(src.Registry)})
+	}
+	for _, d := range s.deliveries {
+		st.Gateways = append(st.Gateways, d.status())
+	}
+	return st
+}
+
+// Beat is when the loop last came round. It does every second, unless the store keeps it.
+func (s *Syncer) Beat() time.Time { return time.Unix(0, s.beat.Load()) }
+
+// Troubled is a registry that can say why it is not readable just now.
+type Troubled interface{ Trouble() error }
+
+func trouble(r Registry) error {
+	if t, ok := r.(Troubled); ok {
+		return t.Trouble()
+	}
+	return nil
+}
+
+func stopped() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}

@@ -1,0 +1,444 @@
+package syncer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"swallowkeeper/upstream"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const soon = 50 * time.Millisecond
+
+// run is a test of a running syncer under a fake clock.
+func run(t *testing.T, name string, registries, gateways int, f func(t *testing.T, w *world)) {
+	t.Run(name, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) { f(t, newWorld(t, registries, gateways)) })
+	})
+}
+
+func TestRun(t *testing.T) {
+	run(t, "a change goes to the file first, then to the gateway", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1")
+		w.pass(soon)
+		if got, want := w.events.take(), []string{"save a: 1", "apply a: 1"}; !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if st := w.syncer.Status(); !st.InStep() || st.Generation.Number != 1 || st.Registries[0].Answered.IsZero() {
+			t.Errorf("status %+v", st)
+		}
+	})
+
+	run(t, "a single change waits a few milliseconds at most", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.pass(time.Minute)
+		w.registries[0].publish("a: 1")
+		w.pass(2 * time.Millisecond)
+		w.wantLive(0, "a: 1")
+	})
+
+	run(t, "changes that come close together are taken together", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		for i := range 100 {
+			w.registries[0].publish(fmt.Sprintf("a: 1 2 3 4 %d", i+5))
+			w.pass(500 * time.Microsecond)
+		}
+		w.pass(soon)
+		w.wantLive(0, "a: 1 2 3 4 104")
+		if _, saves := w.store.now(); saves > 5 {
+			t.Errorf("100 changes within 50 ms were written %d times", saves)
+		}
+	})
+
+	run(t, "what is in step is left alone", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.gateways[0].set("a: 1")
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		for range 3 {
+			w.registries[0].publish("a: 1")
+			w.pass(time.Minute)
+		}
+		if got := w.events.take(); len(got) > 0 {
+			t.Errorf("nothing had changed, yet: %q", got)
+		}
+		if st := w.syncer.Status(); !st.InStep() || st.Generation.Number != 7 {
+			t.Errorf("status %+v", st)
+		}
+	})
+
+	run(t, "no disk write, no push, and it is tried again", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.store.setFail(errors.New("no space left on device"))
+		w.registries[0].publish("a: 1")
+		w.pass(time.Minute)
+		w.wantLive(0, "")
+		if st := w.syncer.Status(); st.StoreErr == nil || st.InStep() {
+			t.Errorf("status %+v", st)
+		}
+		w.store.setFail(nil)
+		w.pass(time.Minute)
+		w.wantLive(0, "a: 1")
+		if st := w.syncer.Status(); st.StoreErr != nil {
+			t.Errorf("status %+v", st)
+		}
+	})
+
+	run(t, "a gateway that is down is tried again, and the others go on", 1, 3, func(t *testing.T, w *world) {
+		w.gateways[0].setFail(errors.New("connection refused"))
+		w.gateways[1].delay = 30 * time.Second // hangs
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1")
+		w.pass(soon)
+		w.wantLive(0, "")
+		w.wantLive(1, "")
+		w.wantLive(2, "a: 1")
+		w.gateways[0].setFail(nil)
+		w.pass(5 * time.Minute)
+		for i := range w.gateways {
+			w.wantLive(i, "a: 1")
+		}
+	})
+
+	run(t, "state does not move forward past a push that failed", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.gateways[0].setFail(errors.New("500"))
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(soon)
+		w.registries[0].publish("a: 1, b: 2, c: 3")
+		w.pass(soon)
+		w.gateways[0].setFail(nil)
+		w.pass(time.Minute)
+		w.wantLive(0, "a: 1, b: 2, c: 3")
+	})
+
+	run(t, "drift is found and mended", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(soon)
+		w.gateways[0].set("b: 9, mine: 8")
+		w.pass(11 * time.Second)
+		w.wantLive(0, "a: 1, b: 2, mine: 8")
+	})
+
+	run(t, "what an operator configured by hand stays", 1, 1, func(t *testing.T, w *world) {
+		w.gateways[0].set("mine: 8")
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(soon)
+		w.registries[0].publish("a: 1")
+		w.pass(time.Minute)
+		w.wantLive(0, "a: 1, mine: 8")
+	})
+
+	run(t, "a registry that has not answered changes nothing", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, b: 2")}
+		w.gateways[0].set("a: 1, b: 2")
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.pass(time.Hour)
+		if got := w.events.take(); len(got) > 0 {
+			t.Errorf("nobody said anything, yet: %q", got)
+		}
+	})
+
+	run(t, "the file is the baseline: a gateway that lost it gets it back while the registry is silent", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, b: 2")}
+		w.gateways[0].set("b: 9")
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.pass(soon)
+		w.wantLive(0, "a: 1, b: 2")
+	})
+
+	run(t, "a registry that has not answered keeps its part, the others go on", 2, 1, func(t *testing.T, w *world) {
+		// From r: a 1. From s: a 2 and b 3. From a registry that is no more: c 4.
+		stored := set("a: 1 2, b: 3, c: 4")
+		var list []upstream.Upstream
+		for u := range stored.All() {
+			u.Servers = slices.Clone(u.Servers)
+			for i := range u.Servers {
+				u.Servers[i].Origin = map[string]string{"10.0.0.1:80": "r", "10.0.0.2:80": "s", "10.0.0.3:80": "s", "10.0.0.4:80": "gone"}[u.Servers[i].Addr.String()]
+			}
+			list = append(list, u)
+		}
+		w.store.gen = upstream.Generation{Number: 7, Set: upstream.NewSet(list)}
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 9, d: 5")
+		w.pass(time.Minute)
+		w.wantLive(0, "a: 2 9, b: 3, c: 4, d: 5")
+		w.registries[1].publish("b: 3")
+		w.pass(time.Minute)
+		w.wantLive(0, "a: 9, b: 3, d: 5")
+	})
+
+	run(t, "what the guard holds reaches neither file nor gateway", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2 3 4")
+		w.pass(soon)
+		w.events.take()
+		w.registries[0].publish("")
+		w.pass(time.Hour)
+		if got := w.events.take(); len(got) > 0 {
+			t.Errorf("held, yet: %q", got)
+		}
+		st := w.syncer.Status()
+		if st.Hold == nil || st.Hold.Rule != RuleMinServices || st.HeldSince.IsZero() {
+			t.Errorf("hold %+v", st.Hold)
+		}
+		w.registries[0].publish("a: 1 2 3 4 5")
+		w.pass(soon)
+		w.wantLive(0, "a: 1 2 3 4 5")
+		if st := w.syncer.Status(); st.Hold != nil {
+			t.Errorf("hold %+v", st.Hold)
+		}
+	})
+
+	run(t, "a hold's time is up", 1, 1, func(t *testing.T, w *world) {
+		guard := DefaultGuardConfig()
+		guard.HoldFor = 10 * time.Minute
+		w.start(guard)
+		defer w.stop()
+		w.registries[0].publish("a: 1 2 3 4, b: 5")
+		w.pass(soon)
+		w.registries[0].publish("b: 5")
+		w.pass(9 * time.Minute)
+		w.registries[0].publish("b: 5 6") // the held change is the same
+		w.pass(soon)
+		w.wantLive(0, "a: 1 2 3 4, b: 5 6")
+		w.pass(2 * time.Minute)
+		w.wantLive(0, "b: 5 6")
+	})
+
+	run(t, "another held change begins its time anew", 1, 1, func(t *testing.T, w *world) {
+		guard := DefaultGuardConfig()
+		guard.HoldFor = 10 * time.Minute
+		w.start(guard)
+		defer w.stop()
+		w.registries[0].publish("a: 1 2 3 4, b: 5")
+		w.pass(soon)
+		w.registries[0].publish("a: 1, b: 5")
+		w.pass(9 * time.Minute)
+		w.registries[0].publish("b: 5")
+		w.pass(2 * time.Minute)
+		w.wantLive(0, "a: 1 2 3 4, b: 5")
+		w.pass(9 * time.Minute)
+		w.wantLive(0, "b: 5")
+	})
+
+	run(t, "a watch that ends is started again", 1, 1, func(t *testing.T, w *world) {
+		w.registries[0].fail = 3
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1")
+		w.pass(time.Minute)
+		w.wantLive(0, "a: 1")
+	})
+
+	run(t, "a text from the registry is cut in the log", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		good := set("a: 1")
+		w.registries[0].sets <- upstream.NewSet(slices.Collect(good.All()),
+			upstream.Out{Service: strings.Repeat("x", 10_000), Reason: "its name is too long"})
+		w.pass(soon)
+		found := false
+		for _, e := range w.log.AllEntries() {
+			if e.Message == "left out" {
+				found = true
+				if s := fmt.Sprint(e.Data["service"]); len(s) > 300 {
+					t.Errorf("%d bytes in the log", len(s))
+				}
+			}
+		}
+		if !found {
+			t.Error("nothing in the log says what is left out")
+		}
+	})
+
+	t.Run("a store that can't be read", func(t *testing.T) {
+		w := newWorld(t, 1, 1)
+		w.store.load = errors.New("not ours")
+		if err := New(w.parts(DefaultGuardConfig())).Run(t.Context()); !errors.Is(err, w.store.load) {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+func TestLeaving(t *testing.T) {
+	run(t, "a removal is forgotten when every gateway has confirmed it", 1, 2, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(soon)
+		w.gateways[1].setFail(errors.New("down"))
+		w.registries[0].publish("a: 1")
+		w.pass(soon)
+		w.wantLive(0, "a: 1")
+		if g, _ := w.store.now(); !slices.Equal(g.Leaving, []string{"b"}) {
+			t.Errorf("leaving %q while a gateway still has it", g.Leaving)
+		}
+		w.gateways[1].setFail(nil)
+		w.pass(time.Minute)
+		w.wantLive(1, "a: 1")
+		if g, _ := w.store.now(); len(g.Leaving) > 0 || g.Number != 2 {
+			t.Errorf("leaving %q, generation %d", g.Leaving, g.Number)
+		}
+		// Now the name is the operator's.
+		w.gateways[0].set("a: 1, b: 7")
+		w.pass(time.Minute)
+		w.wantLive(0, "a: 1, b: 7")
+	})
+
+	run(t, "no orphan is forgotten over a restart", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1"), Leaving: []string{"b"}}
+		w.gateways[0].set("a: 1, b: 2, mine: 8")
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.pass(soon)
+		w.wantLive(0, "a: 1, mine: 8")
+	})
+
+	run(t, "one that comes back does not leave", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1"), Leaving: []string{"b"}}
+		w.gateways[0].setFail(errors.New("down"))
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 3")
+		w.pass(soon)
+		w.gateways[0].setFail(nil)
+		w.pass(time.Minute)
+		w.wantLive(0, "a: 1, b: 3")
+	})
+}
+
+func TestRunOnce(t *testing.T) {
+	once := func(t *testing.T, w *world, o Once) (Outcome, error) {
+		t.Helper()
+		o.Limit = 10 * time.Second
+		return New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), o)
+	}
+	run(t, "in step", 1, 2, func(t *testing.T, w *world) {
+		w.registries[0].publish("a: 1, b: 2")
+		out, err := once(t, w, Once{})
+		if err != nil || out.Hold != nil || len(out.Written.Added) != 2 || !out.Gateways[0].InStep(false) {
+			t.Errorf("%+v, %v", out, err)
+		}
+		w.wantStored("a: 1, b: 2")
+		w.wantLive(1, "a: 1, b: 2")
+	})
+	run(t, "a dry run touches nothing", 1, 1, func(t *testing.T, w *world) {
+		w.registries[0].publish("a: 1, b: 2")
+		out, err := once(t, w, Once{DryRun: true})
+		if err != nil || len(out.Written.Added) != 2 || len(out.Gateways[0].Changes.Added) != 2 || out.Gateways[0].InStep(true) {
+			t.Errorf("%+v, %v", out, err)
+		}
+		if got := w.events.take(); len(got) > 0 {
+			t.Errorf("it did: %q", got)
+		}
+	})
+	run(t, "the registry does not answer", 1, 1, func(t *testing.T, w *world) {
+		w.registries[0].trouble = errors.New("connection refused")
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		began := time.Now()
+		_, err := once(t, w, Once{})
+		if err == nil || !strings.Contains(err.Error(), "connection refused") || time.Since(began) != 10*time.Second {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
+		if got := w.events.take(); len(got) > 0 {
+			t.Errorf("it did: %q", got)
+		}
+	})
+	run(t, "one registry of two does not answer", 2, 1, func(t *testing.T, w *world) {
+		w.registries[0].publish("a: 1")
+		out, err := once(t, w, Once{})
+		if err == nil || len(out.Missing) != 1 || out.Missing[0].Name != "s" {
+			t.Errorf("%+v, %v", out, err)
+		}
+		w.wantLive(0, "a: 1")
+	})
+	run(t, "held, and approved", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1 2 3 4, b: 5")}
+		w.gateways[0].set("a: 1 2 3 4, b: 5")
+		w.registries[0].publish("b: 5")
+		out, err := once(t, w, Once{})
+		if err != nil || out.Hold == nil {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		w.wantLive(0, "a: 1 2 3 4, b: 5")
+		w.registries[0].publish("b: 5")
+		out, err = once(t, w, Once{Approve: out.Hold.ID})
+		if err != nil || out.Hold != nil {
+			t.Errorf("%+v, %v", out, err)
+		}
+		w.wantLive(0, "b: 5")
+		if g, _ := w.store.now(); len(g.Leaving) > 0 {
+			t.Errorf("leaving %q", g.Leaving)
+		}
+	})
+	run(t, "a gateway that is down", 1, 2, func(t *testing.T, w *world) {
+		w.gateways[0].setFail(errors.New("connection refused"))
+		w.registries[0].publish("a: 1")
+		out, err := once(t, w, Once{})
+		if err != nil || out.Gateways[0].Err == nil || out.Gateways[1].Err != nil {
+			t.Errorf("%+v, %v", out, err)
+		}
+		w.wantLive(1, "a: 1")
+	})
+	run(t, "a gateway that says yes and does nothing", 1, 1, func(t *testing.T, w *world) {
+		w.gateways[0].deaf = true
+		w.registries[0].publish("a: 1")
+		out, err := once(t, w, Once{})
+		if err != nil || !errors.Is(out.Gateways[0].Err, errStillDiffers) {
+			t.Errorf("%+v, %v", out, err)
+		}
+	})
+	run(t, "the file can't be written", 1, 1, func(t *testing.T, w *world) {
+		w.store.setFail(errors.New("read-only file system"))
+		w.registries[0].publish("a: 1")
+		if _, err := once(t, w, Once{}); !errors.Is(err, w.store.fail) {
+			t.Error(err)
+		}
+		w.wantLive(0, "")
+	})
+}
+
+func TestScheduleDue(t *testing.T) {
+	s := Schedule{Quiet: time.Millisecond, Longest: 20 * time.Millisecond, Spacing: 10 * time.Millisecond}
+	t0 := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	at := func(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
+	for _, tt := range []struct {
+		name                 string
+		first, last, decided time.Time
+		want                 time.Time
+	}{
+		{"a single change", at(100), at(100), at(0), at(101)},
+		{"a row of changes", at(100), at(108), at(0), at(109)},
+		{"a row without an end", at(100), at(125), at(0), at(120)},
+		{"right after a decision", at(101), at(101), at(100), at(110)},
+		{"nothing was decided yet", at(100), at(100), time.Time{}, at(101)},
+	} {
+		if got := s.due(tt.first, tt.last, tt.decided); !got.Equal(tt.want) {
+			t.Errorf("%s: %s, want %s", tt.name, got.Sub(t0), tt.want.Sub(t0))
+		}
+	}
+}
