@@ -1,0 +1,228 @@
+package nginxconf
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"swallowkeeper/upstream"
+)
+
+// ParseBlocks reads blocks as [AppendBlock] writes them, notes included, with any
+// number of empty lines between them. It is as strict as it can be without refusing a
+// careful edit: a directive stands on one line of its own, blanks and the order of a
+// server's parameters are free, and everything must be valid. What it does not know
+// it refuses with an *[Error]; it skips nothing.
+func ParseBlocks(text []byte) ([]upstream.Upstream, error) {
+	p := blockParser{names: map[string]bool{}, addrs: map[netip.AddrPort]bool{}, origins: map[string]string{}}
+	for rest := text; len(rest) > 0; {
+		var line []byte
+		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
+		p.line++
+		if err := p.read(string(line)); err != nil {
+			return nil, &Error{Line: p.line, Reason: err.Error()}
+		}
+	}
+	if p.open {
+		return nil, &Error{
+			Line:   p.line,
+			Reason: fmt.Sprintf("found the end of the text, expected } of upstream %s", p.block.Name),
+		}
+	}
+	return p.blocks, nil
+}
+
+type blockParser struct {
+	line   int
+	blocks []upstream.Upstream
+	names  map[string]bool // in lower case
+
+	open  bool
+	block upstream.Upstream
+	addrs map[netip.AddrPort]bool
+	words []string
+
+	origins map[string]string // each text once: thousands of servers share a few
+}
+
+func (p *blockParser) read(line string) error {
+	code, note, noted := strings.Cut(line, "#")
+	code, note = strings.Trim(code, " \t"), strings.Trim(note, " \t")
+	switch {
+	case code == "" && !noted:
+		return nil
+	case noted && note == "":
+		return unexpected(line, "a note behind #")
+	case !p.open:
+		return p.begin(code, note, line)
+	case code == "}" && !noted:
+		return p.end()
+	}
+	statement, ended := strings.CutSuffix(code, ";")
+	p.words = appendFields(p.words[:0], statement)
+	if !ended || len(p.words) == 0 {
+		return unexpected(line, `a directive that ends with ";", or "}"`)
+	}
+	if p.words[0] == "server" {
+		return p.server(note, line)
+	}
+	if noted {
+		return unexpected(line, "no comment here")
+	}
+	return p.option(line)
+}
+
+func (p *blockParser) begin(code, note, line string) error {
+	const want = `"upstream NAME {"`
+	p.words = appendFields(p.words[:0], code)
+	if len(p.words) != 3 || p.words[0] != "upstream" || p.words[2] != "{" {
+		return unexpected(line, want)
+	}
+	u := upstream.Upstream{Name: strings.Clone(p.words[1])}
+	if err := upstream.ValidName(u.Name); err != nil {
+		return fmt.Errorf("found the upstream name %s: %w", quote(u.Name), err)
+	}
+	// To nginx two names that differ only in case are one.
+	lower := strings.ToLower(u.Name)
+	if p.names[lower] {
+		return fmt.Errorf("found upstream %s a second time", u.Name)
+	}
+	if note != "" {
+		canary, ok := strings.CutPrefix(note, canaryNote)
+		if ok {
+			u.Canary, ok = readNote(canary)
+		}
+		if !ok || u.Canary == "" {
+			return unexpected(line, want+` or "upstream NAME { # canary SUFFIX"`)
+		}
+	}
+	p.names[lower] = true
+	p.open, p.block = true, u
+	clear(p.addrs)
+	return nil
+}
+
+func (p *blockParser) server(note, line string) error {
+	if len(p.words) < 2 {
+		return unexpected(line, `"server ADDRESS:PORT ..."`)
+	}
+	s, err := readParams(p.words[2:])
+	if err != nil {
+		return err
+	}
+	addr, err := netip.ParseAddrPort(p.words[1])
+	if err != nil {
+		return unexpected(p.words[1], "an IP address with a port, such as 10.0.0.1:80 or [2001:db8::1]:80")
+	}
+	s.Addr = addr
+	if err := validServer(s); err != nil {
+		return fmt.Errorf("found server %s: %w", addr, err)
+	}
+	if p.addrs[addr] {
+		return fmt.Errorf("found server %s a second time in upstream %s", addr, p.block.Name)
+	}
+	p.addrs[addr] = true
+	origin, ok := readNote(note)
+	if !ok {
+		return unexpected(line, "a note on the server's origin behind #, without blanks")
+	}
+	if kept, ok := p.origins[origin]; ok {
+		origin = kept
+	} else {
+		origin = strings.Clone(origin)
+		p.origins[origin] = origin
+	}
+	s.Origin = origin
+	p.block.Servers = append(p.block.Servers, s)
+	return nil
+}
+
+func (p *blockParser) option(line string) error {
+	o := &p.block.Options
+	if p.words[0] == "keepalive" {
+		switch {
+		case o.Keepalive != 0:
+			return unexpected(line, "one keepalive an upstream")
+		case len(p.words) == 2:
+			if n, ok := readNumber(p.words[1]); ok && n >= 1 && n <= upstream.MaxCount {
+				o.Keepalive = n
+				return nil
+			}
+		}
+		return unexpected(line, fmt.Sprintf("keepalive and a number from 1 to %d", upstream.MaxCount))
+	}
+	method := strings.Join(p.words, " ")
+	switch {
+	case upstream.ValidMethod(method) != nil:
+		return unexpected(line, "a server, keepalive, or a balancing method such as least_conn")
+	case o.Method != "":
+		return unexpected(line, "one balancing method an upstream")
+	case o.Keepalive != 0:
+		return unexpected(line, "the balancing method before keepalive, which nginx loses otherwise")
+	}
+	o.Method = method
+	return nil
+}
+
+func (p *blockParser) end() error {
+	if err := Valid(p.block); err != nil {
+		return fmt.Errorf("found the end of upstream %s: %w", p.block.Name, err)
+	}
+	p.blocks = append(p.blocks, p.block)
+	p.open = false
+	return nil
+}
+
+func unexpected(found, want string) error {
+	return fmt.Errorf("found %s, expected %s", quote(strings.Trim(found, " \t")), want)
+}
+
+// appendFields appends the words of s, which blanks divide.
+func appendFields(words []string, s string) []string {
+	for {
+		s = strings.TrimLeft(s, " \t")
+		if s == "" {
+			return words
+		}
+		end := strings.IndexAny(s, " \t")
+		if end < 0 {
+			end = len(s)
+		}
+		words = append(words, s[:end])
+		s = s[end:]
+	}
+}
+
+// readNote undoes appendNote.
+func readNote(s string) (string, bool) {
+	escaped := false
+	for i := range len(s) {
+		switch {
+		case s[i] == '%':
+			escaped = true
+		case !isNoteByte(s[i]):
+			return "", false
+		}
+	}
+	if !escaped {
+		return s, true
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' {
+			b.WriteByte(s[i])
+			continue
+		}
+		if len(s)-i < 3 {
+			return "", false
+		}
+		high, low := strings.IndexByte(hexDigits, s[i+1]), strings.IndexByte(hexDigits, s[i+2])
+		if high < 0 || low < 0 {
+			return "", false
+		}
+		b.WriteByte(byte(high<<4 | low))
+		i += 2
+	}
+	return b.String(), true
+}

@@ -1,0 +1,81 @@
+package persist
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+)
+
+// runCheck runs the command. It is killed with all that it started when the limit is
+// reached or the context ends.
+func runCheck(ctx context.Context, command []string, limit time.Duration) error {
+	run, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var out tail
+	cmd := exec.CommandContext(run, command[0], command[1:]...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		// It passed, and something that it left behind holds on to its output.
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+		err = nil
+	}
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case run.Err() != nil:
+		err = fmt.Errorf("no answer within %s: %w", limit, run.Err())
+	}
+	err = fmt.Errorf("check %q: %w", strings.Join(command, " "), err)
+	if text := out.String(); text != "" {
+		err = fmt.Errorf("%w: %s", err, text)
+	}
+	return err
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	kept []byte
+	cut  bool
+}
+
+const tailSize = 4 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	size := len(p)
+	if size > tailSize {
+		p, t.cut = p[size-tailSize:], true
+	}
+	t.kept = append(t.kept, p...)
+	if over := len(t.kept) - tailSize; over > 0 {
+		t.kept = t.kept[:copy(t.kept, t.kept[over:])]
+		t.cut = true
+	}
+	return size, nil
+}
+
+// String is the text without what would disturb a terminal.
+func (t *tail) String() string {
+	text := strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, string(t.kept)))
+	if t.cut {
+		return "…" + text
+	}
+	return text
+}

@@ -1,0 +1,168 @@
+package persist_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"swallowkeeper/persist"
+	"swallowkeeper/upstream"
+)
+
+// childRole names in a process's environment which part of a test it plays.
+const childRole = "PERSIST_TEST_ROLE"
+
+// child starts this test binary as another process. It is gone when the test ends.
+func child(t *testing.T, role, path string) (*exec.Cmd, *bufio.Reader) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), exe, path)
+	cmd.Env = append(os.Environ(), childRole+"="+role)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe() // its end tells the child that we are gone
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		kill(t, cmd)
+		_ = stdin.Close()
+	})
+	return cmd, bufio.NewReader(out)
+}
+
+func runChild() int {
+	path := os.Args[1]
+	var err error
+	switch role := os.Getenv(childRole); role {
+	case "hold":
+		err = hold(path)
+	case "save":
+		err = saveForever(path)
+	case "save and check":
+		err = saveForever(path, "true")
+	case "check hangs":
+		err = checkHangs(path)
+	default:
+		err = fmt.Errorf("no role %q", role)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func hold(path string) error {
+	if _, _, err := open(path); err != nil {
+		return err
+	}
+	fmt.Println("open")
+	_, _ = os.Stdin.Read(make([]byte, 1))
+	return nil
+}
+
+// checkHangs says that its check runs, which ends soon after this process does.
+func checkHangs(path string) error {
+	running := path + ".running"
+	script := `touch "$1"; while kill -0 "$2" 2>/dev/null; do sleep 0.05; done; rm -f "$1"`
+	f, _, err := open(path, "sh", "-c", script, "sh", running, strconv.Itoa(os.Getpid()))
+	if err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := f.Save(context.Background(), upstream.Generation{Set: set(2, 1)})
+		done <- err
+	}()
+	for tick := time.NewTicker(time.Millisecond); ; {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			if _, err := os.Stat(running); err == nil {
+				fmt.Println("checking")
+				return <-done
+			}
+		}
+	}
+}
+
+func saveForever(path string, check ...string) error {
+	f, _, err := open(path, check...)
+	if err != nil {
+		return err
+	}
+	fmt.Println("open")
+	for {
+		if _, err := f.Save(context.Background(), upstream.Generation{Set: set(1+rand.IntN(100), 1+rand.IntN(10))}); err != nil {
+			return err
+		}
+	}
+}
+
+// Killed at any moment, a writer leaves a whole file, and a reader never sees another.
+func TestKilledAtAnyMoment(t *testing.T) {
+	for _, role := range []string{"save", "save and check"} {
+		t.Run(role, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "u.conf")
+			reads, last := 0, 0
+			read := func() {
+				g, edited, err := persist.Read(path)
+				switch {
+				case err != nil || edited:
+					t.Fatalf("read %d: edited %v, %v", reads, edited, err)
+				case g.Number == 0 && last > 1:
+					t.Fatal("the file is gone")
+				case role == "save" && g.Number < last: // an unchecked one may give way
+					t.Fatalf("generation %d follows %d", g.Number, last)
+				}
+				reads, last = reads+1, g.Number
+			}
+			for range 15 {
+				cmd, out := child(t, role, path)
+				if line, err := out.ReadString('\n'); err != nil || line != "open\n" {
+					t.Fatalf("the writer said %q, %v", line, err)
+				}
+				stop := time.After(time.Duration(1+rand.IntN(40)) * time.Millisecond)
+				for running := true; running; {
+					read()
+					select {
+					case <-stop:
+						running = false
+					default:
+					}
+				}
+				kill(t, cmd)
+				read()
+			}
+			f, _ := opened(t, path)
+			load(t, f)
+			if got := files(t, dir); !slices.Equal(got, []string{"u.conf"}) {
+				t.Errorf("found %q", got)
+			}
+			if reads < 100 || last == 0 {
+				t.Errorf("only %d reads, up to generation %d", reads, last)
+			}
+			t.Logf("%d reads, up to generation %d", reads, last)
+		})
+	}
+}

@@ -1,0 +1,160 @@
+package persist
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"swallowkeeper/internal/nginxconf"
+	"swallowkeeper/upstream"
+)
+
+// The file is a header of comments, an empty line, and the blocks with empty lines
+// between them:
+//
+//	# Written by swallowkeeper: edits are lost. See docs/operation.md.
+//	# generation: 12
+//	# time: 2026-01-02T03:04:05.6Z
+//	# digest: sha256:...
+//	# leaving: old-service
+//
+//	upstream web {
+//	    server 10.0.0.1:80 weight=1 max_fails=3 fail_timeout=2s; # consul@127.0.0.1:8500
+//	}
+//
+// The digest is of all behind the header's empty line.
+const (
+	mark      = "# Written by swallowkeeper" // by which later versions know the file too
+	firstLine = mark + ": edits are lost. See docs/operation.md."
+
+	generationKey = "# generation: "
+	timeKey       = "# time: "
+	digestKey     = "# digest: sha256:"
+	leavingKey    = "# leaving: "
+)
+
+// ErrForeign is the cause of the error for a file that swallowkeeper did not write.
+var ErrForeign = errors.New("it was not written by swallowkeeper and is left alone: " +
+	"move it away, or set persist.path to another file")
+
+// errDamaged is the cause of the error for a file of ours that can't be read.
+var errDamaged = errors.New("correct that, or move the file away")
+
+func damaged(line int, reason string) error {
+	return fmt.Errorf("line %d: %s: %w", line, reason, errDamaged)
+}
+
+func appendHeader(dst []byte, g upstream.Generation) []byte {
+	dst = append(dst, firstLine...)
+	dst = append(dst, "\n"+generationKey...)
+	dst = strconv.AppendInt(dst, int64(g.Number), 10)
+	dst = append(dst, "\n"+timeKey...)
+	dst = g.Time.AppendFormat(dst, time.RFC3339Nano)
+	dst = append(dst, "\n"+digestKey...)
+	dst = append(dst, g.Digest...)
+	for _, name := range g.Leaving {
+		dst = append(dst, "\n"+leavingKey...)
+		dst = append(dst, name...)
+	}
+	return append(dst, "\n\n"...)
+}
+
+// parse reads a file that is not empty. edited says that the blocks are not those that
+// the header's digest is of.
+func parse(text []byte) (g upstream.Generation, edited bool, err error) {
+	if !bytes.HasPrefix(text, []byte(mark)) {
+		return upstream.Generation{}, false, ErrForeign
+	}
+	h := header{rest: text}
+	blocks, err := h.read()
+	if err != nil {
+		return upstream.Generation{}, false, err
+	}
+	list, err := nginxconf.ParseBlocks(blocks)
+	if err != nil {
+		if bad := (*nginxconf.Error)(nil); errors.As(err, &bad) {
+			return upstream.Generation{}, false, damaged(h.line+bad.Line, bad.Reason)
+		}
+		return upstream.Generation{}, false, err
+	}
+	sum := sha256.Sum256(blocks)
+	digest := hex.EncodeToString(sum[:])
+	edited = digest != h.g.Digest
+	if edited && len(list) == 0 {
+		// Cut off behind its header, more likely than emptied on purpose.
+		return upstream.Generation{}, false, damaged(h.line, "found no upstream although the header says there are some")
+	}
+	h.g.Digest = digest
+	h.g.Set = upstream.NewSet(list)
+	return h.g, edited, nil
+}
+
+type header struct {
+	rest []byte
+	line int
+	g    upstream.Generation
+}
+
+// read reads the header and returns what stands behind it.
+func (h *header) read() ([]byte, error) {
+	if _, err := h.next(mark); err != nil {
+		return nil, err
+	}
+	number, err := h.next(generationKey)
+	if err != nil {
+		return nil, err
+	}
+	if h.g.Number, err = strconv.Atoi(number); err != nil || h.g.Number < 1 {
+		return nil, damaged(h.line, fmt.Sprintf("found generation %q, expected a number from 1 on", number))
+	}
+	at, err := h.next(timeKey)
+	if err != nil {
+		return nil, err
+	}
+	if h.g.Time, err = time.Parse(time.RFC3339Nano, at); err != nil {
+		return nil, damaged(h.line, fmt.Sprintf("found time %q, expected one such as 2026-01-02T03:04:05Z", at))
+	}
+	h.g.Time = h.g.Time.UTC()
+	if h.g.Digest, err = h.next(digestKey); err != nil {
+		return nil, err
+	}
+	if sum, err := hex.DecodeString(h.g.Digest); err != nil || len(sum) != sha256.Size {
+		return nil, damaged(h.line, fmt.Sprintf("found digest %q, expected %d hex digits", h.g.Digest, 2*sha256.Size))
+	}
+	for bytes.HasPrefix(h.rest, []byte(leavingKey)) {
+		name, err := h.next(leavingKey)
+		if err != nil {
+			return nil, err
+		}
+		if err := upstream.ValidName(name); err != nil {
+			return nil, damaged(h.line, fmt.Sprintf("found leaving %q: %s", name, err))
+		}
+		h.g.Leaving = append(h.g.Leaving, name)
+	}
+	if end, err := h.next(""); err != nil {
+		return nil, err
+	} else if end != "" {
+		return nil, damaged(h.line, fmt.Sprintf("found %q, expected the empty line that ends the header", end))
+	}
+	return h.rest, nil
+}
+
+// next is the rest of the next line behind what it must begin with.
+func (h *header) next(key string) (string, error) {
+	line, rest, ended := bytes.Cut(h.rest, []byte{'\n'})
+	h.line++
+	if !ended {
+		return "", damaged(h.line, "the file ends within its header")
+	}
+	value, ok := strings.CutPrefix(string(line), key)
+	if !ok {
+		return "", damaged(h.line, fmt.Sprintf("found %q, expected %q", line, key))
+	}
+	h.rest = rest
+	return value, nil
+}

@@ -1,0 +1,279 @@
+// Package persist keeps the accepted upstreams in an nginx conf file.
+//
+// Whoever reads the file sees the whole old one or the whole new one, also after a
+// kill, a crash or a full disk, and what is there already is not written again. The
+// file is swallowkeeper's own: edits are noticed, reported and lost, and a file that it
+// did not write is never touched. The package knows the disk; nginx's syntax is
+// internal/nginxconf.
+//
+// Beside the file, with names that no `include *.conf` matches, stand a lock, for as
+// long as it is written a temporary file, and for as long as it is checked the
+// previous one.
+package persist
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/upstream"
+)
+
+// File is the conf file of one swallowkeeper, which alone writes it. Its methods may be
+// called from any goroutine.
+type File struct {
+	cfg  Config
+	path string // cfg.Path behind its symbolic links
+	log  logrus.FieldLogger
+	lock *os.File
+
+	mu       sync.Mutex
+	renderer renderer
+	read     bool                // the file was read once, so last holds
+	last     upstream.Generation // what was read or written last; without its set
+	disk     disk
+}
+
+// disk is the file as it was last seen.
+type disk struct {
+	info    fs.FileInfo // nil: none, or not known
+	digest  string      // of the blocks that are there; "" is not known
+	leaving []string
+	intact  bool // it is what a Save wrote
+}
+
+// Open takes the lock of the file and clears away what a crash left behind. The file
+// itself need not exist. Where another process has the lock the error is a
+// *[LockedError].
+func Open(cfg Config, log logrus.FieldLogger) (*File, error) {
+	path, err := resolve(cfg.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open the conf file: %w", err)
+	}
+	lock, err := takeLock(path)
+	if err != nil {
+		return nil, fmt.Errorf("lock the conf file %s: %w", path, err)
+	}
+	f := &File{cfg: cfg, path: path, log: log.WithField("file", path), lock: lock}
+	if err := f.clear(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the conf file %s: %w", path, err), f.Close())
+	}
+	return f, nil
+}
+
+// Close gives the lock back. The lock's file stays: removing it would let two others
+// lock two different files.
+func (f *File) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lock == nil {
+		return nil
+	}
+	err := releaseLock(f.lock)
+	f.lock = nil
+	return err
+}
+
+// clear removes temporary files of a run that was killed, and puts the previous file
+// back where such a run had not finished checking the new one.
+func (f *File) clear() error {
+	if err := removeTemps(f.path); err != nil {
+		return fmt.Errorf("remove temporary files of an earlier run: %w", err)
+	}
+	return f.recover()
+}
+
+func (f *File) recover() error {
+	back, err := putBack(f.path)
+	if err != nil {
+		return fmt.Errorf("put the previous file back: %w", err)
+	}
+	if back {
+		f.log.Warn("the file in place was never checked: the previous one is back")
+	}
+	return nil
+}
+
+// Load returns what the file holds, or the zero Generation where there is no file, or
+// an empty one, yet. A file of another writer is an error that wraps [ErrForeign]. One
+// that was edited is taken as it is, with a warning.
+func (f *File) Load() (upstream.Generation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := readFile(f.path)
+	if err != nil {
+		return upstream.Generation{}, fmt.Errorf("load the conf file %w", err)
+	}
+	if c.edited {
+		f.log.Warn("the file was edited: it is taken as it is now, and the next change overwrites it")
+	}
+	f.read = true
+	f.last, f.last.Set = c.Generation, upstream.Set{}
+	f.disk = c.disk()
+	return c.Generation, nil
+}
+
+// Save makes the file hold the generation and returns it as written. It numbers it:
+// the number is the previous one's plus one, and the time g's, or now where that is
+// zero. Where the blocks are the same as before, number, time and digest stay, and
+// nothing is written unless g.Leaving differs, or the file was edited or removed.
+//
+// With a check configured, new blocks stay only if the check passes; else the old
+// file goes back and the error has the end of the check's output.
+func (f *File) Save(ctx context.Context, g upstream.Generation) (upstream.Generation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	saved, err := f.save(ctx, g)
+	if err != nil {
+		return upstream.Generation{}, fmt.Errorf("save the conf file %s: %w", f.path, err)
+	}
+	return saved, nil
+}
+
+func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Generation, error) {
+	if f.lock == nil {
+		return upstream.Generation{}, fs.ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return upstream.Generation{}, err
+	}
+	blocks, err := f.renderer.render(g.Set)
+	if err != nil {
+		return upstream.Generation{}, err
+	}
+	leaving, err := cleanLeaving(g.Leaving)
+	if err != nil {
+		return upstream.Generation{}, err
+	}
+	if err := f.look(); err != nil {
+		return upstream.Generation{}, err
+	}
+
+	sum := sha256.Sum256(blocks)
+	next := upstream.Generation{
+		Number: f.last.Number, Time: f.last.Time, Digest: hex.EncodeToString(sum[:]),
+		Leaving: leaving,
+	}
+	if next.Digest != f.last.Digest {
+		next.Number++
+		next.Time = g.Time
+		if next.Time.IsZero() {
+			next.Time = time.Now()
+		}
+		next.Time = next.Time.UTC().Round(0)
+	}
+	there := f.disk.intact && f.disk.digest == next.Digest
+	if !there || !slices.Equal(f.disk.leaving, leaving) {
+		info, err := f.write(ctx, next, blocks, !there)
+		if err != nil {
+			f.disk = disk{} // look again
+			return upstream.Generation{}, err
+		}
+		f.disk = disk{info: info, digest: next.Digest, leaving: leaving, intact: true}
+	}
+	f.last = next
+	next.Set, next.Leaving = g.Set, slices.Clone(leaving)
+	return next, nil
+}
+
+func cleanLeaving(names []string) ([]string, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	for _, name := range names {
+		if err := upstream.ValidName(name); err != nil {
+			return nil, fmt.Errorf("leaving upstream %q: %w", name, err)
+		}
+	}
+	names = slices.Clone(names)
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// look brings what is known of the file up to date: somebody may have removed, edited
+// or replaced it.
+func (f *File) look() error {
+	if path, err := resolve(f.cfg.Path); err != nil {
+		return err
+	} else if path != f.path {
+		return fmt.Errorf("%s leads to %s now: restart swallowkeeper to follow it", f.cfg.Path, path)
+	}
+	if info, err := os.Stat(f.path); err == nil && unchanged(f.disk.info, info) {
+		f.disk.info = info // mode and owner may be others
+		return nil
+	}
+	if err := f.recover(); err != nil {
+		return err
+	}
+	c, err := readFile(f.path)
+	if err != nil && (!f.read || !errors.Is(err, errDamaged)) {
+		return err
+	}
+	was := f.disk
+	f.disk = c.disk()
+	switch {
+	case !f.read:
+		f.read = true
+		f.last, f.last.Set = c.Generation, upstream.Set{}
+	case c.info == nil || c.empty:
+		if was.info != nil {
+			f.log.Warn("the file vanished: writing it again")
+		}
+	case err != nil || c.edited || was.info != nil && c.Digest != f.last.Digest:
+		f.disk.intact = false
+		f.log.Warn("the file was changed by someone else: overwriting that")
+	case was.info == nil && c.Number > f.last.Number:
+		// A Save that failed after all had brought its file into place.
+		f.last, f.last.Set = c.Generation, upstream.Set{}
+	}
+	return nil
+}
+
+func unchanged(was, is fs.FileInfo) bool {
+	return was != nil && os.SameFile(was, is) && was.Size() == is.Size() && was.ModTime().Equal(is.ModTime())
+}
+
+// write puts the generation's file in place. check says that its blocks are new.
+func (f *File) write(ctx context.Context, g upstream.Generation, blocks []byte, check bool) (fs.FileInfo, error) {
+	check = check && len(f.cfg.Check) > 0
+	temp, err := f.writeTemp(f.disk.info, appendHeader(nil, g), blocks)
+	if err != nil {
+		return nil, err
+	}
+	if check {
+		if err := f.keepPrevious(); err != nil {
+			return nil, errors.Join(fmt.Errorf("keep the previous file: %w", err), os.Remove(temp.name))
+		}
+	}
+	if err := os.Rename(temp.name, f.path); err != nil {
+		err = errors.Join(err, os.Remove(temp.name))
+		if check {
+			_, failed := putBack(f.path)
+			err = errors.Join(err, failed)
+		}
+		return nil, err
+	}
+	err = syncFolder(f.path)
+	if !check {
+		return temp.info, err
+	}
+	if err == nil {
+		err = runCheck(ctx, f.cfg.Check, f.cfg.CheckTimeout)
+	}
+	if err != nil {
+		if _, failed := putBack(f.path); failed != nil {
+			return nil, errors.Join(err, fmt.Errorf("put the previous file back: %w", failed))
+		}
+		return nil, err
+	}
+	return temp.info, dropPrevious(f.path)
+}

@@ -1,0 +1,74 @@
+package persist
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"swallowkeeper/upstream"
+)
+
+// maxSize bounds what is read, far above any file that Save writes.
+const maxSize = 256 << 20
+
+// Read returns what the file at path holds, without a lock and without touching
+// anything, as [File.Load] does. edited says that it is not what was last written.
+func Read(path string) (g upstream.Generation, edited bool, err error) {
+	c, err := readFile(path)
+	if err != nil {
+		return upstream.Generation{}, false, fmt.Errorf("read the conf file %w", err)
+	}
+	return c.Generation, c.edited, nil
+}
+
+type contents struct {
+	upstream.Generation
+	info   fs.FileInfo // nil: there is no file
+	empty  bool        // nothing but blanks: a touch, so that nginx's include finds it
+	edited bool
+}
+
+func (c contents) disk() disk {
+	return disk{info: c.info, digest: c.Digest, leaving: c.Leaving, intact: c.Number > 0 && !c.edited}
+}
+
+// readFile reads a file. With an error that wraps errDamaged its info holds.
+func readFile(path string) (contents, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return contents{}, nil
+	case err != nil:
+		return contents{}, fmt.Errorf("%s: %w", path, err)
+	case !info.Mode().IsRegular():
+		return contents{}, fmt.Errorf("%s: it is no regular file", path)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return contents{}, fmt.Errorf("%s: %w", path, err)
+	}
+	defer file.Close()
+	if info, err = file.Stat(); err != nil {
+		return contents{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if info.Size() > maxSize {
+		return contents{}, fmt.Errorf("%s: it has %d bytes, at most %d are read", path, info.Size(), maxSize)
+	}
+	var text bytes.Buffer
+	text.Grow(int(info.Size()) + bytes.MinRead)
+	if _, err := text.ReadFrom(io.LimitReader(file, maxSize)); err != nil {
+		return contents{}, fmt.Errorf("%s: %w", path, err)
+	}
+	c := contents{info: info}
+	if len(bytes.TrimSpace(text.Bytes())) == 0 {
+		c.empty = true
+		return c, nil
+	}
+	if c.Generation, c.edited, err = parse(text.Bytes()); err != nil {
+		return c, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}

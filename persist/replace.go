@@ -1,0 +1,136 @@
+package persist
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// resolve follows the symbolic links that path itself may be, also to a file that is
+// not there yet: the link stays, and what it leads to is replaced.
+func resolve(path string) (string, error) {
+	const most = 40 // as Linux
+	for range most {
+		target, err := os.Readlink(path)
+		switch {
+		case err == nil && filepath.IsAbs(target):
+			path = filepath.Clean(target)
+		case err == nil:
+			path = filepath.Join(filepath.Dir(path), target)
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.EINVAL): // EINVAL: no link
+			return path, nil
+		default:
+			return "", err
+		}
+	}
+	return "", fmt.Errorf("readlink %s: %w", path, unix.ELOOP)
+}
+
+// beside is the path of a companion of the file. The dot in front keeps it out of
+// nginx's `include *.conf`.
+func beside(path, kind string) string {
+	dir, base := filepath.Split(path)
+	return filepath.Join(dir, "."+base+"."+kind)
+}
+
+type temporary struct {
+	name string
+	info fs.FileInfo
+}
+
+// writeTemp writes a temporary file beside the target, down to the disk. Mode and
+// owner are those of like, or 0644 where like is nil.
+func (f *File) writeTemp(like fs.FileInfo, parts ...[]byte) (temporary, error) {
+	file, err := os.CreateTemp(filepath.Dir(f.path), filepath.Base(beside(f.path, "tmp-*")))
+	if err != nil {
+		return temporary{}, err
+	}
+	t := temporary{name: file.Name()}
+	for _, p := range parts {
+		if err == nil {
+			_, err = file.Write(p)
+		}
+	}
+	if err == nil {
+		err = f.takeAfter(file, like)
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	if err == nil {
+		t.info, err = file.Stat()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return temporary{}, errors.Join(err, os.Remove(t.name))
+	}
+	return t, nil
+}
+
+func (f *File) takeAfter(file *os.File, like fs.FileInfo) error {
+	mode := fs.FileMode(0o644)
+	if like != nil {
+		mode = like.Mode().Perm()
+		if err := f.chown(file, like); err != nil {
+			return err
+		}
+	}
+	return file.Chmod(mode)
+}
+
+// chown gives the file the owner of like. An ordinary user can't give files away: the
+// file is then written all the same, since nginx's master reads it as root.
+func (f *File) chown(file *os.File, like fs.FileInfo) error {
+	want, ok := like.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if is, ok := info.Sys().(*syscall.Stat_t); ok && is.Uid == want.Uid && is.Gid == want.Gid {
+		return nil
+	}
+	err = file.Chown(int(want.Uid), int(want.Gid))
+	if errors.Is(err, fs.ErrPermission) {
+		f.log.Warnf("the file can't be given to its former owner (user %d, group %d): its owner changes", want.Uid, want.Gid)
+		return nil
+	}
+	return err
+}
+
+func removeTemps(path string) error {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	prefix := filepath.Base(beside(path, "tmp-"))
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) {
+			if err := os.Remove(filepath.Join(filepath.Dir(path), e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// syncFolder makes a rename in the file's folder last. Some file systems have no sync
+// for folders, and nothing to say about it.
+func syncFolder(path string) error {
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	err = folder.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		err = nil
+	}
+	return errors.Join(err, folder.Close())
+}
