@@ -1,0 +1,52 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestKeyLines(t *testing.T) {
+	text := strings.Join([]string{
+		/* 1 */ `top = 1 # = [x]`,
+		/* 2 */ `# [comment]`,
+		/* 3 */ `text = """`,
+		/* 4 */ `[no]`,
+		/* 5 */ `no = 1 \""" still`,
+		/* 6 */ `"""""`,
+		/* 7 */ `raw = '''\`,
+		/* 8 */ `no = 2'''`,
+		/* 9 */ `[ a . "b.c" ]`,
+		/* 10 */ `x.y = "]#" `,
+		/* 11 */ `  'q"' = 'it\'`,
+		/* 12 */ `[[list]]`,
+		/* 13 */ `k = [1, [2, "]"], # ]`,
+		/* 14 */ `  {in = 1}, ]`,
+		/* 15 */ `[list.sub]`,
+		/* 16 */ `k = 1979-05-27 07:32:00`,
+		/* 17 */ "[[list]]\r",
+		/* 18 */ `k = {a = {b = 1}, c = ["}"]}`,
+		/* 19 */ `[[list.more]]`,
+		/* 20 */ `[[list.more]]`,
+		/* 21 */ `"\u0041" = true`,
+	}, "\n")
+	lines, deep := keyLines(text)
+	if deep != 0 {
+		t.Errorf("too deep at line %d", deep)
+	}
+	want := map[string]int{
+		"top": 1, "text": 3, "raw": 7, "a b.c": 9, "a b.c x y": 10, `a b.c q"`: 11,
+		"list": 12, "list #1": 12, "list #1 k": 13, "list #1 k #3 in": 14, "list #1 sub": 15, "list #1 sub k": 16,
+		"list #2": 17, "list #2 k": 18, "list #2 k a": 18, "list #2 k a b": 18, "list #2 k c": 18,
+		"list #2 more": 19, "list #2 more #1": 19, "list #2 more #2": 20, "list #2 more #2 A": 21,
+	}
+	for key, line := range want {
+		if got := lines[strings.ReplaceAll(key, " ", "\x00")]; got != line {
+			t.Errorf("%s is on line %d, want %d", key, got, line)
+		}
+	}
+	for key := range lines {
+		if key = strings.ReplaceAll(key, "\x00", " "); want[key] == 0 {
+			t.Errorf("found %q, which is no key", key)
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const envPrefix = "SWALLOWKEEPER_"
+
+// fromEnv takes our variables out of an environment, lower numbers of a list first.
+func fromEnv(env []string) []entry {
+	var list []entry
+	for _, variable := range env {
+		name, value, _ := strings.Cut(variable, "=")
+		if strings.HasPrefix(name, envPrefix) {
+			list = append(list, fromVariable(name, value))
+		}
+	}
+	slices.SortStableFunc(list, func(a, b entry) int { return cmp.Compare(a.n, b.n) })
+	return list
+}
+
+func fromVariable(name, value string) entry {
+	rest := strings.TrimPrefix(name, envPrefix)
+	var known []string
+	for _, s := range sections() {
+		p := place{section: s.name}
+		prefix := envName(s.name) + "_"
+		if s.list {
+			p.n = 1
+			digits, _, _ := strings.Cut(strings.TrimPrefix(rest, prefix), "_")
+			if n, ok := position(digits); ok && strings.HasPrefix(rest, prefix) {
+				p.n = n
+				prefix += digits + "_"
+			}
+		}
+		for _, key := range s.keys {
+			candidate := prefix + envName(key)
+			if candidate == rest {
+				return entry{place: p, key: key, value: text(value), where: name}
+			}
+			known = append(known, candidate)
+		}
+	}
+	if near := nearest(rest, known); near != "" {
+		return entry{where: name, wrong: "unknown variable; did you mean " + envPrefix + near + "?"}
+	}
+	wrong := fmt.Sprintf("unknown variable; allowed are %[1]s, the table and the key, "+
+		"e.g. %[1]sGUARD_MIN_SERVICES", envPrefix)
+	if strings.HasPrefix(rest, "UPSTREAM_") {
+		wrong += "; the options of a single upstream are set in the file or on the command line"
+	}
+	return entry{where: name, wrong: wrong}
+}
+
+func envName(s string) string { return strings.ToUpper(s) }
+
+// fromOverrides takes apart what the command line sets: key.path=value.
+func fromOverrides(overrides []string) []entry {
+	var list []entry
+	for _, o := range overrides {
+		list = append(list, fromOverride(o))
+	}
+	return list
+}
+
+func fromOverride(override string) entry {
+	const where = "command line"
+	path, value, ok := strings.Cut(override, "=")
+	path = strings.TrimSpace(path)
+	if !ok {
+		wrong := fmt.Sprintf("%q has no value; allowed is key.path=value, e.g. guard.min_services=30", path)
+		return entry{where: where, wrong: wrong}
+	}
+	parts := strings.Split(path, ".")
+	s, known := find(parts[0])
+	p := place{section: parts[0]}
+	key := parts[len(parts)-1]
+	between := parts[1:max(1, len(parts)-1)]
+	n, isPosition := 0, false
+	if len(between) == 1 {
+		n, isPosition = position(between[0])
+	}
+	switch {
+	case known && s.list && isPosition:
+		p.n = n
+	case known && s.list && len(parts) == 2:
+		p.n = 1
+	case known && s.named && len(parts) > 2:
+		p.inside, p.name = true, strings.Trim(strings.Join(between, "."), `"`)
+	case !known || len(parts) != 2:
+		wrong := unknown("key", path, allKeys(), "allowed is the table and the key, e.g. guard.min_services")
+		return entry{where: where, wrong: fmt.Sprintf("%q: %s", path, wrong)}
+	}
+	return entry{place: p, key: key, value: text(value), where: where}
+}
+
+// position is the number of a list's table, from 1.
+func position(s string) (int, bool) {
+	n, err := strconv.Atoi(s)
+	return n, err == nil && n >= 1 && strconv.Itoa(n) == s
+}
+
+// value is a variable of an environment; the last one counts.
+func value(env []string, name string) string {
+	found := ""
+	for _, variable := range env {
+		if v, ok := strings.CutPrefix(variable, name+"="); ok {
+			found = v
+		}
+	}
+	return found
+}

@@ -1,0 +1,106 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"swallowkeeper/internal/setting"
+)
+
+// TOML renders the configuration as it holds, every key with its value, as a file
+// that could be loaded again, but for the secrets: they are shown as "(set)". An option
+// for all upstreams stands in a comment where an upstream is called like it.
+func (c Config) TOML() string {
+	b := builder{cfg: c, one: map[string]*Upstream{}}
+	for name, u := range c.Upstreams {
+		b.one[name] = &u
+	}
+	var blocks []string
+	block := func(header string, p place) {
+		lines := []string{header}
+		for _, f := range fields(b.table(p)) {
+			line := f.key + " = " + f.show()
+			if _, called := c.Upstreams[f.key]; called && p == (place{section: "upstream"}) {
+				line = "# " + line // TOML can't say both
+			}
+			lines = append(lines, line)
+		}
+		blocks = append(blocks, strings.Join(lines, "\n")+"\n")
+	}
+	for _, s := range sections() {
+		n, isList := b.length(s.name)
+		for i := range n {
+			block(s.header(), place{section: s.name, n: i + 1})
+		}
+		if !isList {
+			block(s.header(), place{section: s.name})
+		}
+		if s.named {
+			for _, name := range slices.Sorted(maps.Keys(b.one)) {
+				p := place{section: s.name, name: name, inside: true}
+				block("["+p.path("")+"]", p)
+			}
+		}
+	}
+	return strings.Join(blocks, "\n")
+}
+
+// password is the part of a URL that nobody is shown.
+var password = regexp.MustCompile(`://[^/@\s]+@`)
+
+// show is the value as it is written in a file.
+func (f field) show() string {
+	value := reflect.ValueOf(f.ptr).Elem().Interface()
+	if secret(f.key) && value != "" {
+		value = "(set)"
+	}
+	return literal(value)
+}
+
+func literal(value any) string {
+	switch v := value.(type) {
+	case time.Duration:
+		value = brief(v)
+	case []string:
+		if len(v) == 0 {
+			return "[]"
+		}
+	case string:
+		value = password.ReplaceAllString(v, "://(set)@")
+	}
+	var line bytes.Buffer
+	if err := toml.NewEncoder(&line).Encode(map[string]any{"v": value}); err != nil {
+		return fmt.Sprintf("%q", fmt.Sprint(value))
+	}
+	return strings.TrimPrefix(strings.TrimSuffix(line.String(), "\n"), "v = ")
+}
+
+// brief is a duration without the zeros that Go puts behind it: 3m, not 3m0s.
+func brief(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// notAllowed words a component's refusal.
+func notAllowed(e *setting.Error) string {
+	if secret(e.Key) {
+		return "the value is not allowed; allowed is " + e.Allowed
+	}
+	return fmt.Sprintf("%s is not allowed; allowed is %s", literal(e.Value), e.Allowed)
+}
+
+func copyValue(to, from any) { reflect.ValueOf(to).Elem().Set(reflect.ValueOf(from).Elem()) }

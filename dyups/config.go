@@ -1,0 +1,64 @@
+package dyups
+
+import (
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"swallowkeeper/internal/setting"
+)
+
+// Config is one [[gateway]] table with type = "dyups".
+type Config struct {
+	// Name of the gateway in logs and metrics. Default: its address.
+	Name string `toml:"name"`
+	// Address of the dyups_interface: http://host:port, or unix:/path/of/socket.
+	Address string `toml:"address"`
+	// Resync is how often the live state is compared with the wanted one.
+	Resync time.Duration `toml:"resync"`
+	// Timeout of one call.
+	Timeout time.Duration `toml:"timeout"`
+	// ReadMsgTimeout is nginx's dyups_read_msg_timeout: how often a worker that nobody
+	// asks reads the changes that the others took.
+	ReadMsgTimeout time.Duration `toml:"read_msg_timeout"`
+	// QueueBytes is nginx's dyups_shm_zone_size, in bytes: what may wait for the workers.
+	QueueBytes int `toml:"queue_bytes"`
+}
+
+// DefaultConfig is what holds where the file says nothing; the last two are nginx's own defaults.
+func DefaultConfig() Config {
+	return Config{
+		Address:        "http://127.0.0.1:18882",
+		Resync:         10 * time.Second,
+		Timeout:        10 * time.Second,
+		ReadMsgTimeout: time.Second,
+		QueueBytes:     2 << 20,
+	}
+}
+
+// Validate returns a *setting.Error for the first key whose value is not allowed.
+func (c Config) Validate() error {
+	switch {
+	case !validAddress(c.Address):
+		return &setting.Error{Key: "address", Value: c.Address, Allowed: `"http://host:port" or "unix:/path/of/socket"`}
+	case c.Resync < 100*time.Millisecond || c.Resync > time.Hour:
+		return &setting.Error{Key: "resync", Value: c.Resync, Allowed: `a duration from "100ms" to "1h"`}
+	case c.Timeout < 100*time.Millisecond || c.Timeout > 5*time.Minute:
+		return &setting.Error{Key: "timeout", Value: c.Timeout, Allowed: `a duration from "100ms" to "5m"`}
+	case c.ReadMsgTimeout < time.Millisecond || c.ReadMsgTimeout > time.Minute:
+		return &setting.Error{Key: "read_msg_timeout", Value: c.ReadMsgTimeout, Allowed: `a duration from "1ms" to "1m"`}
+	case c.QueueBytes < 64<<10 || c.QueueBytes > 1<<30:
+		return &setting.Error{Key: "queue_bytes", Value: c.QueueBytes, Allowed: "a number of bytes from 65536 to 1073741824"}
+	}
+	return nil
+}
+
+func validAddress(s string) bool {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		return filepath.IsAbs(path)
+	}
+	u, err := url.Parse(s)
+	return err == nil && u.Scheme == "http" && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == "" &&
+		(u.Path == "" || u.Path == "/")
+}
