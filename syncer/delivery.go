@@ -28,6 +28,13 @@ type Assumer interface {
 	Assume(written upstream.Set)
 }
 
+// Unsettled is a gateway that may be about to change by itself: a worker of it is gone,
+// and the one that takes its place is not there yet. It is asked again soon.
+type Unsettled interface{ Incomplete() bool }
+
+// unsettledAgain is how soon.
+const unsettledAgain = time.Second
+
 // delivery brings one gateway to the newest generation and keeps it there. It has a
 // goroutine of its own, so that one gateway's trouble delays no other.
 type delivery struct {
@@ -160,6 +167,9 @@ func (d *delivery) report(g upstream.Generation, changes upstream.Changes, err e
 		log.WithFields(counts(changes)).Info("the gateway took the changes and is in step")
 	case before.Checked.IsZero() || !before.InStep:
 		log.WithField("upstreams", g.Set.Len()).Info("the gateway is in step")
+	}
+	if u, ok := d.target.Gateway.(Unsettled); ok && u.Incomplete() {
+		return min(unsettledAgain, d.target.Resync)
 	}
 	return d.target.Resync
 }

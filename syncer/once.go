@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,11 +69,13 @@ func (s *Syncer) RunOnce(ctx context.Context, o Once) (Outcome, error) {
 	out.Hold = verdict.Hold
 	out.Written = upstream.Diff(s.gen.Set, verdict.Accepted)
 
-	gen, err := next(s.gen, verdict.Accepted), error(nil)
+	gen := next(s.gen, verdict.Accepted)
 	if !o.DryRun {
-		if gen, err = s.save(ctx, verdict.Accepted); err != nil {
+		saved, err := s.save(ctx, verdict.Accepted)
+		if err != nil {
 			return out, err
 		}
+		gen = saved
 	}
 
 	out.Gateways = make([]GatewayOutcome, len(s.Targets))
@@ -185,10 +188,8 @@ func (s *Syncer) forget(ctx context.Context, g upstream.Generation, gateways []G
 	if len(g.Leaving) == 0 {
 		return nil
 	}
-	for _, gw := range gateways {
-		if gw.Err != nil {
-			return nil
-		}
+	if slices.ContainsFunc(gateways, func(gw GatewayOutcome) bool { return gw.Err != nil }) {
+		return nil
 	}
 	g.Leaving = nil
 	_, err := s.Store.Save(ctx, g)

@@ -57,7 +57,7 @@ func TestRun(t *testing.T) {
 		}
 		w.pass(soon)
 		w.wantLive(0, "a: 1 2 3 4 104")
-		if _, saves := w.store.now(); saves > 5 {
+		if _, saves := w.store.now(); saves > 6 {
 			t.Errorf("100 changes within 50 ms were written %d times", saves)
 		}
 	})
@@ -423,7 +423,7 @@ func TestRunOnce(t *testing.T) {
 }
 
 func TestScheduleDue(t *testing.T) {
-	s := Schedule{Quiet: time.Millisecond, Longest: 20 * time.Millisecond, Spacing: 10 * time.Millisecond}
+	s := Schedule{Calm: 20 * time.Millisecond, Quiet: 5 * time.Millisecond, Longest: 20 * time.Millisecond}
 	t0 := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	at := func(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
 	for _, tt := range []struct {
@@ -431,11 +431,11 @@ func TestScheduleDue(t *testing.T) {
 		first, last, decided time.Time
 		want                 time.Time
 	}{
-		{"a single change", at(100), at(100), at(0), at(101)},
-		{"a row of changes", at(100), at(108), at(0), at(109)},
-		{"a row without an end", at(100), at(125), at(0), at(120)},
-		{"right after a decision", at(101), at(101), at(100), at(110)},
-		{"nothing was decided yet", at(100), at(100), time.Time{}, at(101)},
+		{"nothing was decided yet", at(100), at(100), time.Time{}, at(100)},
+		{"after a calm", at(100), at(100), at(80), at(100)},
+		{"close upon a decision", at(101), at(101), at(100), at(106)},
+		{"a row of changes", at(101), at(108), at(100), at(113)},
+		{"a row without an end", at(101), at(118), at(100), at(121)},
 	} {
 		if got := s.due(tt.first, tt.last, tt.decided); !got.Equal(tt.want) {
 			t.Errorf("%s: %s, want %s", tt.name, got.Sub(t0), tt.want.Sub(t0))

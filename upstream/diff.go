@@ -32,7 +32,8 @@ func (c Changes) RemoveOnly(owned func(name string) bool) Changes {
 }
 
 // Diff finds what leads from live to want. Where nginx would not notice a
-// difference (another order, another case of the name, another origin) there is none.
+// difference (another order, another origin) there is none. A name in another case is
+// an update: posting the one renames the other.
 func Diff(live, want Set) Changes {
 	c := Changes{Want: want}
 	l, w := live.list, want.list

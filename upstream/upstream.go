@@ -67,8 +67,8 @@ type Options struct {
 
 // Upstream is a name and its servers.
 type Upstream struct {
-	// Name as nginx and the gateways know it; two names that differ only in case
-	// are the same upstream to nginx.
+	// Name as nginx and the gateways know it. Two names that differ only in case can't
+	// both be there.
 	Name string
 	// Canary is the suffix of Name that came from an instance's canary tag, so that
 	// service a with canary b is told apart from a service called a_b.
@@ -87,9 +87,10 @@ func (u Upstream) Usable() bool {
 }
 
 // Same reports whether nginx would treat both upstreams alike. An upstream whose
-// servers are not known is like no other.
+// servers are not known is like no other. Names must agree to the letter: the dyups
+// API takes Web and web for one upstream, but a request for the one does not find the other.
 func (u Upstream) Same(o Upstream) bool {
-	return len(u.Servers) > 0 && u.Options == o.Options && fold(u.Name, o.Name) == 0 &&
+	return len(u.Servers) > 0 && u.Options == o.Options && u.Name == o.Name &&
 		slices.EqualFunc(u.Servers, o.Servers, Server.Same)
 }
 
@@ -176,7 +177,7 @@ func joinOrigins(a, b string) string {
 	return strings.Join(slices.Compact(all), ",")
 }
 
-// SameName reports whether nginx takes both names for one.
+// SameName reports whether both names can't be there beside one another.
 func SameName(a, b string) bool { return fold(a, b) == 0 }
 
 // fold compares names as nginx does: ASCII letters without regard to case.

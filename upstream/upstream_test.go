@@ -198,7 +198,7 @@ func TestDiff(t *testing.T) {
 		{"an option", []upstream.Upstream{a}, []upstream.Upstream{weighted}, "", "a", ""},
 		{"a block option", []upstream.Upstream{up0("a", "10.0.0.1:80")}, []upstream.Upstream{a}, "", "a", ""},
 		{"another origin is no difference to nginx", []upstream.Upstream{moved}, []upstream.Upstream{a}, "", "", ""},
-		{"another case of the name is none either", []upstream.Upstream{up("A", "10.0.0.1:80")}, []upstream.Upstream{a}, "", "", ""},
+		{"another case of the name", []upstream.Upstream{up("A", "10.0.0.1:80")}, []upstream.Upstream{a}, "", "a", ""},
 		{"workers that disagree", []upstream.Upstream{up("a")}, []upstream.Upstream{a}, "", "a", ""},
 		{"all at once", []upstream.Upstream{a, b}, []upstream.Upstream{a2, up("c", "10.0.0.3:1")}, "c", "a", "b"},
 	} {
