@@ -1,0 +1,197 @@
+package dyups
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"swallowkeeper/upstream"
+)
+
+// How long an answer may be.
+const (
+	maxDetail   = 512 << 20
+	maxList     = 16 << 20
+	maxUpstream = 1 << 20
+	maxResult   = 64 << 10
+)
+
+// Client speaks the HTTP API of dyups, Tengine's or the standalone module's. It does
+// not retry. One nginx worker answers each call, from its own copy of the upstreams.
+type Client struct {
+	// BaseURL is scheme and host of the interface, without a path.
+	BaseURL string
+	// HTTPClient makes the calls; [http.DefaultClient] where it is nil.
+	HTTPClient *http.Client
+}
+
+// NewClient is a client for an address as in [Config]: http://host:port or unix:/path.
+func NewClient(address string) *Client {
+	base, dial := endpoint(address)
+	return &Client{BaseURL: base, HTTPClient: &http.Client{
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+			// The module joins the first two pieces of a body and drops the rest, and
+			// says success: header and body have to leave in one piece.
+			WriteBufferSize: 64 << 10,
+		},
+		CheckRedirect: noRedirect,
+	}}
+}
+
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// List names all upstreams that dyups knows; there is none where the answer is 204.
+func (c *Client) List(ctx context.Context) ([]string, error) {
+	call := call{op: "list upstreams", method: http.MethodGet, path: "/list", limit: maxList}
+	var body bytes.Buffer
+	if err := c.do(ctx, call, &body); err != nil {
+		return nil, err
+	}
+	names, err := parseList(body.Bytes())
+	if err != nil {
+		return nil, call.garbled(body.Bytes(), err)
+	}
+	return names, nil
+}
+
+// Detail is all upstreams with the options of their servers, as far as the build
+// shows them. Older builds do not have this call: see [Error.NotFound].
+func (c *Client) Detail(ctx context.Context) (Detail, error) {
+	var body bytes.Buffer
+	if err := c.rawDetail(ctx, &body); err != nil {
+		return Detail{}, err
+	}
+	return decodeDetail(body.Bytes())
+}
+
+func detailCall() call {
+	return call{op: "read upstreams", method: http.MethodGet, path: "/detail", limit: maxDetail}
+}
+
+func (c *Client) rawDetail(ctx context.Context, body *bytes.Buffer) error {
+	return c.do(ctx, detailCall(), body)
+}
+
+func decodeDetail(body []byte) (Detail, error) {
+	d, err := parseDetail(body)
+	if err != nil {
+		return Detail{}, detailCall().garbled(body, err)
+	}
+	return d, nil
+}
+
+// Upstream is the addresses of one upstream, in order. Addresses that are no IP address
+// are zero.
+func (c *Client) Upstream(ctx context.Context, name string) ([]netip.AddrPort, error) {
+	call := call{op: "read upstream", name: name, method: http.MethodGet, limit: maxUpstream}
+	var body bytes.Buffer
+	if err := c.do(ctx, call, &body); err != nil {
+		return nil, err
+	}
+	addrs, err := parseUpstream(body.Bytes())
+	if err != nil {
+		return nil, call.garbled(body.Bytes(), err)
+	}
+	return addrs, nil
+}
+
+// Post replaces an upstream, or adds it, by a body in nginx syntax. An empty body is
+// refused here: dyups would answer 204 and change nothing.
+func (c *Client) Post(ctx context.Context, name string, body []byte) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return fmt.Errorf("post upstream %s: the body is empty", name)
+	}
+	return c.change(ctx, call{
+		op: "post upstream", name: name, method: http.MethodPost, body: body, limit: maxResult,
+	})
+}
+
+// Delete removes an upstream.
+func (c *Client) Delete(ctx context.Context, name string) error {
+	return c.change(ctx, call{op: "delete upstream", name: name, method: http.MethodDelete, limit: maxResult})
+}
+
+func (c *Client) change(ctx context.Context, call call) error {
+	var body bytes.Buffer
+	if err := c.do(ctx, call, &body); err != nil {
+		return err
+	}
+	if s := strings.TrimSpace(body.String()); s != "success" {
+		return call.garbled(body.Bytes(), errors.New("the answer is not success"))
+	}
+	return nil
+}
+
+type call struct {
+	op, name, method string
+	path             string // "" for the path of the named upstream
+	body             []byte
+	limit            int64
+}
+
+func (c call) garbled(body []byte, err error) error {
+	return &Error{Op: c.op, Name: c.name, Status: http.StatusOK, Body: excerpt(body), Err: err}
+}
+
+// do makes a call and reads the whole answer into body: 200, or 204 for an empty one.
+func (c *Client) do(ctx context.Context, call call, body *bytes.Buffer) error {
+	path := call.path
+	if path == "" {
+		path = "/upstream/" + url.PathEscape(call.name)
+	}
+	var sent io.Reader
+	if call.body != nil {
+		sent = bytes.NewReader(call.body)
+	}
+	req, err := http.NewRequestWithContext(ctx, call.method, c.BaseURL+path, sent)
+	if err != nil {
+		return fmt.Errorf("%s: %w", call.what(), err)
+	}
+	client := c.HTTPClient
+	if client == nil {
+		client = http.DefaultClient
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("%s: %w", call.what(), err)
+	}
+	defer resp.Body.Close()
+
+	body.Reset()
+	const mostAtOnce = 16 << 20 // the length is what the other side says
+	if n := min(resp.ContentLength, call.limit, mostAtOnce); n > 0 {
+		body.Grow(int(n) + bytes.MinRead)
+	}
+	n, err := body.ReadFrom(io.LimitReader(resp.Body, call.limit+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: read the answer: %w", call.what(), err)
+	case n > call.limit:
+		return fmt.Errorf("%s: the answer is longer than %d bytes", call.what(), call.limit)
+	case resp.StatusCode == http.StatusOK,
+		resp.StatusCode == http.StatusNoContent && call.method == http.MethodGet:
+		return nil
+	}
+	return &Error{Op: call.op, Name: call.name, Status: resp.StatusCode, Body: excerpt(body.Bytes())}
+}
+
+func (c call) what() string { return what(c.op, c.name) }
+
+func what(op, name string) string {
+	switch {
+	case name == "":
+		return op
+	case upstream.ValidName(name) == nil:
+		return op + " " + name
+	default:
+		return fmt.Sprintf("%s %.60q", op, name)
+	}
+}

@@ -1,0 +1,201 @@
+// Package dyups talks to an nginx whose upstreams can be changed while it runs, by
+// the HTTP API of the dyups module: Tengine's, or the standalone one. [Client] is the
+// API, [Gateway] brings what nginx uses to what is wanted.
+//
+// Each nginx worker has its own copy of the upstreams. A change reaches the worker that
+// answered at once, and the others when they read a shared queue: at a timer, or
+// as soon as they answer any call. Where the answers name their worker, the gateway
+// keeps a connection to each and asks every one of them; where not, it can only
+// wait for the timer.
+package dyups
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/upstream"
+)
+
+// Gateway is one nginx with the dyups module. Its calls come one after the other: it
+// is not for concurrent use.
+type Gateway struct {
+	config  Config
+	log     logrus.FieldLogger
+	workers *workers
+	pace    *pace
+	memory  *memory
+
+	seed     maphash.Seed
+	buffer   bytes.Buffer
+	noDetail bool // the build has no /detail
+
+	last        upstream.Set // what Live answered for these copies and this memory
+	lastCopies  []*copyOf
+	lastVersion int
+}
+
+// New makes a gateway. It opens no connection before it is asked.
+func New(c Config, log logrus.FieldLogger) *Gateway {
+	base, dial := endpoint(c.Address)
+	g := &Gateway{
+		config: c, log: log, seed: maphash.MakeSeed(),
+		pace:   newPace(c.QueueBytes, c.ReadMsgTimeout),
+		memory: newMemory(),
+	}
+	g.workers = &workers{
+		base: base, dial: dial, timeout: c.Timeout, patience: 2*c.ReadMsgTimeout + 3*time.Second, log: log,
+		crashed: g.memory.crashed,
+		reloaded: func() {
+			g.memory.reloaded()
+			g.noDetail = false // it may be another build
+		},
+	}
+	return g
+}
+
+// Close closes the connections that are kept.
+func (g *Gateway) Close() error {
+	g.workers.closeAll()
+	return nil
+}
+
+// Assume tells the gateway what the conf file held that nginx loaded. The API shows
+// neither keepalive nor the balancing method, so this is what they are taken to be
+// until something else is posted. Call it once, before anything else; without it, what
+// can't be seen counts as unset, and is posted once where something else is wanted.
+func (g *Gateway) Assume(written upstream.Set) { g.memory.assume(written) }
+
+// Incomplete reports that a worker is gone and the one that takes its place has not
+// answered yet. After a crash that takes twice the read timeout; the new worker
+// then serves what nginx loaded last, so Live should be called soon.
+func (g *Gateway) Incomplete() bool { return len(g.workers.missing) > 0 }
+
+// Live reads what nginx uses. Upstreams about which the workers disagree, or may
+// disagree in what they do not show, have no servers in the answer.
+func (g *Gateway) Live(ctx context.Context) (upstream.Set, error) {
+	if err := g.workers.meet(ctx, true); err != nil {
+		return upstream.Set{}, err
+	}
+	for try := 1; ; try++ {
+		copies, err := g.copies(ctx)
+		if err != nil {
+			return upstream.Set{}, err
+		}
+		// A worker that finds the queue locked answers without reading it.
+		if try == tries || len(disputed(copies)) == 0 {
+			return g.together(copies), nil
+		}
+		if err := wait(ctx, time.Duration(try)*time.Millisecond); err != nil {
+			return upstream.Set{}, err
+		}
+	}
+}
+
+// tries is how often a question is asked whose answer may be a moment old.
+const tries = 3
+
+// copies asks each worker for all of its upstreams.
+func (g *Gateway) copies(ctx context.Context) ([]*copyOf, error) {
+	asked := map[*worker]bool{}
+	for try := 1; ; try++ {
+		var lost error
+		copies := make([]*copyOf, 0, len(g.workers.list))
+		for _, w := range g.workers.list {
+			if !asked[w] {
+				switch err := g.readSettled(ctx, w); {
+				case err == nil:
+					asked[w] = true
+				case isAnswer(err) || ctx.Err() != nil:
+					return nil, fmt.Errorf("%s: %w", w, err)
+				default:
+					w.link.close()
+					lost = err
+					continue
+				}
+			}
+			copies = append(copies, w.copy)
+		}
+		switch {
+		case lost == nil && len(copies) > 0:
+			return copies, nil
+		case try == tries:
+			return nil, errors.Join(errNoWorker, lost)
+		}
+		if err := g.workers.meet(ctx, false); err != nil {
+			return nil, errors.Join(lost, err)
+		}
+	}
+}
+
+// readSettled is read, and where workers can't be told apart asks again for what looks
+// new: the worker may have found the queue locked.
+func (g *Gateway) readSettled(ctx context.Context, w *worker) error {
+	before := w.copy
+	err := g.read(ctx, w)
+	if err == nil && g.workers.plain && w.copy != before {
+		err = g.read(ctx, w)
+	}
+	return err
+}
+
+// together is what all copies agree on, completed by what they do not show.
+func (g *Gateway) together(copies []*copyOf) upstream.Set {
+	if g.lastCopies != nil && g.lastVersion == g.memory.version && slices.Equal(copies, g.lastCopies) {
+		return g.last
+	}
+	differ := disputed(copies)
+	var list []upstream.Upstream
+	for u := range copies[0].set.All() {
+		u = g.memory.fill(u, copies[0].shows)
+		if differ[strings.ToLower(u.Name)] {
+			u.Servers = nil
+		}
+		list = append(list, u)
+	}
+	for _, c := range copies[1:] {
+		for u := range c.set.All() {
+			if _, ok := copies[0].set.Get(u.Name); !ok && differ[strings.ToLower(u.Name)] {
+				delete(differ, strings.ToLower(u.Name)) // once
+				list = append(list, upstream.Upstream{Name: u.Name})
+			}
+		}
+	}
+	g.last, g.lastCopies, g.lastVersion = upstream.NewSet(list), copies, g.memory.version
+	return g.last
+}
+
+// disputed names, in lower case, the upstreams in which some copy differs from the first.
+func disputed(copies []*copyOf) map[string]bool {
+	differ := map[string]bool{}
+	for _, c := range copies[1:] {
+		if c == copies[0] {
+			continue
+		}
+		for u := range c.set.All() {
+			o, ok := copies[0].set.Get(u.Name)
+			if !ok || u.Name != o.Name || !slices.EqualFunc(u.Servers, o.Servers, upstream.Server.Same) {
+				differ[strings.ToLower(u.Name)] = true
+			}
+		}
+		for u := range copies[0].set.All() {
+			if _, ok := c.set.Get(u.Name); !ok {
+				differ[strings.ToLower(u.Name)] = true
+			}
+		}
+	}
+	return differ
+}
+
+var errNoWorker = errors.New("no nginx worker keeps its connection")
+
+func isAnswer(err error) bool {
+	return answerOf(err) != nil
+}

@@ -1,0 +1,112 @@
+package dyups
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"swallowkeeper/upstream"
+)
+
+// memory is what nginx uses and does not show: the block options, and in some builds
+// options of servers. It holds what was posted last, or what the conf file held that
+// nginx loaded.
+type memory struct {
+	of      map[string]remembered // by the name in lower case
+	version int                   // grows with each change
+}
+
+type remembered struct {
+	upstream.Upstream
+	// posted says that something hidden was posted that may differ from what nginx
+	// loaded: a worker that starts after a crash does not have it.
+	posted bool
+	// doubted says that not every worker is sure to have it.
+	doubted bool
+}
+
+func newMemory() *memory { return &memory{of: map[string]remembered{}} }
+
+func (m *memory) assume(s upstream.Set) {
+	for u := range s.All() {
+		m.of[strings.ToLower(u.Name)] = remembered{Upstream: u}
+	}
+	m.version++
+}
+
+func (m *memory) posted(u upstream.Upstream) {
+	key := strings.ToLower(u.Name)
+	old, known := m.of[key]
+	m.of[key] = remembered{Upstream: u, posted: !known || old.posted || !sameHidden(old.Upstream, u)}
+	m.version++
+}
+
+func (m *memory) removed(name string) {
+	delete(m.of, strings.ToLower(name))
+	m.version++
+}
+
+// doubt makes an upstream count as different until it is posted again.
+func (m *memory) doubt(name string) {
+	key := strings.ToLower(name)
+	r := m.of[key]
+	r.doubted = true
+	m.of[key] = r
+	m.version++
+}
+
+// crashed says that some worker has started with what nginx loaded last.
+func (m *memory) crashed() {
+	for key, r := range m.of {
+		if r.posted {
+			r.doubted = true
+			m.of[key] = r
+		}
+	}
+	m.version++
+}
+
+// reloaded says that all workers have started with the conf file, which holds what was posted.
+func (m *memory) reloaded() {
+	for key, r := range m.of {
+		r.posted = false
+		m.of[key] = r
+	}
+	m.version++
+}
+
+func sameHidden(a, b upstream.Upstream) bool {
+	return a.Options == b.Options && slices.EqualFunc(a.Servers, b.Servers, func(a, b upstream.Server) bool {
+		return a.Addr == b.Addr && a.MaxConns == b.MaxConns
+	})
+}
+
+// fill completes what a copy shows of an upstream by what is remembered of it.
+func (m *memory) fill(u upstream.Upstream, shows shown) upstream.Upstream {
+	r, ok := m.of[strings.ToLower(u.Name)]
+	if !ok {
+		return u
+	}
+	u.Options = r.Options
+	if r.doubted {
+		u.Servers = nil
+		return u
+	}
+	if shows == everyOption {
+		return u
+	}
+	u.Servers = slices.Clone(u.Servers)
+	for i, s := range u.Servers {
+		at, ok := slices.BinarySearchFunc(r.Servers, s.Addr, byAddr)
+		switch {
+		case !ok:
+		case shows == addressesOnly:
+			u.Servers[i] = r.Servers[at]
+		default:
+			u.Servers[i].MaxConns = r.Servers[at].MaxConns
+		}
+	}
+	return u
+}
+
+func byAddr(s upstream.Server, a netip.AddrPort) int { return s.Addr.Compare(a) }
