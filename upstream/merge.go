@@ -19,13 +19,8 @@ func Merge(written Set, parts ...Set) Set {
 	if len(parts) == 1 && parts[0].distinct() {
 		return parts[0]
 	}
-	var list []Upstream
-	var out []Out
-	for _, p := range parts {
-		list = append(list, p.list...)
-		out = append(out, p.out...)
-	}
-	joined := NewSet(list, out...)
+	joined := Join(parts...)
+	out := joined.Out()
 
 	var kept []Upstream
 	for rest := joined.list; len(rest) > 0; {
@@ -46,7 +41,7 @@ func Merge(written Set, parts ...Set) Set {
 			}
 		}
 	}
-	return NewSet(kept, out...)
+	return build(kept, out)
 }
 
 func choose(written Set, rivals []Upstream) int {

@@ -48,6 +48,27 @@ func NewSet(upstreams []Upstream, out ...Out) Set {
 	for i, u := range upstreams {
 		list[i] = u.canonical()
 	}
+	return build(list, out)
+}
+
+// Join is NewSet for upstreams that are in sets already: it looks at no server unless two
+// sets have halves of one upstream.
+func Join(sets ...Set) Set {
+	n := 0
+	for _, s := range sets {
+		n += len(s.list)
+	}
+	list := make([]Upstream, 0, n)
+	var out []Out
+	for _, s := range sets {
+		list = append(list, s.list...)
+		out = append(out, s.out...)
+	}
+	return build(list, out)
+}
+
+// build takes the list over, whose upstreams are canonical.
+func build(list []Upstream, out []Out) Set {
 	if !slices.IsSortedFunc(list, compare) {
 		slices.SortStableFunc(list, compare)
 	}

@@ -167,6 +167,17 @@ func addrs(s upstream.Set) map[string][]string {
 	return m
 }
 
+func TestJoinIsNewSet(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := draw(t), draw(t)
+		joined := upstream.Join(upstream.NewSet(a), upstream.NewSet(b))
+		made := upstream.NewSet(slices.Concat(slices.Collect(upstream.NewSet(a).All()), slices.Collect(upstream.NewSet(b).All())))
+		if !joined.Identical(made) {
+			t.Fatalf("joined %v, made %v", addrs(joined), addrs(made))
+		}
+	})
+}
+
 func TestGetIgnoresCase(t *testing.T) {
 	s := upstream.NewSet([]upstream.Upstream{up("Web", "10.0.0.1:80"), up("api", "10.0.0.2:80"), up("a_b", "10.0.0.3:80")})
 	for _, name := range []string{"web", "WEB", "Web"} {

@@ -1,0 +1,138 @@
+// Package consul turns the instances that a Consul agent knows into upstreams.
+//
+// One blocking query follows the list of services and one more each service, so a
+// change costs one small answer and is known within milliseconds. Where an agent
+// allows fewer connections than there are services, the rest is covered by one query
+// on all checks that are not passing and by reading again what may have changed.
+//
+// What can't be read is unknown, and unknown is never published: no answer, an error,
+// a cut or foreign body, no leader, data that is too old, lists cut by ACLs. An answer
+// that takes much away at once is read again from the leader before it is believed.
+//
+// The package reads only; it judges no change and writes nothing anywhere.
+package consul
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/internal/retry"
+	"swallowkeeper/upstream"
+)
+
+// policy is how a failed loop goes on. Its longest wait is short because it is also how
+// long a service may stay unwatched after the agent is back.
+func policy() retry.Policy {
+	return retry.Policy{First: 200 * time.Millisecond, Longest: 5 * time.Second, Healthy: 30 * time.Second}
+}
+
+// Registry is one Consul datacenter, namespace and partition as one agent shows it.
+type Registry struct {
+	cfg      Config
+	name     string
+	endpoint endpoint
+	log      logrus.FieldLogger
+	trouble  *troubles
+	resolve  resolver
+	retry    retry.Policy
+	// grace is how long an answer may take beyond what the query waits for.
+	grace time.Duration
+	// calm is for how long a service must be unchanged before it gives its watch away.
+	calm time.Duration
+	// lookups is how often host names are looked up again.
+	lookups time.Duration
+}
+
+// New makes a registry of its configuration. It asks Consul nothing yet; an error means
+// that the configuration is wrong.
+func New(cfg Config, log logrus.FieldLogger) (*Registry, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	e, err := newEndpoint(cfg)
+	if err != nil {
+		return nil, err
+	}
+	name := cfg.Name
+	if name == "" {
+		name = defaultName(e, cfg)
+	}
+	log = log.WithField("registry", name)
+	return &Registry{
+		cfg: cfg, name: name, endpoint: e, log: log, trouble: newTroubles(log), resolve: systemResolver(),
+		retry: policy(), grace: 15 * time.Second, calm: 30 * time.Second, lookups: 30 * time.Second,
+	}, nil
+}
+
+// Name is the origin of every server that comes from here.
+func (r *Registry) Name() string { return r.name }
+
+// Trouble says why something can't be read just now, or returns nil.
+func (r *Registry) Trouble() error { return r.trouble.current() }
+
+// Watch publishes the complete set as soon as it is known and again after each change.
+// It retries by itself, and returns nil when the context has ended and everything that
+// it started has ended too. One Watch of a Registry runs at a time.
+func (r *Registry) Watch(ctx context.Context, publish func(upstream.Set)) error {
+	defer r.trouble.clear()
+	limit, err := r.connectionLimit(ctx)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	c, err := r.endpoint.client(r.cfg, limit, r.grace)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	newWatch(r, c, limit, publish).run(ctx)
+	return ended(ctx, ctx.Err())
+}
+
+// connectionLimit is how many connections may be open at once; 0 is any number.
+func (r *Registry) connectionLimit(ctx context.Context) (int, error) {
+	if r.endpoint.multiplexed() {
+		return 0, nil
+	}
+	if r.cfg.Connections > 0 {
+		return r.cfg.Connections, nil
+	}
+	c, err := r.endpoint.client(r.cfg, 1, r.grace)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	const loop = "agent"
+	var limit int
+	err = r.retry.Run(ctx, func(ctx context.Context) error {
+		var err error
+		limit, err = c.connectionLimit(ctx)
+		return err
+	}, func(err error, _ time.Duration) { r.trouble.report(loop, "read the agent's connection limit", err) })
+	if err != nil {
+		return 0, err
+	}
+	r.trouble.over(loop)
+	return withReserve(limit), nil
+}
+
+// ended hides an error that only says that the context has ended.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// refused reports whether the agent answered that it will not tell, which no retry mends.
+func refused(err error) bool {
+	var status api.StatusError
+	return errors.As(err, &status) && status.Code >= 400 && status.Code < 500 && status.Code != http.StatusTooManyRequests
+}
+
+func during(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }

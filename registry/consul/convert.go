@@ -1,0 +1,341 @@
+package consul
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/netip"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+
+	"swallowkeeper/upstream"
+)
+
+// lookup finds the addresses of a host name.
+type lookup func(host string) ([]netip.Addr, error)
+
+// converter makes upstreams of instances. It is pure as far as its lookup is.
+type converter struct {
+	cfg    *Config
+	origin string
+	lookup lookup
+}
+
+// service makes the upstreams of one service: the one of its name, and one more for each
+// canary. It also lists each instance that gets no traffic, and why. Whatever an
+// instance says that is not right puts that instance out, and none beside it.
+func (c converter) service(name string, entries []*api.ServiceEntry) ([]upstream.Upstream, []upstream.Out) {
+	if err := upstream.ValidName(name); err != nil {
+		return nil, []upstream.Out{{Service: shorten(name), Reason: err.Error()}}
+	}
+	groups := map[string]*upstream.Upstream{"": c.group(name, "")}
+	var out []upstream.Out
+	for _, e := range entries {
+		if e != nil && e.Service != nil && e.Service.Service != name {
+			// Consul takes names that differ only in case for one service here, and for two
+			// in its list. Each is answered with the instances of both.
+			continue
+		}
+		i := instance{entry: e}
+		if err := c.instance(name, groups, &i); err != nil {
+			out = append(out, upstream.Out{
+				Service: name, Upstream: i.upstream, Addr: i.shownAddr(), Reason: err.Error(),
+			})
+		}
+	}
+	list := make([]upstream.Upstream, 0, len(groups))
+	for _, g := range groups {
+		list = append(list, *g)
+	}
+	slices.SortFunc(list, func(a, b upstream.Upstream) int { return cmp.Compare(a.Name, b.Name) })
+	// One address that is registered twice is in as long as one of its instances is.
+	out = slices.DeleteFunc(out, func(o upstream.Out) bool { return serves(list, o.Upstream, o.Addr) })
+	return list, out
+}
+
+func serves(list []upstream.Upstream, name, addr string) bool {
+	return slices.ContainsFunc(list, func(u upstream.Upstream) bool {
+		return u.Name == name && slices.ContainsFunc(u.Servers, func(s upstream.Server) bool { return s.Addr.String() == addr })
+	})
+}
+
+func (c converter) group(service, canary string) *upstream.Upstream {
+	u := upstream.Upstream{Name: service, Canary: canary}
+	if canary != "" {
+		u.Name = service + "_" + canary
+	}
+	u.Options = c.cfg.Defaults.For(u.Name).Options
+	return &u
+}
+
+// instance is one of them on its way, with what is known of it so far.
+type instance struct {
+	entry    *api.ServiceEntry
+	upstream string
+	host     string
+	port     int
+}
+
+// instance adds the servers of one instance to its group, or says why it gets none.
+func (c converter) instance(service string, groups map[string]*upstream.Upstream, i *instance) error {
+	e := i.entry
+	if e == nil || e.Service == nil || e.Node == nil {
+		return fmt.Errorf("the answer lacks its service or its node")
+	}
+	i.upstream = service
+	i.port = e.Service.DefaultPort()
+	if i.host = e.Service.Address; i.host == "" {
+		i.host = e.Node.Address
+	}
+	if !anyMatch(c.cfg.Tags, e.Service.Tags) {
+		return fmt.Errorf("no tag matches the wanted ones")
+	}
+	canary, err := c.canary(e.Service.Tags)
+	if err != nil {
+		return err
+	}
+	g := groups[canary]
+	if g == nil {
+		g = c.group(service, canary)
+		if err := upstream.ValidName(g.Name); err != nil {
+			return fmt.Errorf("tag %s: %w", quote(c.cfg.CanaryTag+"="+canary), err)
+		}
+		groups[canary] = g
+	}
+	i.upstream = g.Name
+
+	server := c.cfg.Defaults.For(g.Name).Server()
+	server.Origin = c.origin
+	warning, err := c.usable(e)
+	if err != nil {
+		return err
+	}
+	if err := weigh(&server, e.Service.Weights, warning); err != nil {
+		return err
+	}
+	if err := applyMeta(&server, e.Service.Meta); err != nil {
+		return err
+	}
+	if server.Backup && !upstream.TakesBackup(g.Options.Method) {
+		return fmt.Errorf("meta %s: the balancing method %s takes no backup servers", metaBackup, g.Options.Method)
+	}
+	addrs, err := c.addresses(i)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		server.Addr = a
+		if err := server.Valid(); err != nil {
+			return err
+		}
+		g.Servers = append(g.Servers, server)
+	}
+	return nil
+}
+
+// canary finds the value of the canary tag; "" is none.
+func (c converter) canary(tags []string) (string, error) {
+	if c.cfg.CanaryTag == "" {
+		return "", nil
+	}
+	found := ""
+	for _, tag := range tags {
+		value, ok := strings.CutPrefix(tag, c.cfg.CanaryTag+"=")
+		switch {
+		case !ok:
+		case value == "":
+			return "", fmt.Errorf("tag %s has no value", quote(tag))
+		case found != "" && found != value:
+			return "", fmt.Errorf("two tags contradict each other: %s and %s",
+				quote(c.cfg.CanaryTag+"="+found), quote(tag))
+		default:
+			found = value
+		}
+	}
+	if found == "default" {
+		return "", nil
+	}
+	return found, nil
+}
+
+// usable says why an instance must not be used, or whether it is at warning. Its state is
+// the worst of its node's checks and its own, and maintenance is a critical check.
+func (c converter) usable(e *api.ServiceEntry) (warning bool, err error) {
+	var worst *api.HealthCheck
+	for _, check := range e.Checks {
+		if check == nil {
+			return false, fmt.Errorf("the answer has a check without a state")
+		}
+		if check.Status == api.HealthPassing {
+			continue
+		}
+		if worst == nil || cmp.Or(cmp.Compare(severity(check), severity(worst)), cmp.Compare(worst.CheckID, check.CheckID)) > 0 {
+			worst = check
+		}
+	}
+	switch {
+	case worst == nil:
+		return false, nil
+	case worst.Status == api.HealthWarning && c.cfg.Health == "warning":
+		return true, nil
+	}
+	return false, fmt.Errorf("%s", describeCheck(worst, e.Node.Node))
+}
+
+// severity orders maintenance above critical above warning. A state that is unknown here
+// is as bad as critical.
+func severity(c *api.HealthCheck) int {
+	switch {
+	case c.CheckID == api.NodeMaint || strings.HasPrefix(c.CheckID, api.ServiceMaintPrefix):
+		return 2
+	case c.Status == api.HealthWarning:
+		return 0
+	}
+	return 1
+}
+
+func describeCheck(c *api.HealthCheck, node string) string {
+	why := ""
+	if c.Notes != "" {
+		why = ": " + quote(c.Notes)
+	}
+	state := c.Status
+	if state != api.HealthCritical && state != api.HealthWarning {
+		state = quote(state)
+	}
+	switch {
+	case c.CheckID == api.NodeMaint:
+		return "node " + show(node) + " is in maintenance" + why
+	case strings.HasPrefix(c.CheckID, api.ServiceMaintPrefix):
+		return "it is in maintenance" + why
+	case c.ServiceID == "":
+		return "check " + quote(c.CheckID) + " of node " + show(node) + " is " + state
+	}
+	return "check " + quote(c.CheckID) + " is " + state
+}
+
+// weigh takes Consul's weight where somebody set one; its default of 1 leaves ours.
+func weigh(s *upstream.Server, w api.AgentWeights, warning bool) error {
+	if w == (api.AgentWeights{}) {
+		return nil
+	}
+	value, name := w.Passing, "Weights.Passing"
+	if warning {
+		value, name = w.Warning, "Weights.Warning"
+	}
+	switch {
+	case value < 1 || value > upstream.MaxWeight:
+		return fmt.Errorf("%s is %d, not between 1 and %d", name, value, upstream.MaxWeight)
+	case value != 1 || warning:
+		s.Weight = value
+	}
+	return nil
+}
+
+// addresses are where nginx connects to: the registered address, or those that the
+// registered host name has.
+func (c converter) addresses(i *instance) ([]netip.AddrPort, error) {
+	if i.host == "" {
+		return nil, fmt.Errorf("neither the service nor its node has an address")
+	}
+	if !isHostName(i.host) {
+		a, err := upstream.ParseAddr(i.host, i.port)
+		if err != nil {
+			return nil, err
+		}
+		return []netip.AddrPort{a}, nil
+	}
+	if !c.cfg.HostNames {
+		return nil, fmt.Errorf("%s is a host name, and host_names is off", quote(i.host))
+	}
+	found, err := c.lookup(i.host)
+	if err != nil {
+		return nil, fmt.Errorf("look up %s: %w", quote(i.host), err)
+	}
+	var addrs []netip.AddrPort
+	for _, ip := range found {
+		a, err := upstream.AddrFrom(ip, i.port)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", quote(i.host), err)
+		}
+		addrs = append(addrs, a)
+	}
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("%s has no address", quote(i.host))
+	}
+	return addrs, nil
+}
+
+// hostForm excludes what ends in a number, which resolvers may read as an address.
+var hostForm = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?$`)
+
+func isHostName(s string) bool {
+	if !hostForm.MatchString(s) {
+		return false
+	}
+	if _, err := netip.ParseAddr(s); err == nil {
+		return false
+	}
+	s = strings.TrimSuffix(s, ".")
+	last := s[strings.LastIndexByte(s, '.')+1:]
+	return strings.Trim(last, "0123456789") != ""
+}
+
+// hostNames lists the names for which instances need the resolver, each once.
+func hostNames(entries []*api.ServiceEntry) []string {
+	var names []string
+	for _, e := range entries {
+		if host := cmp.Or(e.Service.Address, e.Node.Address); isHostName(host) && !slices.Contains(names, host) {
+			names = append(names, host)
+		}
+	}
+	return names
+}
+
+// shownAddr is host:port as registered, cut where it is no address anyway.
+func (i *instance) shownAddr() string {
+	if i.host == "" {
+		return ""
+	}
+	if a, err := upstream.ParseAddr(i.host, i.port); err == nil {
+		return a.String()
+	}
+	return net.JoinHostPort(shorten(strings.Trim(i.host, "[]")), strconv.Itoa(i.port))
+}
+
+// anyMatch reports whether one of the values matches one of the globs; no globs match all.
+func anyMatch(globs, values []string) bool {
+	return len(globs) == 0 || slices.ContainsFunc(values, func(v string) bool { return matches(globs, v) })
+}
+
+func matches(globs []string, value string) bool {
+	return slices.ContainsFunc(globs, func(g string) bool {
+		// Unlike in a path, * matches / as well: it is any characters.
+		ok, err := path.Match(strings.ReplaceAll(g, "/", "\x01"), strings.ReplaceAll(value, "/", "\x01"))
+		return err == nil && ok
+	})
+}
+
+var plain = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,80}$`)
+
+// show quotes what is not plain.
+func show(s string) string {
+	if plain.MatchString(s) {
+		return s
+	}
+	return quote(s)
+}
+
+// quote makes any text fit for a reason.
+func quote(s string) string {
+	const most = 80
+	if len(s) > most {
+		return strconv.Quote(s[:most]) + "…"
+	}
+	return strconv.Quote(s)
+}

@@ -1,0 +1,193 @@
+package consul
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"swallowkeeper/internal/setting"
+)
+
+// maxBody bounds one answer: some ten times what 10,000 checks take.
+const maxBody = 64 << 20
+
+// endpoint is where and how an agent is asked: the official client's own settings, with
+// the CONSUL_HTTP_* variables that it honours, under those of our configuration.
+type endpoint struct {
+	base   api.Config
+	tls    *tls.Config
+	socket string
+}
+
+func newEndpoint(cfg Config) (endpoint, error) {
+	base := *api.DefaultConfig()
+	base.Transport = nil
+	if cfg.Address != "" {
+		base.Address = cfg.Address
+	} else if os.Getenv(api.HTTPAddrEnvName) == "" {
+		base.Address = "127.0.0.1:8500"
+	}
+	e := endpoint{}
+	if scheme, rest, ok := strings.Cut(base.Address, "://"); ok {
+		switch scheme {
+		case "http", "https":
+			base.Scheme = scheme
+			base.Address, base.PathPrefix, _ = strings.Cut(strings.TrimRight(rest, "/"), "/")
+			if base.PathPrefix != "" {
+				base.PathPrefix = "/" + base.PathPrefix
+			}
+		case "unix":
+			base.Scheme, base.Address, e.socket = "http", "localhost", rest
+		}
+	}
+	if !validAddress(base.Address) {
+		shown := base.Address
+		if i := strings.LastIndexByte(shown, '@'); i >= 0 {
+			shown = "…" + shown[i:] // what stands before may be a password
+		}
+		return endpoint{}, &setting.Error{Key: "address", Value: shown, Allowed: addressAllowed}
+	}
+	set(&base.Datacenter, cfg.Datacenter)
+	set(&base.Namespace, cfg.Namespace)
+	set(&base.Partition, cfg.Partition)
+	set(&base.TLSConfig.CAFile, cfg.CAFile)
+	set(&base.TLSConfig.CertFile, cfg.CertFile)
+	set(&base.TLSConfig.KeyFile, cfg.KeyFile)
+	set(&base.TLSConfig.Address, cfg.TLSServerName)
+	base.TLSConfig.InsecureSkipVerify = base.TLSConfig.InsecureSkipVerify || cfg.InsecureSkipVerify
+	if cfg.Token != "" {
+		base.Token, base.TokenFile = cfg.Token, ""
+	}
+	set(&base.TokenFile, cfg.TokenFile)
+	if base.TokenFile != "" {
+		if _, err := readToken(base.TokenFile); err != nil {
+			return endpoint{}, err
+		}
+	}
+	if base.Scheme == "https" {
+		t, err := api.SetupTLSConfig(&base.TLSConfig)
+		if err != nil {
+			return endpoint{}, during("set up TLS for Consul", err)
+		}
+		e.tls = t
+	}
+	e.base = base
+	return e, nil
+}
+
+func set(to *string, value string) {
+	if value != "" {
+		*to = value
+	}
+}
+
+// multiplexed tells that Consul speaks HTTP/2 here, which carries many queries on one
+// connection. It does so over https only.
+func (e endpoint) multiplexed() bool { return e.base.Scheme == "https" }
+
+// client makes a client with connections of its own, at most limit where that is not 0.
+// Grace is how long an answer may take beyond what its query waits for.
+func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, error) {
+	dialer := &net.Dialer{
+		Timeout: 5 * time.Second,
+		// A peer that is gone without a word is noticed between two answers, too.
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 4},
+	}
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dialer.DialContext,
+		TLSClientConfig:       e.tls,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ForceAttemptHTTP2:     true,
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
+		MaxConnsPerHost:       limit,
+		MaxIdleConnsPerHost:   max(limit, 8),
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		// Most answers are small, and there is a pair of buffers a connection.
+		ReadBufferSize:  4 << 10,
+		WriteBufferSize: 1 << 10,
+		// On one machine packing costs more than sending.
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	if e.socket != "" {
+		transport.Proxy = nil
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", e.socket)
+		}
+	}
+	conf := e.base
+	conf.HttpClient = &http.Client{
+		Transport: bounded{transport},
+		// A redirect would lead to another server, and take the token along.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	a, err := api.NewClient(&conf)
+	if err != nil {
+		return nil, during("make a Consul client", err)
+	}
+	return &client{
+		api: a, close: transport.CloseIdleConnections, cfg: cfg, grace: grace,
+		token: conf.Token, tokenFile: conf.TokenFile,
+	}, nil
+}
+
+// readToken reads a token file. One that is empty is an error: asking without a token
+// would show less than there is.
+func readToken(file string) (string, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", during("read token_file", err)
+	}
+	token := strings.TrimSpace(string(data))
+	if token == "" {
+		return "", fmt.Errorf("token_file %s is empty", file)
+	}
+	return token, nil
+}
+
+// bounded cuts what no Consul would answer: bodies without end and pages of HTML.
+type bounded struct{ next http.RoundTripper }
+
+func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := b.next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if resp.StatusCode == http.StatusOK && kind == "text/html" {
+		_ = resp.Body.Close()
+		return nil, errors.New("the answer is HTML: this is not Consul's API")
+	}
+	left := int64(maxBody)
+	if resp.StatusCode != http.StatusOK {
+		left = 4 << 10
+	}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: left}
+	return resp, nil
+}
+
+type boundedBody struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errors.New("the answer is too long")
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}

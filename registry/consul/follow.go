@@ -1,0 +1,48 @@
+package consul
+
+import (
+	"context"
+	"time"
+)
+
+// follow runs one blocking query after the other until one fails: read asks, waiting for
+// what is newer than index, takes the answer in, and returns the answer's index and whether
+// it brought news.
+func (w *watch) follow(ctx context.Context, loop string, read func(context.Context, uint64) (uint64, bool, error)) error {
+	var p pace
+	var index uint64
+	for {
+		// A return is no proof of change, and some agents and proxies return at once: the
+		// number of rounds that bring nothing is bounded.
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+		got, news, err := read(ctx, index)
+		if err != nil {
+			return err
+		}
+		if news {
+			p.news()
+		}
+		w.trouble.over(loop)
+		index = following(index, got)
+	}
+}
+
+// following is the index to wait beyond. One that goes backwards comes from a server that
+// began anew, so what it has now is read at once; one below 1 would not wait at all.
+func following(index, got uint64) uint64 {
+	switch {
+	case got < index:
+		return 0
+	case got < 1:
+		return 1
+	}
+	return got
+}
+
+// supervise keeps a loop running until the context ends.
+func (w *watch) supervise(ctx context.Context, loop, what string, run func(context.Context) error) {
+	_ = w.retry.Run(ctx, run, func(err error, _ time.Duration) { w.trouble.report(loop, what, err) })
+	w.trouble.over(loop)
+}

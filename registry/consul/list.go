@@ -1,0 +1,121 @@
+package consul
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"swallowkeeper/upstream"
+)
+
+const listLoop = "\x00list" // sorts before every service
+
+// watchList follows the list of services. Its query wakes when an instance is added or
+// removed, and does not when a check flips.
+func (w *watch) watchList(ctx context.Context) {
+	const what = "read the list of services"
+	w.supervise(ctx, listLoop, what, func(ctx context.Context) error {
+		return w.follow(ctx, listLoop, w.readList)
+	})
+}
+
+func (w *watch) readList(ctx context.Context, index uint64) (uint64, bool, error) {
+	list, got, err := w.client.services(ctx, query{index: index})
+	if err != nil {
+		return 0, false, err
+	}
+	if index != 0 && got == index {
+		return got, false, nil
+	}
+	wanted, refused := w.choose(list)
+	if w.listShrinks(wanted) {
+		if list, _, err = w.client.services(ctx, query{consistent: true}); err != nil {
+			return 0, false, during("confirm that services are gone", err)
+		}
+		wanted, refused = w.choose(list)
+	}
+	return got, w.takeList(wanted, refused), nil
+}
+
+// choose picks the services by name and tag. A name that no upstream can have is left out
+// with its reason, and never becomes part of a query.
+func (w *watch) choose(list map[string][]string) (wanted map[string]bool, refused []upstream.Out) {
+	wanted = make(map[string]bool, len(list))
+	for name, tags := range list {
+		if len(w.cfg.Include) > 0 && !matches(w.cfg.Include, name) || matches(w.cfg.Exclude, name) ||
+			!anyMatch(w.cfg.Tags, tags) {
+			continue
+		}
+		if err := upstream.ValidName(name); err != nil {
+			refused = append(refused, upstream.Out{Service: shorten(name), Reason: err.Error()})
+			continue
+		}
+		wanted[name] = true
+	}
+	slices.SortFunc(refused, func(a, b upstream.Out) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Reason, b.Reason))
+	})
+	return wanted, refused
+}
+
+// listShrinks tells whether so much is gone that the answer must be confirmed: all, or
+// more than a quarter and at least two. Agents and servers that just started, and those
+// between two leaders, were seen to answer with valid but empty lists.
+func (w *watch) listShrinks(wanted map[string]bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(wanted) == 0 {
+		return len(w.services) > 0 || !w.listed
+	}
+	gone := 0
+	for name := range w.services {
+		if !wanted[name] {
+			gone++
+		}
+	}
+	return gone >= 2 && 4*gone > len(w.services)
+}
+
+// takeList makes the list what is watched, and tells whether it differs from before.
+func (w *watch) takeList(wanted map[string]bool, refused []upstream.Out) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	changed := !w.listed || !slices.Equal(w.refused, refused)
+	w.listed, w.refused = true, refused
+
+	moved := false
+	for name, s := range w.services {
+		if wanted[name] {
+			continue
+		}
+		delete(w.services, name)
+		if s.stop != nil {
+			s.stop()
+		}
+		// Also where its absence completes the first set.
+		changed, moved = true, true
+		w.trouble.over(s.loop)
+	}
+	for name := range wanted {
+		if w.services[name] == nil {
+			w.services[name] = &service{name: name, loop: "service " + name, turn: make(chan struct{}, 1)}
+			moved = true
+		}
+	}
+	if moved {
+		w.reorder()
+		w.arrange()
+	}
+	if w.stopSweep != nil {
+		// Instances came or went, and the list does not say whose.
+		for _, s := range w.order {
+			if s.stop == nil {
+				w.queue.add(s)
+			}
+		}
+	}
+	if changed {
+		w.touch()
+	}
+	return changed || moved
+}

@@ -1,0 +1,63 @@
+package consul
+
+import (
+	"context"
+	"sync"
+)
+
+// queue holds the services that are to be read again, each once, first come first served.
+type queue struct {
+	mu      sync.Mutex
+	waiting map[*service]bool
+	line    []*service
+	ready   chan struct{}
+}
+
+func newQueue() *queue {
+	return &queue{waiting: map[*service]bool{}, ready: make(chan struct{}, 1)}
+}
+
+// add puts a service in line, unless it waits there already. One that is being read right
+// now is read once more: the answer under way may be older than the reason to ask.
+func (q *queue) add(s *service) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.waiting[s] {
+		return
+	}
+	q.waiting[s] = true
+	q.line = append(q.line, s)
+	q.signal()
+}
+
+// next waits for a service; false means that the context has ended.
+func (q *queue) next(ctx context.Context) (*service, bool) {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, false
+		case <-q.ready:
+		}
+		q.mu.Lock()
+		if len(q.line) == 0 {
+			q.mu.Unlock()
+			continue
+		}
+		s := q.line[0]
+		q.line[0] = nil
+		q.line = q.line[1:]
+		delete(q.waiting, s)
+		if len(q.line) > 0 {
+			q.signal()
+		}
+		q.mu.Unlock()
+		return s, true
+	}
+}
+
+func (q *queue) signal() {
+	select {
+	case q.ready <- struct{}{}:
+	default:
+	}
+}

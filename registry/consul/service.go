@@ -1,0 +1,162 @@
+package consul
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"swallowkeeper/upstream"
+)
+
+// watchService gives a service a watch of its own. Its query wakes for this service's
+// instances and checks, and for nobody else's. Locked.
+func (w *watch) watchService(s *service) {
+	ctx, stop := context.WithCancel(w.ctx)
+	s.stop = stop
+	w.loops.Go(func() {
+		defer stop()
+		if !s.take(ctx) {
+			return
+		}
+		defer s.release()
+		w.supervise(ctx, s.loop, "read the health of service "+s.name, func(ctx context.Context) error {
+			return w.follow(ctx, s.loop, func(ctx context.Context, index uint64) (uint64, bool, error) {
+				return w.readService(ctx, s, index)
+			})
+		})
+	})
+}
+
+func (s *service) take(ctx context.Context) bool {
+	select {
+	case s.turn <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (s *service) release() { <-s.turn }
+
+// readService reads a service, takes the answer in, and tells whether it brought news. Only who has its turn calls it.
+func (w *watch) readService(ctx context.Context, s *service, index uint64) (uint64, bool, error) {
+	entries, got, err := w.client.instances(ctx, s.name, query{index: index})
+	if err != nil {
+		return 0, false, err
+	}
+	if index != 0 && got == index {
+		return got, false, nil
+	}
+	next := w.convert(ctx, s, entries)
+	if w.serviceShrinks(s, next) {
+		if entries, _, err = w.client.instances(ctx, s.name, query{consistent: true}); err != nil {
+			return 0, false, during("confirm that instances are gone", err)
+		}
+		next = w.convert(ctx, s, entries)
+	}
+	if ctx.Err() != nil {
+		return 0, false, ctx.Err() // a lookup may have been cut short
+	}
+	return got, w.takeService(s, entries, next), nil
+}
+
+func (w *watch) convert(ctx context.Context, s *service, entries []*api.ServiceEntry) upstream.Set {
+	c := converter{cfg: &w.cfg, origin: w.name}
+	if w.cfg.HostNames {
+		found := w.hosts.of(ctx, hostNames(entries))
+		c.lookup = func(host string) ([]netip.Addr, error) { return found[host].list, found[host].err }
+	}
+	list, out := c.service(s.name, entries)
+	return upstream.NewSet(list, out...)
+}
+
+// serviceShrinks tells whether so many servers are gone that the answer must be confirmed:
+// the last, or at least two that are half or more.
+func (w *watch) serviceShrinks(s *service, next upstream.Set) bool {
+	w.mu.Lock()
+	old := s.set.Servers()
+	w.mu.Unlock()
+	now := next.Servers()
+	gone := old - now
+	return gone > 0 && now == 0 || gone >= 2 && 2*gone >= old
+}
+
+// takeService keeps what was made of an answer, but nothing of the answer itself.
+func (w *watch) takeService(s *service, entries []*api.ServiceEntry, next upstream.Set) bool {
+	hosted := w.cfg.HostNames && len(hostNames(entries)) > 0
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.services[s.name] != s {
+		return false
+	}
+	s.hosted = nil
+	if hosted {
+		s.hosted = entries
+	}
+	news := w.adopt(s, next)
+	w.takeCover(s, entries)
+	return news
+}
+
+// adopt makes next the set of the service, and tells whether it differs. Locked.
+func (w *watch) adopt(s *service, next upstream.Set) bool {
+	if s.known && s.set.Identical(next) {
+		return false
+	}
+	first := !s.known
+	s.known, s.set, s.changed = true, next, time.Now()
+	w.touch()
+	if !first && s.stop == nil && w.stopSweep != nil {
+		w.promote(s)
+	}
+	return true
+}
+
+// watchHosts looks host names up again and again.
+func (w *watch) watchHosts(ctx context.Context) {
+	ticker := time.NewTicker(w.lookups)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		var names []string
+		var hosted []*service
+		w.mu.Lock()
+		for _, s := range w.order {
+			if s.hosted != nil {
+				hosted = append(hosted, s)
+				names = append(names, hostNames(s.hosted)...)
+			}
+		}
+		w.mu.Unlock()
+		slices.Sort(names)
+		w.hosts.refresh(ctx, slices.Compact(names))
+		for _, s := range hosted {
+			w.convertAgain(ctx, s)
+		}
+	}
+}
+
+// convertAgain makes upstreams of the instances that are known with the addresses that
+// their host names have by now.
+func (w *watch) convertAgain(ctx context.Context, s *service) {
+	w.mu.Lock()
+	entries := s.hosted
+	w.mu.Unlock()
+	if entries == nil {
+		return
+	}
+	next := w.convert(ctx, s, entries)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	// Meanwhile a newer answer may have come, made with the same addresses.
+	if ctx.Err() == nil && w.services[s.name] == s && len(s.hosted) > 0 && &s.hosted[0] == &entries[0] {
+		w.adopt(s, next)
+	}
+}

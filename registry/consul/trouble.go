@@ -1,0 +1,155 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/sirupsen/logrus"
+)
+
+const sayAgain = time.Minute
+
+// troubles keeps what can't be read just now, and tells the log of it without flooding
+// it: hundreds of loops fail alike when their agent is gone.
+type troubles struct {
+	log logrus.FieldLogger
+
+	mu    sync.Mutex
+	loops map[string]error
+	said  map[string]time.Time // by reason; kept over a recovery, so that flapping does not flood
+	told  bool                 // whether the log knows of the trouble that is on
+	since time.Time
+}
+
+func newTroubles(log logrus.FieldLogger) *troubles {
+	return &troubles{log: log, loops: map[string]error{}, said: map[string]time.Time{}}
+}
+
+// report notes that the loop failed to do what. A reason is told when it is new, and then
+// once a minute.
+func (t *troubles) report(loop, what string, err error) {
+	reason := reason(err)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if len(t.loops) == 0 {
+		t.since = now
+	}
+	t.loops[loop] = fmt.Errorf("%s: %w", what, errors.New(reason))
+	if last, ok := t.said[reason]; ok && now.Sub(last) < sayAgain {
+		return
+	}
+	for r, last := range t.said {
+		if now.Sub(last) >= sayAgain {
+			delete(t.said, r)
+		}
+	}
+	t.said[reason] = now
+	t.told = true
+	t.log.WithFields(logrus.Fields{"error": reason, "failing": len(t.loops)}).
+		Error("can't " + what + ": what is not known stays as it is")
+}
+
+// over notes that the loop is well, or is no more.
+func (t *troubles) over(loop string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.loops[loop]; !ok {
+		return
+	}
+	delete(t.loops, loop)
+	if len(t.loops) > 0 {
+		return
+	}
+	if !t.told {
+		return
+	}
+	t.told = false
+	t.log.WithField("after", time.Since(t.since).Round(time.Millisecond).String()).Info("everything can be read again")
+}
+
+// clear forgets all without a word.
+func (t *troubles) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.loops)
+	clear(t.said)
+	t.told = false
+}
+
+func (t *troubles) current() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.loops) == 0 {
+		return nil
+	}
+	var first string
+	for loop := range t.loops {
+		if first == "" || loop < first {
+			first = loop
+		}
+	}
+	if n := len(t.loops); n > 1 {
+		return fmt.Errorf("%w (and %d more can't be read)", t.loops[first], n-1)
+	}
+	return t.loops[first]
+}
+
+// reason is the part of an error that loops which fail alike have in common, fit for a
+// log: without the query, our own port, and pages of text.
+func reason(err error) string {
+	var status api.StatusError
+	var op *net.OpError
+	var u *url.Error
+	switch {
+	case errors.As(err, &status):
+		text := fmt.Sprintf("status %d", status.Code)
+		if body := oneLine(status.Body); body != "" {
+			text += " " + body
+		}
+		switch status.Code {
+		case 403:
+			return text + ": the token is refused"
+		case 429:
+			return text + ": too many connections or queries for this agent"
+		}
+		return text
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	case errors.As(err, &op):
+		to := ""
+		if op.Addr != nil {
+			to = " " + op.Addr.String()
+		}
+		return op.Op + to + ": " + op.Err.Error()
+	case errors.As(err, &u):
+		return shorten(u.Err.Error())
+	}
+	return shorten(err.Error())
+}
+
+func shorten(s string) string {
+	const most = 300
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
+// oneLine quotes the beginning of a body.
+func oneLine(s string) string {
+	words := strings.Fields(s)
+	s = strings.Join(words[:min(len(words), 20)], " ")
+	if s == "" || slices.Contains([]string{"<html>", "<!DOCTYPE"}, words[0]) {
+		return ""
+	}
+	return quote(s)
+}
