@@ -221,6 +221,18 @@ func (s *Server) Workers() []Worker {
 	return list
 }
 
+// Copies is what each worker has of one upstream, as text; "" where it has none.
+func (s *Server) Copies(name string) []string {
+	s.mu.Lock()
+	workers := append([]*worker(nil), s.workers...)
+	s.mu.Unlock()
+	list := make([]string, len(workers))
+	for i, w := range workers {
+		list[i] = w.showOne(name)
+	}
+	return list
+}
+
 // CrashWorker kills a worker as signal 9 does. The one in its place has the
 // configuration of the last load, and sleeps before it serves.
 func (s *Server) CrashWorker(i int) {

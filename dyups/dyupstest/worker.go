@@ -233,28 +233,43 @@ func flag(b bool) int {
 	return 0
 }
 
+// text is the slot's upstream as nginx would be given it.
+func (s *slot) text() string {
+	var b strings.Builder
+	if m := s.block.options.Method; m != "" {
+		fmt.Fprintf(&b, "%s;\n", m)
+	}
+	if k := s.block.options.Keepalive; k != 0 {
+		fmt.Fprintf(&b, "keepalive %d;\n", k)
+	}
+	for _, srv := range s.block.servers {
+		b.WriteString(detailLine(srv, true))
+	}
+	return b.String()
+}
+
 // show is the whole copy as text, for tests.
 func (w *worker) show() map[string]string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	all := map[string]string{}
 	for _, s := range w.slots {
-		if s == nil {
-			continue
+		if s != nil {
+			all[s.name] = s.text()
 		}
-		var b strings.Builder
-		if m := s.block.options.Method; m != "" {
-			fmt.Fprintf(&b, "%s;\n", m)
-		}
-		if k := s.block.options.Keepalive; k != 0 {
-			fmt.Fprintf(&b, "keepalive %d;\n", k)
-		}
-		for _, srv := range s.block.servers {
-			b.WriteString(detailLine(srv, true))
-		}
-		all[s.name] = b.String()
 	}
 	return all
+}
+
+func (w *worker) showOne(name string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.slots {
+		if s != nil && s.name == name {
+			return s.text()
+		}
+	}
+	return ""
 }
 
 // crash ends the process at once, connections and all.

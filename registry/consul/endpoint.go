@@ -115,7 +115,7 @@ func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, e
 		IdleConnTimeout:       90 * time.Second,
 		ExpectContinueTimeout: time.Second,
 		// Most answers are small, and there is a pair of buffers a connection.
-		ReadBufferSize:  4 << 10,
+		ReadBufferSize:  1 << 10,
 		WriteBufferSize: 1 << 10,
 		// On one machine packing costs more than sending.
 		DisableCompression:     true,

@@ -43,6 +43,10 @@ type Target struct {
 	// Fragile says that a zone in a body kills the worker, that an unknown variable spoils
 	// it, and that a body in more than two pieces is cut, as in the module written in C.
 	Fragile bool
+	// Shared says that all workers use one memory, of QueueBytes, which a crash and a reload
+	// leave as it is: a change reaches every worker at once, and one that finds no room
+	// changes nothing. In the module written in C each worker has a copy of its own.
+	Shared bool
 }
 
 // Starter starts an interface of its own for each test and ends it with the test.
@@ -86,6 +90,10 @@ func Run(t *testing.T, start Starter) {
 	})
 	t.Run("reload", func(t *testing.T) {
 		reload(t, start(t, Config{Conf: blocks("app", s1), ReadMsgTimeout: never}))
+	})
+	t.Run("cold start", func(t *testing.T) {
+		c := Config{Conf: blocks("app", s1, "Web", s1+s2+"keepalive 2;"), ReadMsgTimeout: never}
+		coldStart(t, start(t, c))
 	})
 	t.Run("zone", func(t *testing.T) {
 		zone(t, start(t, Config{Conf: blocks("app", s1), ReadMsgTimeout: 200 * time.Millisecond}))
@@ -412,7 +420,7 @@ func copies(t *testing.T, g Target) {
 	first.post(t, "fresh", newSrv).want(t, 200, "success")
 	for pid, c := range traffic {
 		want := "old"
-		if pid == firstPID {
+		if pid == firstPID || g.Shared {
 			want = "new"
 		}
 		if got := served(t, c, "app"); got != want {
@@ -437,7 +445,7 @@ func copies(t *testing.T, g Target) {
 		read[pid] = true
 		for pid, c := range traffic {
 			want := "old"
-			if read[pid] {
+			if read[pid] || g.Shared {
 				want = "new"
 			}
 			if got := served(t, c, "app"); got != want {
@@ -506,6 +514,10 @@ func down(t *testing.T, g Target) {
 }
 
 func full(t *testing.T, g Target) {
+	if g.Shared {
+		fullForAll(t, g)
+		return
+	}
 	api := g.workers(t)
 	var pids []string
 	for pid := range api {
@@ -546,6 +558,55 @@ func full(t *testing.T, g Target) {
 	}
 }
 
+// fullForAll wants a change that finds no room to change nothing, anywhere.
+func fullForAll(t *testing.T, g Target) {
+	api := g.workers(t)
+	var w *conn
+	for _, w = range api {
+		break
+	}
+	many := func(n int) (body, shown string) {
+		for i := range n {
+			body += fmt.Sprintf("server 127.0.0.1:%d;", 1000+i)
+			shown += fmt.Sprintf("server 127.0.0.1:%d\n", 1000+i)
+		}
+		return body, shown
+	}
+	body, shown := many(300)
+	taken := 0
+	var failed reply
+	for i := range 100 {
+		if failed = w.post(t, fmt.Sprintf("n%02d", i), body); failed.status != 200 {
+			break
+		}
+		taken++
+	}
+	if failed.status != 500 || strings.Contains(failed.body, "not sync") || failed.body == refused {
+		t.Errorf("answer %v, want 500 and a text that says that nothing was changed", failed)
+	}
+	if taken < 3 {
+		t.Errorf("only %d upstreams of 300 servers fitted in", taken)
+	}
+	longer, _ := many(600)
+	if r := w.post(t, "n00", longer); r.status != 500 || r.body != failed.body {
+		t.Errorf("a longer body in the place of one that fitted: %v", r)
+	}
+	last := fmt.Sprintf("/upstream/n%02d", taken)
+	for _, c := range api {
+		c.get(t, "/upstream/n00").want(t, 200, shown)
+		c.get(t, last).want(t, 404, "")
+		if r := c.get(t, "/list"); strings.Count(r.body, "\n") != taken {
+			t.Errorf("of %d names these are listed: %v", taken, r)
+		}
+	}
+	w.del(t, "n00").want(t, 200, "success")
+	w.post(t, fmt.Sprintf("n%02d", taken), body).want(t, 200, "success")
+	for _, c := range api {
+		c.get(t, last).want(t, 200, shown)
+		c.get(t, "/upstream/n00").want(t, 404, "")
+	}
+}
+
 // successor finds the worker that is in the place of one that died.
 func (g Target) successor(t *testing.T, before map[string]*conn, dead string) (string, *conn) {
 	t.Helper()
@@ -582,6 +643,14 @@ func crash(t *testing.T, g Target) {
 	api[dead].wantClosed(t)
 	began := time.Now()
 	_, c := g.successor(t, api, dead)
+	if g.Shared {
+		for pid, o := range g.workers(t) {
+			if r := o.get(t, "/upstream/app"); r.body != "server 127.0.0.1:1002\n" {
+				t.Errorf("after the crash, worker %s has %v", pid, r)
+			}
+		}
+		return
+	}
 	if d := time.Since(began); d < 250*time.Millisecond {
 		t.Errorf("the new worker serves after %s: it should sleep for twice the timeout first", d)
 	}
@@ -614,16 +683,33 @@ func reload(t *testing.T, g Target) {
 		if api[pid] != nil {
 			t.Errorf("worker %s lives on", pid)
 		}
+		if g.Shared { // what was posted stays
+			c.get(t, "/upstream/app").want(t, 200, "server 127.0.0.1:1002\n")
+			c.get(t, "/list").want(t, 200, "app\nextra\n")
+			continue
+		}
 		c.get(t, "/upstream/app").want(t, 200, "server 127.0.0.1:1001\nserver 127.0.0.1:1002\n")
 		c.get(t, "/list").want(t, 200, "app\nmore\n")
 	}
 }
 
-func zone(t *testing.T, g Target) {
-	if !g.Fragile {
-		t.Skip("this one does not die of a zone")
+// coldStart wants what the conf file has, before anybody posts.
+func coldStart(t *testing.T, g Target) {
+	for _, c := range g.workers(t) {
+		c.get(t, "/list").want(t, 200, "app\nWeb\n")
+		c.get(t, "/upstream/web").want(t, 200, "server 127.0.0.1:1001\nserver 127.0.0.1:1002\n")
 	}
+}
+
+func zone(t *testing.T, g Target) {
 	api := g.workers(t)
+	if !g.Fragile {
+		for _, c := range api {
+			c.post(t, "z", "zone z 64k;"+s1).want(t, 500, refused)
+			c.get(t, "/upstream/z").want(t, 404, "")
+		}
+		return
+	}
 	var pid string
 	var c *conn
 	for pid, c = range api {
@@ -648,10 +734,22 @@ func zone(t *testing.T, g Target) {
 }
 
 func variable(t *testing.T, g Target) {
-	if !g.Fragile {
-		t.Skip("this one is not spoilt by a variable")
-	}
 	api := g.workers(t)
+	if !g.Fragile {
+		srv := backend(t, "b")
+		for _, c := range api { // whether it is taken or not, nothing is spoilt
+			if r := c.post(t, "app", "hash $uri;"+srv); r.status != 200 && r.body != refused {
+				t.Errorf("answer %v", r)
+			}
+			c.post(t, "app", srv).want(t, 200, "success")
+		}
+		for pid, c := range g.proxies(t, "app") {
+			if got := served(t, c, "app"); got != "b" {
+				t.Errorf("worker %s serves %s", pid, got)
+			}
+		}
+		return
+	}
 	var pids []string
 	for pid := range api {
 		pids = append(pids, pid)
@@ -680,9 +778,6 @@ func variable(t *testing.T, g Target) {
 }
 
 func pieces(t *testing.T, g Target) {
-	if !g.Fragile {
-		t.Skip("this one reads whole bodies")
-	}
 	line := func(n int) string { return fmt.Sprintf("server 127.0.0.1:%d;", 1000+n) }
 	headOf := func(bytes int) string {
 		return fmt.Sprintf("POST /upstream/app HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", bytes)
@@ -733,6 +828,9 @@ func pieces(t *testing.T, g Target) {
 		t.Run(row.name, func(t *testing.T) {
 			dial(t, g.API).must(t, "POST", row.parts...).want(t, 200, "success")
 			r := dial(t, g.API).get(t, "/upstream/app")
+			if !g.Fragile && row.want == b0+b1 { // of three, or of two that were all
+				row.want += strings.Repeat(b2, min(1, strings.Count(strings.Join(row.parts, ""), line(2))))
+			}
 			if row.want == page {
 				if n := strings.Count(r.body, "\n"); n != 4000 {
 					t.Errorf("%d servers of 4000", n)

@@ -1,0 +1,47 @@
+# Two of these do everything on a fresh Debian machine with Go: make demo, make test.
+
+TOOL     := go tool -modfile=scripts/tools/go.mod
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+FUZZTIME ?= 5s
+
+.PHONY: help build demo test short lint fuzz bench consul install clean
+
+help: #? print this list
+	@sed -n 's/^\([a-z]*\):.*#? \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+build: #? build bin/swallowkeeper
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/swallowkeeper ./cmd/swallowkeeper
+
+demo: build #? see all of it at work on this machine, with nothing installed
+	bin/swallowkeeper demo
+
+test: #? set up what the tests need, and run them all
+	scripts/setup-tests.sh
+	$(TOOL) gotestsum --format pkgname --jsonfile $(or $(TEST_JSON),/dev/null) -- -race -timeout 20m ./...
+
+short: #? the tests that need nothing but Go
+	go test -short ./...
+
+lint: #? linters, formatting, go.mod, shell scripts
+	$(TOOL) golangci-lint run ./...
+	go vet ./...
+	go mod tidy --diff
+	shellcheck scripts/*.sh .ci/run
+
+fuzz: #? every fuzz target for FUZZTIME (5s)
+	scripts/fuzz.sh $(FUZZTIME)
+
+bench: #? from a change to the traffic, beside its floor; memory; idling
+	scripts/setup-tests.sh
+	go test ./bench -run '^$$' -bench . -benchtime 300x -timeout 30m
+
+consul: #? build the real Consul that tests use, and print its path
+	scripts/consul.sh
+
+install: build #? into /usr/local: binary, systemd unit, example configuration
+	install -D -m 755 bin/swallowkeeper $(DESTDIR)/usr/local/bin/swallowkeeper
+	install -D -m 644 scripts/swallowkeeper.service $(DESTDIR)/etc/systemd/system/swallowkeeper.service
+	test -e $(DESTDIR)/etc/swallowkeeper.toml || install -D -m 640 scripts/swallowkeeper.toml $(DESTDIR)/etc/swallowkeeper.toml
+
+clean: #? remove what was built
+	rm -rf bin
