@@ -41,7 +41,9 @@ consul: #? build the real Consul that tests use, and print its path
 install: build #? into /usr/local: binary, systemd unit, example configuration
 	install -D -m 755 bin/swallowkeeper $(DESTDIR)/usr/local/bin/swallowkeeper
 	install -D -m 644 scripts/swallowkeeper.service $(DESTDIR)/etc/systemd/system/swallowkeeper.service
-	test -e $(DESTDIR)/etc/swallowkeeper.toml || install -D -m 640 scripts/swallowkeeper.toml $(DESTDIR)/etc/swallowkeeper.toml
+	test -e $(DESTDIR)/etc/swallowkeeper.toml || install -D -m 640 \
+		$$(getent group swallowkeeper >/dev/null && echo -g swallowkeeper) \
+		scripts/swallowkeeper.toml $(DESTDIR)/etc/swallowkeeper.toml
 
 clean: #? remove what was built
 	rm -rf bin

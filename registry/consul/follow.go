@@ -44,5 +44,7 @@ func following(index, got uint64) uint64 {
 // supervise keeps a loop running until the context ends.
 func (w *watch) supervise(ctx context.Context, loop, what string, run func(context.Context) error) {
 	_ = w.retry.Run(ctx, run, func(err error, _ time.Duration) { w.trouble.report(loop, what, err) })
-	w.trouble.over(loop)
+	if w.ctx.Err() == nil { // the end of the run mends nothing
+		w.trouble.over(loop)
+	}
 }

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Sets up what `make test` needs on a Debian machine: see the usage text at the end.
+set -euo pipefail
+
+# package: the command that shows that it is there. Tests of this folder run them.
+needed=(
+	shellcheck:shellcheck      # the shell scripts
+	supervisor:supervisord     # swallowkeeper.supervisor.conf
+	systemd:systemd-analyze    # swallowkeeper.service
+)
+
+main() {
+	case "${1:-}" in
+		-h | --help) usage; return 0 ;;
+		'') ;;
+		*) usage >&2; return 2 ;;
+	esac
+	local here consul
+	here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+	type -P go >/dev/null || fail "go is not on the PATH: install it from https://go.dev/dl/"
+	log "Go: $(go env GOVERSION)"
+	packages
+	consul=$("$here/consul.sh")
+	log "Consul: $consul"
+	tengine
+	log "ready"
+}
+
+# packages installs what is missing, and says what is skipped where there is no apt.
+packages() {
+	local entry missing=()
+	for entry in "${needed[@]}"; do
+		if type -P "${entry#*:}" >/dev/null; then
+			log "${entry%%:*}: there"
+		else
+			missing+=("${entry%%:*}")
+		fi
+	done
+	# On Linux go test -race builds with cgo.
+	if type -P apt-get >/dev/null && ! gcc -E - <<<'#include <stdio.h>' >/dev/null 2>&1; then
+		missing+=(gcc libc6-dev)
+	fi
+	[[ ${#missing[@]} -gt 0 ]] || return 0
+	if ! type -P apt-get >/dev/null; then
+		log "no apt-get here: the tests that need these are skipped: ${missing[*]}"
+		return 0
+	fi
+	log "installing ${missing[*]}"
+	as_root apt-get update -qq >&2
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >&2
+	log "installed ${missing[*]}"
+}
+
+as_root() {
+	if [[ $EUID -eq 0 ]]; then
+		"$@"
+	elif type -P sudo >/dev/null; then
+		sudo "$@"
+	else
+		fail "this needs root, and there is no sudo: run as root: $*"
+	fi
+}
+
+tengine() {
+	if [[ -z "${TENGINE_BIN:-}" ]]; then
+		log "Tengine: TENGINE_BIN is not set; its tests are skipped, all others use the double in dyups/dyupstest"
+	elif [[ -x "$TENGINE_BIN" ]]; then
+		log "Tengine: $TENGINE_BIN"
+	else
+		fail "TENGINE_BIN=$TENGINE_BIN is not an executable file"
+	fi
+}
+
+log() { printf 'setup-tests.sh: %s\n' "$*"; }
+
+fail() {
+	printf 'setup-tests.sh: %s\n' "$*" >&2
+	exit 1
+}
+
+usage() {
+	cat <<'USAGE'
+usage: scripts/setup-tests.sh
+
+Sets up what the tests need, and says what it found and did:
+
+  Go                                must be there
+  shellcheck, supervisor, systemd,  from Debian where missing, as root or through sudo
+  gcc with libc6-dev                (Debian's supervisor also starts its daemon, with no programs)
+  Consul                            scripts/consul.sh: built once, then kept in the cache
+  Tengine                           never installed: TENGINE_BIN names one that you built
+
+It may run again at any time, does nothing where all is there, and needs no root then. Where
+there is no apt-get (macOS) it names what is missing, whose tests are skipped, and goes on.
+Exit codes: 0 ready, 1 something is missing and can't be had, 2 wrong usage.
+USAGE
+}
+
+main "$@"
