@@ -204,7 +204,7 @@ func (b *builder) single() {
 // finds is reported and then set to the default.
 func (b *builder) judge(p place) {
 	checked, fresh := b.table(p), fields(b.defaults(p))
-	for i, left := 0, len(fresh); left >= 0; left-- {
+	for range len(fresh) + 1 {
 		err := checked.Validate()
 		if err == nil {
 			return
@@ -216,7 +216,8 @@ func (b *builder) judge(p place) {
 		}
 		o := b.whence(p, wrong.Key)
 		b.wrong(o, notAllowed(wrong))
-		if i = slices.IndexFunc(fresh, func(f field) bool { return f.key == wrong.Key }); i < 0 {
+		i := slices.IndexFunc(fresh, func(f field) bool { return f.key == wrong.Key })
+		if i < 0 {
 			return
 		}
 		copyValue(fields(checked)[i].ptr, fresh[i].ptr)

@@ -260,8 +260,8 @@ func TestBadText(t *testing.T) {
 			"SWALLOWKEEPER_GUARD_MAX_REMOVL: unknown variable; did you mean SWALLOWKEEPER_GUARD_MAX_REMOVAL?",
 		},
 		{
-			"typing error in a numbered variable", "REGISTRY_2_ADRESS=x", "",
-			"SWALLOWKEEPER_REGISTRY_2_ADRESS: unknown variable; did you mean SWALLOWKEEPER_REGISTRY_2_ADDRESS?",
+			"typing error in a numbered variable", "REGISTRY_2_HELTH=x", "",
+			"SWALLOWKEEPER_REGISTRY_2_HELTH: unknown variable; did you mean SWALLOWKEEPER_REGISTRY_2_HEALTH?",
 		},
 		{
 			"foreign variable", "PORT_8080_TCP=tcp://10.0.0.1", "",

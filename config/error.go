@@ -19,6 +19,7 @@ type Error struct {
 	cause error
 }
 
+// Error is one line: where, which key, and what is wrong with it.
 func (e *Error) Error() string {
 	if e.Key == "" {
 		return e.Where + ": " + e.Problem

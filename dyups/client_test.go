@@ -204,7 +204,7 @@ func TestBadConnections(t *testing.T) {
 // raw answers each connection's first request with fixed bytes, and ends it.
 func raw(t *testing.T, answer string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it returns at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -203,7 +203,7 @@ type answerBody struct {
 
 func (b *answerBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF { //nolint:errorlint // io.Reader promises EOF itself
+	if err == io.EOF { // io.Reader promises EOF itself
 		b.whole = true
 		return n, err
 	}

@@ -38,7 +38,7 @@ func startTengine(t *testing.T, o tengineOptions) *tengine {
 	if bin == "" {
 		t.Skip("TENGINE_BIN does not name a Tengine binary")
 	}
-	dir, err := os.MkdirTemp("", "tengine") // a socket's path is limited to 107 bytes
+	dir, err := os.MkdirTemp("", "tengine") //nolint:usetesting // a socket's path is limited to 107 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ http {
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it returns at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

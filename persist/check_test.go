@@ -176,10 +176,10 @@ func gone(t *testing.T, path string) {
 	})
 }
 
-func until(t *testing.T, true func() bool) {
+func until(t *testing.T, isSo func() bool) {
 	t.Helper()
 	limit := time.After(10 * time.Second)
-	for tick := time.NewTicker(5 * time.Millisecond); !true(); {
+	for tick := time.NewTicker(5 * time.Millisecond); !isSo(); {
 		select {
 		case <-tick.C:
 		case <-limit:

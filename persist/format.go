@@ -49,8 +49,8 @@ func damaged(line int, reason string) error {
 	return fmt.Errorf("line %d: %s: %w", line, reason, errDamaged)
 }
 
-func appendHeader(dst []byte, g upstream.Generation) []byte {
-	dst = append(dst, firstLine...)
+func renderHeader(g upstream.Generation) []byte {
+	dst := []byte(firstLine)
 	dst = append(dst, "\n"+generationKey...)
 	dst = strconv.AppendInt(dst, int64(g.Number), 10)
 	dst = append(dst, "\n"+timeKey...)

@@ -10,16 +10,16 @@ import (
 
 func FuzzParse(f *testing.F) {
 	g := upstream.Generation{Number: 3, Time: time.Unix(1, 5), Digest: "00", Leaving: []string{"a", "b"}}
-	f.Add(appendHeader(nil, g))
+	f.Add(renderHeader(g))
 	g.Digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // of nothing
-	f.Add(appendHeader(nil, g))
-	f.Add(append(appendHeader(nil, g), "upstream a {\n    server 10.0.0.1:1 weight=1 max_fails=1 fail_timeout=1s; # x\n}\n"...))
+	f.Add(renderHeader(g))
+	f.Add(append(renderHeader(g), "upstream a {\n    server 10.0.0.1:1 weight=1 max_fails=1 fail_timeout=1s; # x\n}\n"...))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		g, _, err := parse(text)
 		if err != nil {
 			return
 		}
-		again := appendHeader(nil, g)
+		again := renderHeader(g)
 		for u := range g.Set.All() {
 			again = nginxconf.AppendBlock(again, u)
 		}

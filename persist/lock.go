@@ -18,6 +18,7 @@ type LockedError struct {
 	PID  int    // of the other process; 0 where it has not said so
 }
 
+// Error names the process that has the lock.
 func (e *LockedError) Error() string {
 	who := "another process"
 	if e.PID > 0 {

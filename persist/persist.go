@@ -245,7 +245,7 @@ func unchanged(was, is fs.FileInfo) bool {
 // write puts the generation's file in place. check says that its blocks are new.
 func (f *File) write(ctx context.Context, g upstream.Generation, blocks []byte, check bool) (fs.FileInfo, error) {
 	check = check && len(f.cfg.Check) > 0
-	temp, err := f.writeTemp(f.disk.info, appendHeader(nil, g), blocks)
+	temp, err := f.writeTemp(f.disk.info, renderHeader(g), blocks)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package dyupstest_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -33,7 +34,10 @@ func call(t *testing.T, s *dyupstest.Server, method, path, body string) (int, st
 	base := s.API()
 	if socket, ok := strings.CutPrefix(base, "unix:"); ok {
 		base = "http://unix"
-		tr.Dial = func(string, string) (net.Conn, error) { return net.Dial("unix", socket) }
+		tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		}
 	}
 	var in io.Reader
 	if body != "" {
@@ -62,7 +66,7 @@ func want(t *testing.T, s *dyupstest.Server, method, path, body string, status i
 
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !done(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); !done(); <-time.After(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain: %s", what)
 		}
@@ -109,7 +113,7 @@ func TestWorkersCatchUp(t *testing.T) {
 		_, _, _ = call(t, s, "GET", "/list", "")
 		want(t, s, "DELETE", "/upstream/nope", "", 404, "not found uptream")
 	}
-	time.Sleep(3 * quick) // time in which workers that are not stalled would read
+	<-time.After(3 * quick) // time in which workers that are not stalled would read
 	if n := have(); n != 1 {
 		t.Errorf("%d workers have it while all are stalled", n)
 	}
@@ -168,7 +172,7 @@ func TestLockedQueueIsNotRead(t *testing.T) {
 }
 
 func TestUnixSocketAndOldBuild(t *testing.T) {
-	dir, err := os.MkdirTemp("", "dyups") // a socket's path has to be short
+	dir, err := os.MkdirTemp("", "dyups") //nolint:usetesting // a socket's path has to be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +277,7 @@ func TestCloseWhileHanging(t *testing.T) {
 		_, _, err := call(t, s, "GET", "/list", "")
 		done <- err
 	}()
-	time.Sleep(20 * time.Millisecond) // either way the call must end
+	<-time.After(20 * time.Millisecond) // either way the call must end
 	s.Close()
 	if err := <-done; err == nil {
 		t.Error("the call is answered")
@@ -483,7 +487,7 @@ func TestTrafficKeepsConnections(t *testing.T) {
 		return text
 	}
 	want(t, s, "POST", "/upstream/app", b.directive(0, ""), 200, "success")
-	if from() == from() || b.open.Load() > 2 {
+	if first, second := from(), from(); first == second || b.open.Load() > 2 {
 		t.Error("without keepalive the connection was used again")
 	}
 	want(t, s, "POST", "/upstream/app", "keepalive 2;"+b.directive(0, ""), 200, "success")

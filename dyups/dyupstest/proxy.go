@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log"
+	"log" //nolint:depguard // http.Server takes no other, and it is silenced
 	"net"
 	"net/http"
 	"net/http/httputil"

@@ -94,7 +94,7 @@ func (s *Server) standAlone() error {
 // newUUID returns a random UUID, the form that Consul asks of node identifiers and tokens.
 func newUUID() string {
 	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // it never returns an error
+	rand.Read(b[:]) // it never returns an error
 	b[6] = b[6]&0x0f | 0x40
 	b[8] = b[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])

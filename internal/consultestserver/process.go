@@ -14,7 +14,7 @@ import (
 // started.
 type process struct {
 	cmd   *exec.Cmd
-	ended context.Context //nolint:containedctx // over once the program has ended and was waited for
+	ended context.Context // over once the program has ended and was waited for
 }
 
 // startProcess starts a program whose output goes to the end of a file.
@@ -23,7 +23,7 @@ func startProcess(ctx context.Context, logFile, name string, args ...string) (*p
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
-	defer log.Close() //nolint:errcheck // the program has its own descriptor
+	defer log.Close() // the program has its own descriptor
 
 	// A test's context ends before its clean-ups run, and those may still need the program.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), name, args...)

@@ -86,7 +86,7 @@ func (s *Server) ask(ctx context.Context, path string, into any) (http.Header, e
 	if err != nil {
 		return nil, fmt.Errorf("ask Consul for %s: %w", path, err)
 	}
-	defer response.Body.Close() //nolint:errcheck // only read
+	defer response.Body.Close() // only read
 	body, err := io.ReadAll(io.LimitReader(response.Body, bodyLimit))
 	if err != nil {
 		return nil, fmt.Errorf("read Consul's answer to %s: %w", path, err)

@@ -25,6 +25,7 @@ type Error struct {
 	cause  error
 }
 
+// Error names the line and what is wrong there.
 func (e *Error) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
 
 // Unwrap is the cause, if it is one that callers tell apart ([ErrZone]).

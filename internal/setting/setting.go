@@ -11,6 +11,7 @@ type Error struct {
 	Allowed string // what would be right, e.g. "a number from 0 to 1"
 }
 
+// Error is KEY = VALUE: and what is allowed.
 func (e *Error) Error() string {
 	return fmt.Sprintf("%s = %s: allowed is %s", e.Key, show(e.Value), e.Allowed)
 }

@@ -124,7 +124,7 @@ func (r *Registry) connectionLimit(ctx context.Context) (int, error) {
 // ended hides an error that only says that the context has ended.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // that is what it is for
 	}
 	return err
 }

@@ -88,8 +88,11 @@ func TestNames(t *testing.T) {
 		{"a path", "", Config{Address: "http://c:80/consul/"}, "consul@c:80/consul", "http://c:80/consul"},
 		{"a socket", "", Config{Address: "unix:///run/consul.sock"}, "consul@/run/consul.sock", "http://localhost"},
 		{"IPv6", "", Config{Address: "[::1]:8500"}, "consul@[::1]:8500", "http://[::1]:8500"},
-		{"parts", "", Config{Address: "c:1", Datacenter: "eu 1,x", Namespace: "team", Partition: "p"},
-			"consul@c:1/eu_1_x/ns:team/partition:p", "http://c:1"},
+		{
+			"parts", "",
+			Config{Address: "c:1", Datacenter: "eu 1,x", Namespace: "team", Partition: "p"},
+			"consul@c:1/eu_1_x/ns:team/partition:p", "http://c:1",
+		},
 		{"given", "", Config{Name: "main", Address: "c:1"}, "main", "http://c:1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -147,8 +150,14 @@ func TestMatches(t *testing.T) {
 		glob, name string
 		want       bool
 	}{
-		{"web", "web", true}, {"web", "Web", false}, {"web-*", "web-1", true}, {"web-*", "web", false},
-		{"*", "a/b", true}, {"v?", "v1", true}, {"[a-c]x", "bx", true}, {"*-proxy", "web-sidecar-proxy", true},
+		{"web", "web", true},
+		{"web", "Web", false},
+		{"web-*", "web-1", true},
+		{"web-*", "web", false},
+		{"*", "a/b", true},
+		{"v?", "v1", true},
+		{"[a-c]x", "bx", true},
+		{"*-proxy", "web-sidecar-proxy", true},
 	} {
 		if got := matches([]string{"never", test.glob}, test.name); got != test.want {
 			t.Errorf("%q matches %q: %t, want %t", test.glob, test.name, got, test.want)

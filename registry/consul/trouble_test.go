@@ -72,8 +72,10 @@ func TestReason(t *testing.T) {
 		err  error
 		want string
 	}{
-		{"a query's own port and path", &url.Error{Op: "Get", URL: "http://x/v1/health/service/web", Err: refused},
-			"dial 127.0.0.1:8500: connect: connection refused"},
+		{
+			"a query's own port and path", &url.Error{Op: "Get", URL: "http://x/v1/health/service/web", Err: refused},
+			"dial 127.0.0.1:8500: connect: connection refused",
+		},
 		{"in time", &url.Error{Op: "Get", URL: "http://x/", Err: context.DeadlineExceeded}, "no answer in time"},
 		{"a status", api.StatusError{Code: 500, Body: "No\ncluster  leader"}, `status 500 "No cluster leader"`},
 		{"a page", api.StatusError{Code: 502, Body: "<html> <body>"}, "status 502"},

@@ -167,7 +167,7 @@ func (w *watcher) expectQuiet() {
 func (w *watcher) expectNothingAfterTheEnd() {
 	w.t.Helper()
 	before := len(w.all())
-	time.Sleep(quiet / 3) // there is nothing to wait for: nothing may come
+	<-time.After(quiet / 3) // there is nothing to wait for: nothing may come
 	if after := len(w.all()); after > before {
 		w.t.Errorf("%d sets were published after Watch had returned", after-before)
 	}
