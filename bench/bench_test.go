@@ -158,8 +158,10 @@ func (w *world) fill(b *testing.B, services int) {
 	for i := range services {
 		for j := range 10 {
 			name := fmt.Sprintf("service-%04d", i)
-			ops = append(ops, &api.TxnOp{Service: &api.ServiceTxnOp{Verb: api.ServiceSet, Node: fmt.Sprintf("node-%d", j),
-				Service: api.AgentService{ID: name, Service: name, Port: 1000 + i}}})
+			ops = append(ops, &api.TxnOp{Service: &api.ServiceTxnOp{
+				Verb: api.ServiceSet, Node: fmt.Sprintf("node-%d", j),
+				Service: api.AgentService{ID: name, Service: name, Port: 1000 + i},
+			}})
 			if len(ops) == 64 {
 				send()
 			}

@@ -285,8 +285,12 @@ func TestMerge(t *testing.T) {
 		{"none is written: the first in order", nil, [][]upstream.Upstream{{web, Web}}, []upstream.Upstream{Web}, 1},
 		{"the written one is gone: the newcomer comes in", []upstream.Upstream{web}, [][]upstream.Upstream{{Web}}, []upstream.Upstream{Web}, 0},
 		{"no collision", nil, [][]upstream.Upstream{{web}, {service}}, []upstream.Upstream{service, web}, 0},
-		{"two registries, one upstream", nil, [][]upstream.Upstream{{up("web", "10.0.0.1:80")}, {up("web", "10.0.0.2:80")}},
-			[]upstream.Upstream{up("web", "10.0.0.1:80", "10.0.0.2:80")}, 0},
+		{
+			"two registries, one upstream", nil,
+			[][]upstream.Upstream{{up("web", "10.0.0.1:80")}, {up("web", "10.0.0.2:80")}},
+			[]upstream.Upstream{up("web", "10.0.0.1:80", "10.0.0.2:80")},
+			0,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var parts []upstream.Set
