@@ -9,6 +9,8 @@ import (
 // Status is what is true at one moment.
 type Status struct {
 	Generation upstream.Generation
+	// Out is what is registered and gets no traffic, and why.
+	Out []upstream.Out
 	// Registries in the order of the configuration.
 	Registries []RegistryStatus
 	// Hold is what the guard does not let through, nil where all goes through; HeldSince is since when.

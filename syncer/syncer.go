@@ -257,7 +257,7 @@ func (s *Syncer) changed() {
 // Status is what is true now.
 func (s *Syncer) Status() Status {
 	s.mu.Lock()
-	st := Status{Generation: s.gen, Hold: s.hold, HeldSince: s.heldAt, StoreErr: s.storeErr}
+	st := Status{Generation: s.gen, Out: s.out, Hold: s.hold, HeldSince: s.heldAt, StoreErr: s.storeErr}
 	s.mu.Unlock()
 	answered := s.intake.answered()
 	for _, src := range s.Sources {

@@ -89,6 +89,9 @@ func (w *watch) takeList(wanted map[string]bool, refused []upstream.Out) bool {
 			continue
 		}
 		delete(w.services, name)
+		if s.known || s.back {
+			w.gone.add(name)
+		}
 		if s.stop != nil {
 			s.stop()
 		}
@@ -98,7 +101,9 @@ func (w *watch) takeList(wanted map[string]bool, refused []upstream.Out) bool {
 	}
 	for name := range wanted {
 		if w.services[name] == nil {
-			w.services[name] = &service{name: name, loop: "service " + name, turn: make(chan struct{}, 1)}
+			w.services[name] = &service{
+				name: name, back: w.gone.take(name), loop: "service " + name, turn: make(chan struct{}, 1),
+			}
 			moved = true
 		}
 	}

@@ -32,6 +32,7 @@ type watch struct {
 	published int // how many of the changes are published
 	services  map[string]*service
 	order     []*service // by name
+	gone      departed   // services that left the list after they were known
 	refused   []upstream.Out
 	stopSweep context.CancelFunc // nil while every service has its own watch
 	unwell    *unwell            // nil until it was read
@@ -43,6 +44,7 @@ type service struct {
 	name    string
 	loop    string
 	known   bool
+	back    bool // it left the list, and is listed again
 	set     upstream.Set
 	changed time.Time
 	// hosted are the instances as they came, kept where some have host names.
@@ -101,10 +103,12 @@ func (w *watch) publisher(ctx context.Context) {
 }
 
 // assemble makes the set of all that is known, where that is news. Until every service was read once it is not
-// complete. Later a service that is new and not read yet is simply not there yet.
+// complete. Later a service that is new and not read yet is simply not there yet, but one that is back must be read
+// first: after a list that was wrongly empty, those read first would be taken for all there are.
 func (w *watch) assemble() (upstream.Set, bool) {
 	w.mu.Lock()
-	if w.published == w.changes || !w.listed || w.published == 0 && slices.ContainsFunc(w.order, func(s *service) bool { return !s.known }) {
+	missing := func(s *service) bool { return !s.known && (w.published == 0 || s.back) }
+	if w.published == w.changes || !w.listed || slices.ContainsFunc(w.order, missing) {
 		w.mu.Unlock()
 		return upstream.Set{}, false
 	}

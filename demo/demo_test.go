@@ -1,0 +1,308 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"go.uber.org/goleak"
+
+	"swallowkeeper/dyups"
+	"swallowkeeper/persist"
+	"swallowkeeper/registry/consul"
+	"swallowkeeper/syncer"
+	"swallowkeeper/upstream"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// control is the real controller, wired as the command does it.
+func control(ctx context.Context, w Wiring) error {
+	log := logrus.New()
+	log.SetOutput(w.Log)
+	log.SetLevel(logrus.ErrorLevel)
+
+	from := consul.DefaultConfig()
+	from.Address = w.Registry
+	from.Defaults = upstream.Defaults{All: upstream.DefaultTemplate()}
+	registry, err := consul.New(from, log)
+	if err != nil {
+		return err
+	}
+	at := persist.DefaultConfig()
+	at.Path = w.ConfFile
+	file, err := persist.Open(at, log)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	to := dyups.DefaultConfig()
+	to.Address = w.Gateway
+	gateway := dyups.New(to, log)
+	defer gateway.Close()
+
+	s := syncer.New(syncer.Parts{
+		Sources:  []syncer.Source{{Name: registry.Name(), Registry: registry}},
+		Targets:  []syncer.Target{{Name: "gateway", Gateway: gateway, Resync: to.Resync}},
+		Guard:    syncer.DefaultGuardConfig(),
+		Schedule: syncer.DefaultSchedule(), Store: file, Log: log,
+	})
+	w.Started(s.Status)
+	return s.Run(ctx)
+}
+
+// screen is what the demo writes, safe to read meanwhile.
+type screen struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+func (s *screen) await(t *testing.T, text string) {
+	t.Helper()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	limit := time.After(30 * time.Second)
+	for !strings.Contains(s.String(), text) {
+		select {
+		case <-look.C:
+		case <-limit:
+			t.Fatalf("no %q in:\n%s", text, s.String())
+		}
+	}
+}
+
+func options(out io.Writer) Options {
+	return Options{Registry: ":0", API: ":0", Proxy: ":0", StoryOnly: true, Out: out, Control: control}
+}
+
+func TestStory(t *testing.T) {
+	var out screen
+	if err := Run(t.Context(), options(&out)); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	for _, want := range []string{
+		"web-5 registered", "web-6 for web-1", "web-6 dies", "held: the registries list 0 services",
+		"The hold ended by itself", "web-11 takes", "Not one request failed.",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in:\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "\x1b") {
+		t.Errorf("escape sequences in a pipe:\n%q", out.String())
+	}
+}
+
+func TestAFailedRequestFailsTheStory(t *testing.T) {
+	var out screen
+	o := options(&out)
+	var requests atomic.Int64
+	o.around = func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != healthPath && requests.Add(1) == 50 {
+				http.Error(w, "broken on purpose", http.StatusTeapot)
+				return
+			}
+			h.ServeHTTP(w, r)
+		})
+	}
+	err := Run(t.Context(), o)
+	if err == nil || !strings.Contains(err.Error(), "418") {
+		t.Errorf("got %v, want the failed request", err)
+	}
+	if s := out.String(); strings.Contains(s, "Not one request failed") || !strings.Contains(s, " 1\n") {
+		t.Errorf("the bill hides the failed request:\n%s", s)
+	}
+}
+
+func TestAStepThatDoesNotComeTrue(t *testing.T) {
+	idle := func(ctx context.Context, w Wiring) error {
+		w.Started(func() syncer.Status { return syncer.Status{StoreErr: errors.New("the disk is full")} })
+		<-ctx.Done()
+		return nil
+	}
+	o := options(io.Discard)
+	o.Control, o.patience = idle, 50*time.Millisecond
+	err := Run(t.Context(), o)
+	if !errors.Is(err, errPatience) || !strings.Contains(err.Error(), "the disk is full") {
+		t.Errorf("got %v, want what was waited for, and why in vain", err)
+	}
+}
+
+func TestTheControllerEnds(t *testing.T) {
+	boom := errors.New("boom")
+	for _, test := range []struct {
+		name  string
+		start bool
+	}{{"at once", false}, {"after its start", true}} {
+		t.Run(test.name, func(t *testing.T) {
+			o := options(io.Discard)
+			o.StoryOnly = false
+			o.Control = func(_ context.Context, w Wiring) error {
+				if test.start {
+					w.Started(func() syncer.Status { return syncer.Status{} })
+				}
+				return boom
+			}
+			if err := Run(t.Context(), o); !errors.Is(err, boom) {
+				t.Errorf("got %v, want what ended the controller", err)
+			}
+		})
+	}
+}
+
+func TestPlay(t *testing.T) {
+	var out screen
+	o := options(&out)
+	o.StoryOnly = false
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, o) }()
+	out.await(t, "Ctrl-C ends it.")
+
+	// What the invitation says, done.
+	commands := out.String()
+	put := func(url, body string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+url, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr := &http.Transport{DisableKeepAlives: true}
+		resp, err := (&http.Client{Transport: tr}).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("PUT %s: %s", url, resp.Status)
+		}
+	}
+	after := func(what string) string {
+		_, rest, _ := strings.Cut(commands, what)
+		line, _, _ := strings.Cut(rest, "\n")
+		return strings.TrimSpace(line)
+	}
+	url, body, _ := strings.Cut(after("register it   curl -X PUT "), " -d ")
+	put(url, strings.Trim(body, "'"))
+	out.await(t, "hello is new: ")
+	put(after("deregister    curl -X PUT "), "")
+	out.await(t, "hello is gone")
+	conf := after("nginx's file  cat ")
+	if _, err := os.Stat(conf); err != nil {
+		t.Error(err)
+	}
+
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(conf); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left behind: %v", conf, err)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		storyOnly bool
+		fails     bool
+	}{
+		{"a story that must come to its end", true, true},
+		{"a person who has seen enough", false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var out screen
+			o := options(&out)
+			o.StoryOnly, o.Terminal = test.storyOnly, true // so that there is a picture, and time to read
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := make(chan error, 1)
+			go func() { ended <- Run(ctx, o) }()
+			out.await(t, "upstreams, live")
+			out.await(t, "search-2")
+			cancel()
+			if err := <-ended; (err != nil) != test.fails {
+				t.Errorf("got %v", err)
+			}
+			if s := out.String(); strings.LastIndex(s, showCursor) < strings.LastIndex(s, hideCursor) {
+				t.Error("the cursor stays hidden")
+			}
+		})
+	}
+}
+
+func TestTakenPorts(t *testing.T) {
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	taken := l.Addr().String()
+	for _, test := range []struct {
+		flag string
+		set  func(*Options)
+	}{
+		{"--registry", func(o *Options) { o.Registry = taken }},
+		{"--api", func(o *Options) { o.API = taken }},
+		{"--proxy", func(o *Options) { o.Proxy = taken }},
+	} {
+		t.Run(test.flag, func(t *testing.T) {
+			o := options(io.Discard)
+			test.set(&o)
+			err := Run(t.Context(), o)
+			if err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), test.flag+" ") {
+				t.Errorf("got %v, want an error that names %s and %s", err, taken, test.flag)
+			}
+		})
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for _, test := range []struct {
+		name          string
+		registry, api string
+		wrong         string // the flag; "" where all is well
+	}{
+		{"free ports", ":0", ":0", ""},
+		{"localhost", "localhost:8500", "127.0.0.1:8081", ""},
+		{"IPv6", "[::1]:8500", "127.0.0.1:8500", ""},
+		{"everybody's", "0.0.0.0:8500", ":0", "--registry"},
+		{"a host name", "registry.example:8500", ":0", "--registry"},
+		{"no port", "127.0.0.1", ":0", "--registry"},
+		{"a port too high", ":0", ":65536", "--api"},
+		{"a named port", ":0", ":http", "--api"},
+		{"empty", ":0", "", "--api"},
+		{"one for two", ":8500", "localhost:8500", "--api"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := Options{Registry: test.registry, API: test.api, Proxy: ":0"}.Validate()
+			if test.wrong == "" && err != nil || test.wrong != "" && (err == nil || !strings.HasPrefix(err.Error(), test.wrong+" ")) {
+				t.Errorf("got %v, want what is wrong with %q", err, test.wrong)
+			}
+		})
+	}
+}
