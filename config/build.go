@@ -177,6 +177,18 @@ func (b *builder) validate(agent string) {
 	b.duplicates(agent)
 }
 
+// files reports the files that registries name and that can't be read.
+func (b *builder) files(canRead func(string) error) {
+	for i, r := range b.cfg.Registries {
+		files := r.Consul.Files()
+		for _, key := range slices.Sorted(maps.Keys(files)) {
+			if err := canRead(files[key]); err != nil {
+				b.wrong(b.whence(place{section: "registry", n: i + 1}, key), fmt.Sprintf("%v; allowed is a file that can be read", err))
+			}
+		}
+	}
+}
+
 // single builds the tables of single upstreams.
 func (b *builder) single() {
 	for _, o := range b.later {

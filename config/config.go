@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -91,10 +92,19 @@ func defaultGateway() Gateway { return Gateway{Type: "dyups", Dyups: dyups.Defau
 //
 // Its error joins all that is wrong, each an [*Error], in the order of the lines.
 func Load(path string, env, overrides []string) (Config, error) {
-	return load(path, DefaultPath, env, overrides)
+	return read(path, DefaultPath, env, overrides, canRead)
 }
 
-func load(path, fallback string, env, overrides []string) (Config, error) {
+// canRead says why a file that a key names can't be read, or returns nil.
+func canRead(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func read(path, fallback string, env, overrides []string, canRead func(string) error) (Config, error) {
 	file := cmp.Or(path, fallback)
 	content, err := readFile(file)
 	if err != nil {
@@ -103,10 +113,10 @@ func load(path, fallback string, env, overrides []string) (Config, error) {
 		}
 		file, content = "", ""
 	}
-	return parse(file, content, env, overrides)
+	return parse(file, content, env, overrides, canRead)
 }
 
-func parse(file, content string, env, overrides []string) (Config, error) {
+func parse(file, content string, env, overrides []string, canRead func(string) error) (Config, error) {
 	written, err := fromFile(file, content)
 	if err != nil {
 		return Config{}, err
@@ -118,6 +128,7 @@ func parse(file, content string, env, overrides []string) (Config, error) {
 	b.take(fromEnv(env))
 	b.take(fromOverrides(overrides))
 	b.validate(value(env, "CONSUL_HTTP_ADDR"))
+	b.files(canRead)
 	if err := b.err(); err != nil {
 		return Config{}, err
 	}

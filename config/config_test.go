@@ -419,7 +419,7 @@ func TestTOMLLoadsAgain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := parse(path, c.TOML(), nil, nil)
+			again, err := parse(path, c.TOML(), nil, nil, anyFile)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -439,5 +439,30 @@ func TestTOMLHidesSecrets(t *testing.T) {
 	got := c.TOML()
 	if strings.Contains(got, "very-secret") || strings.Count(got, `token = "(set)"`) != 2 {
 		t.Errorf("the token is shown, or not said to be set:\n%s", got)
+	}
+}
+
+// load is Load on a machine that has every file that a key names.
+func load(path, fallback string, env, overrides []string) (Config, error) {
+	return read(path, fallback, env, overrides, anyFile)
+}
+
+func anyFile(string) error { return nil }
+
+func TestFilesThatKeysName(t *testing.T) {
+	dir := t.TempDir()
+	there := filepath.Join(dir, "token")
+	if err := os.WriteFile(there, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "swallowkeeper.toml")
+	text := "[[registry]]\ntoken_file = \"" + there + "\"\nca_file = \"/none/ca.pem\"\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Load(file, nil, nil)
+	want := file + ":3: registry.ca_file: open /none/ca.pem: no such file or directory; allowed is a file that can be read"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }

@@ -103,7 +103,7 @@ func TestDocumentation(t *testing.T) {
 		}
 		if !strings.HasPrefix(example, f.key+" = ") {
 			t.Errorf("%s: the example is %q", path, example)
-		} else if _, err := parse("example of "+path, s.header()+"\n"+example, nil, nil); err != nil {
+		} else if _, err := parse("example of "+path, s.header()+"\n"+example, nil, nil, anyFile); err != nil {
 			t.Errorf("the document's %v", err)
 		}
 		allowed := strings.ReplaceAll(d.facts["Allowed"], "`", "")
@@ -203,7 +203,7 @@ func TestExampleFile(t *testing.T) {
 	option := regexp.MustCompile(`(?m)^#([a-z_]+ = )`)
 	whole := option.ReplaceAllString(string(content), "$1")
 	for name, text := range map[string]string{"as it stands": string(content), "with every key": whole} {
-		c, err := parse("", text, nil, nil)
+		c, err := parse("", text, nil, nil, anyFile)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

@@ -21,6 +21,7 @@ import (
 //	# generation: 12
 //	# time: 2026-01-02T03:04:05.6Z
 //	# digest: sha256:...
+//	# base: 40
 //	# leaving: old-service
 //
 //	upstream web {
@@ -35,6 +36,7 @@ const (
 	generationKey = "# generation: "
 	timeKey       = "# time: "
 	digestKey     = "# digest: sha256:"
+	baseKey       = "# base: "
 	leavingKey    = "# leaving: "
 )
 
@@ -57,6 +59,10 @@ func renderHeader(g upstream.Generation) []byte {
 	dst = g.Time.AppendFormat(dst, time.RFC3339Nano)
 	dst = append(dst, "\n"+digestKey...)
 	dst = append(dst, g.Digest...)
+	if g.Base != 0 {
+		dst = append(dst, "\n"+baseKey...)
+		dst = strconv.AppendInt(dst, int64(g.Base), 10)
+	}
 	for _, name := range g.Leaving {
 		dst = append(dst, "\n"+leavingKey...)
 		dst = append(dst, name...)
@@ -125,6 +131,15 @@ func (h *header) read() ([]byte, error) {
 	}
 	if sum, err := hex.DecodeString(h.g.Digest); err != nil || len(sum) != sha256.Size {
 		return nil, damaged(h.line, fmt.Sprintf("found digest %q, expected %d hex digits", h.g.Digest, 2*sha256.Size))
+	}
+	if bytes.HasPrefix(h.rest, []byte(baseKey)) {
+		base, err := h.next(baseKey)
+		if err != nil {
+			return nil, err
+		}
+		if h.g.Base, err = strconv.Atoi(base); err != nil || h.g.Base < 1 {
+			return nil, damaged(h.line, fmt.Sprintf("found base %q, expected a number from 1 on", base))
+		}
 	}
 	for bytes.HasPrefix(h.rest, []byte(leavingKey)) {
 		name, err := h.next(leavingKey)

@@ -48,6 +48,7 @@ type disk struct {
 	info    fs.FileInfo // nil: none, or not known
 	digest  string      // of the blocks that are there; "" is not known
 	leaving []string
+	base    int
 	intact  bool // it is what a Save wrote
 }
 
@@ -125,7 +126,7 @@ func (f *File) Load() (upstream.Generation, error) {
 // Save makes the file hold the generation and returns it as written. It numbers it:
 // the number is the previous one's plus one, and the time g's, or now where that is
 // zero. Where the blocks are the same as before, number, time and digest stay, and
-// nothing is written unless g.Leaving differs, or the file was edited or removed.
+// nothing is written unless g.Leaving or g.Base differs, or the file was edited or removed.
 //
 // With a check configured, new blocks stay only if the check passes; else the old
 // file goes back and the error has the end of the check's output.
@@ -161,7 +162,7 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 	sum := sha256.Sum256(blocks)
 	next := upstream.Generation{
 		Number: f.last.Number, Time: f.last.Time, Digest: hex.EncodeToString(sum[:]),
-		Leaving: leaving,
+		Leaving: leaving, Base: g.Base,
 	}
 	if next.Digest != f.last.Digest {
 		next.Number++
@@ -172,13 +173,13 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 		next.Time = next.Time.UTC().Round(0)
 	}
 	there := f.disk.intact && f.disk.digest == next.Digest
-	if !there || !slices.Equal(f.disk.leaving, leaving) {
+	if !there || f.disk.base != g.Base || !slices.Equal(f.disk.leaving, leaving) {
 		info, err := f.write(ctx, next, blocks, !there)
 		if err != nil {
 			f.disk = disk{} // look again
 			return upstream.Generation{}, err
 		}
-		f.disk = disk{info: info, digest: next.Digest, leaving: leaving, intact: true}
+		f.disk = disk{info: info, digest: next.Digest, leaving: leaving, base: g.Base, intact: true}
 	}
 	f.last = next
 	next.Set, next.Leaving = g.Set, slices.Clone(leaving)

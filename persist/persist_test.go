@@ -238,6 +238,20 @@ func TestSaveLeavesUnchangedContentAlone(t *testing.T) {
 	}
 }
 
+func TestBaseIsKept(t *testing.T) {
+	f, _ := opened(t, filepath.Join(t.TempDir(), "u.conf"))
+	first := save(t, f, set(3, 2))
+	for _, base := range []int{40, 41, 0} {
+		g, err := f.Save(t.Context(), upstream.Generation{Set: set(3, 2), Base: base})
+		if err != nil || g.Base != base || g.Number != first.Number {
+			t.Errorf("saved %+v, %v", g, err)
+		}
+		if g := load(t, f); g.Base != base || g.Digest != first.Digest {
+			t.Errorf("read base %d, want %d", g.Base, base)
+		}
+	}
+}
+
 func TestSaveRefusesWhatNginxWould(t *testing.T) {
 	good := set(1, 1)
 	bad := func(change func(*upstream.Upstream)) upstream.Set {
@@ -295,6 +309,7 @@ func TestLoadOfOtherFiles(t *testing.T) {
 		{"no generation", strings.Replace(ours, "generation:", "generatio:", 1), `line 2: found "# generatio: 1", expected "# generation: "`},
 		{"bad time", strings.Replace(ours, "time: 2", "time: x", 1), "line 3: found time"},
 		{"bad digest", strings.Replace(ours, "sha256:", "sha256:x", 1), "line 4: found digest"},
+		{"bad base", strings.Replace(ours, "# leaving: gone", "# base: -1\n# leaving: gone", 1), `line 5: found base "-1"`},
 		{"bad leaving", strings.Replace(ours, "leaving: gone", "leaving: ../x", 1), `line 5: found leaving "../x"`},
 		{"a further comment", strings.Replace(ours, "# leaving", "# hello", 1), `line 5: found "# hello: gone", expected the empty line`},
 		{"bad edit", strings.Replace(ours, "weight=1", "weight=x", 1), `line 9: invalid parameter "weight=x": correct that, or move the file away`},

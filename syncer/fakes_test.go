@@ -72,7 +72,7 @@ func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Gen
 		return upstream.Generation{}, f.fail
 	}
 	same := g.Set.Equal(f.gen.Set)
-	if same && slices.Equal(g.Leaving, f.gen.Leaving) {
+	if same && g.Base == f.gen.Base && slices.Equal(g.Leaving, f.gen.Leaving) {
 		return f.gen, nil
 	}
 	f.saves++
@@ -80,7 +80,7 @@ func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Gen
 	if !same {
 		number++
 	}
-	f.gen = upstream.Generation{Number: number, Time: time.Now(), Set: g.Set, Leaving: g.Leaving}
+	f.gen = upstream.Generation{Number: number, Time: time.Now(), Set: g.Set, Leaving: g.Leaving, Base: g.Base}
 	f.events.add("save " + line(g.Set))
 	return f.gen, nil
 }

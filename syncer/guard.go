@@ -1,11 +1,13 @@
 package syncer
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"swallowkeeper/upstream"
 )
@@ -13,6 +15,10 @@ import (
 // smallest is the number of servers from which on MaxRemoval counts: of three or
 // fewer, taking one away is already a large share.
 const smallest = 4
+
+// recovery is how long a registry that comes back piece by piece must stay as it is before
+// what is still missing counts as removed.
+const recovery = 30 * time.Second
 
 // Rules that can hold a change.
 const (
@@ -26,6 +32,8 @@ type Verdict struct {
 	Accepted upstream.Set
 	// Hold is what may not, nil where all may.
 	Hold *Hold
+	// Base goes with Accepted: see upstream.Generation.
+	Base int
 }
 
 // Hold is a change that the guard does not let through.
@@ -43,8 +51,9 @@ type Held struct {
 }
 
 // Judge judges the newest set that the registries gave against the last accepted
-// one. It is pure: the same two sets get the same verdict. released is the ID of a
-// hold that is let through all the same, because a person approved it or its time is up.
+// generation. It is pure: the same two get the same verdict, also after what was
+// accepted of the one has become the other. released is the ID of a hold that is let
+// through all the same, because a person approved it or its time is up.
 //
 // With the defaults (min_services 1, max_removal 0.5, keep, delete):
 //
@@ -61,14 +70,25 @@ type Held struct {
 //	a: 1 2 3 4      a: 1                 a: 1 2 3 4        2 3 4          3 of 4 may not
 //	a: 1 2 3 4      a: 5                 a: 1 2 3 4 5      1 2 3 4        what is new goes through
 //	a: 1 2 3, b: 4  b: 4 5               a: 1 2 3, b: 4 5  a              3 of 4 may not
-func (c GuardConfig) Judge(last, seen upstream.Set, released string) Verdict {
+func (c GuardConfig) Judge(written upstream.Generation, seen upstream.Set, released string) Verdict {
+	return c.judge(written, seen, released, false)
+}
+
+// judge is Judge, and while the registry is recovering it holds every removal, however
+// small: see Syncer.judge.
+func (c GuardConfig) judge(written upstream.Generation, seen upstream.Set, released string, recovering bool) Verdict {
+	last := written.Set
 	wanted := c.withoutUnusable(last, seen)
 	if hold := c.tooFew(last, seen, wanted); hold != nil && hold.ID != released {
-		return Verdict{Accepted: last, Hold: hold}
+		return Verdict{Accepted: last, Hold: hold, Base: written.Base}
 	} else if hold == nil {
-		if hold = c.tooMany(last, wanted); hold != nil && hold.ID != released {
-			wanted = restore(last, wanted, hold.Removed)
-			return Verdict{Accepted: c.withoutRemoved(last, wanted), Hold: hold}
+		base := cmp.Or(written.Base, last.Servers())
+		if hold = c.tooMany(base, removals(last, wanted), recovering); hold != nil && hold.ID != released {
+			accepted := c.withoutRemoved(last, restore(last, wanted, hold.Removed))
+			if base == accepted.Servers() {
+				base = 0
+			}
+			return Verdict{Accepted: accepted, Hold: hold, Base: base}
 		}
 	}
 	// Nothing is held, or what was is released: then the other rule does not hold it either.
@@ -110,17 +130,18 @@ func (c GuardConfig) tooFew(last, seen, wanted upstream.Set) *Hold {
 }
 
 // tooMany answers MaxRemoval.
-func (c GuardConfig) tooMany(last, wanted upstream.Set) *Hold {
-	total, gone := last.Servers(), removals(last, wanted)
-	if total < smallest || float64(len(gone)) <= c.MaxRemoval*float64(total) {
+func (c GuardConfig) tooMany(total int, gone []Held, recovering bool) *Hold {
+	within := total < smallest || float64(len(gone)) <= c.MaxRemoval*float64(total)
+	if within && (len(gone) == 0 || !recovering) {
 		return nil
 	}
-	return &Hold{
-		ID: identify(RuleMaxRemoval, gone), Rule: RuleMaxRemoval,
-		Reason: fmt.Sprintf("%d of %d servers would go, max_removal allows %d%%: removals are held",
-			len(gone), total, int(c.MaxRemoval*100)),
-		Removed: gone,
+	reason := fmt.Sprintf("%d of %d servers would go, max_removal allows %d%%: removals are held",
+		len(gone), total, int(c.MaxRemoval*100))
+	if within {
+		reason = fmt.Sprintf("%d of %d servers are still missing: removals are held until nothing has changed for %s",
+			len(gone), total, recovery)
 	}
+	return &Hold{ID: identify(RuleMaxRemoval, gone), Rule: RuleMaxRemoval, Reason: reason, Removed: gone}
 }
 
 // removals lists the servers that get traffic in last and none in wanted.

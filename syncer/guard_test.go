@@ -70,6 +70,8 @@ func heldLine(h *Hold) string {
 	return h.Rule + ": " + strings.Join(parts, ", ")
 }
 
+func written(last string) upstream.Generation { return upstream.Generation{Number: 1, Set: set(last)} }
+
 func TestJudge(t *testing.T) {
 	unhealthy := func(c *GuardConfig) { c.OnUnhealthy = Remove }
 	down := func(c *GuardConfig) { c.OnRemoved = Down }
@@ -135,7 +137,7 @@ func TestJudge(t *testing.T) {
 			if err := c.Validate(); err != nil {
 				t.Fatal(err)
 			}
-			v := c.Judge(set(tt.last), set(tt.seen), "")
+			v := c.Judge(written(tt.last), set(tt.seen), "")
 			if got := line(v.Accepted); got != tt.accepted {
 				t.Errorf("accepted %q, want %q", got, tt.accepted)
 			}
@@ -153,7 +155,7 @@ func TestJudgeReleased(t *testing.T) {
 		{"too few", "a: 1 2 3 4, b: 5", "", "", "a: none"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			last, seen := set(tt.last), set(tt.seen)
+			last, seen := written(tt.last), set(tt.seen)
 			held := c.Judge(last, seen, "").Hold
 			if held == nil {
 				t.Fatal("nothing is held")
@@ -167,6 +169,28 @@ func TestJudgeReleased(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is added while removals are held must not make their share smaller.
+func TestHoldDoesNotEndByItsOwnAdditions(t *testing.T) {
+	c := DefaultGuardConfig()
+	now := written("a: 1 2 3 4, b: 5")
+	judge := func(seen, accepted string, base int, held bool) {
+		t.Helper()
+		v := c.Judge(now, set(seen), "")
+		if line(v.Accepted) != accepted || v.Base != base || (v.Hold != nil) != held {
+			t.Errorf("seen %q: accepted %q, base %d, hold %v; want %q, %d, %v", seen, line(v.Accepted), v.Base, v.Hold, accepted, base, held)
+		}
+		now = upstream.Generation{Number: now.Number + 1, Set: v.Accepted, Base: v.Base}
+	}
+	judge("a: 4, b: 5", "a: 1 2 3 4, b: 5", 0, true)
+	judge("a: 4, b: 5 6", "a: 1 2 3 4, b: 5 6", 5, true)
+	judge("a: 4, b: 5 6", "a: 1 2 3 4, b: 5 6", 5, true)
+	judge("", "a: 1 2 3 4, b: 5 6", 5, true) // now the other rule
+	judge("a: 4, b: 5 6 7 8 9", "a: 1 2 3 4, b: 5 6 7 8 9", 5, true)
+	judge("a: 3 4, b: 5 6", "a: 1 2 3 4, b: 5 6 7 8 9", 5, true)
+	judge("a: 2 3 4, b: 5 6 7 8 9", "a: 2 3 4, b: 5 6 7 8 9", 0, false) // it looks right again
+	judge("a: 2 3 4, b: 5", "a: 2 3 4, b: 5", 0, false)                 // 4 of 8 may go
 }
 
 func TestJudgeAlways(t *testing.T) {
@@ -187,9 +211,9 @@ func TestJudgeAlways(t *testing.T) {
 			OnRemoved:   rapid.SampledFrom([]string{Delete, Down}).Draw(t, "removed"),
 		}
 		// Whatever was accepted before had a server in each upstream.
-		last := c.Judge(upstream.Set{}, draw.Draw(t, "last"), "").Accepted
+		last := c.Judge(upstream.Generation{}, draw.Draw(t, "last"), "").Accepted
 		seen := draw.Draw(t, "seen")
-		v := c.Judge(last, seen, "")
+		v := c.Judge(upstream.Generation{Set: last}, seen, "")
 
 		for u := range v.Accepted.All() {
 			if len(u.Servers) == 0 {
@@ -203,7 +227,9 @@ func TestJudgeAlways(t *testing.T) {
 		if seen.Usable() < c.MinServices && !v.Accepted.Equal(last) {
 			t.Fatalf("too few services, yet %q became %q", line(last), line(v.Accepted))
 		}
-		if again := c.Judge(v.Accepted, seen, ""); !again.Accepted.Equal(v.Accepted) && v.Hold == nil {
+		// What is held stays held however often the same is seen, and what is not is not.
+		again := c.Judge(upstream.Generation{Set: v.Accepted, Base: v.Base}, seen, "")
+		if !again.Accepted.Equal(v.Accepted) || (again.Hold == nil) != (v.Hold == nil) {
 			t.Fatalf("judged again: %q, before %q", line(again.Accepted), line(v.Accepted))
 		}
 		if v.Hold == nil && seen.Usable() >= c.MinServices {

@@ -65,13 +65,13 @@ func (s *Syncer) RunOnce(ctx context.Context, o Once) (Outcome, error) {
 		return out, unanswered(missing, o.Limit)
 	}
 
-	verdict := s.Guard.Judge(s.gen.Set, seen, o.Approve)
+	verdict := s.Guard.Judge(s.gen, seen, o.Approve)
 	out.Hold = verdict.Hold
 	out.Written = upstream.Diff(s.gen.Set, verdict.Accepted)
 
-	gen := next(s.gen, verdict.Accepted)
+	gen := next(s.gen, verdict)
 	if !o.DryRun {
-		saved, err := s.save(ctx, verdict.Accepted)
+		saved, err := s.save(ctx, verdict)
 		if err != nil {
 			return out, err
 		}

@@ -44,6 +44,9 @@ type Syncer struct {
 	hold     *Hold
 	heldAt   time.Time
 	storeErr error
+
+	// recovering is until when a hold that is over by the limits goes on. Only the loop uses it.
+	recovering time.Time
 }
 
 // New makes a syncer; Run or RunOnce starts it.
@@ -85,6 +88,9 @@ func (s *Syncer) load() error {
 	s.mu.Lock()
 	s.gen = gen
 	s.mu.Unlock()
+	if gen.Base > 0 {
+		s.recovering = time.Now().Add(recovery) // the last run ended during a hold
+	}
 	for _, t := range s.Targets {
 		if a, ok := t.Gateway.(Assumer); ok {
 			a.Assume(gen.Set)
@@ -142,8 +148,8 @@ func (s *Syncer) decide(ctx context.Context, waits *backoff.ExponentialBackOff) 
 	if len(missing) == len(s.Sources) {
 		return 0
 	}
-	verdict, holdEnds := s.judge(written.Set, seen, now)
-	gen, err := s.save(ctx, verdict.Accepted)
+	verdict, holdEnds := s.judge(written, seen, now)
+	gen, err := s.save(ctx, verdict)
 	s.note(gen, seen.Out(), err)
 	if err != nil {
 		wait := waits.NextBackOff()
@@ -163,17 +169,34 @@ func (s *Syncer) decide(ctx context.Context, waits *backoff.ExponentialBackOff) 
 
 // judge asks the guard, and lets a hold through whose time is up. holdEnds is after
 // which time that will be, 0 for never.
-func (s *Syncer) judge(written, seen upstream.Set, now time.Time) (v Verdict, holdEnds time.Duration) {
-	v = s.Guard.Judge(written, seen, "")
+//
+// A registry that lost everything gets it back piece by piece. When half of it is there, the
+// other half would be within the limits. So after a hold every removal is held until nothing
+// has changed for a while.
+func (s *Syncer) judge(written upstream.Generation, seen upstream.Set, now time.Time) (v Verdict, holdEnds time.Duration) {
 	before, since := s.hold, s.heldAt
-	if v.Hold != nil && (before == nil || before.ID != v.Hold.ID) {
-		since = now
+	v = s.Guard.Judge(written, seen, "")
+	strict := v.Hold == nil && now.Before(s.recovering)
+	if strict {
+		v = s.Guard.judge(written, seen, "", true)
 	}
-	if v.Hold != nil && s.Guard.HoldFor > 0 {
-		if holdEnds = since.Add(s.Guard.HoldFor).Sub(now); holdEnds <= 0 {
+	if v.Hold != nil {
+		another := before == nil || before.ID != v.Hold.ID
+		if another {
+			since = now
+		}
+		if another || !strict {
+			s.recovering = now.Add(recovery)
+		}
+		if strict {
+			holdEnds = s.recovering.Sub(now)
+		}
+		if left := since.Add(s.Guard.HoldFor).Sub(now); s.Guard.HoldFor > 0 && left <= 0 {
 			s.Log.WithFields(logrus.Fields{"hold": v.Hold.ID, "hold_for": s.Guard.HoldFor}).
 				Warn("the hold's time is up: the change goes through")
-			v, holdEnds = s.Guard.Judge(written, seen, v.Hold.ID), 0
+			v, holdEnds, s.recovering = s.Guard.Judge(written, seen, v.Hold.ID), 0, time.Time{}
+		} else if s.Guard.HoldFor > 0 && (holdEnds == 0 || left < holdEnds) {
+			holdEnds = left
 		}
 	}
 	s.mu.Lock()
@@ -184,16 +207,17 @@ func (s *Syncer) judge(written, seen upstream.Set, now time.Time) (v Verdict, ho
 }
 
 // save writes what was accepted, unless it is written already.
-func (s *Syncer) save(ctx context.Context, accepted upstream.Set) (upstream.Generation, error) {
-	if accepted.Equal(s.gen.Set) && s.storeErr == nil {
+func (s *Syncer) save(ctx context.Context, v Verdict) (upstream.Generation, error) {
+	if v.Accepted.Equal(s.gen.Set) && v.Base == s.gen.Base && s.storeErr == nil {
 		return s.gen, nil
 	}
-	return s.Store.Save(ctx, next(s.gen, accepted))
+	return s.Store.Save(ctx, next(s.gen, v))
 }
 
 // next is the generation that follows: what it does not have any more is leaving,
 // until every gateway has confirmed to be without it.
-func next(g upstream.Generation, accepted upstream.Set) upstream.Generation {
+func next(g upstream.Generation, v Verdict) upstream.Generation {
+	accepted := v.Accepted
 	var leaving []string
 	for _, name := range g.Leaving {
 		if _, back := accepted.Get(name); !back {
@@ -203,7 +227,7 @@ func next(g upstream.Generation, accepted upstream.Set) upstream.Generation {
 	for _, u := range upstream.Diff(g.Set, accepted).Removed {
 		leaving = append(leaving, u.Name)
 	}
-	return upstream.Generation{Set: accepted, Leaving: leaving}
+	return upstream.Generation{Set: accepted, Leaving: leaving, Base: v.Base}
 }
 
 // settle forgets what was leaving once every gateway has confirmed to be without it.

@@ -229,6 +229,44 @@ func TestRun(t *testing.T) {
 		w.wantLive(0, "b: 5 6")
 	})
 
+	run(t, "a registry that comes back piece by piece loses nothing", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2, b: 3, c: 4, d: 5")
+		w.pass(soon)
+		for _, seen := range []string{"", "a: 1", "a: 1, b: 3", "a: 1, b: 3, d: 5", "a: 1 2, b: 3, d: 5 6", "a: 1 2, b: 3, c: 4, d: 5 6"} {
+			w.registries[0].publish(seen)
+			w.pass(recovery - time.Second)
+			if live, _ := w.gateways[0].now(); !strings.HasPrefix(live, "a: 1 2, b: 3, c: 4, d: 5") {
+				t.Fatalf("when %q was back, the gateway had %q", seen, live)
+			}
+		}
+		w.wantLive(0, "a: 1 2, b: 3, c: 4, d: 5 6")
+		if st := w.syncer.Status(); st.Hold != nil {
+			t.Errorf("hold %+v", st.Hold)
+		}
+	})
+
+	run(t, "what does not come back goes after a while, within the limits", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2, b: 3, c: 4, d: 5")
+		w.pass(soon)
+		w.registries[0].publish("")
+		w.pass(soon)
+		w.registries[0].publish("a: 1 2, b: 3, c: 4")
+		w.pass(recovery - time.Second)
+		w.wantLive(0, "a: 1 2, b: 3, c: 4, d: 5")
+		if st := w.syncer.Status(); st.Hold == nil || len(st.Hold.Removed) != 1 {
+			t.Errorf("hold %+v", st.Hold)
+		}
+		w.pass(2 * time.Second)
+		w.wantLive(0, "a: 1 2, b: 3, c: 4")
+		if st := w.syncer.Status(); st.Hold != nil {
+			t.Errorf("hold %+v", st.Hold)
+		}
+	})
+
 	run(t, "another held change begins its time anew", 1, 1, func(t *testing.T, w *world) {
 		guard := DefaultGuardConfig()
 		guard.HoldFor = 10 * time.Minute

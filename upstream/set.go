@@ -38,6 +38,10 @@ type Generation struct {
 	// Leaving names upstreams that are in no set any more and that not every gateway
 	// has confirmed to be without yet, so that a restart does not forget them.
 	Leaving []string
+	// Base is how many servers there were when the guard began to hold removals; 0 where
+	// it holds none, or Set still has as many. What is added during a hold does not make
+	// the held share smaller, also not over a restart.
+	Base int
 }
 
 // NewSet builds a set. Upstreams of one name and canary become one with the servers

@@ -3,6 +3,8 @@ package consul
 import (
 	"regexp"
 	"strings"
+
+	"swallowkeeper/internal/setting"
 )
 
 const addressAllowed = `"host:port", "http://host:port", "https://host:port" or "unix:///path"`
@@ -13,9 +15,34 @@ var (
 	notInName   = regexp.MustCompile(`[^A-Za-z0-9@_./\[\]:-]+`)
 )
 
-// validAddress takes a host with or without a port. What would carry a password, and so
-// leak it into the registry's name, is not taken.
-func validAddress(hostPort string) bool { return addressForm.MatchString(hostPort) }
+// address is the parts of one as it is configured.
+type address struct{ scheme, host, prefix, socket string }
+
+// splitAddress takes a host with or without a port, a URL of one, or a socket. What would
+// carry a password, and so leak it into the registry's name, is not taken.
+func splitAddress(s string) (address, error) {
+	a := address{host: s}
+	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+		switch scheme {
+		case "http", "https":
+			a.scheme = scheme
+			a.host, a.prefix, _ = strings.Cut(strings.TrimRight(rest, "/"), "/")
+			if a.prefix != "" {
+				a.prefix = "/" + a.prefix
+			}
+		case "unix":
+			a = address{scheme: "http", host: "localhost", socket: rest}
+		}
+	}
+	if !addressForm.MatchString(a.host) {
+		shown := a.host
+		if i := strings.LastIndexByte(shown, '@'); i >= 0 {
+			shown = "…" + shown[i:] // what stands before may be a password
+		}
+		return address{}, &setting.Error{Key: "address", Value: shown, Allowed: addressAllowed}
+	}
+	return a, nil
+}
 
 // validName holds for what can stand in a comment of the conf file, where commas part
 // one name from the next.

@@ -72,6 +72,19 @@ func DefaultConfig() Config {
 	}
 }
 
+// Files are the keys that name files which must be there, with their values.
+func (c Config) Files() map[string]string {
+	files := map[string]string{}
+	for key, path := range map[string]string{
+		"token_file": c.TokenFile, "ca_file": c.CAFile, "cert_file": c.CertFile, "key_file": c.KeyFile,
+	} {
+		if path != "" {
+			files[key] = path
+		}
+	}
+	return files
+}
+
 // Validate returns a *setting.Error for the first key whose value is not allowed.
 func (c Config) Validate() error {
 	switch {
@@ -85,6 +98,11 @@ func (c Config) Validate() error {
 		return &setting.Error{Key: "acl_filtered", Value: c.ACLFiltered, Allowed: `"refuse" or "accept"`}
 	case c.Connections != 0 && (c.Connections < 4 || c.Connections > 100_000):
 		return &setting.Error{Key: "connections", Value: c.Connections, Allowed: "0 (ask the agent) or a number from 4 to 100000"}
+	}
+	if c.Address != "" {
+		if _, err := splitAddress(c.Address); err != nil {
+			return err
+		}
 	}
 	for _, list := range []struct {
 		key   string

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
-
-	"swallowkeeper/internal/setting"
 )
 
 // maxBody bounds one answer: some ten times what 10,000 checks take.
@@ -37,26 +35,14 @@ func newEndpoint(cfg Config) (endpoint, error) {
 	} else if os.Getenv(api.HTTPAddrEnvName) == "" {
 		base.Address = "127.0.0.1:8500"
 	}
-	e := endpoint{}
-	if scheme, rest, ok := strings.Cut(base.Address, "://"); ok {
-		switch scheme {
-		case "http", "https":
-			base.Scheme = scheme
-			base.Address, base.PathPrefix, _ = strings.Cut(strings.TrimRight(rest, "/"), "/")
-			if base.PathPrefix != "" {
-				base.PathPrefix = "/" + base.PathPrefix
-			}
-		case "unix":
-			base.Scheme, base.Address, e.socket = "http", "localhost", rest
-		}
+	a, err := splitAddress(base.Address)
+	if err != nil {
+		return endpoint{}, err
 	}
-	if !validAddress(base.Address) {
-		shown := base.Address
-		if i := strings.LastIndexByte(shown, '@'); i >= 0 {
-			shown = "…" + shown[i:] // what stands before may be a password
-		}
-		return endpoint{}, &setting.Error{Key: "address", Value: shown, Allowed: addressAllowed}
-	}
+	set(&base.Scheme, a.scheme)
+	set(&base.PathPrefix, a.prefix)
+	base.Address = a.host
+	e := endpoint{socket: a.socket}
 	set(&base.Datacenter, cfg.Datacenter)
 	set(&base.Namespace, cfg.Namespace)
 	set(&base.Partition, cfg.Partition)

@@ -100,7 +100,8 @@ local function post(path)
     end
     local ok, err = state.put(name, u)
     if not ok then
-        return refuse(500, "out of shared memory: nothing was changed", err .. ": lua_shared_dict dyups is full")
+        return refuse(500, "out of shared memory: nothing was changed",
+            err .. ": lua_shared_dict dyups is full")
     end
     if u.ignored then
         local warning = u.ignored .. " is not made by this library and was left out"

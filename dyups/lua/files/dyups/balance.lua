@@ -8,8 +8,7 @@ local ffi = require "ffi"
 local parse = require "dyups.parse"
 local state = require "dyups.state"
 
-local byte, find, gmatch, gsub, match, sub = string.byte, string.find, string.gmatch, string.gsub,
-    string.match, string.sub
+local byte, gmatch, gsub, match, sub = string.byte, string.gmatch, string.gsub, string.match, string.sub
 local floor, max, random = math.floor, math.max, math.random
 local cast, tonumber = ffi.cast, tonumber
 local get_request = base.get_request
@@ -23,6 +22,9 @@ local BUSY = base.FFI_BUSY -- nginx's word for "no live upstreams": 502
 local HASH_TRIES = 20      -- after so many nginx goes on with round robin
 
 local M = {}
+
+-- health.calm, shared by all versions of an upstream, says that no failure of its servers
+-- is remembered: any failure ends that, and the next look at each server finds it out.
 
 -- What is known of a server over changes of its upstream: a change elsewhere forgives no
 -- failures, and a connection ends on the count that it began on.
@@ -40,8 +42,10 @@ local choose -- by method, below
 
 -- build makes what requests are balanced by.
 local function build(text, old)
-    local u = { id = text.id, name = text.name, counters = {} }
-    local primary, backup = { total = 0, up = 0 }, { total = 0, up = 0 }
+    local health = old and old.health or { calm = false }
+    local u = { id = text.id, name = text.name, counters = {}, health = health }
+    local primary = { total = 0, up = 0, plain = true, health = health }
+    local backup = { total = 0, up = 0, health = health }
     for addr, weight, max_conns, max_fails, fail_timeout, is_backup, down in parse.each_server(text.lines) do
         local set = is_backup == "1" and backup or primary
         local w = tonumber(weight)
@@ -55,6 +59,7 @@ local function build(text, old)
         if down == "0" then
             set.up = set.up + 1
         end
+        set.plain = set.plain and down == "0" and max_conns == "0"
     end
     if #backup > 0 then
         primary.next = backup
@@ -127,6 +132,27 @@ local function seen(p, now)
     return p
 end
 
+-- round_robin_calm is the same where every server is usable: no failure is remembered of
+-- any, none is down or limited. With many servers looking at each is most of the work.
+local function round_robin_calm(set)
+    local best, most, total = nil, -math.huge, 0
+    for i = 1, #set do
+        local p = set[i]
+        local effective = p.effective
+        local current = p.current + effective
+        p.current = current
+        total = total + effective
+        if effective < p.weight then
+            p.effective = effective + 1
+        end
+        if current > most then
+            best, most = p, current
+        end
+    end
+    best.current = most - total
+    return seen(best, time())
+end
+
 local function round_robin(q, set)
     if set.single then
         local p = set[1]
@@ -135,9 +161,13 @@ local function round_robin(q, set)
         end
         return p
     end
-    local now, best, total = time(), nil, 0
+    if set.plain and set.health.calm and not q.tried then
+        return round_robin_calm(set)
+    end
+    local now, best, total, calm = time(), nil, 0, true
     for i = 1, #set do
         local p = set[i]
+        calm = calm and p.count.fails == 0
         if usable(p, q, now) then
             local effective = p.effective
             p.current = p.current + effective
@@ -152,6 +182,9 @@ local function round_robin(q, set)
     end
     if not best then
         return nil
+    end
+    if calm and set.plain and not q.tried then -- a first try is of the newest version
+        set.health.calm = true
     end
     best.current = best.current - total
     return seen(best, now)
@@ -281,7 +314,11 @@ local function hash_balance(q, set, argument)
 end
 
 choose = {
-    [""] = round_robin, least_conn = least_conn, ip_hash = ip_hash, random = random_balance, hash = hash_balance,
+    [""] = round_robin,
+    least_conn = least_conn,
+    ip_hash = ip_hash,
+    random = random_balance,
+    hash = hash_balance,
 }
 
 -- Requests that have a server, by the address of nginx's own structure: ngx.ctx is lost when
@@ -307,6 +344,7 @@ local function release(q, failed)
         return
     end
     local now = time()
+    q.set.health.calm = false
     c.fails, c.accessed, c.checked = c.fails + 1, now, now
     if p.max_fails > 0 then
         p.effective = max(0, p.effective - floor(p.weight / p.max_fails))
@@ -316,45 +354,37 @@ local function release(q, failed)
     end
 end
 
-local function nth(list, n)
-    if n == 1 and not find(list, " ", 1, true) then
-        return list
+-- words lists the words of a variable that has one an attempt, "502, 200" or, where an
+-- error_page has led from one location to another, "502 : 200".
+local function words(list)
+    local out = {}
+    for word in gmatch(list or "", "[^, ]+") do
+        out[#out + 1] = word
     end
-    for item in gmatch(list, "[^,: ]+") do
-        n = n - 1
-        if n == 0 then
-            return item
-        end
-    end
+    return out
 end
 
 -- failed says how the last attempt of a request ended, which nginx tells only before a
 -- next one: nothing was read from the server, and nginx itself made the answer.
 local function failed(q)
-    local n = q.before + q.attempts
-    local header = var.upstream_header_time
-    if not header or nth(header, n) ~= "-" then
+    local list = var.upstream_status
+    if not list or #list == 3 and list ~= "502" and list ~= "504" then
         return false
     end
-    local status = nth(var.upstream_status or "", n)
-    return status == "502" or status == "504"
+    local addresses, statuses = words(var.upstream_addr), words(list)
+    for i = #addresses, 1, -1 do
+        if addresses[i] == q.peer.addr then
+            return (statuses[i] == "502" or statuses[i] == "504")
+                and words(var.upstream_header_time)[i] == "-"
+        end
+    end
+    return false
 end
 
 local function finish(q)
     if q.peer then
         release(q, not q.set.single and failed(q))
     end
-end
-
--- earlier is how many attempts at other upstreams went before, when error_page or the
--- like has led here.
-local function earlier()
-    local list = var.upstream_status
-    if not list or list == "-" then
-        return 0
-    end
-    local _, n = gsub(list, "[^,: ]+", "")
-    return n - 1
 end
 
 local function begin(r)
@@ -364,7 +394,7 @@ local function begin(r)
         log(ERR, "dyups: no upstream ", name and sub(name, 1, 100) or "")
         return nil
     end
-    local q = { upstream = u, set = u.primary, before = earlier(), attempts = 0 }
+    local q = { upstream = u, set = u.primary, peer = nil, tried = nil }
     inflight[r] = q
     if u.more_tries > 0 then
         set_more_tries(u.more_tries)
@@ -402,7 +432,6 @@ function M.pick()
     if not p then
         return exit(BUSY)
     end
-    q.attempts = q.attempts + 1
     local ok, err = set_current_peer(p.addr)
     if not ok then
         log(ERR, "dyups: server ", p.addr, " of ", u.name, ": ", err)

@@ -153,6 +153,9 @@ local function seconds(s)
             end
             next_unit = at + 1
         end
+        if next_unit > #ORDER and rest ~= "" then -- nothing follows seconds
+            return nil
+        end
         total, s = total + n * UNITS[unit], rest
     end
     return total <= MAX_NUMBER and total or nil
@@ -358,7 +361,8 @@ function M.blocks(text, use)
                 return true
             end
             if words[1] ~= "upstream" or #words ~= 2 or stop ~= "{" then
-                fail(reader, reader.at, "unexpected " .. quote(words[1] or stop) .. ', expecting "upstream NAME {"')
+                fail(reader, reader.at, "unexpected " .. quote(words[1] or stop) ..
+                    ', expecting "upstream NAME {"')
             end
             use(words[2], upstream(reader, true))
         end
@@ -378,8 +382,8 @@ end
 
 -- each_server reads back what lines spelled.
 function M.each_server(lines)
-    return string.gmatch(lines,
-        "server (%S+) weight=(%d+) max_conns=(%d+) max_fails=(%d+) fail_timeout=(%d+) backup=(%d) down=(%d)\n")
+    return string.gmatch(lines, "server (%S+) weight=(%d+) max_conns=(%d+) max_fails=(%d+) " ..
+        "fail_timeout=(%d+) backup=(%d) down=(%d)\n")
 end
 
 -- key is what names are compared by: to dyups Web and web are one upstream.

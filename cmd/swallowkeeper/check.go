@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"swallowkeeper/config"
+	"swallowkeeper/persist"
+	"swallowkeeper/syncer"
+	"swallowkeeper/upstream"
+)
+
+func (p *program) checkCommand() *cobra.Command {
+	var limit time.Duration
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Validate the configuration, print it, and ask registry, file and gateways",
+		Long: `check validates the configuration and prints it as it holds, then asks each
+registry, the conf file and each gateway whether they can be used. It changes
+nothing. It exits with 0 where all is well, 1 where something can't be used, 2
+where the configuration is wrong.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit <= 0 {
+				return fmt.Errorf("--timeout %s: allowed is a duration above 0s, e.g. 20s", limit)
+			}
+			return p.check(cmd.Context(), limit)
+		},
+	}
+	c.Flags().DurationVar(&limit, "timeout", 20*time.Second, "how long each may take to answer")
+	return c
+}
+
+// check prints the effective configuration and asks everything that it names.
+func (p *program) check(ctx context.Context, limit time.Duration) error {
+	cfg, err := p.load()
+	if err != nil {
+		return err
+	}
+	log := p.logger(config.Log{Level: "error", Format: cfg.Log.Format})
+	h, err := build(cfg, log)
+	if err != nil {
+		return exit(exitUsage, err)
+	}
+	defer h.close(log)
+	fmt.Fprintln(p.stdout, cfg.TOML())
+
+	c := newPalette(p.isTerminal(p.stdout))
+	failed := false
+	say := func(what, found string, err error) {
+		if err != nil {
+			failed = true
+			fmt.Fprintf(p.stdout, "# %s: %s: %s\n", what, c.bad("failed"), printable(err.Error()))
+			return
+		}
+		fmt.Fprintf(p.stdout, "# %s: %s: %s\n", what, c.good("ok"), found)
+	}
+	for _, src := range h.sources {
+		set, err := firstSet(ctx, src, limit)
+		say("registry "+src.Name, fmt.Sprintf("%d upstreams, %d servers, %d left out", set.Usable(), set.Servers(), len(set.Out())), err)
+	}
+	found, err := checkFile(cfg.Persist.Path)
+	say("file "+cfg.Persist.Path, found, err)
+	for _, t := range h.targets {
+		live, err := within(ctx, limit, t.Gateway.Live)
+		say("gateway "+t.Name, fmt.Sprintf("%d upstreams live", live.Len()), err)
+	}
+	if failed {
+		return exit(exitFailed, errSaid)
+	}
+	return nil
+}
+
+func within[T any](ctx context.Context, limit time.Duration, f func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return f(ctx)
+}
+
+// firstSet waits for what the registry publishes first.
+func firstSet(ctx context.Context, src syncer.Source, limit time.Duration) (upstream.Set, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	first := make(chan upstream.Set, 1)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- src.Registry.Watch(ctx, func(s upstream.Set) {
+			select {
+			case first <- s:
+			default:
+			}
+		})
+	}()
+	var trouble error
+	select {
+	case s := <-first:
+		cancel()
+		return s, <-ended
+	case <-late.C:
+		if t, ok := src.Registry.(syncer.Troubled); ok {
+			trouble = t.Trouble()
+		}
+		cancel()
+		trouble = errors.Join(trouble, <-ended)
+	case err := <-ended:
+		trouble = err
+	}
+	if trouble == nil {
+		trouble = errors.New("no reason given")
+	}
+	return upstream.Set{}, fmt.Errorf("no answer within %s: %w", limit, trouble)
+}
+
+// checkFile reads the conf file and sees whether its folder is there.
+func checkFile(path string) (string, error) {
+	gen, edited, err := persist.Read(path)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return "", err
+	}
+	if !info.IsDir() {
+		return "", fmt.Errorf("%s is not a folder", filepath.Dir(path))
+	}
+	if gen.Number == 0 {
+		return "not written yet", nil
+	}
+	found := fmt.Sprintf("generation %d of %s, %d upstreams, %d servers",
+		gen.Number, gen.Time.Format(time.RFC3339), gen.Set.Len(), gen.Set.Servers())
+	if edited {
+		found += "; edited by hand since: the next write takes the edits away"
+	}
+	return found, nil
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"swallowkeeper/config"
+)
+
+// program is what all commands share.
+type program struct {
+	env            []string
+	stdout, stderr io.Writer
+
+	configPath string
+	set        []string
+	logLevel   string
+	logFormat  string
+}
+
+// root is the command line. Without a command it is the daemon, or one pass of it.
+func (p *program) root() *cobra.Command {
+	var once onceFlags
+	c := &cobra.Command{
+		Use:   "swallowkeeper",
+		Short: "Keep nginx upstreams in step with a service registry, without reloads",
+		Long: `swallowkeeper watches a service registry, judges every change against safety
+limits, writes the accepted upstreams to an nginx conf file, and pushes what
+differs into the memory of each gateway through the dyups API.
+
+Without a command it runs as a daemon: SIGTERM and SIGINT end it, SIGHUP makes it
+read its configuration again.`,
+		Example: `  swallowkeeper demo                                                see it work, nothing installed
+  swallowkeeper check --config /etc/swallowkeeper.toml              before the first start
+  swallowkeeper --config /etc/swallowkeeper.toml                    the daemon
+  swallowkeeper --config /etc/swallowkeeper.toml --sync-once        one pass, for scripts
+  swallowkeeper --config /etc/swallowkeeper.toml --sync-once --dry-run`,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !once.sync {
+				if name := once.firstGiven(cmd); name != "" {
+					return fmt.Errorf("--%s goes with --sync-once", name)
+				}
+				return p.daemon(cmd.Context())
+			}
+			return p.once(cmd.Context(), once)
+		},
+	}
+	flags := c.PersistentFlags()
+	flags.StringVarP(&p.configPath, "config", "c", "", "configuration `FILE` (default "+config.DefaultPath+" if it exists)")
+	flags.StringArrayVar(&p.set, "set", nil, "set one configuration `KEY=VALUE`, e.g. guard.min_services=30; may be repeated")
+	flags.StringVar(&p.logLevel, "log-level", "", "`LEVEL`: trace, debug, info, warning or error")
+	flags.StringVar(&p.logFormat, "log-format", "", "`FORMAT`: text or json")
+	once.register(c)
+
+	c.AddCommand(p.checkCommand(), p.demoCommand(), p.manCommand(), p.nginxCommand(), p.versionCommand())
+	c.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	_ = c.MarkPersistentFlagFilename("config", "toml")
+	return c
+}
+
+// onceFlags are the flags of one pass.
+type onceFlags struct {
+	sync, dryRun bool
+	output       string
+	approve      string
+	timeout      time.Duration
+}
+
+func (o *onceFlags) register(c *cobra.Command) {
+	f := c.Flags()
+	f.BoolVar(&o.sync, "sync-once", false, "one pass, then exit: 0 in step, 1 failed, 2 wrong usage, 3 held, 4 a gateway is not in step")
+	f.BoolVar(&o.dryRun, "dry-run", false, "with --sync-once: print the changes and touch nothing")
+	f.StringVar(&o.output, "output", "text", "with --sync-once: `FORMAT` text or json")
+	f.StringVar(&o.approve, "approve", "", "with --sync-once: let exactly the hold with this `ID` through")
+	f.DurationVar(&o.timeout, "timeout", 20*time.Second, "with --sync-once: how long the registries have to answer")
+}
+
+// firstGiven names a flag that was given and has a meaning in one pass only.
+func (o *onceFlags) firstGiven(c *cobra.Command) string {
+	for _, name := range []string{"dry-run", "output", "approve", "timeout"} {
+		if c.Flags().Changed(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+func (o *onceFlags) validate() error {
+	if o.output != "text" && o.output != "json" {
+		return fmt.Errorf("--output %q: allowed is text or json", o.output)
+	}
+	if o.timeout <= 0 {
+		return fmt.Errorf("--timeout %s: allowed is a duration above 0s, e.g. 20s", o.timeout)
+	}
+	if o.approve != "" && o.dryRun {
+		return errors.New("--approve lets a change through and --dry-run touches nothing: give one of them")
+	}
+	return nil
+}
+
+// load reads the configuration, from the flags down to the defaults.
+func (p *program) load() (config.Config, error) {
+	var overrides []string
+	if p.logLevel != "" {
+		overrides = append(overrides, "log.level="+p.logLevel)
+	}
+	if p.logFormat != "" {
+		overrides = append(overrides, "log.format="+p.logFormat)
+	}
+	cfg, err := config.Load(p.configPath, p.env, append(overrides, p.set...))
+	if err != nil {
+		return cfg, exit(exitUsage, err)
+	}
+	return cfg, nil
+}
+
+// logger writes to standard error: standard output is for what was asked for.
+func (p *program) logger(cfg config.Log) *logrus.Logger {
+	log := logrus.New()
+	log.SetOutput(p.stderr)
+	configureLog(log, cfg)
+	return log
+}
+
+// configureLog also serves a reload: the logger stays, its level and format may change.
+func configureLog(log *logrus.Logger, cfg config.Log) {
+	if cfg.Format == "json" {
+		log.SetFormatter(&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano})
+	} else {
+		log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: "2006-01-02T15:04:05.000Z07:00"})
+	}
+	if level, err := logrus.ParseLevel(cfg.Level); err == nil { // the configuration was validated
+		log.SetLevel(level)
+	}
+}
+
+func (p *program) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(p.stdout, "swallowkeeper %s %s %s/%s\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}
+
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+// isTerminal reports whether a person looks at what is written there, and wants colours.
+func (p *program) isTerminal(w io.Writer) bool {
+	for _, e := range p.env {
+		if (strings.HasPrefix(e, "NO_COLOR=") && e != "NO_COLOR=") || e == "TERM=dumb" {
+			return false
+		}
+	}
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

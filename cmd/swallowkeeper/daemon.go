@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/config"
+	"swallowkeeper/internal/retry"
+	"swallowkeeper/persist"
+	"swallowkeeper/syncer"
+)
+
+// daemon runs until the context ends. At SIGHUP it reads its configuration again: a
+// good one takes the old one's place, a bad one is refused and the old one goes on.
+func (p *program) daemon(ctx context.Context) error {
+	cfg, err := p.load()
+	if err != nil {
+		return err
+	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+
+	log := p.logger(cfg.Log)
+	supervisor := newNotifier(log)
+	log.WithFields(logrus.Fields{"version": versionText(), "config": cfg.File, "pid": os.Getpid()}).Info("swallowkeeper starts")
+
+	now, err := beginWhenPossible(ctx, cfg, log, supervisor)
+	if err != nil || now == nil {
+		return err
+	}
+	supervisor.ready()
+	for {
+		select {
+		case <-ctx.Done():
+			supervisor.stopping()
+			err := now.end()
+			log.Info("swallowkeeper ends")
+			return err
+		case err := <-now.ended:
+			now.ended <- err
+			return now.end()
+		case <-hup:
+			supervisor.reloading()
+			now = p.reload(ctx, now, log, supervisor)
+			if now == nil {
+				return exit(exitFailed, errSaid)
+			}
+			supervisor.ready()
+		}
+	}
+}
+
+// reload puts a run with the configuration as it is now in the old run's place. It
+// returns the run that goes on, or nil where none can.
+func (p *program) reload(ctx context.Context, old *running, log *logrus.Logger, n *notifier) *running {
+	cfg, err := p.load()
+	if err == nil {
+		// Found before the old run ends: what is wrong within the values.
+		var h *house
+		if h, err = build(cfg, log); err == nil {
+			h.close(log)
+		}
+	}
+	if err != nil {
+		log.WithError(err).Error("the new configuration is refused: the old one goes on")
+		return old
+	}
+	if err := old.end(); err != nil {
+		log.WithError(err).Warn("the old run did not end cleanly")
+	}
+	now, err := begin(ctx, cfg, log, n)
+	if err == nil {
+		configureLog(log, cfg.Log)
+		log.WithField("config", cfg.File).Info("the configuration is read again")
+		return now
+	}
+	log.WithError(err).Error("the new configuration is refused: the old one goes on")
+	if now, err = begin(ctx, old.cfg, log, n); err != nil {
+		log.WithError(err).Error("the old configuration can't go on either")
+		return nil
+	}
+	return now
+}
+
+// running is a syncer at work with one configuration.
+type running struct {
+	cfg    config.Config
+	syncer *syncer.Syncer
+	cancel context.CancelFunc
+	ended  chan error // has room for the one error
+	close  func()
+}
+
+// beginWhenPossible is begin, again and again while the conf file's folder is missing, full
+// or not writable: that may pass. It returns nil where the context ended meanwhile.
+func beginWhenPossible(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifier) (*running, error) {
+	var now *running
+	var final error
+	_ = retry.Default().Run(ctx, func(ctx context.Context) error {
+		var err error
+		now, err = begin(ctx, cfg, log, n)
+		var path *fs.PathError
+		var wrong *exitError
+		if errors.As(err, &path) && !errors.As(err, &wrong) {
+			return err
+		}
+		final = err
+		return nil
+	}, func(err error, wait time.Duration) {
+		log.WithError(err).WithField("again_in", wait.Round(time.Millisecond)).Error("the conf file can't be used: nothing is pushed")
+	})
+	var wrong *exitError
+	if final != nil && !errors.As(final, &wrong) {
+		final = exit(exitFailed, final)
+	}
+	return now, final
+}
+
+// begin takes the lock, reads the baseline and starts the syncer.
+func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifier) (*running, error) {
+	h, err := build(cfg, log)
+	if err != nil {
+		return nil, exit(exitUsage, err)
+	}
+	file, err := persist.Open(cfg.Persist, log)
+	if err != nil {
+		return nil, err
+	}
+	letGo := func() {
+		if err := file.Close(); err != nil {
+			log.WithError(err).Warn("the conf file's lock is not given back cleanly")
+		}
+	}
+	if _, err := file.Load(); err != nil {
+		letGo()
+		return nil, err
+	}
+	parts := h.parts(cfg, file, log)
+	changed := make(chan struct{}, 1)
+	parts.Changed = func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	r := &running{cfg: cfg, syncer: syncer.New(parts), cancel: cancel, ended: make(chan error, 1)}
+	telling := n.follow(ctx, r.syncer, changed)
+	r.close = func() {
+		<-telling
+		h.close(log)
+		letGo()
+	}
+	go func() { r.ended <- r.syncer.Run(ctx) }()
+	return r, nil
+}
+
+// end stops the run and waits until all of it has ended.
+func (r *running) end() error {
+	r.cancel()
+	err := <-r.ended
+	r.close()
+	if err != nil {
+		return exit(exitFailed, fmt.Errorf("the syncer ended: %w", err))
+	}
+	return nil
+}

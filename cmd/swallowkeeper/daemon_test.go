@@ -1,0 +1,332 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"swallowkeeper/dyups/dyupstest"
+)
+
+// Not parallel: it looks at all goroutines of the process.
+func TestDaemonLeavesNothingBehind(t *testing.T) {
+	r := newRig(t).configure()
+	r.up("a", "10.0.0.1:80")
+	before := goleak.IgnoreCurrent()
+	d := r.daemon()
+	r.inStep(want{"a": "10.0.0.1:80"})
+	began := time.Now()
+	if code := d.stop(); code != exitInStep {
+		t.Errorf("exit code %d", code)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("it took %s to end", took)
+	}
+	r.nginx[0].Close() // its goroutines are those of connections that have ended
+	r.nginx = nil
+	if err := goleak.Find(before, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDaemonSignalsEndIt(t *testing.T) {
+	t.Parallel()
+	for name, s := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGINT": syscall.SIGINT} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t).configure()
+			r.up("a", "10.0.0.1:80")
+			d := r.process(nil)
+			r.inStep(want{"a": "10.0.0.1:80"})
+			began := time.Now()
+			d.signal(s)
+			if code := d.wait(); code != exitInStep {
+				t.Errorf("exit code %d", code)
+			}
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("it took %s to end", took)
+			}
+			d.says("swallowkeeper ends")
+			// Traffic goes on as it was: nothing is taken away at the end.
+			r.inStep(want{"a": "10.0.0.1:80"})
+		})
+	}
+	t.Run("while nothing answers", func(t *testing.T) {
+		t.Parallel()
+		r := bareRig(t, hanging(t))
+		r.nginx[0].Hang(true)
+		r.configure()
+		d := r.process(nil)
+		d.says("the conf file is the baseline")
+		began := time.Now()
+		if code := d.stop(); code != exitInStep {
+			t.Errorf("exit code %d", code)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %s to end", took)
+		}
+		r.nginx[0].Hang(false)
+	})
+	t.Run("while it waits for the folder", func(t *testing.T) {
+		t.Parallel()
+		r := bareRig(t, deadAddr(t))
+		r.conf = filepath.Join(r.dir, "nowhere", "u.conf")
+		r.configure()
+		d := r.process(nil)
+		d.says("again_in=")
+		began := time.Now()
+		if code := d.stop(); code != exitInStep {
+			t.Errorf("exit code %d", code)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %s to end", took)
+		}
+	})
+}
+
+func TestDaemonReadsItsConfigurationAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.extra = "[upstream]\nkeepalive = 20\n"
+	r.configure()
+	r.up("a", "10.0.0.1:80")
+	d := r.process(nil)
+	all := want{"a": "10.0.0.1:80"}
+	r.inStep(all)
+	first := r.read().Number
+
+	r.extra = "[upstream]\nkeepalive = 33\n"
+	r.configure()
+	d.signal(syscall.SIGHUP)
+	d.says("the configuration is read again")
+	eventually(t, patience, "the new keepalive", func() bool {
+		u, _ := r.read().Set.Get(r.prefix + "a")
+		return u.Options.Keepalive == 33
+	})
+	r.inStep(all)
+	if n := r.read().Number; n != first+1 {
+		t.Errorf("generation %d follows %d", n, first)
+	}
+
+	before := r.state()
+	for i, bad := range []string{"[upstream]\nkeepalive = -1\n", "not TOML", "[guard]\nnonsense = 1\n"} {
+		r.extra = bad
+		r.configure()
+		d.signal(syscall.SIGHUP)
+		eventually(t, patience, "it is refused", func() bool {
+			return strings.Count(d.log.String(), "the new configuration is refused: the old one goes on") == i+1
+		})
+	}
+	d.says("swallowkeeper.toml:")
+	r.same(before)
+	r.extra = "[persist]\npath = \"/nowhere/u.conf\"\n"
+	text, err := os.ReadFile(r.toml)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := strings.Replace(string(text), r.conf, "/nowhere/u.conf", 1)
+	moved = moved[:strings.Index(moved, "[guard]")]
+	if err := os.WriteFile(r.toml, []byte(moved), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.signal(syscall.SIGHUP)
+	eventually(t, patience, "it is refused", func() bool {
+		return strings.Count(d.log.String(), "the new configuration is refused: the old one goes on") == 4
+	})
+	r.up("a", "10.0.0.2:80")
+	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80"})
+	if u, _ := r.read().Set.Get(r.prefix + "a"); u.Options.Keepalive != 33 {
+		t.Errorf("keepalive %d, want the old configuration's 33", u.Options.Keepalive)
+	}
+	if code := d.stop(); code != exitInStep {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// systemd is told what the daemon does, over the socket that it names.
+func TestDaemonTellsSystemd(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).configure()
+	r.up("a", "10.0.0.1:80")
+	path := filepath.Join(r.dir, "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var heard []string
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b := make([]byte, 64<<10)
+		for {
+			n, err := socket.Read(b)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			heard = append(heard, string(b[:n]))
+			mu.Unlock()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = socket.Close()
+		<-done
+	})
+	hears := func(pattern string, times int) {
+		t.Helper()
+		re := regexp.MustCompile(pattern)
+		until(t, patience, func() string {
+			mu.Lock()
+			defer mu.Unlock()
+			n := 0
+			for _, m := range heard {
+				if re.MatchString(m) {
+					n++
+				}
+			}
+			if n >= times {
+				return ""
+			}
+			return fmt.Sprintf("%d of %d times %s: %q", n, times, pattern, heard)
+		})
+	}
+
+	d := r.process([]string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=3000000"})
+	hears(`^READY=1$`, 1)
+	hears(`^STATUS=in step: 1 upstreams, 1 servers, generation 1$`, 1)
+	hears(`^WATCHDOG=1$`, 2)
+	r.critical("a", "10.0.0.1:80")
+	hears(`^STATUS=.*held: the registries list 0 services`, 1)
+	r.up("a", "10.0.0.1:80")
+	r.nginx[0].Close()
+	r.up("a", "10.0.0.2:80")
+	hears(`^STATUS=not in step.*trouble with gw1`, 1)
+	d.signal(syscall.SIGHUP)
+	hears(`^RELOADING=1\nMONOTONIC_USEC=\d+\n?$`, 1)
+	hears(`^READY=1$`, 2)
+	d.end()
+	hears(`^STOPPING=1$`, 1)
+	if code := d.wait(); code != exitInStep {
+		t.Errorf("exit code %d", code)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if i, j := slices.Index(heard, "STOPPING=1"), len(heard)-1; i < j-1 {
+		t.Errorf("after STOPPING came %q", heard[i+1:])
+	}
+}
+
+// A restart on the same state makes not one POST and not one write.
+func TestDaemonWarmRestartTouchesNothing(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"with the worker header", "without it"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.nginx[0].Close()
+			s, err := dyupstest.New(dyupstest.Options{WorkerHeader: how == "with the worker header", ConfFile: r.conf})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(s.Close)
+			r.nginx[0] = s
+			r.extra = "[upstream]\nkeepalive = 9\n"
+			r.configure()
+			r.put("b", instance{addr: "10.0.0.3:80", meta: map[string]string{"nginx-max-conns": "7", "nginx-weight": "3"}})
+			r.put("b", instance{addr: "10.0.0.4:80", status: "critical"})
+			r.up("c", many(30)...)
+			r.baseline(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80", "c": strings.Join(many(30), " ")})
+			before := r.state()
+			for range 2 {
+				gets := r.nginx[0].Gets()
+				d := r.daemon()
+				d.says("left out") // the registry has answered
+				d.says("is in step")
+				eventually(t, patience, "it is compared some times", func() bool { return r.nginx[0].Gets() >= gets+25 })
+				if code := d.stop(); code != exitInStep {
+					t.Errorf("exit code %d", code)
+				}
+				r.same(before)
+			}
+			r.once().wants(t, exitInStep)
+			r.same(before)
+		})
+	}
+}
+
+// One gateway hangs and one is not there: the third gets changes at once.
+func TestDaemonOneGatewayDelaysNoOther(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	good := r.addNginx(dyupstest.Options{})
+	r.gateways = gatewayTable("gw1", r.nginx[0].API()) + gatewayTable("dead", "http://"+deadAddr(t)) + gatewayTable("gw2", good.API())
+	r.configure()
+	r.up("a", "10.0.0.1:80")
+	d := r.daemon()
+	r.inStep(want{"a": "10.0.0.1:80"})
+	r.nginx[0].Hang(true)
+	addrs := many(5)
+	for i := range addrs {
+		began := time.Now()
+		r.up("a", addrs[i])
+		r.inStep(want{"a": "10.0.0.1:80 " + strings.Join(addrs[:i+1], " ")}, good)
+		if took := time.Since(began); took > time.Second { // its timeout is two
+			t.Errorf("change %d took %s", i, took)
+		}
+	}
+	d.says("gateway=dead")
+	r.nginx[0].Hang(false)
+	r.inStep(want{"a": "10.0.0.1:80 " + strings.Join(addrs, " ")})
+}
+
+// A registry that does not answer keeps its part, also over a restart.
+func TestDaemonSilentRegistryKeepsItsPart(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	first := r.tapped(nil)
+	r.registries = fmt.Sprintf("[[registry]]\nname = \"one\"\naddress = %q\ninclude = [%q, %q]\n"+
+		"[[registry]]\nname = \"two\"\naddress = %q\ninclude = [%q]\n",
+		first.addr, r.prefix+"one*", r.prefix+"both", r.consul, r.prefix+"two*")
+	r.configure()
+	r.up("one", "10.0.0.1:80", "10.0.0.2:80")
+	r.up("one-more", "10.0.0.3:80")
+	r.up("two", "10.0.0.4:80")
+	all := want{"one": "10.0.0.1:80 10.0.0.2:80", "one-more": "10.0.0.3:80", "two": "10.0.0.4:80"}
+	d := r.daemon()
+	r.inStep(all)
+
+	first.silence(true)
+	r.gone("one", "10.0.0.1:80")
+	r.up("two", "10.0.0.5:80")
+	all["two"] = "10.0.0.4:80 10.0.0.5:80"
+	r.inStep(all)
+	d.stop()
+	d = r.daemon()
+	d.says("is in step")
+	r.up("two", "10.0.0.6:80")
+	r.up("two-more", "10.0.0.7:80")
+	all["two"], all["two-more"] = "10.0.0.4:80 10.0.0.5:80 10.0.0.6:80", "10.0.0.7:80"
+	r.inStep(all)
+	r.once().wants(t, exitFailed, "process "+strconv.Itoa(os.Getpid())+" writes it already")
+	d.stop()
+	r.once("--timeout", "1s").wants(t, exitFailed, "registry one gave no answer within 1s")
+	r.inStep(all)
+
+	r.daemon()
+	first.silence(false)
+	all["one"] = "10.0.0.2:80"
+	r.inStep(all)
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"os/signal"
+	"syscall"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"swallowkeeper/config"
+	"swallowkeeper/demo"
+	"swallowkeeper/persist"
+	"swallowkeeper/syncer"
+)
+
+func (p *program) demoCommand() *cobra.Command {
+	o := demo.Options{}
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "See all of it at work on this machine, with nothing installed",
+		Long: `demo runs a small registry that speaks Consul's HTTP API, a gateway that speaks the
+dyups API and carries traffic, some services, and swallowkeeper between them, on
+loopback and in one process. It tells a story while a client sends requests all
+the time, then stays up for you to play with.
+
+With --story-only it exits with 0 where no request failed and all came true, else 1.
+Port 0 in an address is any free port.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.Validate(); err != nil {
+				return exit(exitUsage, err)
+			}
+			o.Out, o.Terminal, o.Control = p.stdout, p.isTerminal(p.stdout), control
+			// A terminal that is closed ends the demo as well as Ctrl-C, its folder included.
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
+			defer stop()
+			if err := demo.Run(ctx, o); err != nil {
+				return exit(exitFailed, err)
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.Registry, "registry", "127.0.0.1:8500", "`ADDRESS` of the registry's HTTP API")
+	f.StringVar(&o.API, "api", "127.0.0.1:8081", "`ADDRESS` of the gateway's dyups API")
+	f.StringVar(&o.Proxy, "proxy", "127.0.0.1:8080", "`ADDRESS` at which the gateway takes requests")
+	f.BoolVar(&o.StoryOnly, "story-only", false, "end after the story")
+	return c
+}
+
+// control runs the daemon's own parts between the demo's registry and gateway.
+func control(ctx context.Context, w demo.Wiring) error {
+	log := logrus.New()
+	log.SetOutput(w.Log)
+	log.SetLevel(logrus.ErrorLevel) // the demo tells its own story
+
+	cfg := config.Default()
+	cfg.Registries[0].Consul.Address = w.Registry
+	cfg.Gateways[0].Dyups.Address = w.Gateway
+	cfg.Persist.Path = w.ConfFile
+
+	file, err := persist.Open(cfg.Persist, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := file.Close(); err != nil {
+			log.WithError(err).Error("the conf file's lock is not given back cleanly")
+		}
+	}()
+	h, err := build(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer h.close(log)
+	s := syncer.New(h.parts(cfg, file, log))
+	w.Started(s.Status)
+	return s.Run(ctx)
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"swallowkeeper/dyups/lua"
+)
+
+// nginxCommand is for an nginx from a distribution: it has no dyups module, and its Lua
+// module takes that place.
+func (p *program) nginxCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "nginx",
+		Short: "Prepare an nginx that has no dyups module",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("a command is missing: install-lua")
+		},
+	}
+	c.AddCommand(p.installLuaCommand())
+	return c
+}
+
+func (p *program) installLuaCommand() *cobra.Command {
+	cfg := lua.DefaultConfig()
+	var force bool
+	c := &cobra.Command{
+		Use:   "install-lua",
+		Short: "Install the dyups API for a stock nginx with its Lua module",
+		Long: `install-lua writes a library and two files to include, which give a stock nginx with
+its Lua module (Debian's libnginx-mod-http-lua, OpenResty) the dyups API. It says what to
+paste into nginx.conf, and touches nothing but its own folder. A file there that somebody
+has changed is never overwritten without --force. It may run again at any time.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return p.installLua(cfg, force)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&cfg.Dir, "dir", cfg.Dir, "`FOLDER` that the files go to")
+	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "`ADDRESS` of the API: loopback with a port, or unix:/path")
+	f.StringVar(&cfg.Upstreams, "upstreams", cfg.Upstreams, "conf `FILE` that nginx reads when it starts (persist.path)")
+	f.StringVar(&cfg.Dict, "dict", cfg.Dict, "`SIZE` of the shared memory: 16m holds 5,000 upstreams of 10 servers")
+	f.BoolVar(&force, "force", false, "overwrite files that somebody has changed")
+	_ = c.MarkFlagDirname("dir")
+	_ = c.MarkFlagFilename("upstreams", "conf")
+	return c
+}
+
+func (p *program) installLua(cfg lua.Config, force bool) error {
+	if dir, err := filepath.Abs(cfg.Dir); err == nil {
+		cfg.Dir = dir
+	}
+	if err := cfg.Validate(); err != nil {
+		return exit(exitUsage, err)
+	}
+	results, err := lua.Install(cfg, force)
+	switch {
+	case errors.Is(err, lua.ErrChanged):
+		return exit(exitFailed, fmt.Errorf("nothing was written, --force overwrites:\n%w", err))
+	case err != nil:
+		return exit(exitFailed, err)
+	}
+	for _, r := range results {
+		fmt.Fprintf(p.stdout, "%-9s %s\n", r.State, r.Path)
+	}
+	fmt.Fprintf(p.stdout, `
+Paste into nginx.conf (the first include once, the second wherever requests go to upstreams):
+
+%s
+The Host header names the upstream; "set $dyups_upstream NAME;" above the second include
+chooses another. The dyups API listens on %s. Then: nginx -t && nginx -s reload
+`, cfg.Paste(), cfg.Listen)
+	return nil
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"swallowkeeper/persist"
+	"swallowkeeper/syncer"
+	"swallowkeeper/upstream"
+)
+
+// once is one pass. What it found goes to standard output, what went wrong to
+// standard error, and the verdict is the exit code.
+func (p *program) once(ctx context.Context, flags onceFlags) error {
+	if err := flags.validate(); err != nil {
+		return err
+	}
+	cfg, err := p.load()
+	if err != nil {
+		return err
+	}
+	log := p.logger(cfg.Log)
+	h, err := build(cfg, log)
+	if err != nil {
+		return exit(exitUsage, err)
+	}
+	defer h.close(log)
+	store, letGo, err := storeFor(cfg.Persist, flags.dryRun, log)
+	if err != nil {
+		return exit(exitFailed, err)
+	}
+	defer letGo()
+
+	out, err := syncer.New(h.parts(cfg, store, log)).RunOnce(ctx,
+		syncer.Once{Limit: flags.timeout, DryRun: flags.dryRun, Approve: flags.approve})
+	code := exitCode(out, err, flags.dryRun)
+	if flags.output == "json" {
+		printErr := printJSON(p.stdout, out, err, code, flags.dryRun)
+		if printErr != nil {
+			return exit(exitFailed, printErr)
+		}
+	} else {
+		printText(p.stdout, out, flags.dryRun, p.isTerminal(p.stdout))
+	}
+	switch {
+	case err != nil:
+		return exit(code, err)
+	case code != exitInStep:
+		return exit(code, errSaid)
+	default:
+		return nil
+	}
+}
+
+// storeFor opens the conf file: with its lock, or, in a dry run, to be read only.
+func storeFor(cfg persist.Config, dryRun bool, log logger) (syncer.Store, func(), error) {
+	if dryRun {
+		return readOnly(cfg.Path), func() {}, nil
+	}
+	file, err := persist.Open(cfg, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return file, func() {
+		if err := file.Close(); err != nil {
+			log.WithError(err).Warn("the conf file's lock is not given back cleanly")
+		}
+	}, nil
+}
+
+// readOnly is the conf file at a path, for a pass that writes nothing.
+type readOnly string
+
+func (r readOnly) Load() (upstream.Generation, error) {
+	gen, _, err := persist.Read(string(r))
+	return gen, err
+}
+
+func (r readOnly) Save(context.Context, upstream.Generation) (upstream.Generation, error) {
+	return upstream.Generation{}, fmt.Errorf("write %s: this pass only reads", string(r))
+}
+
+// exitCode is the verdict of one pass. What failed comes before what is held, and that
+// before a gateway: the first of them is what a person must look at first. A dry run
+// that found changes for a gateway says that the gateway is not in step.
+func exitCode(out syncer.Outcome, err error, dryRun bool) int {
+	switch {
+	case err != nil:
+		return exitFailed
+	case out.Hold != nil:
+		return exitHeld
+	}
+	for _, g := range out.Gateways {
+		if !g.InStep(dryRun) {
+			return exitNotInStep
+		}
+	}
+	return exitInStep
+}
+
+// report is what --output json prints.
+type report struct {
+	ExitCode int              `json:"exit_code"`
+	DryRun   bool             `json:"dry_run"`
+	Error    string           `json:"error,omitempty"`
+	File     changesReport    `json:"file"`
+	Hold     *holdReport      `json:"hold,omitempty"`
+	LeftOut  []leftOutReport  `json:"left_out"`
+	Gateways []gatewaysReport `json:"gateways"`
+}
+
+type changesReport struct {
+	Added   []upstreamReport `json:"added"`
+	Updated []updateReport   `json:"updated"`
+	Removed []upstreamReport `json:"removed"`
+}
+
+type upstreamReport struct {
+	Name  string   `json:"name"`
+	Lines []string `json:"lines"`
+}
+
+type updateReport struct {
+	Name string   `json:"name"`
+	In   []string `json:"in"`
+	Out  []string `json:"out"`
+}
+
+type holdReport struct {
+	ID      string       `json:"id"`
+	Rule    string       `json:"rule"`
+	Reason  string       `json:"reason"`
+	Servers []heldReport `json:"servers"`
+}
+
+type heldReport struct {
+	Upstream string `json:"upstream"`
+	Addr     string `json:"addr"`
+}
+
+type leftOutReport struct {
+	Service string `json:"service"`
+	Addr    string `json:"addr,omitempty"`
+	Reason  string `json:"reason"`
+}
+
+type gatewaysReport struct {
+	Name    string        `json:"name"`
+	InStep  bool          `json:"in_step"`
+	Error   string        `json:"error,omitempty"`
+	Changes changesReport `json:"changes"`
+}
+
+func printJSON(w io.Writer, out syncer.Outcome, err error, code int, dryRun bool) error {
+	r := report{
+		ExitCode: code, DryRun: dryRun, File: reportChanges(out.Written),
+		LeftOut: []leftOutReport{}, Gateways: []gatewaysReport{},
+	}
+	if err != nil {
+		r.Error = err.Error()
+	}
+	if h := out.Hold; h != nil {
+		r.Hold = &holdReport{ID: h.ID, Rule: h.Rule, Reason: h.Reason, Servers: []heldReport{}}
+		for _, s := range h.Removed {
+			r.Hold.Servers = append(r.Hold.Servers, heldReport{Upstream: s.Upstream, Addr: s.Addr.String()})
+		}
+	}
+	for _, o := range out.Out {
+		r.LeftOut = append(r.LeftOut, leftOutReport{Service: o.Service, Addr: o.Addr, Reason: o.Reason})
+	}
+	for _, g := range out.Gateways {
+		gr := gatewaysReport{Name: g.Name, InStep: g.InStep(dryRun), Changes: reportChanges(g.Changes)}
+		if g.Err != nil {
+			gr.Error = g.Err.Error()
+		}
+		r.Gateways = append(r.Gateways, gr)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(r)
+}
+
+func reportChanges(c upstream.Changes) changesReport {
+	r := changesReport{Added: []upstreamReport{}, Updated: []updateReport{}, Removed: []upstreamReport{}}
+	for _, u := range c.Added {
+		r.Added = append(r.Added, upstreamReport{Name: u.Name, Lines: lines(u)})
+	}
+	for _, u := range c.Updated {
+		in, gone := lineDiff(u)
+		r.Updated = append(r.Updated, updateReport{Name: u.New.Name, In: in, Out: gone})
+	}
+	for _, u := range c.Removed {
+		r.Removed = append(r.Removed, upstreamReport{Name: u.Name, Lines: lines(u)})
+	}
+	return r
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/config"
+	"swallowkeeper/dyups"
+	"swallowkeeper/registry/consul"
+	"swallowkeeper/syncer"
+)
+
+// registries and gateways are all that there are, by the type in the configuration. A
+// new one is a folder of its own and a line here.
+var (
+	registries = map[string]func(config.Registry, logrus.FieldLogger) (syncer.Source, error){
+		"consul": newConsul,
+	}
+	gateways = map[string]func(config.Gateway, logrus.FieldLogger) (target, error){
+		"dyups": newDyups,
+	}
+)
+
+// target is a gateway with what it takes to let go of it.
+type target struct {
+	syncer.Target
+	close func() error
+}
+
+func newConsul(c config.Registry, log logrus.FieldLogger) (syncer.Source, error) {
+	r, err := consul.New(c.Consul, log)
+	if err != nil {
+		return syncer.Source{}, err
+	}
+	return syncer.Source{Name: r.Name(), Registry: r}, nil
+}
+
+func newDyups(c config.Gateway, log logrus.FieldLogger) (target, error) {
+	name := c.Dyups.Name
+	if name == "" {
+		name = c.Dyups.Address
+	}
+	g := dyups.New(c.Dyups, log.WithField("gateway", name))
+	return target{
+		Target: syncer.Target{Name: name, Gateway: g, Resync: c.Dyups.Resync},
+		close:  g.Close,
+	}, nil
+}
+
+// house is the parts of one configuration.
+type house struct {
+	sources []syncer.Source
+	targets []target
+}
+
+// build makes the parts; nothing of them runs yet, and nothing is asked of anybody.
+func build(cfg config.Config, log logrus.FieldLogger) (*house, error) {
+	h := &house{}
+	for i, r := range cfg.Registries {
+		src, err := registries[r.Type](r, log)
+		if err != nil {
+			return nil, fmt.Errorf("registry %d: %w", i+1, err)
+		}
+		for _, other := range h.sources {
+			if other.Name == src.Name {
+				return nil, fmt.Errorf("registry %d: another one is called %s too: give one of them a name", i+1, src.Name)
+			}
+		}
+		h.sources = append(h.sources, src)
+	}
+	for i, g := range cfg.Gateways {
+		t, err := gateways[g.Type](g, log)
+		if err != nil {
+			return nil, fmt.Errorf("gateway %d: %w", i+1, err)
+		}
+		h.targets = append(h.targets, t)
+	}
+	return h, nil
+}
+
+// parts hands the house to a syncer.
+func (h *house) parts(cfg config.Config, store syncer.Store, log logrus.FieldLogger) syncer.Parts {
+	p := syncer.Parts{
+		Sources: h.sources, Guard: cfg.Guard, Store: store, Schedule: syncer.DefaultSchedule(), Log: log,
+	}
+	for _, t := range h.targets {
+		p.Targets = append(p.Targets, t.Target)
+	}
+	return p
+}
+
+// close lets go of the connections.
+func (h *house) close(log logrus.FieldLogger) {
+	for _, t := range h.targets {
+		if err := t.close(); err != nil {
+			log.WithError(err).WithField("gateway", t.Name).Debug("the gateway's connections did not close cleanly")
+		}
+	}
+}
