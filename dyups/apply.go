@@ -55,6 +55,7 @@ func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) error {
 	}
 	arrived := g.workers.arrived
 	if err := g.push(ctx, changes); err != nil {
+		g.doubt(changes) // some worker may have those that were sent
 		return errors.Join(summary(changes), err)
 	}
 	if err := g.confirm(ctx, changes); err != nil {

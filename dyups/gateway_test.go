@@ -335,6 +335,59 @@ func TestCrashedWorkerIsNoticedAndRepaired(t *testing.T) {
 	}
 }
 
+func TestCrashedWorkerWithoutDetailIsRepaired(t *testing.T) {
+	file := set(web("a", 1))
+	o := dyupstest.Options{WorkerHeader: true, NoDetail: true, ReadMsgTimeout: 50 * time.Millisecond, ConfFile: confFile(t, file)}
+	s := server(t, o)
+	log, hook := test.NewNullLogger()
+	g := gateway(t, s, o, log)
+	g.Assume(file)
+	a := web("a", 1)
+	a.Servers[0].Weight = 7 // this build shows addresses alone
+	want := set(a)
+	mustSync(t, g, want)
+	alike(t, s, want)
+
+	s.CrashWorker(1)
+	eventually(t, "the new worker is found", func() bool {
+		mustSync(t, g, want)
+		for _, e := range hook.AllEntries() {
+			if strings.Contains(e.Message, "after a crash") {
+				return true
+			}
+		}
+		return false
+	})
+	mustSync(t, g, want)
+	alike(t, s, want)
+}
+
+func TestWhatABrokenPushHasSentIsTakenBack(t *testing.T) {
+	file := set(web("a", 1), web("b", 2))
+	o := told()
+	o.ConfFile = confFile(t, file)
+	s := server(t, o)
+	g := gateway(t, s, o, quiet())
+	g.Assume(file)
+	mustSync(t, g, file)
+	a, b := web("a", 1), web("b", 2)
+	a.Options.Keepalive, b.Options.Keepalive = 50, 50 // nothing shows these
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	ended := make(chan error, 1)
+	s.Delay(20 * time.Millisecond)
+	go func() { ended <- g.Apply(ctx, upstream.Diff(file, set(a, b))) }()
+	eventually(t, "the first is made", func() bool { return s.Posts() > 0 })
+	s.Hang(true)
+	if err := <-ended; err == nil {
+		t.Fatal("the push did not break off")
+	}
+	s.Hang(false)
+	s.Delay(0)
+	eventually(t, "in step", func() bool { _, err := sync(t.Context(), g, file); return err == nil })
+	alike(t, s, file)
+}
+
 func TestWorkerCrashesBeforeAChange(t *testing.T) {
 	o := dyupstest.Options{WorkerHeader: true, MaxConns: true, ReadMsgTimeout: 50 * time.Millisecond}
 	s := server(t, o)

@@ -18,8 +18,8 @@ type memory struct {
 
 type remembered struct {
 	upstream.Upstream
-	// posted says that something hidden was posted that may differ from what nginx
-	// loaded: a worker that starts after a crash does not have it.
+	// posted says that something was posted that may differ from what nginx loaded: a
+	// worker that starts after a crash does not have it, and may not show that.
 	posted bool
 	// doubted says that not every worker is sure to have it.
 	doubted bool
@@ -37,7 +37,7 @@ func (m *memory) assume(s upstream.Set) {
 func (m *memory) posted(u upstream.Upstream) {
 	key := strings.ToLower(u.Name)
 	old, known := m.of[key]
-	m.of[key] = remembered{Upstream: u, posted: !known || old.posted || !sameHidden(old.Upstream, u)}
+	m.of[key] = remembered{Upstream: u, posted: !known || old.posted || !old.Same(u)}
 	m.version++
 }
 
@@ -73,12 +73,6 @@ func (m *memory) reloaded() {
 		m.of[key] = r
 	}
 	m.version++
-}
-
-func sameHidden(a, b upstream.Upstream) bool {
-	return a.Options == b.Options && slices.EqualFunc(a.Servers, b.Servers, func(a, b upstream.Server) bool {
-		return a.Addr == b.Addr && a.MaxConns == b.MaxConns
-	})
 }
 
 // fill completes what a copy shows of an upstream by what is remembered of it.

@@ -3,6 +3,8 @@ package syncer
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,6 +87,7 @@ func (d *delivery) run(ctx context.Context) {
 	var (
 		waits = retry.Default().Backoff()
 		known *upstream.Set // what the gateway confirmed last; nil where it must be asked
+		gone  = names{}     // what it has confirmed to be without
 		again = time.NewTimer(d.target.Resync)
 	)
 	defer again.Stop()
@@ -97,7 +100,7 @@ func (d *delivery) run(ctx context.Context) {
 			known = nil
 		}
 		g := d.wanted()
-		changes, err := bring(ctx, d.target.Gateway, g, known)
+		changes, err := bring(ctx, d.target.Gateway, g, known, gone)
 		if ctx.Err() != nil {
 			return
 		}
@@ -105,13 +108,26 @@ func (d *delivery) run(ctx context.Context) {
 			known = nil
 		} else {
 			known = &g.Set
+			gone.add(changes.Removed)
 		}
 		again.Reset(d.report(g, changes, err, waits))
 	}
 }
 
+// names are those of upstreams, in lower case.
+type names map[string]bool
+
+func (n names) add(list []upstream.Upstream) {
+	for _, u := range list {
+		n[strings.ToLower(u.Name)] = true
+	}
+}
+
 // bring makes a gateway use a generation. known is what it uses; where that is nil it is asked.
-func bring(ctx context.Context, gw Gateway, g upstream.Generation, known *upstream.Set) (upstream.Changes, error) {
+// gone is what it was without already.
+func bring(
+	ctx context.Context, gw Gateway, g upstream.Generation, known *upstream.Set, gone names,
+) (upstream.Changes, error) {
 	if known == nil {
 		live, err := gw.Live(ctx)
 		if err != nil {
@@ -119,7 +135,7 @@ func bring(ctx context.Context, gw Gateway, g upstream.Generation, known *upstre
 		}
 		known = &live
 	}
-	changes := plan(*known, g)
+	changes := plan(*known, g, gone)
 	if changes.Empty() {
 		return changes, nil
 	}
@@ -128,14 +144,15 @@ func bring(ctx context.Context, gw Gateway, g upstream.Generation, known *upstre
 
 // plan is what leads from live to the generation. Of what is live and not wanted only
 // that goes which swallowkeeper wrote itself: what an operator configured by hand stays.
-func plan(live upstream.Set, g upstream.Generation) upstream.Changes {
-	return upstream.Diff(live, g.Set).RemoveOnly(func(name string) bool {
-		for _, leaving := range g.Leaving {
-			if upstream.SameName(leaving, name) {
-				return true
-			}
+// A worker that crashed comes back with what nginx loaded last, and so with upstreams that
+// have left since: what was gone and some workers have again goes once more. What all of
+// them have again somebody has configured.
+func plan(live upstream.Set, g upstream.Generation, gone names) upstream.Changes {
+	return upstream.Diff(live, g.Set).RemoveOnly(func(u upstream.Upstream) bool {
+		if len(u.Servers) == 0 && gone[strings.ToLower(u.Name)] {
+			return true
 		}
-		return false
+		return slices.ContainsFunc(g.Leaving, func(leaving string) bool { return upstream.SameName(leaving, u.Name) })
 	})
 }
 

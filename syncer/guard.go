@@ -30,6 +30,8 @@ const (
 type Verdict struct {
 	// Accepted may be written and pushed.
 	Accepted upstream.Set
+	// Out is what is registered and gets no traffic, or would not if the guard did not keep it.
+	Out []upstream.Out
 	// Hold is what may not, nil where all may.
 	Hold *Hold
 	// Base goes with Accepted: see upstream.Generation.
@@ -80,19 +82,36 @@ func (c GuardConfig) judge(written upstream.Generation, seen upstream.Set, relea
 	last := written.Set
 	wanted := c.withoutUnusable(last, seen)
 	if hold := c.tooFew(last, seen, wanted); hold != nil && hold.ID != released {
-		return Verdict{Accepted: last, Hold: hold, Base: written.Base}
+		return verdict(last, seen.Out(), hold, written.Base)
 	} else if hold == nil {
 		base := cmp.Or(written.Base, last.Servers())
 		if hold = c.tooMany(base, removals(last, wanted), recovering); hold != nil && hold.ID != released {
-			accepted := c.withoutRemoved(last, restore(last, wanted, hold.Removed))
-			if base == accepted.Servers() {
-				base = 0
-			}
-			return Verdict{Accepted: accepted, Hold: hold, Base: base}
+			wanted = restore(last, wanted, hold.Removed)
+			return verdict(c.withoutRemoved(last, seen, wanted), wanted.Out(), hold, base)
 		}
 	}
 	// Nothing is held, or what was is released: then the other rule does not hold it either.
-	return Verdict{Accepted: c.withoutRemoved(last, wanted)}
+	return verdict(c.withoutRemoved(last, seen, wanted), wanted.Out(), nil, 0)
+}
+
+// verdict is what is accepted as nginx takes it, and of what is out it says what is kept
+// in traffic all the same.
+func verdict(accepted upstream.Set, out []upstream.Out, hold *Hold, base int) Verdict {
+	accepted = accepted.Loadable()
+	if base == accepted.Servers() {
+		base = 0
+	}
+	for i, o := range out {
+		u, ok := accepted.Get(o.Upstream)
+		if addr, err := netip.ParseAddrPort(o.Addr); err == nil && ok && u.Name == o.Upstream && serves(u, addr) {
+			out[i].Reason += ": the guard keeps it in traffic all the same"
+		}
+	}
+	return Verdict{Accepted: accepted, Out: out, Hold: hold, Base: base}
+}
+
+func serves(u upstream.Upstream, addr netip.AddrPort) bool {
+	return slices.ContainsFunc(u.Servers, func(s upstream.Server) bool { return s.Addr == addr && !s.Down })
 }
 
 // withoutUnusable answers OnUnhealthy: afterwards every upstream has a server.
@@ -104,7 +123,7 @@ func (c GuardConfig) withoutUnusable(last, seen upstream.Set) upstream.Set {
 	for u := range seen.All() {
 		if !u.Usable() {
 			old, ok := last.Get(u.Name)
-			if !ok || c.OnUnhealthy == Remove {
+			if !ok || !sameService(old, u) || c.OnUnhealthy == Remove {
 				continue
 			}
 			u.Servers = old.Servers
@@ -162,38 +181,52 @@ func removals(last, wanted upstream.Set) []Held {
 	return gone
 }
 
-// restore puts the held servers back as they were.
+// sameService reports whether both come from one service: upstreams whose names collide do not.
+func sameService(a, b upstream.Upstream) bool { return a.Name == b.Name && a.Canary == b.Canary }
+
+// restore puts the held servers back as they were. A newcomer that took the name of an
+// upstream that is held is out for as long: what is written stays.
 func restore(last, wanted upstream.Set, held []Held) upstream.Set {
-	list := slices.Collect(wanted.All())
+	list, out := slices.Collect(wanted.All()), wanted.Out()
 	for len(held) > 0 {
 		name := held[0].Upstream
 		old, _ := last.Get(name)
 		back := upstream.Upstream{Name: old.Name, Canary: old.Canary, Options: old.Options}
-		i := slices.IndexFunc(list, func(u upstream.Upstream) bool { return upstream.SameName(u.Name, name) })
 		for ; len(held) > 0 && held[0].Upstream == name; held = held[1:] {
 			addr := held[0].Addr
 			s := old.Servers[slices.IndexFunc(old.Servers, func(s upstream.Server) bool { return s.Addr == addr })]
 			back.Servers = append(back.Servers, s)
 		}
-		if i < 0 {
+		i := slices.IndexFunc(list, func(u upstream.Upstream) bool { return upstream.SameName(u.Name, name) })
+		switch {
+		case i < 0:
 			list = append(list, back)
-			continue
+		case !sameService(old, list[i]):
+			out = append(out, upstream.Out{
+				Service: list[i].Name, Upstream: list[i].Name,
+				Reason: fmt.Sprintf("its name collides with upstream %s, whose removal is held", old.Name),
+			})
+			list[i] = old
+		default:
+			back.Options = list[i].Options
+			back.Servers = append(back.Servers, list[i].Servers...)
+			list[i] = back
 		}
-		back.Canary, back.Options = list[i].Canary, list[i].Options
-		back.Servers = append(back.Servers, list[i].Servers...)
-		list[i] = back
 	}
-	return upstream.NewSet(list, wanted.Out()...)
+	return upstream.NewSet(list, out...)
 }
 
-// withoutRemoved answers OnRemoved for the upstreams that wanted does not have.
-func (c GuardConfig) withoutRemoved(last, wanted upstream.Set) upstream.Set {
+// withoutRemoved answers OnRemoved for the upstreams that wanted does not have because they
+// are deregistered. What OnUnhealthy removes is registered still.
+func (c GuardConfig) withoutRemoved(last, seen, wanted upstream.Set) upstream.Set {
 	if c.OnRemoved != Down {
 		return wanted
 	}
 	list := slices.Collect(wanted.All())
 	for old := range last.All() {
-		if _, ok := wanted.Get(old.Name); ok || len(old.Servers) == 0 {
+		_, stays := wanted.Get(old.Name)
+		_, registered := seen.Get(old.Name)
+		if stays || registered || len(old.Servers) == 0 {
 			continue
 		}
 		down := old.Servers[0]

@@ -97,6 +97,7 @@ func TestJudge(t *testing.T) {
 		{"unusable and new: there is nothing to keep", nil, "b: 3", "a: none, b: 3", "b: 3", ""},
 		{"unusable counts not as removed", nil, "a: 1 2 3 4, b: 5", "a: none, b: 5", "a: 1 2 3 4, b: 5", ""},
 		{"unusable, remove: it counts as removed", unhealthy, "a: 1 2 3 4, b: 5", "a: none, b: 5", "a: 1 2 3 4, b: 5", "max_removal: a 1, a 2, a 3, a 4"},
+		{"unusable, remove: not down, which is for the deregistered", func(c *GuardConfig) { unhealthy(c); down(c) }, "a: 1, b: 3", "a: none, b: 3", "b: 3", ""},
 		{"some are unusable", nil, "a: 1 2 3", "a: 2", "a: 2", ""},
 
 		{"deregistered", nil, "a: 1, b: 2", "b: 2", "b: 2", ""},
@@ -122,7 +123,9 @@ func TestJudge(t *testing.T) {
 		{"what is new goes through", nil, "a: 1 2 3 4", "a: 5", "a: 1 2 3 4 5", "max_removal: a 1, a 2, a 3, a 4"},
 		{"over several upstreams", nil, "a: 1 2 3, b: 4", "b: 4 5", "a: 1 2 3, b: 4 5", "max_removal: a 1, a 2, a 3"},
 		{"a service that is new as well", nil, "a: 1 2 3, b: 4", "b: 4, c: 6", "a: 1 2 3, b: 4, c: 6", "max_removal: a 1, a 2, a 3"},
-		{"a name in another case", nil, "Web: 1 2 3 4", "web: 5", "Web: 1 2 3 4 5", "max_removal: Web 1, Web 2, Web 3, Web 4"},
+		{"a name in another case is another service", nil, "Web: 1 2 3 4", "web: 5", "Web: 1 2 3 4", "max_removal: Web 1, Web 2, Web 3, Web 4"},
+		{"a name in another case, sharing an address", nil, "Web: 1 2 3 4", "web: 1 5", "Web: 1 2 3 4", "max_removal: Web 2, Web 3, Web 4"},
+		{"another service keeps nobody's servers", nil, "Web: 1, b: 2", "web: none, b: 2", "b: 2", ""},
 		{"down servers are not counted", nil, "a: 1 down, b: 2 3 4", "b: 2", "b: 2", ""},
 		{"down, and too many", down, "a: 1 2 3, b: 4", "b: 4", "a: 1 2 3, b: 4", "max_removal: a 1, a 2, a 3"},
 		{"down counts as removed", func(c *GuardConfig) { down(c); share(0.2)(c) }, "a: 1, b: 2 3 4", "b: 2 3 4", "a: 1, b: 2 3 4", "max_removal: a 1"},

@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -45,7 +46,11 @@ func newIntake(sources []Source) *intake {
 // watch runs one registry until the context ends, and starts it again should it give up.
 func (in *intake) watch(ctx context.Context, s Source, log logrus.FieldLogger) {
 	watch := func(ctx context.Context) error {
-		return s.Registry.Watch(ctx, func(set upstream.Set) { in.publish(s.Name, set) })
+		err := s.Registry.Watch(ctx, func(set upstream.Set) { in.publish(s.Name, set) })
+		if err == nil && ctx.Err() == nil {
+			err = errors.New("it gave no reason")
+		}
+		return err
 	}
 	// What Run returns is the end of the context: the end that was asked for.
 	_ = retry.Default().Run(ctx, watch, func(err error, wait time.Duration) {

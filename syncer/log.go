@@ -49,8 +49,12 @@ func logChanges(log logrus.FieldLogger, c upstream.Changes) {
 // registry: the log's formatter quotes it.
 func logOut(log logrus.FieldLogger, before, now []upstream.Out) {
 	left := mostLines
+	known := make(map[upstream.Out]bool, len(before)) // thousands may be out during an outage
+	for _, o := range before {
+		known[o] = true
+	}
 	for _, o := range now {
-		if slices.Contains(before, o) {
+		if known[o] {
 			continue
 		}
 		if left--; left < 0 {

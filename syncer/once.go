@@ -66,7 +66,7 @@ func (s *Syncer) RunOnce(ctx context.Context, o Once) (Outcome, error) {
 	}
 
 	verdict := s.Guard.Judge(s.gen, seen, o.Approve)
-	out.Hold = verdict.Hold
+	out.Hold, out.Out = verdict.Hold, verdict.Out
 	out.Written = upstream.Diff(s.gen.Set, verdict.Accepted)
 
 	gen := next(s.gen, verdict)
@@ -154,7 +154,7 @@ func wouldBring(ctx context.Context, gw Gateway, g upstream.Generation) (upstrea
 	if err != nil {
 		return upstream.Changes{}, fmt.Errorf("read what is live: %w", err)
 	}
-	return plan(live, g), nil
+	return plan(live, g, nil), nil
 }
 
 // bringOnce brings a gateway to the generation and has it show that it is there.
@@ -162,7 +162,7 @@ func bringOnce(ctx context.Context, gw Gateway, g upstream.Generation) (upstream
 	var made upstream.Changes
 	waits := retry.Default().Backoff()
 	for try := 1; ; try++ {
-		changes, err := bring(ctx, gw, g, nil)
+		changes, err := bring(ctx, gw, g, nil, nil)
 		if try == 1 {
 			made = changes
 		}

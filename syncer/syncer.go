@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,8 @@ type Syncer struct {
 	hold     *Hold
 	heldAt   time.Time
 	storeErr error
+	// verifyErr is why the conf file is not as it was written, and can't be mended.
+	verifyErr error
 
 	// recovering is until when a hold that is over by the limits goes on. Only the loop uses it.
 	recovering time.Time
@@ -148,9 +151,12 @@ func (s *Syncer) decide(ctx context.Context, waits *backoff.ExponentialBackOff) 
 	if len(missing) == len(s.Sources) {
 		return 0
 	}
-	verdict, holdEnds := s.judge(written, seen, now)
+	verdict, since, holdEnds := s.judge(written, seen, now)
 	gen, err := s.save(ctx, verdict)
-	s.note(gen, seen.Out(), err)
+	if err == nil || verdict.Hold != nil { // else what was let through is not through yet
+		s.holds(verdict.Hold, since)
+	}
+	s.note(gen, verdict.Out, err)
 	if err != nil {
 		wait := waits.NextBackOff()
 		s.Log.WithError(err).WithField("again_in", wait.Round(time.Millisecond)).
@@ -167,14 +173,15 @@ func (s *Syncer) decide(ctx context.Context, waits *backoff.ExponentialBackOff) 
 	return holdEnds
 }
 
-// judge asks the guard, and lets a hold through whose time is up. holdEnds is after
-// which time that will be, 0 for never.
+// judge asks the guard, and lets a hold through whose time is up. since is from when the
+// hold is, holdEnds after which time to judge again by itself, 0 for never.
 //
 // A registry that lost everything gets it back piece by piece. When half of it is there, the
 // other half would be within the limits. So after a hold every removal is held until nothing
 // has changed for a while.
-func (s *Syncer) judge(written upstream.Generation, seen upstream.Set, now time.Time) (v Verdict, holdEnds time.Duration) {
-	before, since := s.hold, s.heldAt
+func (s *Syncer) judge(written upstream.Generation, seen upstream.Set, now time.Time) (v Verdict, since time.Time, holdEnds time.Duration) {
+	before := s.hold
+	since = s.heldAt
 	v = s.Guard.Judge(written, seen, "")
 	strict := v.Hold == nil && now.Before(s.recovering)
 	if strict {
@@ -199,11 +206,15 @@ func (s *Syncer) judge(written upstream.Generation, seen upstream.Set, now time.
 			holdEnds = left
 		}
 	}
+	return v, since, holdEnds
+}
+
+// holds keeps what is held, and since when.
+func (s *Syncer) holds(hold *Hold, since time.Time) {
+	logHold(s.Log, s.hold, hold)
 	s.mu.Lock()
-	s.hold, s.heldAt = v.Hold, since
+	s.hold, s.heldAt = hold, since
 	s.mu.Unlock()
-	logHold(s.Log, before, v.Hold)
-	return v, holdEnds
 }
 
 // save writes what was accepted, unless it is written already.
@@ -255,9 +266,17 @@ func (s *Syncer) verify(ctx context.Context) {
 	if s.gen.Number == 0 || s.storeErr != nil {
 		return
 	}
-	if _, err := s.Store.Save(ctx, s.gen); err != nil {
+	_, err := s.Store.Save(ctx, s.gen)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
 		s.Log.WithError(err).Error("the conf file is not as it was written")
 	}
+	s.mu.Lock()
+	s.verifyErr = err
+	s.mu.Unlock()
+	s.changed()
 }
 
 // note keeps what a decision led to.
@@ -281,7 +300,7 @@ func (s *Syncer) changed() {
 // Status is what is true now.
 func (s *Syncer) Status() Status {
 	s.mu.Lock()
-	st := Status{Generation: s.gen, Out: s.out, Hold: s.hold, HeldSince: s.heldAt, StoreErr: s.storeErr}
+	st := Status{Generation: s.gen, Out: s.out, Hold: s.hold, HeldSince: s.heldAt, StoreErr: cmp.Or(s.storeErr, s.verifyErr)}
 	s.mu.Unlock()
 	answered := s.intake.answered()
 	for _, src := range s.Sources {

@@ -292,6 +292,65 @@ func TestRun(t *testing.T) {
 		w.wantLive(0, "a: 1")
 	})
 
+	run(t, "a hold's time is up while the file can't be written", 1, 1, func(t *testing.T, w *world) {
+		guard := DefaultGuardConfig()
+		guard.HoldFor = 10 * time.Minute
+		w.start(guard)
+		defer w.stop()
+		w.registries[0].publish("a: 1 2 3 4, b: 5")
+		w.pass(soon)
+		w.registries[0].publish("b: 5")
+		w.pass(9 * time.Minute)
+		w.store.setFail(errors.New("no space left on device"))
+		w.pass(2 * time.Minute)
+		w.store.setFail(nil)
+		w.pass(time.Minute)
+		w.wantLive(0, "b: 5")
+	})
+
+	run(t, "what stays although it is not usable is said to stay", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(soon)
+		seen := set("a: none, b: 2")
+		w.registries[0].sets <- upstream.NewSet(slices.Collect(seen.All()),
+			upstream.Out{Service: "a", Upstream: "a", Addr: "10.0.0.1:80", Reason: "critical"},
+			upstream.Out{Service: "b", Upstream: "b", Addr: "10.0.0.9:80", Reason: "critical"})
+		w.pass(soon)
+		w.wantLive(0, "a: 1, b: 2")
+		out := w.syncer.Status().Out
+		if len(out) != 2 || out[0].Reason != "critical: the guard keeps it in traffic all the same" || out[1].Reason != "critical" {
+			t.Errorf("left out: %v", out)
+		}
+	})
+
+	run(t, "a watch that ends without a word is started again", 1, 1, func(t *testing.T, w *world) {
+		w.registries[0].fail, w.registries[0].quiet = 3, true
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1")
+		w.pass(time.Minute)
+		w.wantLive(0, "a: 1")
+	})
+
+	run(t, "a file that is not as it was written shows in the status", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1")
+		w.pass(soon)
+		w.store.setFail(errors.New("read-only file system"))
+		w.pass(verifyEvery)
+		if st := w.syncer.Status(); !errors.Is(st.StoreErr, w.store.fail) || st.InStep() {
+			t.Errorf("status %+v", st)
+		}
+		w.store.setFail(nil)
+		w.pass(verifyEvery)
+		if st := w.syncer.Status(); !st.InStep() {
+			t.Errorf("status %+v", st)
+		}
+	})
+
 	run(t, "a text from the registry is cut in the log", 1, 1, func(t *testing.T, w *world) {
 		w.start(DefaultGuardConfig())
 		defer w.stop()
@@ -354,6 +413,21 @@ func TestLeaving(t *testing.T) {
 		defer w.stop()
 		w.pass(soon)
 		w.wantLive(0, "a: 1, mine: 8")
+	})
+
+	run(t, "a worker that crashed brings back what has left", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(soon)
+		w.registries[0].publish("a: 1")
+		w.pass(time.Minute)
+		if g, _ := w.store.now(); len(g.Leaving) > 0 {
+			t.Fatalf("leaving %q", g.Leaving)
+		}
+		w.gateways[0].set("a: 1, b: none, mine: none") // the workers disagree
+		w.pass(11 * time.Second)
+		w.wantLive(0, "a: 1, mine:")
 	})
 
 	run(t, "one that comes back does not leave", 1, 1, func(t *testing.T, w *world) {

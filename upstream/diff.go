@@ -20,10 +20,10 @@ func (c Changes) Empty() bool { return len(c.Added)+len(c.Updated)+len(c.Removed
 
 // RemoveOnly narrows the removals to upstreams for which owned says yes: what an
 // operator configured by hand stays.
-func (c Changes) RemoveOnly(owned func(name string) bool) Changes {
+func (c Changes) RemoveOnly(owned func(Upstream) bool) Changes {
 	var removed []Upstream
 	for _, u := range c.Removed {
-		if owned(u.Name) {
+		if owned(u) {
 			removed = append(removed, u)
 		}
 	}

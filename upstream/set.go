@@ -170,6 +170,17 @@ func (s Set) FromNoneOf(registries []string) Set {
 	})
 }
 
+// Loadable is the set as nginx takes it. That can be told only of what is accepted in the
+// end: a backup that its own registry has nothing beside may back up another registry's
+// servers, or some that are held.
+func (s Set) Loadable() Set {
+	list := make([]Upstream, len(s.list))
+	for i, u := range s.list {
+		list[i] = u.loadable()
+	}
+	return Set{list: list, out: s.out}
+}
+
 func (s Set) part(keep func(Server) (Server, bool)) Set {
 	var list []Upstream
 	for _, u := range s.list {

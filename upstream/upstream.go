@@ -100,9 +100,7 @@ func (u Upstream) Identical(o Upstream) bool {
 		slices.Equal(u.Servers, o.Servers)
 }
 
-// canonical sorts the servers, keeps each address once and, where only backups
-// are left, lets them serve: nginx refuses an upstream that has nothing but backups.
-// The given slice is not changed.
+// canonical sorts the servers and keeps each address once. The given slice is not changed.
 func (u Upstream) canonical() Upstream {
 	sorted := true
 	for i := 1; i < len(u.Servers) && sorted; i++ {
@@ -113,7 +111,15 @@ func (u Upstream) canonical() Upstream {
 		slices.SortFunc(u.Servers, preferred)
 		u.Servers = slices.CompactFunc(u.Servers, func(a, b Server) bool { return a.Addr == b.Addr })
 	}
-	if len(u.Servers) > 0 && !slices.ContainsFunc(u.Servers, func(s Server) bool { return !s.Backup }) {
+	return u
+}
+
+// loadable lets backups serve like any other server where nginx takes none: where there is
+// nothing but backups, or the balancing method allows none. The given slice is not changed.
+func (u Upstream) loadable() Upstream {
+	backup := func(s Server) bool { return s.Backup }
+	only := !slices.ContainsFunc(u.Servers, func(s Server) bool { return !s.Backup })
+	if only && len(u.Servers) > 0 || !TakesBackup(u.Options.Method) && slices.ContainsFunc(u.Servers, backup) {
 		u.Servers = slices.Clone(u.Servers)
 		for i := range u.Servers {
 			u.Servers[i].Backup = false

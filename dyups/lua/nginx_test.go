@@ -44,6 +44,9 @@ const nginxEnv = "NGINX_BIN"
 // binary is nginx and what loads its Lua module, or the reason why there is none.
 func binary(t testing.TB) (path, load string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: no nginx is started")
+	}
 	path = os.Getenv(nginxEnv)
 	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
 		if found, err := exec.LookPath(name); err == nil && path == "" {

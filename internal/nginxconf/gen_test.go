@@ -22,16 +22,11 @@ func validUpstream() *rapid.Generator[upstream.Upstream] {
 		method := rapid.SampledFrom([]string{"", "least_conn", "ip_hash", "random"}).Draw(t, "method")
 		servers := rapid.SliceOfNDistinct(validServer(), 1, 8, func(s upstream.Server) netip.AddrPort { return s.Addr }).
 			Draw(t, "servers")
-		if !upstream.TakesBackup(method) {
-			for i := range servers {
-				servers[i].Backup = false
-			}
-		}
 		set := upstream.NewSet([]upstream.Upstream{{
 			Name: name, Canary: canary,
 			Options: upstream.Options{Method: method, Keepalive: rapid.IntRange(0, upstream.MaxCount).Draw(t, "keepalive")},
 			Servers: servers,
-		}})
+		}}).Loadable()
 		u, _ := set.Get(name)
 		return u
 	})

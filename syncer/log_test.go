@@ -1,0 +1,40 @@
+package syncer
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/sirupsen/logrus/hooks/test"
+
+	"swallowkeeper/upstream"
+)
+
+func outs(n int) []upstream.Out {
+	var list []upstream.Out
+	for i := range n {
+		list = append(list, upstream.Out{Service: "web", Upstream: "web", Addr: fmt.Sprintf("10.0.0.1:%d", i+1), Reason: "critical"})
+	}
+	return upstream.NewSet(nil, list...).Out()
+}
+
+func TestLogOutSaysWhatIsNewAlone(t *testing.T) {
+	log, hook := test.NewNullLogger()
+	logOut(log, outs(3), outs(4))
+	if got := hook.AllEntries(); len(got) != 1 || got[0].Data["addr"] != "10.0.0.1:4" {
+		t.Errorf("%v", got)
+	}
+	hook.Reset()
+	logOut(log, nil, outs(mostLines+7))
+	if got := hook.LastEntry().Message; got != "and 7 left out more" {
+		t.Errorf("%q", got)
+	}
+}
+
+// Half of 20,000 instances are critical: each decision compares what is out.
+func BenchmarkLogOut(b *testing.B) {
+	log, _ := test.NewNullLogger()
+	before, now := outs(10_000), outs(10_000)
+	for b.Loop() {
+		logOut(log, before, now)
+	}
+}
