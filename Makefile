@@ -4,7 +4,7 @@ TOOL     := go tool -modfile=scripts/tools/go.mod
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 5s
 
-.PHONY: help build demo test short lint fuzz bench consul install clean
+.PHONY: help build demo test short lint fuzz bench consul install package clean
 
 help: #? print this list
 	@sed -n 's/^\([a-z]*\):.*#? \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -26,7 +26,7 @@ lint: #? linters, formatting, go.mod, shell scripts
 	$(TOOL) golangci-lint run ./...
 	go vet ./...
 	go mod tidy --diff
-	shellcheck scripts/*.sh .ci/run
+	shellcheck scripts/*.sh scripts/package/*.sh .ci/run
 
 fuzz: #? every fuzz target for FUZZTIME (5s)
 	scripts/fuzz.sh $(FUZZTIME)
@@ -45,5 +45,8 @@ install: build #? into /usr/local: binary, systemd unit, example configuration
 		$$(getent group swallowkeeper >/dev/null && echo -g swallowkeeper) \
 		scripts/swallowkeeper.toml $(DESTDIR)/etc/swallowkeeper.toml
 
+package: #? .deb, .rpm and tarballs for Linux on amd64 and arm64, in dist/
+	scripts/package/build.sh
+
 clean: #? remove what was built
-	rm -rf bin
+	rm -rf bin dist

@@ -7,6 +7,8 @@ needed=(
 	shellcheck:shellcheck      # the shell scripts
 	supervisor:supervisord     # swallowkeeper.supervisor.conf
 	systemd:systemd-analyze    # swallowkeeper.service
+	debootstrap:debootstrap    # a clean Debian to install the packages into
+	rpm:rpm                    # the .rpm
 )
 
 main() {
@@ -87,7 +89,8 @@ Sets up what the tests need, and says what it found and did:
 
   Go                                must be there
   shellcheck, supervisor, systemd,  from Debian where missing, as root or through sudo
-  gcc with libc6-dev                (Debian's supervisor also starts its daemon, with no programs)
+  debootstrap, rpm,                 (Debian's supervisor also starts its daemon, with no programs)
+  gcc with libc6-dev
   Consul                            scripts/consul.sh: built once, then kept in the cache
   Tengine                           never installed: TENGINE_BIN names one that you built
 
