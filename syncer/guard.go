@@ -157,10 +157,16 @@ func (c GuardConfig) tooMany(total int, gone []Held, recovering bool) *Hold {
 	reason := fmt.Sprintf("%d of %d servers would go, max_removal allows %d%%: removals are held",
 		len(gone), total, int(c.MaxRemoval*100))
 	if within {
-		reason = fmt.Sprintf("%d of %d servers are still missing: removals are held until nothing has changed for %s",
+		reason = fmt.Sprintf("%d of %d servers are still missing: removals are held until nothing has come back for %s",
 			len(gone), total, recovery)
 	}
 	return &Hold{ID: identify(RuleMaxRemoval, gone), Rule: RuleMaxRemoval, Reason: reason, Removed: gone}
+}
+
+// partOf reports whether the hold keeps only what the other one kept, and less of it.
+func (h *Hold) partOf(other *Hold) bool {
+	return other != nil && len(h.Removed) < len(other.Removed) &&
+		!slices.ContainsFunc(h.Removed, func(r Held) bool { return !slices.Contains(other.Removed, r) })
 }
 
 // removals lists the servers that get traffic in last and none in wanted.

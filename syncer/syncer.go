@@ -178,21 +178,24 @@ func (s *Syncer) decide(ctx context.Context, waits *backoff.ExponentialBackOff) 
 //
 // A registry that lost everything gets it back piece by piece. When half of it is there, the
 // other half would be within the limits. So after a hold every removal is held until nothing
-// has changed for a while.
+// has come back for a while.
 func (s *Syncer) judge(written upstream.Generation, seen upstream.Set, now time.Time) (v Verdict, since time.Time, holdEnds time.Duration) {
 	before := s.hold
 	since = s.heldAt
 	v = s.Guard.Judge(written, seen, "")
 	strict := v.Hold == nil && now.Before(s.recovering)
 	if strict {
-		v = s.Guard.judge(written, seen, "", true)
+		if v = s.Guard.judge(written, seen, "", true); v.Hold == nil {
+			s.recovering = time.Time{} // all is back
+		}
 	}
 	if v.Hold != nil {
-		another := before == nil || before.ID != v.Hold.ID
-		if another {
+		if before == nil || before.ID != v.Hold.ID {
 			since = now
 		}
-		if another || !strict {
+		// What comes back gives the rest more time. What goes meanwhile does not: where
+		// something always goes, removals would be held for ever.
+		if !strict || v.Hold.partOf(before) {
 			s.recovering = now.Add(recovery)
 		}
 		if strict {

@@ -247,6 +247,38 @@ func TestRun(t *testing.T) {
 		}
 	})
 
+	run(t, "a registry in which something always changes recovers all the same", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		seen := func(first int) string {
+			return "a: " + strings.Trim(fmt.Sprint([]int{first, first + 1, first + 2, first + 3, first + 4, first + 5}), "[]")
+		}
+		w.registries[0].publish(seen(1))
+		w.pass(soon)
+		w.registries[0].publish("") // a moment of nothing
+		w.pass(time.Second)
+		for first := 1; first <= 20; first++ { // a rolling deployment
+			w.registries[0].publish(seen(first))
+			w.pass(20 * time.Second)
+		}
+		w.pass(time.Minute)
+		w.wantLive(0, seen(20))
+	})
+
+	run(t, "what goes during a recovery does not make it longer", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2 3 4 5 6")
+		w.pass(soon)
+		w.registries[0].publish("")
+		w.pass(time.Second)
+		w.registries[0].publish("a: 2 3 4 5 6") // 1 is not back
+		w.pass(20 * time.Second)
+		w.registries[0].publish("a: 3 4 5 6")
+		w.pass(recovery - 15*time.Second)
+		w.wantLive(0, "a: 3 4 5 6")
+	})
+
 	run(t, "what does not come back goes after a while, within the limits", 1, 1, func(t *testing.T, w *world) {
 		w.start(DefaultGuardConfig())
 		defer w.stop()

@@ -607,13 +607,6 @@ func (d *keeper) says(text string) {
 	eventually(d.t, patience, "the log says "+strconv.Quote(text), func() bool { return strings.Contains(d.log.String(), text) })
 }
 
-func (d *keeper) saidNot(text string) {
-	d.t.Helper()
-	if strings.Contains(d.log.String(), text) {
-		d.t.Errorf("the log says %q", text)
-	}
-}
-
 // tap stands between swallowkeeper and Consul.
 type tap struct {
 	addr   string
@@ -677,7 +670,7 @@ func deadAddr(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // only its number was wanted
+	defer l.Close() // only its number was wanted
 	return l.Addr().String()
 }
 
