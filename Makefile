@@ -38,7 +38,9 @@ bench: #? from a change to the traffic, beside its floor; memory; idling
 consul: #? build the real Consul that tests use, and print its path
 	scripts/consul.sh
 
-install: build #? into /usr/local: binary, systemd unit, example configuration
+# It builds nothing: under sudo there is often no Go on the PATH.
+install: #? what make build made, into /usr/local; systemd unit, example configuration
+	@test -x bin/swallowkeeper || { echo "run make build first" >&2; exit 1; }
 	install -D -m 755 bin/swallowkeeper $(DESTDIR)/usr/local/bin/swallowkeeper
 	install -D -m 644 scripts/swallowkeeper.service $(DESTDIR)/etc/systemd/system/swallowkeeper.service
 	test -e $(DESTDIR)/etc/swallowkeeper.toml || install -D -m 640 \

@@ -15,7 +15,8 @@ type Upstream struct {
 	MaxFails int `toml:"max_fails"`
 	// FailTimeout is the time of MaxFails, and how long the server stays out.
 	FailTimeout time.Duration `toml:"fail_timeout"`
-	// Keepalive is how many idle connections each worker keeps; 0 keeps none.
+	// Keepalive is how many idle connections each worker keeps; 0 leaves it to nginx, of
+	// which newer versions keep 32.
 	Keepalive int `toml:"keepalive"`
 	// Weight is a server's share of the traffic.
 	Weight int `toml:"weight"`

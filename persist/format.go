@@ -23,6 +23,7 @@ import (
 //	# digest: sha256:...
 //	# base: 40
 //	# leaving: old-service
+//	# pushing: web
 //
 //	upstream web {
 //	    server 10.0.0.1:80 weight=1 max_fails=3 fail_timeout=2s; # consul@127.0.0.1:8500
@@ -38,6 +39,7 @@ const (
 	digestKey     = "# digest: sha256:"
 	baseKey       = "# base: "
 	leavingKey    = "# leaving: "
+	pushingKey    = "# pushing: "
 )
 
 // ErrForeign is the cause of the error for a file that swallowkeeper did not write.
@@ -65,6 +67,10 @@ func renderHeader(g upstream.Generation) []byte {
 	}
 	for _, name := range g.Leaving {
 		dst = append(dst, "\n"+leavingKey...)
+		dst = append(dst, name...)
+	}
+	for _, name := range g.Pushing {
+		dst = append(dst, "\n"+pushingKey...)
 		dst = append(dst, name...)
 	}
 	return append(dst, "\n\n"...)
@@ -141,15 +147,11 @@ func (h *header) read() ([]byte, error) {
 			return nil, damaged(h.line, fmt.Sprintf("found base %q, expected a number from 1 on", base))
 		}
 	}
-	for bytes.HasPrefix(h.rest, []byte(leavingKey)) {
-		name, err := h.next(leavingKey)
-		if err != nil {
-			return nil, err
-		}
-		if err := upstream.ValidName(name); err != nil {
-			return nil, damaged(h.line, fmt.Sprintf("found leaving %q: %s", name, err))
-		}
-		h.g.Leaving = append(h.g.Leaving, name)
+	if h.g.Leaving, err = h.names(leavingKey); err != nil {
+		return nil, err
+	}
+	if h.g.Pushing, err = h.names(pushingKey); err != nil {
+		return nil, err
 	}
 	if end, err := h.next(""); err != nil {
 		return nil, err
@@ -157,6 +159,22 @@ func (h *header) read() ([]byte, error) {
 		return nil, damaged(h.line, fmt.Sprintf("found %q, expected the empty line that ends the header", end))
 	}
 	return h.rest, nil
+}
+
+// names reads the names of upstreams on lines that begin with the key.
+func (h *header) names(key string) ([]string, error) {
+	var names []string
+	for bytes.HasPrefix(h.rest, []byte(key)) {
+		name, err := h.next(key)
+		if err != nil {
+			return nil, err
+		}
+		if err := upstream.ValidName(name); err != nil {
+			return nil, damaged(h.line, fmt.Sprintf("found %s %q: %s", strings.Trim(key, "#: "), name, err))
+		}
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 // next is the rest of the next line behind what it must begin with.

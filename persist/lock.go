@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -35,11 +36,11 @@ const dying = time.Second
 // system ends the lock with the process, however that ends.
 func takeLock(path string) (*os.File, error) {
 	name := beside(path, "lock")
-	lock, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	lock, err := openLock(name)
 	if err != nil {
 		return nil, err
 	}
-	for until := time.Now().Add(dying); ; time.Sleep(dying / 100) {
+	for until := time.Now().Add(dying); ; <-time.After(dying / 100) {
 		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			break
@@ -56,6 +57,24 @@ func takeLock(path string) (*os.File, error) {
 	// Without the id, on a full disk say, the lock is as good.
 	if lock.Truncate(0) == nil {
 		_, _ = lock.WriteAt(strconv.AppendInt(nil, int64(os.Getpid()), 10), 0)
+	}
+	return lock, nil
+}
+
+// openLock makes the lock's file where there is none. It follows no symbolic link: whoever
+// may write the folder could have root write a process id into any file.
+func openLock(name string) (*os.File, error) {
+	const flags = os.O_RDWR | unix.O_NOFOLLOW
+	lock, err := os.OpenFile(name, flags|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return os.OpenFile(name, flags, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := giveToFolder(lock); err != nil {
+		// It must not stay: who finds it there leaves its owner alone.
+		return nil, errors.Join(err, lock.Close(), os.Remove(name))
 	}
 	return lock, nil
 }

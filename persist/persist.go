@@ -48,6 +48,7 @@ type disk struct {
 	info    fs.FileInfo // nil: none, or not known
 	digest  string      // of the blocks that are there; "" is not known
 	leaving []string
+	pushing []string
 	base    int
 	intact  bool // it is what a Save wrote
 }
@@ -126,7 +127,7 @@ func (f *File) Load() (upstream.Generation, error) {
 // Save makes the file hold the generation and returns it as written. It numbers it:
 // the number is the previous one's plus one, and the time g's, or now where that is
 // zero. Where the blocks are the same as before, number, time and digest stay, and
-// nothing is written unless g.Leaving or g.Base differs, or the file was edited or removed.
+// nothing is written unless g.Leaving, g.Pushing or g.Base differs, or the file was edited or removed.
 //
 // With a check configured, new blocks stay only if the check passes; else the old
 // file goes back and the error has the end of the check's output.
@@ -151,7 +152,11 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 	if err != nil {
 		return upstream.Generation{}, err
 	}
-	leaving, err := cleanLeaving(g.Leaving)
+	leaving, err := cleanNames("leaving", g.Leaving)
+	if err != nil {
+		return upstream.Generation{}, err
+	}
+	pushing, err := cleanNames("pushing", g.Pushing)
 	if err != nil {
 		return upstream.Generation{}, err
 	}
@@ -162,7 +167,7 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 	sum := sha256.Sum256(blocks)
 	next := upstream.Generation{
 		Number: f.last.Number, Time: f.last.Time, Digest: hex.EncodeToString(sum[:]),
-		Leaving: leaving, Base: g.Base,
+		Leaving: leaving, Pushing: pushing, Base: g.Base,
 	}
 	if next.Digest != f.last.Digest {
 		next.Number++
@@ -173,26 +178,26 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 		next.Time = next.Time.UTC().Round(0)
 	}
 	there := f.disk.intact && f.disk.digest == next.Digest
-	if !there || f.disk.base != g.Base || !slices.Equal(f.disk.leaving, leaving) {
+	if !there || f.disk.base != g.Base || !slices.Equal(f.disk.leaving, leaving) || !slices.Equal(f.disk.pushing, pushing) {
 		info, err := f.write(ctx, next, blocks, !there)
 		if err != nil {
 			f.disk = disk{} // look again
 			return upstream.Generation{}, err
 		}
-		f.disk = disk{info: info, digest: next.Digest, leaving: leaving, base: g.Base, intact: true}
+		f.disk = disk{info: info, digest: next.Digest, leaving: leaving, pushing: pushing, base: g.Base, intact: true}
 	}
 	f.last = next
-	next.Set, next.Leaving = g.Set, slices.Clone(leaving)
+	next.Set, next.Leaving, next.Pushing = g.Set, slices.Clone(leaving), slices.Clone(pushing)
 	return next, nil
 }
 
-func cleanLeaving(names []string) ([]string, error) {
+func cleanNames(what string, names []string) ([]string, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
 	for _, name := range names {
 		if err := upstream.ValidName(name); err != nil {
-			return nil, fmt.Errorf("leaving upstream %q: %w", name, err)
+			return nil, fmt.Errorf("%s upstream %q: %w", what, name, err)
 		}
 	}
 	names = slices.Clone(names)

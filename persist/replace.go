@@ -45,7 +45,8 @@ type temporary struct {
 }
 
 // writeTemp writes a temporary file beside the target, down to the disk. Mode and
-// owner are those of like, or 0644 where like is nil.
+// owner are those of like. Where that is nil the mode is 0644, and what root makes is
+// the folder's owner's.
 func (f *File) writeTemp(like fs.FileInfo, parts ...[]byte) (temporary, error) {
 	file, err := os.CreateTemp(filepath.Dir(f.path), filepath.Base(beside(f.path, "tmp-*")))
 	if err != nil {
@@ -73,14 +74,38 @@ func (f *File) writeTemp(like fs.FileInfo, parts ...[]byte) (temporary, error) {
 }
 
 func (f *File) takeAfter(file *os.File, like fs.FileInfo) error {
-	mode := fs.FileMode(0o644)
-	if like != nil {
-		mode = like.Mode().Perm()
-		if err := f.chown(file, like); err != nil {
+	if like == nil {
+		if err := giveToFolder(file); err != nil {
 			return err
 		}
+		return file.Chmod(0o644)
 	}
-	return file.Chmod(mode)
+	if err := f.chown(file, like); err != nil {
+		return err
+	}
+	return file.Chmod(like.Mode().Perm())
+}
+
+// giveToFolder gives a file that root has just made to owner and group of its folder,
+// where that is another account's: else a pass by root's hand would lock a daemon out
+// that runs as this account.
+func giveToFolder(file *os.File) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	folder := filepath.Dir(file.Name())
+	info, err := os.Stat(folder)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return nil
+	}
+	if err := file.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+		return fmt.Errorf("give the file to the owner of %s (user %d, group %d): %w", folder, owner.Uid, owner.Gid, err)
+	}
+	return nil
 }
 
 // chown gives the file the owner of like. An ordinary user can't give files away: the

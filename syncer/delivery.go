@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -42,22 +43,34 @@ const unsettledAgain = time.Second
 type delivery struct {
 	target Target
 	log    logrus.FieldLogger
-	// wake says that there is a new generation; moved tells the syncer that the state changed.
-	wake  chan struct{}
-	moved chan<- struct{}
+	// wake says that there is a new generation; moved tells the syncer that the state
+	// changed, and strangers that other upstreams than before are not ours.
+	wake             chan struct{}
+	moved, strangers chan<- struct{}
 
-	mu    sync.Mutex
-	want  upstream.Generation
-	state GatewayStatus
+	mu      sync.Mutex
+	want    upstream.Generation
+	state   GatewayStatus
+	foreign names // what it uses that we never wrote, when it was asked last
+
+	// What follows is run's own.
+	known    *upstream.Set // what the gateway confirmed last; nil where it must be asked
+	gone     names         // what it has confirmed to be without
+	compared time.Time     // when it was asked last
+	retry    time.Time     // while it is not in step: when to try again by itself
+	waits    *backoff.ExponentialBackOff
 }
 
-func newDelivery(t Target, log logrus.FieldLogger, moved chan<- struct{}) *delivery {
+func newDelivery(t Target, log logrus.FieldLogger, moved, strangers chan<- struct{}) *delivery {
 	return &delivery{
-		target: t,
-		log:    log.WithField("gateway", t.Name),
-		wake:   make(chan struct{}, 1),
-		moved:  moved,
-		state:  GatewayStatus{Name: t.Name},
+		target:    t,
+		log:       log.WithField("gateway", t.Name),
+		wake:      make(chan struct{}, 1),
+		moved:     moved,
+		strangers: strangers,
+		state:     GatewayStatus{Name: t.Name},
+		gone:      names{},
+		waits:     retry.Default().Backoff(),
 	}
 }
 
@@ -84,38 +97,67 @@ func (d *delivery) status() GatewayStatus {
 // run goes on until the context ends: at a new generation from what the gateway is
 // known to use, at every resync and after each failure from what it says it uses.
 func (d *delivery) run(ctx context.Context) {
-	var (
-		waits = retry.Default().Backoff()
-		known *upstream.Set // what the gateway confirmed last; nil where it must be asked
-		gone  = names{}     // what it has confirmed to be without
-		again = time.NewTimer(d.target.Resync)
-	)
+	again := time.NewTimer(d.target.Resync)
 	defer again.Stop()
 	for {
+		woken := true
 		select {
 		case <-ctx.Done():
 			return
 		case <-d.wake:
 		case <-again.C:
-			known = nil
+			woken = false
+		}
+		if !woken {
+			d.known = nil
 		}
 		g := d.wanted()
-		changes, err := bring(ctx, d.target.Gateway, g, known, gone)
+		changes, err := d.deliver(ctx, g)
 		if ctx.Err() != nil {
 			return
 		}
+		again.Reset(d.report(g, changes, err, woken))
+	}
+}
+
+// deliver brings the gateway to the generation.
+func (d *delivery) deliver(ctx context.Context, g upstream.Generation) (upstream.Changes, error) {
+	known := d.known
+	d.known = nil
+	if known == nil {
+		live, err := look(ctx, d.target.Gateway)
 		if err != nil {
-			known = nil
-		} else {
-			known = &g.Set
-			gone.add(changes.Removed)
+			return upstream.Changes{}, err
 		}
-		again.Reset(d.report(g, changes, err, waits))
+		d.compared, known = time.Now(), &live
+		d.meet(strangers(live, g, d.gone))
+	}
+	changes := plan(*known, g, d.gone)
+	if !changes.Empty() {
+		if err := d.target.Gateway.Apply(ctx, changes); err != nil {
+			return changes, err
+		}
+	}
+	d.known = &g.Set
+	d.gone.add(changes.Removed)
+	return changes, nil
+}
+
+// meet keeps which upstreams are not ours.
+func (d *delivery) meet(foreign names) {
+	d.mu.Lock()
+	same := maps.Equal(d.foreign, foreign)
+	d.foreign = foreign
+	d.mu.Unlock()
+	if !same {
+		signal(d.strangers)
 	}
 }
 
 // names are those of upstreams, in lower case.
 type names map[string]bool
+
+func (n names) has(name string) bool { return n[strings.ToLower(name)] }
 
 func (n names) add(list []upstream.Upstream) {
 	for _, u := range list {
@@ -123,23 +165,31 @@ func (n names) add(list []upstream.Upstream) {
 	}
 }
 
-// bring makes a gateway use a generation. known is what it uses; where that is nil it is asked.
-// gone is what it was without already.
-func bring(
-	ctx context.Context, gw Gateway, g upstream.Generation, known *upstream.Set, gone names,
-) (upstream.Changes, error) {
-	if known == nil {
-		live, err := gw.Live(ctx)
-		if err != nil {
-			return upstream.Changes{}, fmt.Errorf("read what is live: %w", err)
+// look reads what a gateway uses.
+func look(ctx context.Context, gw Gateway) (upstream.Set, error) {
+	live, err := gw.Live(ctx)
+	if err != nil {
+		return upstream.Set{}, fmt.Errorf("read what is live: %w", err)
+	}
+	return live, nil
+}
+
+// strangers are the upstreams of a gateway that swallowkeeper never wrote. Before it has
+// written anything there are none: then it takes over what another program left.
+func strangers(live upstream.Set, g upstream.Generation, gone names) names {
+	if g.Number == 0 {
+		return nil
+	}
+	var foreign names
+	for u := range live.Without(g.Leaving).All() {
+		if _, ours := g.Set.Get(u.Name); !ours && !gone.has(u.Name) {
+			if foreign == nil {
+				foreign = names{}
+			}
+			foreign.add([]upstream.Upstream{u})
 		}
-		known = &live
 	}
-	changes := plan(*known, g, gone)
-	if changes.Empty() {
-		return changes, nil
-	}
-	return changes, gw.Apply(ctx, changes)
+	return foreign
 }
 
 // plan is what leads from live to the generation. Of what is live and not wanted only
@@ -149,7 +199,7 @@ func bring(
 // them have again somebody has configured.
 func plan(live upstream.Set, g upstream.Generation, gone names) upstream.Changes {
 	return upstream.Diff(live, g.Set).RemoveOnly(func(u upstream.Upstream) bool {
-		if len(u.Servers) == 0 && gone[strings.ToLower(u.Name)] {
+		if len(u.Servers) == 0 && gone.has(u.Name) {
 			return true
 		}
 		return slices.ContainsFunc(g.Leaving, func(leaving string) bool { return upstream.SameName(leaving, u.Name) })
@@ -157,7 +207,7 @@ func plan(live upstream.Set, g upstream.Generation, gone names) upstream.Changes
 }
 
 // report notes how it went and says when to look again.
-func (d *delivery) report(g upstream.Generation, changes upstream.Changes, err error, waits *backoff.ExponentialBackOff) time.Duration {
+func (d *delivery) report(g upstream.Generation, changes upstream.Changes, err error, woken bool) time.Duration {
 	now := time.Now()
 	d.mu.Lock()
 	before := d.state
@@ -174,11 +224,17 @@ func (d *delivery) report(g upstream.Generation, changes upstream.Changes, err e
 
 	log := d.log.WithField("generation", g.Number)
 	if err != nil {
-		wait := waits.NextBackOff()
+		if woken && d.retry.After(now) {
+			// Changes that come while it is down make neither the log longer nor the waits.
+			return d.retry.Sub(now)
+		}
+		wait := d.waits.NextBackOff()
+		d.retry = now.Add(wait)
 		log.WithError(err).WithField("again_in", wait.Round(time.Millisecond)).Warn("the gateway is not in step")
 		return wait
 	}
-	waits.Reset()
+	d.waits.Reset()
+	d.retry = time.Time{}
 	switch {
 	case !changes.Empty():
 		log.WithFields(counts(changes)).Info("the gateway took the changes and is in step")
@@ -188,7 +244,8 @@ func (d *delivery) report(g upstream.Generation, changes upstream.Changes, err e
 	if u, ok := d.target.Gateway.(Unsettled); ok && u.Incomplete() {
 		return min(unsettledAgain, d.target.Resync)
 	}
-	return d.target.Resync
+	// However often it is woken, it is compared at every resync.
+	return max(0, d.compared.Add(d.target.Resync).Sub(now))
 }
 
 func counts(c upstream.Changes) logrus.Fields {

@@ -76,7 +76,7 @@ func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Gen
 		return upstream.Generation{}, f.fail
 	}
 	same := g.Set.Equal(f.gen.Set)
-	if same && g.Base == f.gen.Base && slices.Equal(g.Leaving, f.gen.Leaving) {
+	if same && g.Base == f.gen.Base && slices.Equal(g.Leaving, f.gen.Leaving) && slices.Equal(g.Pushing, f.gen.Pushing) {
 		return f.gen, nil
 	}
 	f.saves++
@@ -84,7 +84,7 @@ func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Gen
 	if !same {
 		number++
 	}
-	f.gen = upstream.Generation{Number: number, Time: time.Now(), Set: g.Set, Leaving: g.Leaving, Base: g.Base}
+	f.gen = upstream.Generation{Number: number, Time: time.Now(), Set: g.Set, Leaving: g.Leaving, Pushing: g.Pushing, Base: g.Base}
 	f.events.add("save " + line(g.Set))
 	return f.gen, nil
 }
@@ -111,7 +111,11 @@ type fakeGateway struct {
 	deaf    bool          // takes changes and does not make them
 	delay   time.Duration // of every call
 	applied int
+	asked   int // how often Live was called
+	assumed string
 }
+
+func (g *fakeGateway) Assume(s upstream.Set) { g.assumed = line(s) }
 
 func (g *fakeGateway) Live(ctx context.Context) (upstream.Set, error) {
 	if err := g.wait(ctx); err != nil {
@@ -119,6 +123,7 @@ func (g *fakeGateway) Live(ctx context.Context) (upstream.Set, error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.asked++
 	return g.live, g.fail
 }
 
@@ -154,7 +159,7 @@ func (g *fakeGateway) Apply(ctx context.Context, c upstream.Changes) error {
 	for u := range g.live.All() {
 		touched := func(o upstream.Upstream) bool { return o.Name == u.Name }
 		updated := slices.ContainsFunc(c.Updated, func(o upstream.Update) bool { return o.New.Name == u.Name })
-		if !updated && !slices.ContainsFunc(c.Removed, touched) {
+		if !updated && !slices.ContainsFunc(c.Removed, touched) && !slices.ContainsFunc(c.Added, touched) {
 			list = append(list, u)
 		}
 	}

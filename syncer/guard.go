@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"swallowkeeper/upstream"
@@ -146,6 +147,18 @@ func (c GuardConfig) tooFew(last, seen, wanted upstream.Set) *Hold {
 			usable, c.MinServices),
 		Removed: removals(last, wanted),
 	}
+}
+
+// emptied is the hold on what comes from registries that suddenly list nothing usable while
+// others go on: to each of them its own part is everything.
+func emptied(written upstream.Set, registries []string) *Hold {
+	h := &Hold{ID: identify(RuleMinServices, registries), Rule: RuleMinServices}
+	for _, name := range registries {
+		h.Removed = append(h.Removed, removals(written.From(name), upstream.Set{})...)
+	}
+	h.Reason = fmt.Sprintf("%s lists no service with a usable server any more: the %d servers from there are held",
+		strings.Join(registries, " and "), len(h.Removed))
+	return h
 }
 
 // tooMany answers MaxRemoval.

@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -69,23 +70,41 @@ func (in *intake) publish(name string, set upstream.Set) {
 
 // seen merges what the registries gave. A registry that has not answered yet keeps
 // its part of the written set as it was; while one is missing, so do servers that
-// come from no registry of this configuration. missing names those that have not answered.
-func (in *intake) seen(written upstream.Set) (set upstream.Set, missing []string) {
+// come from no registry of this configuration. So does, unless empty answers are believed,
+// one of several that suddenly lists nothing usable: emptied names those.
+func (in *intake) seen(written upstream.Set, believeEmpty bool) (set upstream.Set, emptied []string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	for _, name := range in.names {
+		if latest, answered := in.latest[name]; answered && latest.Usable() == 0 && written.From(name).Servers() > 0 {
+			emptied = append(emptied, name)
+		}
+	}
+	if believeEmpty || len(emptied) == len(in.names) { // all of them are for the guard to judge
+		emptied = nil
+	}
 	parts := make([]upstream.Set, 0, len(in.names)+1)
 	for _, name := range in.names {
 		latest, answered := in.latest[name]
-		if !answered {
-			missing = append(missing, name)
+		if !answered || slices.Contains(emptied, name) {
 			latest = written.From(name)
 		}
 		parts = append(parts, latest)
 	}
-	if len(missing) > 0 {
+	if len(in.latest) < len(in.names) {
 		parts = append(parts, written.FromNoneOf(in.names))
 	}
-	return upstream.Merge(written, parts...), missing
+	return upstream.Merge(written, parts...), emptied
+}
+
+// missing names the registries that have not answered yet.
+func (in *intake) missing() []string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(in.names), func(name string) bool {
+		_, answered := in.latest[name]
+		return answered
+	})
 }
 
 // answered says when each registry published last; one that never did is not in it.

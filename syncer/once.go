@@ -59,13 +59,18 @@ func (s *Syncer) RunOnce(ctx context.Context, o Once) (Outcome, error) {
 	if err := s.load(); err != nil {
 		return Outcome{}, err
 	}
-	seen, missing := s.firstAnswers(ctx, o.Limit)
-	out := Outcome{Missing: missing, Out: seen.Out()}
+	missing := s.firstAnswers(ctx, o.Limit)
+	out := Outcome{Missing: missing}
 	if len(missing) == len(s.Sources) {
 		return out, unanswered(missing, o.Limit)
 	}
+	for _, t := range s.Targets {
+		if live, err := look(ctx, t.Gateway); err == nil { // one that can't be read is told of below
+			s.foreign = append(s.foreign, strangers(live, s.gen, nil))
+		}
+	}
 
-	verdict := s.Guard.Judge(s.gen, seen, o.Approve)
+	verdict := s.verdict(s.gen, o.Approve)
 	out.Hold, out.Out = verdict.Hold, verdict.Out
 	out.Written = upstream.Diff(s.gen.Set, verdict.Accepted)
 
@@ -103,8 +108,9 @@ func (s *Syncer) RunOnce(ctx context.Context, o Once) (Outcome, error) {
 	return out, nil
 }
 
-// firstAnswers waits until every registry has published, or for the limit.
-func (s *Syncer) firstAnswers(ctx context.Context, limit time.Duration) (upstream.Set, []RegistryStatus) {
+// firstAnswers waits until every registry has published, or for the limit. It returns those
+// that have not.
+func (s *Syncer) firstAnswers(ctx context.Context, limit time.Duration) []RegistryStatus {
 	watching, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	for _, src := range s.Sources {
@@ -116,9 +122,8 @@ func (s *Syncer) firstAnswers(ctx context.Context, limit time.Duration) (upstrea
 	late := time.NewTimer(limit)
 	defer late.Stop()
 	for {
-		seen, missing := s.intake.seen(s.gen.Set)
-		if len(missing) == 0 {
-			return seen, nil
+		if len(s.intake.missing()) == 0 {
+			return nil
 		}
 		select {
 		case <-s.intake.changed:
@@ -132,7 +137,7 @@ func (s *Syncer) firstAnswers(ctx context.Context, limit time.Duration) (upstrea
 				silent = append(silent, r)
 			}
 		}
-		return seen, silent
+		return silent
 	}
 }
 
@@ -150,9 +155,9 @@ func unanswered(missing []RegistryStatus, limit time.Duration) error {
 
 // wouldBring finds what a gateway would need.
 func wouldBring(ctx context.Context, gw Gateway, g upstream.Generation) (upstream.Changes, error) {
-	live, err := gw.Live(ctx)
+	live, err := look(ctx, gw)
 	if err != nil {
-		return upstream.Changes{}, fmt.Errorf("read what is live: %w", err)
+		return upstream.Changes{}, err
 	}
 	return plan(live, g, nil), nil
 }
@@ -162,9 +167,12 @@ func bringOnce(ctx context.Context, gw Gateway, g upstream.Generation) (upstream
 	var made upstream.Changes
 	waits := retry.Default().Backoff()
 	for try := 1; ; try++ {
-		changes, err := bring(ctx, gw, g, nil, nil)
+		changes, err := wouldBring(ctx, gw, g)
 		if try == 1 {
 			made = changes
+		}
+		if err == nil && !changes.Empty() {
+			err = gw.Apply(ctx, changes)
 		}
 		if err == nil && !changes.Empty() {
 			var left upstream.Changes
@@ -183,15 +191,15 @@ func bringOnce(ctx context.Context, gw Gateway, g upstream.Generation) (upstream
 	}
 }
 
-// forget drops what was leaving, once every gateway is without it.
+// forget drops the notes of what was leaving and pushed, once every gateway is in step.
 func (s *Syncer) forget(ctx context.Context, g upstream.Generation, gateways []GatewayOutcome) error {
-	if len(g.Leaving) == 0 {
+	if len(g.Leaving)+len(g.Pushing) == 0 {
 		return nil
 	}
 	if slices.ContainsFunc(gateways, func(gw GatewayOutcome) bool { return gw.Err != nil }) {
 		return nil
 	}
-	g.Leaving = nil
+	g.Leaving, g.Pushing = nil, nil
 	_, err := s.Store.Save(ctx, g)
 	return err
 }

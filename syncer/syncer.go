@@ -3,6 +3,7 @@ package syncer
 import (
 	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,9 @@ import (
 	"swallowkeeper/internal/retry"
 	"swallowkeeper/upstream"
 )
+
+// firstLook is how long the first decision waits for gateways to say what they use.
+const firstLook = 500 * time.Millisecond
 
 // verifyEvery is how often it is made sure that the store still holds what was saved.
 const verifyEvery = 10 * time.Second
@@ -48,6 +52,9 @@ type Syncer struct {
 	// verifyErr is why the conf file is not as it was written, and can't be mended.
 	verifyErr error
 
+	// foreign is what gateways use that we never wrote, where no delivery keeps it.
+	foreign []names
+	began   time.Time
 	// recovering is until when a hold that is over by the limits goes on. Only the loop uses it.
 	recovering time.Time
 }
@@ -56,7 +63,7 @@ type Syncer struct {
 func New(p Parts) *Syncer {
 	s := &Syncer{Parts: p, intake: newIntake(p.Sources), moved: make(chan struct{}, 1)}
 	for _, t := range p.Targets {
-		s.deliveries = append(s.deliveries, newDelivery(t, p.Log, s.moved))
+		s.deliveries = append(s.deliveries, newDelivery(t, p.Log, s.moved, s.intake.changed))
 	}
 	return s
 }
@@ -91,12 +98,13 @@ func (s *Syncer) load() error {
 	s.mu.Lock()
 	s.gen = gen
 	s.mu.Unlock()
+	s.began = time.Now()
 	if gen.Base > 0 {
 		s.recovering = time.Now().Add(recovery) // the last run ended during a hold
 	}
 	for _, t := range s.Targets {
 		if a, ok := t.Gateway.(Assumer); ok {
-			a.Assume(gen.Set)
+			a.Assume(gen.Set.Without(gen.Pushing))
 		}
 	}
 	s.Log.WithFields(logrus.Fields{"generation": gen.Number, "upstreams": gen.Set.Len(), "servers": gen.Set.Servers()}).
@@ -147,11 +155,13 @@ func (s *Syncer) decideUntil(ctx context.Context) {
 // the gateways. It returns after which time to decide again by itself, 0 for never.
 func (s *Syncer) decide(ctx context.Context, waits *backoff.ExponentialBackOff) time.Duration {
 	now, written := time.Now(), s.gen
-	seen, missing := s.intake.seen(written.Set)
-	if len(missing) == len(s.Sources) {
+	if len(s.intake.missing()) == len(s.Sources) {
 		return 0
 	}
-	verdict, since, holdEnds := s.judge(written, seen, now)
+	if wait := s.firstLook(now); wait > 0 {
+		return wait
+	}
+	verdict, since, holdEnds := s.judge(written, now)
 	gen, err := s.save(ctx, verdict)
 	if err == nil || verdict.Hold != nil { // else what was let through is not through yet
 		s.holds(verdict.Hold, since)
@@ -179,13 +189,13 @@ func (s *Syncer) decide(ctx context.Context, waits *backoff.ExponentialBackOff) 
 // A registry that lost everything gets it back piece by piece. When half of it is there, the
 // other half would be within the limits. So after a hold every removal is held until nothing
 // has come back for a while.
-func (s *Syncer) judge(written upstream.Generation, seen upstream.Set, now time.Time) (v Verdict, since time.Time, holdEnds time.Duration) {
+func (s *Syncer) judge(written upstream.Generation, now time.Time) (v Verdict, since time.Time, holdEnds time.Duration) {
 	before := s.hold
 	since = s.heldAt
-	v = s.Guard.Judge(written, seen, "")
+	v = s.verdict(written, "")
 	strict := v.Hold == nil && now.Before(s.recovering)
 	if strict {
-		if v = s.Guard.judge(written, seen, "", true); v.Hold == nil {
+		if v = s.Guard.judge(written, s.seen(written, false), "", true); v.Hold == nil {
 			s.recovering = time.Time{} // all is back
 		}
 	}
@@ -204,12 +214,73 @@ func (s *Syncer) judge(written upstream.Generation, seen upstream.Set, now time.
 		if left := since.Add(s.Guard.HoldFor).Sub(now); s.Guard.HoldFor > 0 && left <= 0 {
 			s.Log.WithFields(logrus.Fields{"hold": v.Hold.ID, "hold_for": s.Guard.HoldFor}).
 				Warn("the hold's time is up: the change goes through")
-			v, holdEnds, s.recovering = s.Guard.Judge(written, seen, v.Hold.ID), 0, time.Time{}
+			v, holdEnds, s.recovering = s.verdict(written, v.Hold.ID), 0, time.Time{}
 		} else if s.Guard.HoldFor > 0 && (holdEnds == 0 || left < holdEnds) {
 			holdEnds = left
 		}
 	}
 	return v, since, holdEnds
+}
+
+// verdict is the guard's on what the registries gave. released is the ID of a hold that is
+// let through.
+func (s *Syncer) verdict(written upstream.Generation, released string) Verdict {
+	seen, empty := s.intake.seen(written.Set, false)
+	var hold *Hold
+	if len(empty) > 0 && s.Guard.MinServices > 0 {
+		hold = emptied(written.Set, empty)
+	}
+	if len(empty) > 0 && (hold == nil || hold.ID == released) {
+		seen, _ = s.intake.seen(written.Set, true)
+		hold = nil
+	}
+	v := s.Guard.Judge(written, s.withoutStrangers(written.Set, seen), released)
+	if v.Hold == nil {
+		v.Hold = hold
+	}
+	return v
+}
+
+// withoutStrangers leaves a service out that a gateway has an upstream of the same name
+// for, written by somebody else: who registers a service must not take that over, and
+// beside it in the conf file nginx would not load.
+func (s *Syncer) withoutStrangers(written, seen upstream.Set) upstream.Set {
+	foreign := slices.Clone(s.foreign)
+	for _, d := range s.deliveries {
+		d.mu.Lock()
+		foreign = append(foreign, d.foreign)
+		d.mu.Unlock()
+	}
+	var taken []string
+	out := seen.Out()
+	for u := range seen.All() {
+		_, ours := written.Get(u.Name)
+		if !ours && slices.ContainsFunc(foreign, func(n names) bool { return n.has(u.Name) }) {
+			taken = append(taken, u.Name)
+			out = append(out, upstream.Out{
+				Service: u.Name, Upstream: u.Name,
+				Reason: "a gateway has an upstream of this name that swallowkeeper did not write",
+			})
+		}
+	}
+	if taken == nil {
+		return seen
+	}
+	return upstream.NewSet(slices.Collect(seen.Without(taken).All()), out...)
+}
+
+// firstLook is how long to wait until each gateway was asked once what it uses, so that what
+// is not ours is known before the first decision. One that does not answer is not waited for long.
+func (s *Syncer) firstLook(now time.Time) time.Duration {
+	if s.gen.Number == 0 || now.Sub(s.began) >= firstLook {
+		return 0
+	}
+	for _, d := range s.deliveries {
+		if d.status().Checked.IsZero() {
+			return time.Millisecond
+		}
+	}
+	return 0
 }
 
 // holds keeps what is held, and since when.
@@ -228,34 +299,44 @@ func (s *Syncer) save(ctx context.Context, v Verdict) (upstream.Generation, erro
 	return s.Store.Save(ctx, next(s.gen, v))
 }
 
-// next is the generation that follows: what it does not have any more is leaving,
-// until every gateway has confirmed to be without it.
+// next is the generation that follows: what it does not have any more is leaving, and
+// what has other options is being pushed, until every gateway has confirmed it.
 func next(g upstream.Generation, v Verdict) upstream.Generation {
-	accepted := v.Accepted
-	var leaving []string
+	n := upstream.Generation{Set: v.Accepted, Base: v.Base}
 	for _, name := range g.Leaving {
-		if _, back := accepted.Get(name); !back {
-			leaving = append(leaving, name)
+		if _, back := v.Accepted.Get(name); !back {
+			n.Leaving = append(n.Leaving, name)
 		}
 	}
-	for _, u := range upstream.Diff(g.Set, accepted).Removed {
-		leaving = append(leaving, u.Name)
+	for _, name := range g.Pushing {
+		if _, there := v.Accepted.Get(name); there {
+			n.Pushing = append(n.Pushing, name)
+		}
 	}
-	return upstream.Generation{Set: accepted, Leaving: leaving, Base: v.Base}
+	changes := upstream.Diff(g.Set, v.Accepted)
+	for _, u := range changes.Removed {
+		n.Leaving = append(n.Leaving, u.Name)
+	}
+	for _, u := range changes.Updated {
+		if !u.Old.SameOptions(u.New) && !slices.Contains(n.Pushing, u.New.Name) {
+			n.Pushing = append(n.Pushing, u.New.Name)
+		}
+	}
+	return n
 }
 
-// settle forgets what was leaving once every gateway has confirmed to be without it.
+// settle drops the notes of what was leaving and pushed, once every gateway is in step.
 func (s *Syncer) settle(ctx context.Context) {
 	defer s.changed()
-	if len(s.gen.Leaving) == 0 || !s.Status().InStep() {
+	if len(s.gen.Leaving)+len(s.gen.Pushing) == 0 || !s.Status().InStep() {
 		return
 	}
 	gen := s.gen
-	gen.Leaving = nil
+	gen.Leaving, gen.Pushing = nil, nil
 	gen, err := s.Store.Save(ctx, gen)
 	if err != nil {
-		// It is only a note: the next save drops it too.
-		s.Log.WithError(err).Warn("the conf file still names upstreams that have left")
+		// They are only notes: this is tried again when a gateway was compared next.
+		s.Log.WithError(err).Warn("the conf file keeps notes of what is done")
 		return
 	}
 	s.note(gen, s.out, nil)
@@ -298,6 +379,12 @@ func (s *Syncer) changed() {
 	if s.Changed != nil {
 		s.Changed()
 	}
+}
+
+// seen is what the registries gave, without what is not ours to write.
+func (s *Syncer) seen(written upstream.Generation, believeEmpty bool) upstream.Set {
+	seen, _ := s.intake.seen(written.Set, believeEmpty)
+	return s.withoutStrangers(written.Set, seen)
 }
 
 // Status is what is true now.

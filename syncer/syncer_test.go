@@ -137,6 +137,103 @@ func TestRun(t *testing.T) {
 		w.wantLive(0, "a: 1, b: 2, mine: 8")
 	})
 
+	run(t, "a change is pushed without reading all that is live first", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		for i := range 5 {
+			w.registries[0].publish(fmt.Sprintf("a: 1 %d", i+2))
+			w.pass(soon)
+		}
+		w.wantLive(0, "a: 1 6")
+		if n := w.gateways[0].asked; n != 1 {
+			t.Errorf("it was read %d times", n)
+		}
+	})
+
+	run(t, "a slow gateway is asked what is not ours before the first decision", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.gateways[0].set("a: 1, mine: 8")
+		w.gateways[0].delay = firstLook / 2
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2, mine: 9")
+		w.pass(time.Minute)
+		w.wantStored("a: 1 2")
+	})
+
+	run(t, "one that does not answer does not hold up the others", 1, 2, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.gateways[0].delay = time.Hour
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2")
+		w.pass(firstLook + soon)
+		w.wantLive(1, "a: 1 2")
+	})
+
+	run(t, "a steady flow of changes does not put off the compare", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		for i := range 15 {
+			w.registries[0].publish(fmt.Sprintf("a: 1, b: 2 %d", i+3))
+			w.pass(time.Second)
+			if i == 1 {
+				w.gateways[0].set("b: 2 4") // somebody deletes a
+			}
+		}
+		w.wantLive(0, "a: 1, b: 2 17")
+	})
+
+	run(t, "changes while a gateway is down make neither waits nor log longer", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1")
+		w.pass(soon)
+		w.gateways[0].setFail(errors.New("connection refused"))
+		for i := range 200 {
+			w.registries[0].publish(fmt.Sprintf("a: 1 %d", i%100+2))
+			w.pass(soon)
+		}
+		told := 0
+		for _, e := range w.log.AllEntries() {
+			if e.Message == "the gateway is not in step" {
+				told++
+			}
+		}
+		if told == 0 || told > 10 {
+			t.Errorf("%d lines in 10 s", told)
+		}
+		w.gateways[0].setFail(nil)
+		w.pass(15 * time.Second)
+		w.wantLive(0, "a: 1 101")
+	})
+
+	run(t, "a service does not take over what an operator configured", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.gateways[0].set("a: 1, mine: 8")
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2, Mine: 9")
+		w.pass(soon)
+		w.wantStored("a: 1 2")
+		w.wantLive(0, "a: 1 2, mine: 8")
+		if out := w.syncer.Status().Out; len(out) != 1 || out[0].Service != "Mine" {
+			t.Errorf("out: %v", out)
+		}
+		w.gateways[0].set("a: 1 2") // the operator takes it away
+		w.pass(11 * time.Second)
+		w.wantLive(0, "a: 1 2, Mine: 9")
+	})
+
+	run(t, "the first start takes over what another program left", 1, 1, func(t *testing.T, w *world) {
+		w.gateways[0].set("a: 8, b: 9")
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1")
+		w.pass(soon)
+		w.wantLive(0, "a: 1, b: 9")
+	})
+
 	run(t, "what an operator configured by hand stays", 1, 1, func(t *testing.T, w *world) {
 		w.gateways[0].set("mine: 8")
 		w.start(DefaultGuardConfig())
@@ -188,6 +285,26 @@ func TestRun(t *testing.T) {
 		w.registries[1].publish("b: 3")
 		w.pass(time.Minute)
 		w.wantLive(0, "a: 9, b: 3, d: 5")
+	})
+
+	run(t, "one registry that is suddenly empty is held by itself", 2, 1, func(t *testing.T, w *world) {
+		guard := DefaultGuardConfig()
+		guard.HoldFor = 10 * time.Minute
+		w.start(guard)
+		defer w.stop()
+		w.registries[0].publish("a: 1 2 3 4 5 6")
+		w.registries[1].sets <- ofOrigin("s", "b: 7 8")
+		w.pass(soon)
+		w.registries[1].publish("")
+		w.pass(soon)
+		w.registries[0].publish("a: 1 2 3 4 5 6 9")
+		w.pass(soon)
+		w.wantLive(0, "a: 1 2 3 4 5 6 9, b: 7 8")
+		if h := w.syncer.Status().Hold; h == nil || h.Rule != RuleMinServices || len(h.Removed) != 2 {
+			t.Errorf("hold %+v", h)
+		}
+		w.pass(11 * time.Minute)
+		w.wantLive(0, "a: 1 2 3 4 5 6 9")
 	})
 
 	run(t, "what the guard holds reaches neither file nor gateway", 1, 1, func(t *testing.T, w *world) {
@@ -413,6 +530,50 @@ func TestRun(t *testing.T) {
 	})
 }
 
+// ofOrigin is set, from another registry.
+func ofOrigin(origin, line string) upstream.Set {
+	var list []upstream.Upstream
+	for u := range set(line).All() {
+		u.Servers = slices.Clone(u.Servers)
+		for i := range u.Servers {
+			u.Servers[i].Origin = origin
+		}
+		list = append(list, u)
+	}
+	return upstream.NewSet(list)
+}
+
+// What was written and perhaps not pushed must not be taken for what nginx has.
+func TestPushing(t *testing.T) {
+	run(t, "noted until every gateway has it", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(soon)
+		w.gateways[0].setFail(errors.New("down"))
+		other := slices.Collect(set("a: 1, b: 2 3").All())
+		other[0].Options.Keepalive = 99
+		w.registries[0].sets <- upstream.NewSet(other)
+		w.pass(soon)
+		if g, _ := w.store.now(); !slices.Equal(g.Pushing, []string{"a"}) {
+			t.Errorf("pushing %q", g.Pushing)
+		}
+		w.gateways[0].setFail(nil)
+		w.pass(time.Minute)
+		if g, _ := w.store.now(); len(g.Pushing) > 0 {
+			t.Errorf("pushing %q", g.Pushing)
+		}
+	})
+	run(t, "not assumed over a restart", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, b: 2"), Pushing: []string{"a"}}
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		if got := w.gateways[0].assumed; got != "b: 2" {
+			t.Errorf("assumed %q", got)
+		}
+	})
+}
+
 func TestLeaving(t *testing.T) {
 	run(t, "a removal is forgotten when every gateway has confirmed it", 1, 2, func(t *testing.T, w *world) {
 		w.start(DefaultGuardConfig())
@@ -538,6 +699,16 @@ func TestRunOnce(t *testing.T) {
 		if g, _ := w.store.now(); len(g.Leaving) > 0 {
 			t.Errorf("leaving %q", g.Leaving)
 		}
+	})
+	run(t, "a service does not take over what an operator configured", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.gateways[0].set("a: 1, mine: 8")
+		w.registries[0].publish("a: 1, mine: 9")
+		out, err := once(t, w, Once{})
+		if err != nil || len(out.Out) != 1 || len(out.Written.Added) > 0 {
+			t.Errorf("%+v, %v", out, err)
+		}
+		w.wantLive(0, "a: 1, mine: 8")
 	})
 	run(t, "a gateway that is down", 1, 2, func(t *testing.T, w *world) {
 		w.gateways[0].setFail(errors.New("connection refused"))

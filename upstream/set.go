@@ -38,6 +38,9 @@ type Generation struct {
 	// Leaving names upstreams that are in no set any more and that not every gateway
 	// has confirmed to be without yet, so that a restart does not forget them.
 	Leaving []string
+	// Pushing names upstreams whose options have changed and that not every gateway has
+	// confirmed yet: a gateway that can't show them must not be taken to have them.
+	Pushing []string
 	// Base is how many servers there were when the guard began to hold removals; 0 where
 	// it holds none, or Set still has as many. What is added during a hold does not make
 	// the held share smaller, also not over a restart.
@@ -179,6 +182,17 @@ func (s Set) Loadable() Set {
 		list[i] = u.loadable()
 	}
 	return Set{list: list, out: s.out}
+}
+
+// Without is the set without the upstreams of these names.
+func (s Set) Without(names []string) Set {
+	if len(names) == 0 {
+		return s
+	}
+	named := func(u Upstream) bool {
+		return slices.ContainsFunc(names, func(n string) bool { return SameName(n, u.Name) })
+	}
+	return Set{list: slices.DeleteFunc(slices.Clone(s.list), named), out: s.out}
 }
 
 func (s Set) part(keep func(Server) (Server, bool)) Set {

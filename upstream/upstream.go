@@ -61,7 +61,8 @@ type Options struct {
 	// Method is the balancing directive without its semicolon: "" for weighted
 	// round robin, or one that [ValidMethod] takes.
 	Method string
-	// Keepalive is how many idle connections each worker keeps; 0 keeps none.
+	// Keepalive is how many idle connections each worker keeps; with 0 nothing is written
+	// and nginx does as it does by default.
 	Keepalive int
 }
 
@@ -92,6 +93,15 @@ func (u Upstream) Usable() bool {
 func (u Upstream) Same(o Upstream) bool {
 	return len(u.Servers) > 0 && u.Options == o.Options && u.Name == o.Name &&
 		slices.EqualFunc(u.Servers, o.Servers, Server.Same)
+}
+
+// SameOptions reports whether all that both have is the same but for servers that only one
+// of them has.
+func (u Upstream) SameOptions(o Upstream) bool {
+	return u.Options == o.Options && !slices.ContainsFunc(u.Servers, func(s Server) bool {
+		i, both := slices.BinarySearchFunc(o.Servers, s, func(a, b Server) int { return a.Addr.Compare(b.Addr) })
+		return both && !s.Same(o.Servers[i])
+	})
 }
 
 // Identical is Same, and the notes on where all of it comes from agree too.
