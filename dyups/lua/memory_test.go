@@ -10,8 +10,8 @@ import (
 func TestMemoryIsGivenBack(t *testing.T) {
 	n := start(t, options{workers: 1, dict: "256k"})
 	for i := range 500 {
-		n.post("app", tenServers(i, 0, "")+fmt.Sprintf("server 10.0.0.1:%d;", i+1))
-		n.post(fmt.Sprintf("once%d", i), tenServers(i, 0, ""))
+		n.post("app", tenServers(i, 0)+fmt.Sprintf("server 10.0.0.1:%d;", i+1))
+		n.post(fmt.Sprintf("once%d", i), tenServers(i, 0))
 		if status, _, _ := n.call(http.MethodDelete, fmt.Sprintf("/upstream/ONCE%d", i), ""); status != 200 {
 			t.Fatalf("delete: %d", status)
 		}
@@ -59,6 +59,27 @@ func TestFailuresOutliveAChange(t *testing.T) {
 		n.post("app", dead+servers(b.addrs, fmt.Sprintf(" weight=%d", i%3+1)))
 		if s := ask(http.DefaultClient, n.proxy, "app", "/"); s.tried != b.addrs[0] && s.tried != b.addrs[1] {
 			t.Fatalf("after change %d the dead server was tried: %+v", i, s)
+		}
+	}
+}
+
+// TestFailureWithoutANextTry: a server that dies is left after its first failure, although
+// nginx makes no second try, which would look at each server anyway.
+func TestFailureWithoutANextTry(t *testing.T) {
+	n := start(t, options{workers: 1, location: "proxy_next_upstream off; proxy_read_timeout 200ms;"})
+	b := newBackends(t, 2)
+	t.Cleanup(func() { close(b.free) })
+	n.post("app", servers(b.addrs, " fail_timeout=60s"))
+	for range 10 { // all goes well for some rounds
+		ask(http.DefaultClient, n.proxy, "app", "/")
+	}
+	failed := ask(http.DefaultClient, n.proxy, "app", "/hold")
+	if failed.status != http.StatusGatewayTimeout {
+		t.Fatalf("%+v", failed)
+	}
+	for range 10 {
+		if s := ask(http.DefaultClient, n.proxy, "app", "/"); s.status != 200 || s.tried == failed.tried {
+			t.Fatalf("the server that failed was tried: %+v", s)
 		}
 	}
 }

@@ -20,11 +20,12 @@ local uintptr = ffi.typeof("uintptr_t")
 
 local BUSY = base.FFI_BUSY -- nginx's word for "no live upstreams": 502
 local HASH_TRIES = 20      -- after so many nginx goes on with round robin
+local LONGEST_ROUND = 50000 -- steps, each a look at one server
 
 local M = {}
 
 -- health.calm, shared by all versions of an upstream, says that no failure of its servers
--- is remembered: any failure ends that, and the next look at each server finds it out.
+-- is remembered. Any failure ends that, until a round of them all has gone well again.
 
 -- What is known of a server over changes of its upstream: a change elsewhere forgives no
 -- failures, and a connection ends on the count that it began on.
@@ -36,6 +37,55 @@ local function counters_of(old, new, addr)
     end
     new[key] = old and old[key] or { conns = 0, fails = 0, checked = 0, accessed = 0 }
     return new[key]
+end
+
+-- turn is a step of smooth weighted round robin where every server is usable.
+local function turn(set)
+    local best, total = nil, 0
+    for i = 1, #set do
+        local p = set[i]
+        p.current = p.current + p.weight
+        total = total + p.weight
+        if not best or p.current > best.current then
+            best = p
+        end
+    end
+    best.current = best.current - total
+    return best
+end
+
+local function round_is_over(set)
+    for i = 1, #set do
+        if set[i].current ~= 0 then
+            return false
+        end
+    end
+    return true
+end
+
+-- at_rest says that a round is over and that no failure is remembered of any server.
+local function at_rest(set)
+    for i = 1, #set do
+        local p = set[i]
+        if p.effective ~= p.weight or p.count.fails > 0 then
+            return false
+        end
+    end
+    return round_is_over(set)
+end
+
+-- turns_of is the order of a whole round, or nil where that is long: while all is well a
+-- request takes the next turn without a look at each server.
+local function turns_of(set)
+    local turns = {}
+    repeat
+        turns[#turns + 1] = turn(set)
+    until round_is_over(set) or #turns * #set > LONGEST_ROUND
+    local whole = round_is_over(set)
+    for i = 1, #set do
+        set[i].current = 0
+    end
+    return whole and turns or nil
 end
 
 local choose -- by method, below
@@ -63,6 +113,10 @@ local function build(text, old)
     end
     if #backup > 0 then
         primary.next = backup
+    end
+    if primary.plain and text.method == "" and #primary > 1 then
+        primary.turns = turns_of(primary)
+        primary.period = primary.turns and #primary.turns
     end
     primary.single = #primary == 1 and not primary.next
     u.primary = primary
@@ -132,25 +186,12 @@ local function seen(p, now)
     return p
 end
 
--- round_robin_calm is the same where every server is usable: no failure is remembered of
--- any, none is down or limited. With many servers looking at each is most of the work.
-local function round_robin_calm(set)
-    local best, most, total = nil, -math.huge, 0
-    for i = 1, #set do
-        local p = set[i]
-        local effective = p.effective
-        local current = p.current + effective
-        p.current = current
-        total = total + effective
-        if effective < p.weight then
-            p.effective = effective + 1
-        end
-        if current > most then
-            best, most = p, current
-        end
+-- leave_round goes back to looking at each server, from where the round was.
+local function leave_round(set)
+    for _ = 1, set.at do
+        turn(set)
     end
-    best.current = most - total
-    return seen(best, time())
+    set.at = nil
 end
 
 local function round_robin(q, set)
@@ -161,13 +202,17 @@ local function round_robin(q, set)
         end
         return p
     end
-    if set.plain and set.health.calm and not q.tried then
-        return round_robin_calm(set)
+    if set.at then
+        if set.health.calm and not q.tried then
+            local next_at = set.at < set.period and set.at + 1 or 1
+            set.at = next_at
+            return seen(set.turns[next_at], time())
+        end
+        leave_round(set)
     end
-    local now, best, total, calm = time(), nil, 0, true
+    local now, best, total = time(), nil, 0
     for i = 1, #set do
         local p = set[i]
-        calm = calm and p.count.fails == 0
         if usable(p, q, now) then
             local effective = p.effective
             p.current = p.current + effective
@@ -183,10 +228,11 @@ local function round_robin(q, set)
     if not best then
         return nil
     end
-    if calm and set.plain and not q.tried then -- a first try is of the newest version
-        set.health.calm = true
-    end
     best.current = best.current - total
+    -- A first try is of the newest version: an older one does not know all servers.
+    if set.turns and not q.tried and at_rest(set) then
+        set.at, set.health.calm = set.period, true
+    end
     return seen(best, now)
 end
 
