@@ -157,7 +157,7 @@ func serversOf(s upstream.Set, name string) int {
 // eventually waits for a condition that no publication tells of.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+	for limit := time.Now().Add(patience); !ok(); <-time.After(2 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatalf("never came true: %s", what)
 		}

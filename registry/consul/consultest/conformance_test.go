@@ -92,7 +92,7 @@ func must(t *testing.T, err error) {
 // eventually waits for a condition, for what an agent tells its servers a moment later.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(limit); !cond(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); !cond(); <-time.After(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within %v: %s", limit, what)
 		}
