@@ -50,10 +50,10 @@ func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) error {
 	if len(changes) == 0 {
 		return nil
 	}
+	arrived := g.workers.arrived // before meet: a worker that it finds was never compared
 	if err := g.workers.meet(ctx, false); err != nil {
 		return err
 	}
-	arrived := g.workers.arrived
 	if err := g.push(ctx, changes); err != nil {
 		g.doubt(changes) // some worker may have those that were sent
 		return errors.Join(summary(changes), err)

@@ -73,10 +73,11 @@ func (g *Gateway) Close() error {
 // can't be seen counts as unset, and is posted once where something else is wanted.
 func (g *Gateway) Assume(written upstream.Set) { g.memory.assume(written) }
 
-// Incomplete reports that a worker is gone and the one that takes its place has not
-// answered yet. After a crash that takes twice the read timeout; the new worker
-// then serves what nginx loaded last, so Live should be called soon.
-func (g *Gateway) Incomplete() bool { return len(g.workers.missing) > 0 }
+// Incomplete reports that a worker may be about to show up, so that Live should be called
+// soon: one is gone and the one that takes its place has not answered yet, or all were
+// new a moment ago. A worker that starts when something was posted already sleeps for
+// twice the read timeout, and then serves what nginx loaded last.
+func (g *Gateway) Incomplete() bool { return g.workers.incomplete() }
 
 // Live reads what nginx uses. Upstreams about which the workers disagree, or may
 // disagree in what they do not show, have no servers in the answer.

@@ -407,6 +407,125 @@ func TestWorkerCrashesBeforeAChange(t *testing.T) {
 	}
 }
 
+// The delivery tells the gateway only what differs from what it confirmed last: nothing else
+// would have the new worker's other upstreams compared.
+func TestAWorkerThatApplyMeetsFirstIsCompared(t *testing.T) {
+	file := set(web("a", 1), web("b", 2))
+	o := dyupstest.Options{WorkerHeader: true, MaxConns: true, ReadMsgTimeout: 20 * time.Millisecond, ConfFile: confFile(t, file)}
+	s := server(t, o)
+	log, hook := test.NewNullLogger()
+	g := gateway(t, s, o, log)
+	before := set(web("a", 7), web("b", 2))
+	mustSync(t, g, before)
+
+	s.CrashWorker(1)
+	port := uint16(10)
+	eventually(t, "the new worker is met", func() bool {
+		after := set(web("a", 7), web("b", port))
+		port++
+		err := g.Apply(t.Context(), upstream.Diff(before, after))
+		before = after
+		for _, e := range hook.AllEntries() {
+			if strings.Contains(e.Message, "after a crash") {
+				if err == nil || !strings.Contains(err.Error(), "must be compared") {
+					t.Fatalf("error %v", err)
+				}
+				return true
+			}
+		}
+		return false
+	})
+	mustSync(t, g, before)
+	alike(t, s, before)
+}
+
+// Nobody knows what was posted before the gateway was made, and so what nginx loaded.
+func TestWorkerThatCrashesAfterAWarmRestartIsRepaired(t *testing.T) {
+	file := set(web("a", 1), web("b", 2))
+	o := dyupstest.Options{WorkerHeader: true, MaxConns: true, ReadMsgTimeout: 20 * time.Millisecond, ConfFile: confFile(t, file)}
+	s := server(t, o)
+	a := web("a", 1)
+	a.Options.Keepalive = 50 // nothing shows this one
+	want := set(a, web("b", 2))
+	before := gateway(t, s, o, quiet())
+	before.Assume(file)
+	mustSync(t, before, want)
+	alike(t, s, want)
+	if err := before.Close(); err != nil {
+		t.Fatal(err)
+	}
+	writeConf(t, o.ConfFile, want)
+
+	log, hook := test.NewNullLogger()
+	g := gateway(t, s, o, log)
+	g.Assume(want)
+	posts := s.Posts()
+	if c := mustSync(t, g, want); !c.Empty() || s.Posts() != posts {
+		t.Fatalf("the warm restart posts: %+v", c)
+	}
+	s.CrashWorker(1)
+	eventually(t, "the new worker is found", func() bool {
+		mustSync(t, g, want)
+		for _, e := range hook.AllEntries() {
+			if strings.Contains(e.Message, "after a crash") {
+				return true
+			}
+		}
+		return false
+	})
+	mustSync(t, g, want)
+	alike(t, s, want)
+	posts = s.Posts()
+	if c := mustSync(t, g, want); !c.Empty() || s.Posts() != posts {
+		t.Errorf("posted again: %+v", c)
+	}
+}
+
+func TestReloadAfterAWarmRestartPostsNothing(t *testing.T) {
+	want := set(web("a", 1), web("b", 2))
+	o := told()
+	o.ConfFile = confFile(t, want)
+	s := server(t, o)
+	log, hook := test.NewNullLogger()
+	g := gateway(t, s, o, log)
+	g.Assume(want)
+	mustSync(t, g, want)
+	eventually(t, "a reload is seen as one", func() bool { // see TestReloadPostsNothing
+		hook.Reset()
+		posts := s.Posts()
+		if err := s.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		mustSync(t, g, want)
+		for _, e := range hook.AllEntries() {
+			if strings.Contains(e.Message, "after a crash") {
+				return false
+			}
+		}
+		if s.Posts() != posts {
+			t.Fatal("posted again")
+		}
+		return true
+	})
+	alike(t, s, want)
+}
+
+func TestWhatAllCrashedWorkersShowIsRepaired(t *testing.T) {
+	o := dyupstest.Options{WorkerHeader: true, MaxConns: true, ReadMsgTimeout: 20 * time.Millisecond}
+	s := server(t, o)
+	g := gateway(t, s, o, quiet())
+	want := set(web("a", 1), web("b", 2))
+	mustSync(t, g, want)
+	for i := range 4 {
+		s.CrashWorker(i)
+	}
+	eventually(t, "in step", func() bool {
+		_, err := sync(t.Context(), g, want)
+		return err == nil && !g.Incomplete()
+	})
+	alike(t, s, want)
+}
+
 func TestReloadPostsNothing(t *testing.T) {
 	want := set(web("a", 1), web("b", 2))
 	o := told()
@@ -435,7 +554,7 @@ func TestReloadPostsNothing(t *testing.T) {
 	}
 	said := false
 	for _, e := range hook.AllEntries() {
-		said = said || strings.Contains(e.Message, "after a reload")
+		said = said || strings.Contains(e.Message, "a reload, or a crash of all")
 	}
 	if !said {
 		t.Error("the log does not tell of the reload")

@@ -18,8 +18,9 @@ type memory struct {
 
 type remembered struct {
 	upstream.Upstream
-	// posted says that something was posted that may differ from what nginx loaded: a
-	// worker that starts after a crash does not have it, and may not show that.
+	// posted says that this may differ from what nginx loaded, for it was posted since, or
+	// may have been before the gateway was made: a worker that starts after a crash does
+	// not have it, and may not show that.
 	posted bool
 	// doubted says that not every worker is sure to have it.
 	doubted bool
@@ -29,7 +30,7 @@ func newMemory() *memory { return &memory{of: map[string]remembered{}} }
 
 func (m *memory) assume(s upstream.Set) {
 	for u := range s.All() {
-		m.of[strings.ToLower(u.Name)] = remembered{Upstream: u}
+		m.of[strings.ToLower(u.Name)] = remembered{Upstream: u, posted: true}
 	}
 	m.version++
 }

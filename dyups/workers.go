@@ -41,6 +41,8 @@ type workers struct {
 	missing []absentee
 	// arrived counts workers that were not there at the first search.
 	arrived int
+	// fresh is when all workers were new last: one that starts late is not known to be missing.
+	fresh time.Time
 	// crashed and reloaded are called after a worker has arrived.
 	crashed, reloaded func()
 }
@@ -87,6 +89,10 @@ func (p *workers) glance(ctx context.Context) error {
 	return nil
 }
 
+func (p *workers) incomplete() bool {
+	return len(p.missing) > 0 || time.Since(p.fresh) < p.patience
+}
+
 // dismiss drops workers whose connection is no good any more, and reports whether there were any.
 func (p *workers) dismiss() bool {
 	now, before := time.Now(), len(p.missing)
@@ -131,9 +137,8 @@ func (p *workers) search(ctx context.Context) error {
 			break
 		}
 		began := time.Now()
-		found, err := p.open(ctx, burst)
-		if err != nil {
-			return err
+		if found, err = p.open(ctx, burst); err != nil {
+			break // those that are adopted are told of all the same
 		}
 		if p.adopt(found) > 0 {
 			fruitless = 0
@@ -144,7 +149,7 @@ func (p *workers) search(ctx context.Context) error {
 		}
 	}
 	p.tell(first, survivors, gone, p.arrived-arrived)
-	return nil
+	return err
 }
 
 // tell says in the log who came and went, and has the rest of the gateway draw its
@@ -158,12 +163,16 @@ func (p *workers) tell(first bool, survivors, gone, arrived int) {
 	switch {
 	case first:
 		p.arrived -= arrived // nobody knew any worker before
+		p.fresh = time.Now()
 		log.Info("a connection to each nginx worker is kept")
 		return
 	case arrived == 0:
 	case survivors == 0 && gone > 1 && arrived > 1:
-		log.Info("all nginx workers are new, as after a reload")
-		p.missing = nil
+		// Nothing that the interface shows tells the two apart, and a reload, which is
+		// common, must not have all posted again. What nginx shows is compared either
+		// way; what it hides is taken to be as in the conf file.
+		log.Info("all nginx workers are new: a reload, or a crash of all")
+		p.missing, p.fresh = nil, time.Now()
 		p.reloaded()
 	default:
 		log.WithField("new", arrived).Warn("an nginx worker is new, as after a crash: its upstreams are compared")

@@ -1,7 +1,11 @@
 package dyups
 
 import (
+	"context"
+	"errors"
+	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +43,72 @@ func TestMissedWorkersAreFoundInTime(t *testing.T) {
 		if try == 100 {
 			t.Fatalf("%d workers after %d looks", len(g.workers.list), try)
 		}
+	}
+}
+
+func TestLateWorkersAreLookedForAfterAStart(t *testing.T) {
+	s, err := dyupstest.New(dyupstest.Options{WorkerHeader: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c := DefaultConfig()
+	c.Address = s.API()
+	log, _ := test.NewNullLogger()
+	g := New(c, log)
+	defer g.Close()
+	for _, start := range []func() error{func() error { return nil }, s.Reload} {
+		if err := start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Live(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !g.Incomplete() {
+			t.Error("it counts as complete at once")
+		}
+		g.workers.fresh = g.workers.fresh.Add(-g.workers.patience)
+		g.workers.missing = nil // a reload that looks like a crash may leave some
+		if g.Incomplete() {
+			t.Error("it never counts as complete")
+		}
+	}
+}
+
+func TestANewWorkerIsDoubtedAlsoWhereTheSearchBreaksOff(t *testing.T) {
+	s, err := dyupstest.New(dyupstest.Options{WorkerHeader: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c := DefaultConfig()
+	c.Address = s.API()
+	log, _ := test.NewNullLogger()
+	posted := upstream.Upstream{Name: "a"}
+	for range 20 {
+		g := New(c, log)
+		g.memory.posted(posted)
+		if _, err := g.Live(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		dial := g.workers.dial
+		var dialled atomic.Int32
+		g.workers.dial = func(ctx context.Context) (net.Conn, error) {
+			if dialled.Add(1) > burst {
+				return nil, errors.New("no more connections")
+			}
+			return dial(ctx)
+		}
+		s.CrashWorker(1)
+		s.CrashWorker(2) // the search goes on for this one
+		for g.workers.arrived == 0 {
+			dialled.Store(0)
+			_, _ = g.Live(t.Context())
+		}
+		if !g.memory.of["a"].doubted {
+			t.Error("the new worker counts as having what was posted")
+		}
+		_ = g.Close()
 	}
 }
 

@@ -31,8 +31,9 @@ type Assumer interface {
 	Assume(written upstream.Set)
 }
 
-// Unsettled is a gateway that may be about to change by itself: a worker of it is gone,
-// and the one that takes its place is not there yet. It is asked again soon.
+// Unsettled is a gateway that may be about to change by itself: a worker of it is gone and
+// the one that takes its place is not there yet, or all of them were new a moment ago. It
+// is asked again soon.
 type Unsettled interface{ Incomplete() bool }
 
 // unsettledAgain is how soon.
