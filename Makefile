@@ -26,7 +26,7 @@ lint: #? linters, formatting, go.mod, shell scripts
 	$(TOOL) golangci-lint run ./...
 	go vet ./...
 	go mod tidy --diff
-	shellcheck scripts/*.sh scripts/package/*.sh .ci/run
+	shellcheck scripts/*.sh scripts/package/*.sh demo/image/*.sh .ci/run
 
 fuzz: #? every fuzz target for FUZZTIME (5s)
 	scripts/fuzz.sh $(FUZZTIME)

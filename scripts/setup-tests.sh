@@ -2,13 +2,17 @@
 # Sets up what `make test` needs on a Debian machine: see the usage text at the end.
 set -euo pipefail
 
-# package: the command that shows that it is there. Tests of this folder run them.
+# package: the command, or the file, that shows that it is there.
 needed=(
 	shellcheck:shellcheck      # the shell scripts
 	supervisor:supervisord     # swallowkeeper.supervisor.conf
 	systemd:systemd-analyze    # swallowkeeper.service
 	debootstrap:debootstrap    # a clean Debian to install the packages into
 	rpm:rpm                    # the .rpm
+	nginx:nginx                # dyups/lua on a stock nginx
+	"libnginx-mod-http-lua:${NGINX_MODULES:-/usr/lib/nginx/modules}/ngx_http_lua_module.so"
+	docker.io:dockerd          # the demo image
+	docker-compose:docker-compose
 )
 
 main() {
@@ -33,7 +37,8 @@ main() {
 packages() {
 	local entry missing=()
 	for entry in "${needed[@]}"; do
-		if type -P "${entry#*:}" >/dev/null; then
+		# Some are in /usr/sbin, which is not on everybody's PATH.
+		if PATH=$PATH:/usr/sbin type -P "${entry#*:}" >/dev/null || [[ -f ${entry#*:} ]]; then
 			log "${entry%%:*}: there"
 		else
 			missing+=("${entry%%:*}")
@@ -89,8 +94,10 @@ Sets up what the tests need, and says what it found and did:
 
   Go                                must be there
   shellcheck, supervisor, systemd,  from Debian where missing, as root or through sudo
-  debootstrap, rpm,                 (Debian's supervisor also starts its daemon, with no programs)
-  gcc with libc6-dev
+  debootstrap, rpm,                 (Debian starts the daemons of supervisor, docker.io and nginx)
+  nginx, libnginx-mod-http-lua,
+  gcc with libc6-dev,
+  docker.io, docker-compose         (demo/imagetest starts dockerd where none runs, and ends it)
   Consul                            scripts/consul.sh: built once, then kept in the cache
   Tengine                           never installed: TENGINE_BIN names one that you built
 

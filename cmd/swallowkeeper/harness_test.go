@@ -343,6 +343,8 @@ func (r *rig) wrong(w want, gateways []*dyupstest.Server) string {
 		return err.Error()
 	case edited:
 		return "the file is not as it was written"
+	case len(gateways) == len(r.nginx) && len(gen.Leaving)+len(gen.Pushing) > 0:
+		return fmt.Sprintf("the file has notes: leaving %q, pushing %q", gen.Leaving, gen.Pushing)
 	}
 	if diff := cmp.Diff(w, r.addresses(gen.Set)); diff != "" {
 		return "the file (-want +got):\n" + diff

@@ -1,18 +1,18 @@
 #!/bin/sh
 # Makes a Debian, or a Debian with a Tengine, into the demo image. demo/Dockerfile runs it
-# in the image, as root; $NGINX is the nginx of the base image, if there is one.
+# in the image, as root; $NGINX_BIN is the nginx of the base image, if there is one.
 set -eu
 cd "$(dirname "$0")"
 conf=/etc/swallowkeeper
 state=/var/lib/swallowkeeper
 
 packages="supervisor ca-certificates"
-if "$NGINX" -V 2>&1 | grep -q dyups; then
+if "$NGINX_BIN" -V 2>&1 | grep -q dyups; then
 	flavour=tengine
-	path=$(command -v "$NGINX")
+	path=$(command -v "$NGINX_BIN")
 	[ "$path" = /usr/sbin/nginx ] || ln -s "$path" /usr/sbin/nginx
-elif [ "$NGINX" != nginx ]; then
-	echo "NGINX=$NGINX: not there, or without the dyups module" >&2
+elif [ "$NGINX_BIN" != nginx ]; then
+	echo "NGINX_BIN=$NGINX_BIN: not there, or without the dyups module" >&2
 	exit 1
 else
 	flavour=lua
@@ -26,7 +26,7 @@ apt-get clean
 rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/apt /var/log/*.log
 
 # A number of its own, for whoever mounts a folder at $state.
-useradd --system --uid 10001 --user-group --home-dir "$state" --shell /usr/sbin/nologin swallowkeeper
+useradd --uid 10001 --user-group --home-dir "$state" --no-create-home --shell /usr/sbin/nologin swallowkeeper
 install -d -o swallowkeeper -g swallowkeeper "$state"
 install -d "$conf" "$conf/gateway"
 install -m 0644 nginx.conf supervisord.conf "$conf"

@@ -156,7 +156,7 @@ func TestParseBodyIgnoresChecks(t *testing.T) {
 }
 
 // A real nginx agrees with both tables, where one is named.
-func TestAsRealNginx(t *testing.T) {
+func TestAsTengine(t *testing.T) {
 	bin := os.Getenv("TENGINE_BIN")
 	if bin == "" {
 		t.Skip("TENGINE_BIN names no nginx to compare with")
