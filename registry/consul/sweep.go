@@ -15,6 +15,9 @@ const (
 	unwellLoop = "\x00unwell"
 	// rotateEvery is how often the sweep looks for what is due.
 	rotateEvery = 250 * time.Millisecond
+	// rotation is in how many waits every swept service is read once more, to be safe: it
+	// costs processor time while nothing happens.
+	rotation = 4
 	// doubtFor is how long two answers that disagree have to agree by themselves.
 	doubtFor = 500 * time.Millisecond
 )
@@ -99,7 +102,7 @@ func (w *watch) sweepService(ctx context.Context, s *service) bool {
 	return true
 }
 
-// rotate reads again what failed or is in doubt, and every service once each Wait.
+// rotate reads again what failed or is in doubt, and every service once in a while.
 func (w *watch) rotate(ctx context.Context) {
 	ticker := time.NewTicker(rotateEvery)
 	defer ticker.Stop()
@@ -124,7 +127,7 @@ func (w *watch) rotate(ctx context.Context) {
 			}
 		}
 		w.mu.Unlock()
-		for owed += float64(len(swept)) * float64(rotateEvery) / float64(w.cfg.Wait); owed >= 1; owed-- {
+		for owed += float64(len(swept)) * float64(rotateEvery) / float64(rotation*w.cfg.Wait); owed >= 1; owed-- {
 			w.queue.add(swept[next%len(swept)])
 			next++
 		}
