@@ -27,7 +27,7 @@ func (s *Server) Kill() {
 // Pause freezes Consul: connections are still accepted by the kernel, yet nothing answers.
 func (s *Server) Pause() {
 	s.t.Helper()
-	if err := s.process.signal(syscall.SIGSTOP); err != nil {
+	if err := s.process.pause(); err != nil {
 		s.t.Errorf("pause Consul: %v", err)
 	}
 }

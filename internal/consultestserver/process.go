@@ -74,6 +74,14 @@ func (p *process) kill() error {
 	return nil
 }
 
+// pause stops the program until a SIGCONT and waits until it has stopped.
+func (p *process) pause() error {
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return awaitStopped(p.cmd.Process.Pid)
+}
+
 func (p *process) signal(s syscall.Signal) error {
 	if err := p.cmd.Process.Signal(s); err != nil {
 		return fmt.Errorf("send %s: %w", s, err)

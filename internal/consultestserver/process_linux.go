@@ -1,9 +1,31 @@
 package consultestserver
 
-import "syscall"
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
 
 // endWithParent has the kernel kill the program when the test's process ends, for a test that runs
 // into its time limit panics without cleaning up.
 func endWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}
+
+// awaitStopped waits until SIGSTOP has reached every thread of a child: kill(2) returns before, and
+// a busy machine gave a third of the calls that followed at once an answer. A child that has ended
+// is an error.
+func awaitStopped(pid int) error {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("wait until process %d has stopped: %w", pid, err)
+		}
+		return nil
+	}
 }
