@@ -2,6 +2,7 @@ package persist
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -21,7 +22,9 @@ import (
 //	# generation: 12
 //	# time: 2026-01-02T03:04:05.6Z
 //	# digest: sha256:...
+//	# reason: 2 added, 0 updated, 0 removed
 //	# base: 40
+//	# frozen: web until 2026-01-02T05:00:00Z
 //	# leaving: old-service
 //	# pushing: web
 //
@@ -37,7 +40,9 @@ const (
 	generationKey = "# generation: "
 	timeKey       = "# time: "
 	digestKey     = "# digest: sha256:"
+	reasonKey     = "# reason: "
 	baseKey       = "# base: "
+	frozenKey     = "# frozen: "
 	leavingKey    = "# leaving: "
 	pushingKey    = "# pushing: "
 )
@@ -61,9 +66,21 @@ func renderHeader(g upstream.Generation) []byte {
 	dst = g.Time.AppendFormat(dst, time.RFC3339Nano)
 	dst = append(dst, "\n"+digestKey...)
 	dst = append(dst, g.Digest...)
+	if g.Reason != "" {
+		dst = append(dst, "\n"+reasonKey...)
+		dst = append(dst, g.Reason...)
+	}
 	if g.Base != 0 {
 		dst = append(dst, "\n"+baseKey...)
 		dst = strconv.AppendInt(dst, int64(g.Base), 10)
+	}
+	for _, f := range g.Frozen {
+		dst = append(dst, "\n"+frozenKey...)
+		dst = append(dst, cmp.Or(f.Name, everything)...)
+		if !f.Until.IsZero() {
+			dst = append(dst, until...)
+			dst = f.Until.AppendFormat(dst, time.RFC3339Nano)
+		}
 	}
 	for _, name := range g.Leaving {
 		dst = append(dst, "\n"+leavingKey...)
@@ -94,14 +111,13 @@ func parse(text []byte) (g upstream.Generation, edited bool, err error) {
 		}
 		return upstream.Generation{}, false, err
 	}
-	sum := sha256.Sum256(blocks)
-	digest := hex.EncodeToString(sum[:])
-	edited = digest != h.g.Digest
+	is := digest(blocks)
+	edited = is != h.g.Digest
 	if edited && len(list) == 0 {
 		// Cut off behind its header, more likely than emptied on purpose.
 		return upstream.Generation{}, false, damaged(h.line, "found no upstream although the header says there are some")
 	}
-	h.g.Digest = digest
+	h.g.Digest = is
 	h.g.Set = upstream.NewSet(list)
 	return h.g, edited, nil
 }
@@ -138,6 +154,11 @@ func (h *header) read() ([]byte, error) {
 	if sum, err := hex.DecodeString(h.g.Digest); err != nil || len(sum) != sha256.Size {
 		return nil, damaged(h.line, fmt.Sprintf("found digest %q, expected %d hex digits", h.g.Digest, 2*sha256.Size))
 	}
+	if bytes.HasPrefix(h.rest, []byte(reasonKey)) {
+		if h.g.Reason, err = h.next(reasonKey); err != nil {
+			return nil, err
+		}
+	}
 	if bytes.HasPrefix(h.rest, []byte(baseKey)) {
 		base, err := h.next(baseKey)
 		if err != nil {
@@ -146,6 +167,9 @@ func (h *header) read() ([]byte, error) {
 		if h.g.Base, err = strconv.Atoi(base); err != nil || h.g.Base < 1 {
 			return nil, damaged(h.line, fmt.Sprintf("found base %q, expected a number from 1 on", base))
 		}
+	}
+	if h.g.Frozen, err = h.freezes(); err != nil {
+		return nil, err
 	}
 	if h.g.Leaving, err = h.names(leavingKey); err != nil {
 		return nil, err
@@ -159,6 +183,38 @@ func (h *header) read() ([]byte, error) {
 		return nil, damaged(h.line, fmt.Sprintf("found %q, expected the empty line that ends the header", end))
 	}
 	return h.rest, nil
+}
+
+// How a freeze is written: everything for that of all upstreams, until before its end.
+const (
+	everything = "*"
+	until      = " until "
+)
+
+// freezes reads the freezes.
+func (h *header) freezes() ([]upstream.Freeze, error) {
+	var freezes []upstream.Freeze
+	for bytes.HasPrefix(h.rest, []byte(frozenKey)) {
+		text, err := h.next(frozenKey)
+		if err != nil {
+			return nil, err
+		}
+		name, end, ends := strings.Cut(text, until)
+		f := upstream.Freeze{Name: name}
+		if name == everything {
+			f.Name = ""
+		} else if err := upstream.ValidName(name); err != nil {
+			return nil, damaged(h.line, fmt.Sprintf("found frozen %q: %s", name, err))
+		}
+		if ends {
+			if f.Until, err = time.Parse(time.RFC3339Nano, end); err != nil {
+				return nil, damaged(h.line, fmt.Sprintf("found %q, expected a time such as 2026-01-02T03:04:05Z", end))
+			}
+			f.Until = f.Until.UTC()
+		}
+		freezes = append(freezes, f)
+	}
+	return freezes, nil
 }
 
 // names reads the names of upstreams on lines that begin with the key.

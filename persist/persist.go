@@ -20,8 +20,10 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/sirupsen/logrus"
 
@@ -49,6 +51,7 @@ type disk struct {
 	digest  string      // of the blocks that are there; "" is not known
 	leaving []string
 	pushing []string
+	frozen  []upstream.Freeze
 	base    int
 	intact  bool // it is what a Save wrote
 }
@@ -91,6 +94,9 @@ func (f *File) clear() error {
 	if err := removeTemps(f.path); err != nil {
 		return fmt.Errorf("remove temporary files of an earlier run: %w", err)
 	}
+	if err := clearHistory(f.path); err != nil {
+		return fmt.Errorf("remove temporary files from the history: %w", err)
+	}
 	return f.recover()
 }
 
@@ -121,13 +127,15 @@ func (f *File) Load() (upstream.Generation, error) {
 	f.read = true
 	f.last, f.last.Set = c.Generation, upstream.Set{}
 	f.disk = c.disk()
+	f.keepBaseline(c)
 	return c.Generation, nil
 }
 
 // Save makes the file hold the generation and returns it as written. It numbers it:
 // the number is the previous one's plus one, and the time g's, or now where that is
 // zero. Where the blocks are the same as before, number, time and digest stay, and
-// nothing is written unless g.Leaving, g.Pushing or g.Base differs, or the file was edited or removed.
+// nothing is written unless the notes differ (Leaving, Pushing, Frozen, Base), or the file was
+// edited or removed.
 //
 // With a check configured, new blocks stay only if the check passes; else the old
 // file goes back and the error has the end of the check's output.
@@ -160,17 +168,21 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 	if err != nil {
 		return upstream.Generation{}, err
 	}
+	frozen, err := cleanFreezes(g.Frozen)
+	if err != nil {
+		return upstream.Generation{}, err
+	}
 	if err := f.look(); err != nil {
 		return upstream.Generation{}, err
 	}
 
-	sum := sha256.Sum256(blocks)
 	next := upstream.Generation{
-		Number: f.last.Number, Time: f.last.Time, Digest: hex.EncodeToString(sum[:]),
-		Leaving: leaving, Pushing: pushing, Base: g.Base,
+		Number: f.last.Number, Time: f.last.Time, Digest: digest(blocks), Reason: f.last.Reason,
+		Leaving: leaving, Pushing: pushing, Base: g.Base, Frozen: frozen,
 	}
 	if next.Digest != f.last.Digest {
 		next.Number++
+		next.Reason = oneLine(g.Reason)
 		next.Time = g.Time
 		if next.Time.IsZero() {
 			next.Time = time.Now()
@@ -178,17 +190,57 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 		next.Time = next.Time.UTC().Round(0)
 	}
 	there := f.disk.intact && f.disk.digest == next.Digest
-	if !there || f.disk.base != g.Base || !slices.Equal(f.disk.leaving, leaving) || !slices.Equal(f.disk.pushing, pushing) {
+	if is := (disk{leaving: leaving, pushing: pushing, frozen: frozen, base: g.Base}); !there || !f.disk.sameNotes(is) {
 		info, err := f.write(ctx, next, blocks, !there)
 		if err != nil {
 			f.disk = disk{} // look again
 			return upstream.Generation{}, err
 		}
-		f.disk = disk{info: info, digest: next.Digest, leaving: leaving, pushing: pushing, base: g.Base, intact: true}
+		is.info, is.digest, is.intact = info, next.Digest, true
+		f.disk = is
+	}
+	if next.Number != f.last.Number {
+		f.keep(renderHeader(plain(next)), blocks, next.Number)
 	}
 	f.last = next
 	next.Set, next.Leaving, next.Pushing = g.Set, slices.Clone(leaving), slices.Clone(pushing)
+	next.Frozen = slices.Clone(frozen)
 	return next, nil
+}
+
+// sameNotes reports whether both have the same notes in their headers.
+func (d disk) sameNotes(o disk) bool {
+	return d.base == o.base && slices.Equal(d.leaving, o.leaving) && slices.Equal(d.pushing, o.pushing) &&
+		slices.EqualFunc(d.frozen, o.frozen, func(a, b upstream.Freeze) bool {
+			return a.Name == b.Name && a.Until.Equal(b.Until)
+		})
+}
+
+func digest(blocks []byte) string {
+	sum := sha256.Sum256(blocks)
+	return hex.EncodeToString(sum[:])
+}
+
+// oneLine keeps a reason from ending its line of the header.
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, unicode.IsControl), " ")
+}
+
+func cleanFreezes(freezes []upstream.Freeze) ([]upstream.Freeze, error) {
+	for _, f := range freezes {
+		if f.Name == "" {
+			continue
+		}
+		if err := upstream.ValidName(f.Name); err != nil {
+			return nil, fmt.Errorf("frozen upstream %q: %w", f.Name, err)
+		}
+	}
+	freezes = slices.Clone(freezes)
+	for i := range freezes {
+		freezes[i].Until = freezes[i].Until.UTC().Round(0)
+	}
+	slices.SortFunc(freezes, func(a, b upstream.Freeze) int { return strings.Compare(a.Name, b.Name) })
+	return freezes, nil
 }
 
 func cleanNames(what string, names []string) ([]string, error) {

@@ -32,7 +32,10 @@ type contents struct {
 }
 
 func (c contents) disk() disk {
-	return disk{info: c.info, digest: c.Digest, leaving: c.Leaving, pushing: c.Pushing, base: c.Base, intact: c.Number > 0 && !c.edited}
+	return disk{
+		info: c.info, digest: c.Digest, leaving: c.Leaving, pushing: c.Pushing, frozen: c.Frozen,
+		base: c.Base, intact: c.Number > 0 && !c.edited,
+	}
 }
 
 // readFile reads a file. With an error that wraps errDamaged its info holds.

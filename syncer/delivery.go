@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -36,6 +37,9 @@ type Assumer interface {
 // is asked again soon.
 type Unsettled interface{ Incomplete() bool }
 
+// Crewed is a gateway whose workers can be told apart.
+type Crewed interface{ Workers() []upstream.Worker }
+
 // unsettledAgain is how soon.
 const unsettledAgain = time.Second
 
@@ -49,8 +53,11 @@ type delivery struct {
 	wake             chan struct{}
 	moved, strangers chan<- struct{}
 
+	event func(Event)
+
 	mu      sync.Mutex
 	want    upstream.Generation
+	timing  Timing // of want
 	state   GatewayStatus
 	foreign names // what it uses that we never wrote, when it was asked last
 
@@ -58,14 +65,16 @@ type delivery struct {
 	known    *upstream.Set // what the gateway confirmed last; nil where it must be asked
 	gone     names         // what it has confirmed to be without
 	compared time.Time     // when it was asked last
+	pushing  time.Time     // when it began to be told last
 	retry    time.Time     // while it is not in step: when to try again by itself
 	waits    *backoff.ExponentialBackOff
 }
 
-func newDelivery(t Target, log logrus.FieldLogger, moved, strangers chan<- struct{}) *delivery {
+func newDelivery(t Target, log logrus.FieldLogger, event func(Event), moved, strangers chan<- struct{}) *delivery {
 	return &delivery{
 		target:    t,
 		log:       log.WithField("gateway", t.Name),
+		event:     event,
 		wake:      make(chan struct{}, 1),
 		moved:     moved,
 		strangers: strangers,
@@ -75,9 +84,13 @@ func newDelivery(t Target, log logrus.FieldLogger, moved, strangers chan<- struc
 	}
 }
 
-// to sets the generation that the gateway should reach.
-func (d *delivery) to(g upstream.Generation) {
+// to sets the generation that the gateway should reach, and when it went through the stages
+// before; the zero Timing where it is not a new one.
+func (d *delivery) to(g upstream.Generation, t Timing) {
 	d.mu.Lock()
+	if g.Number != d.want.Number {
+		d.timing = t
+	}
 	d.want = g
 	d.mu.Unlock()
 	signal(d.wake)
@@ -92,7 +105,11 @@ func (d *delivery) wanted() upstream.Generation {
 func (d *delivery) status() GatewayStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.state
+	st := d.state
+	if c, ok := d.target.Gateway.(Crewed); ok {
+		st.Workers = c.Workers()
+	}
+	return st
 }
 
 // run goes on until the context ends: at a new generation from what the gateway is
@@ -131,15 +148,22 @@ func (d *delivery) deliver(ctx context.Context, g upstream.Generation) (upstream
 			return upstream.Changes{}, err
 		}
 		d.compared, known = time.Now(), &live
+		d.mu.Lock()
+		d.state.Live = live.Len()
+		d.mu.Unlock()
 		d.meet(strangers(live, g, d.gone))
 	}
 	changes := plan(*known, g, d.gone)
+	d.pushing = time.Now()
 	if !changes.Empty() {
 		if err := d.target.Gateway.Apply(ctx, changes); err != nil {
 			return changes, err
 		}
 	}
 	d.known = &g.Set
+	d.mu.Lock()
+	d.state.Live += len(changes.Added) - len(changes.Removed)
+	d.mu.Unlock()
 	d.gone.add(changes.Removed)
 	return changes, nil
 }
@@ -211,7 +235,7 @@ func plan(live upstream.Set, g upstream.Generation, gone names) upstream.Changes
 func (d *delivery) report(g upstream.Generation, changes upstream.Changes, err error, woken bool) time.Duration {
 	now := time.Now()
 	d.mu.Lock()
-	before := d.state
+	before, timing := d.state, d.timing
 	d.state.Checked = now
 	d.state.InStep, d.state.Err = err == nil, err
 	if err == nil {
@@ -222,6 +246,7 @@ func (d *delivery) report(g upstream.Generation, changes upstream.Changes, err e
 	}
 	d.mu.Unlock()
 	defer signal(d.moved)
+	d.tell(before, g, timing, err, now)
 
 	log := d.log.WithField("generation", g.Number)
 	if err != nil {
@@ -247,6 +272,28 @@ func (d *delivery) report(g upstream.Generation, changes upstream.Changes, err e
 	}
 	// However often it is woken, it is compared at every resync.
 	return max(0, d.compared.Add(d.target.Resync).Sub(now))
+}
+
+// tell makes events of what has changed.
+func (d *delivery) tell(before GatewayStatus, g upstream.Generation, t Timing, err error, now time.Time) {
+	e := Event{Time: now, Generation: g.Number, Gateway: d.target.Name, Err: err}
+	switch {
+	case err != nil:
+		if before.InStep || before.Checked.IsZero() {
+			e.Kind, e.Text = EventOutOfStep, err.Error()
+			d.event(e)
+		}
+		return
+	case !before.InStep:
+		e.Kind, e.Text = EventInStep, "it shows generation "+strconv.Itoa(g.Number)
+		d.event(e)
+	}
+	if before.Generation != g.Number && !t.Seen.IsZero() {
+		t.Pushing, t.Pushed = d.pushing, now
+		e.Kind, e.Timing = EventPushed, t
+		e.Text = "all of its workers have generation " + strconv.Itoa(g.Number)
+		d.event(e)
+	}
 }
 
 func counts(c upstream.Changes) logrus.Fields {

@@ -76,7 +76,7 @@ func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Gen
 		return upstream.Generation{}, f.fail
 	}
 	same := g.Set.Equal(f.gen.Set)
-	if same && g.Base == f.gen.Base && slices.Equal(g.Leaving, f.gen.Leaving) && slices.Equal(g.Pushing, f.gen.Pushing) {
+	if same && g.Base == f.gen.Base && sameFreezes(g.Frozen, f.gen.Frozen) && slices.Equal(g.Leaving, f.gen.Leaving) && slices.Equal(g.Pushing, f.gen.Pushing) {
 		return f.gen, nil
 	}
 	f.saves++
@@ -84,7 +84,14 @@ func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Gen
 	if !same {
 		number++
 	}
-	f.gen = upstream.Generation{Number: number, Time: time.Now(), Set: g.Set, Leaving: g.Leaving, Pushing: g.Pushing, Base: g.Base}
+	reason := f.gen.Reason
+	if !same {
+		reason = g.Reason
+	}
+	f.gen = upstream.Generation{
+		Number: number, Time: time.Now(), Set: g.Set, Leaving: g.Leaving, Pushing: g.Pushing, Base: g.Base,
+		Frozen: g.Frozen, Reason: reason,
+	}
 	f.events.add("save " + line(g.Set))
 	return f.gen, nil
 }
@@ -210,6 +217,32 @@ func (e *events) take() []string {
 	return all
 }
 
+// told is the events that the syncer told of.
+type told struct {
+	mu  sync.Mutex
+	all []Event
+}
+
+func (t *told) add(e Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all = append(t.all, e)
+}
+
+// of takes those of one kind.
+func (t *told) of(kind string) []Event {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var taken []Event
+	for _, e := range t.all {
+		if e.Kind == kind {
+			taken = append(taken, e)
+		}
+	}
+	t.all = slices.DeleteFunc(t.all, func(e Event) bool { return e.Kind == kind })
+	return taken
+}
+
 // world is a syncer between fakes, under a fake clock.
 type world struct {
 	t          *testing.T
@@ -217,6 +250,7 @@ type world struct {
 	store      *fakeStore
 	gateways   []*fakeGateway
 	events     *events
+	told       told
 	log        *test.Hook
 	syncer     *Syncer
 	stop       func()
@@ -257,7 +291,9 @@ func (w *world) parts(guard GuardConfig) Parts {
 // start runs the syncer until the test ends; it must be called within synctest.
 func (w *world) start(guard GuardConfig) {
 	ctx, cancel := context.WithCancel(w.t.Context())
-	w.syncer = New(w.parts(guard))
+	p := w.parts(guard)
+	p.Event = w.told.add
+	w.syncer = New(p)
 	ended := make(chan error, 1)
 	go func() { ended <- w.syncer.Run(ctx) }()
 	w.stop = func() {

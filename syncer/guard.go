@@ -178,8 +178,12 @@ func (c GuardConfig) tooMany(total int, gone []Held, recovering bool) *Hold {
 
 // partOf reports whether the hold keeps only what the other one kept, and less of it.
 func (h *Hold) partOf(other *Hold) bool {
-	return other != nil && len(h.Removed) < len(other.Removed) &&
-		!slices.ContainsFunc(h.Removed, func(r Held) bool { return !slices.Contains(other.Removed, r) })
+	return other != nil && len(h.Removed) < len(other.Removed) && h.within(other)
+}
+
+// within reports whether the hold keeps nothing that the other one did not keep.
+func (h *Hold) within(other *Hold) bool {
+	return !slices.ContainsFunc(h.Removed, func(r Held) bool { return !slices.Contains(other.Removed, r) })
 }
 
 // removals lists the servers that get traffic in last and none in wanted.

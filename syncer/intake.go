@@ -30,6 +30,8 @@ type intake struct {
 	mu     sync.Mutex
 	latest map[string]upstream.Set
 	at     map[string]time.Time
+	// waiting is when the oldest came that no decision has taken; zero: none waits.
+	waiting time.Time
 }
 
 func newIntake(sources []Source) *intake {
@@ -64,6 +66,9 @@ func (in *intake) publish(name string, set upstream.Set) {
 	in.mu.Lock()
 	in.latest[name] = set
 	in.at[name] = time.Now()
+	if in.waiting.IsZero() {
+		in.waiting = in.at[name]
+	}
 	in.mu.Unlock()
 	signal(in.changed)
 }
@@ -116,6 +121,18 @@ func (in *intake) answered() map[string]time.Time {
 		at[name] = t
 	}
 	return at
+}
+
+// taken is when the oldest came that no decision has taken yet, or now; from here on it is.
+func (in *intake) taken(now time.Time) time.Time {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	first := in.waiting
+	in.waiting = time.Time{}
+	if first.IsZero() {
+		return now
+	}
+	return first
 }
 
 // signal sets a flag that somebody waits for; it never blocks.

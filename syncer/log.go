@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -86,10 +85,6 @@ func addresses(u upstream.Upstream) []string {
 		all[i] = s.Addr.String()
 	}
 	return all
-}
-
-func without(all, some []string) []string {
-	return slices.DeleteFunc(slices.Clone(all), func(a string) bool { return slices.Contains(some, a) })
 }
 
 func short(s string) string {

@@ -70,13 +70,15 @@ func (s *Syncer) RunOnce(ctx context.Context, o Once) (Outcome, error) {
 		}
 	}
 
-	verdict := s.verdict(s.gen, o.Approve)
+	written := s.gen
+	written.Frozen, _ = thawed(written.Frozen, time.Now())
+	verdict := s.verdict(written, o.Approve)
 	out.Hold, out.Out = verdict.Hold, verdict.Out
 	out.Written = upstream.Diff(s.gen.Set, verdict.Accepted)
 
-	gen := next(s.gen, verdict)
+	gen := next(written, verdict)
 	if !o.DryRun {
-		saved, err := s.save(ctx, verdict)
+		saved, err := s.save(ctx, written, verdict)
 		if err != nil {
 			return out, err
 		}

@@ -39,6 +39,10 @@ type GatewayStatus struct {
 	Checked    time.Time // the zero time before the first check
 	Since      time.Time // since when it is, or is not, in step
 	Err        error     // why it is not
+	// Live is how many upstreams it used when it was asked last; Workers are its workers, none
+	// where they can't be told apart.
+	Live    int
+	Workers []upstream.Worker
 }
 
 // InStep reports whether every gateway showed the newest generation.

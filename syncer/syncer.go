@@ -3,6 +3,7 @@ package syncer
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,8 @@ type Parts struct {
 	Log      logrus.FieldLogger
 	// Changed, where not nil, is called after something that Status shows has changed. It must not block.
 	Changed func()
+	// Event, where not nil, is told what happens. It must not block, and is called from several goroutines.
+	Event func(Event)
 }
 
 // Syncer keeps the targets in step with the sources.
@@ -40,6 +43,10 @@ type Syncer struct {
 	deliveries []*delivery
 	// moved says that a delivery's state changed.
 	moved chan struct{}
+	// orders are a person's, carried out by the loop.
+	orders chan request
+	// waits are those between attempts to write. Only the loop uses them.
+	waits *backoff.ExponentialBackOff
 	// beat is when the loop last came round, in Unix nanoseconds.
 	beat atomic.Int64
 
@@ -51,6 +58,8 @@ type Syncer struct {
 	storeErr error
 	// verifyErr is why the conf file is not as it was written, and can't be mended.
 	verifyErr error
+	// since is from when what came or went after the start is as it is.
+	since since
 
 	// foreign is what gateways use that we never wrote, where no delivery keeps it.
 	foreign []names
@@ -61,9 +70,12 @@ type Syncer struct {
 
 // New makes a syncer; Run or RunOnce starts it.
 func New(p Parts) *Syncer {
-	s := &Syncer{Parts: p, intake: newIntake(p.Sources), moved: make(chan struct{}, 1)}
+	s := &Syncer{
+		Parts: p, intake: newIntake(p.Sources), moved: make(chan struct{}, 1), orders: make(chan request),
+		waits: retry.Default().Backoff(), since: newSince(),
+	}
 	for _, t := range p.Targets {
-		s.deliveries = append(s.deliveries, newDelivery(t, p.Log, s.moved, s.intake.changed))
+		s.deliveries = append(s.deliveries, newDelivery(t, p.Log, s.event, s.moved, s.intake.changed))
 	}
 	return s
 }
@@ -82,7 +94,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 		running.Go(func() { s.intake.watch(ctx, src, s.Log) })
 	}
 	for _, d := range s.deliveries {
-		d.to(s.gen)
+		d.to(s.gen, Timing{})
 		running.Go(func() { d.run(ctx) })
 	}
 	s.decideUntil(ctx)
@@ -119,7 +131,6 @@ func (s *Syncer) decideUntil(ctx context.Context) {
 		due                  = stopped()
 		verify               = time.NewTicker(verifyEvery)
 		pulse                = time.NewTicker(time.Second)
-		waits                = retry.Default().Backoff()
 	)
 	defer due.Stop()
 	defer verify.Stop()
@@ -138,11 +149,17 @@ func (s *Syncer) decideUntil(ctx context.Context) {
 			due.Reset(time.Until(s.Schedule.due(first, last, decided)))
 		case <-due.C:
 			first = time.Time{}
-			again := s.decide(ctx, waits)
+			again := s.decide(ctx, "")
 			decided = time.Now()
 			if again > 0 {
 				due.Reset(again)
 			}
+		case r := <-s.orders:
+			remark, err := r.order(ctx, s)
+			r.reply <- reply{remark, err}
+			decided = time.Now()
+			// A freeze that ends by itself, or a write that failed, is looked after by a decision.
+			signal(s.intake.changed)
 		case <-s.moved:
 			s.settle(ctx)
 		case <-verify.C:
@@ -152,35 +169,67 @@ func (s *Syncer) decideUntil(ctx context.Context) {
 }
 
 // decide is one decision: what is seen, what of it is accepted, saved, and handed on to
-// the gateways. It returns after which time to decide again by itself, 0 for never.
-func (s *Syncer) decide(ctx context.Context, waits *backoff.ExponentialBackOff) time.Duration {
-	now, written := time.Now(), s.gen
+// the gateways. released is the ID of a hold that a person lets through. It returns after
+// which time to decide again by itself, 0 for never.
+func (s *Syncer) decide(ctx context.Context, released string) time.Duration {
+	now, before, written := time.Now(), s.gen, s.gen
+	var thaw time.Duration
+	written.Frozen, thaw = thawed(written.Frozen, now)
 	if len(s.intake.missing()) == len(s.Sources) {
-		return 0
+		return thaw
 	}
 	if wait := s.firstLook(now); wait > 0 {
 		return wait
 	}
-	verdict, since, holdEnds := s.judge(written, now)
-	gen, err := s.save(ctx, verdict)
+	timing := Timing{Seen: s.intake.taken(now)}
+	verdict, since, holdEnds := s.judge(written, now, released)
+	timing.Decided = time.Now()
+	gen, err := s.save(ctx, written, verdict)
 	if err == nil || verdict.Hold != nil { // else what was let through is not through yet
 		s.holds(verdict.Hold, since)
 	}
 	s.note(gen, verdict.Out, err)
 	if err != nil {
-		wait := waits.NextBackOff()
+		wait := s.waits.NextBackOff()
 		s.Log.WithError(err).WithField("again_in", wait.Round(time.Millisecond)).
 			Error("the conf file can't be written: nothing is pushed")
 		return wait
 	}
-	waits.Reset()
-	if gen.Number != written.Number {
-		for _, d := range s.deliveries {
-			d.to(gen)
-		}
-		logChanges(s.Log.WithField("generation", gen.Number), upstream.Diff(written.Set, gen.Set))
+	s.waits.Reset()
+	s.thawed(before.Frozen, gen.Frozen)
+	timing.Saved = time.Now()
+	s.adopt(before, timing)
+	return sooner(holdEnds, thaw)
+}
+
+// adopt hands the generation on to the gateways, where it is a new one, and tells of it.
+func (s *Syncer) adopt(before upstream.Generation, timing Timing) {
+	gen := s.gen
+	if gen.Number == before.Number {
+		return
 	}
-	return holdEnds
+	for _, d := range s.deliveries {
+		d.to(gen, timing)
+	}
+	changes := upstream.Diff(before.Set, gen.Set)
+	s.mu.Lock()
+	s.since.moved(changes, gen.Time)
+	s.mu.Unlock()
+	logChanges(s.Log.WithField("generation", gen.Number), changes)
+	s.event(Event{
+		Kind: EventGeneration, Generation: gen.Number, Text: gen.Reason, Timing: timing,
+		Added: len(changes.Added), Updated: len(changes.Updated), Removed: len(changes.Removed),
+	})
+	s.serverEvents(gen.Number, changes)
+}
+
+// thawed tells of the freezes whose time is up.
+func (s *Syncer) thawed(before, now []upstream.Freeze) {
+	for _, f := range before {
+		if !slices.ContainsFunc(now, func(o upstream.Freeze) bool { return o.Name == f.Name }) {
+			s.released(f)
+		}
+	}
 }
 
 // judge asks the guard, and lets a hold through whose time is up. since is from when the
@@ -189,13 +238,17 @@ func (s *Syncer) decide(ctx context.Context, waits *backoff.ExponentialBackOff) 
 // A registry that lost everything gets it back piece by piece. When half of it is there, the
 // other half would be within the limits. So after a hold every removal is held until nothing
 // has come back for a while.
-func (s *Syncer) judge(written upstream.Generation, now time.Time) (v Verdict, since time.Time, holdEnds time.Duration) {
+func (s *Syncer) judge(written upstream.Generation, now time.Time, released string,
+) (v Verdict, since time.Time, holdEnds time.Duration) {
 	before := s.hold
 	since = s.heldAt
-	v = s.verdict(written, "")
+	v = s.verdict(written, released)
+	if released != "" && v.Hold == nil && s.verdict(written, "").Hold != nil {
+		s.recovering = time.Time{} // a person's word counts for what would come back, too
+	}
 	strict := v.Hold == nil && now.Before(s.recovering)
 	if strict {
-		if v = s.Guard.judge(written, s.seen(written, false), "", true); v.Hold == nil {
+		if v = s.Guard.judge(written, s.seen(written), released, true); v.Hold == nil {
 			s.recovering = time.Time{} // all is back
 		}
 	}
@@ -227,14 +280,19 @@ func (s *Syncer) judge(written upstream.Generation, now time.Time) (v Verdict, s
 func (s *Syncer) verdict(written upstream.Generation, released string) Verdict {
 	seen, empty := s.intake.seen(written.Set, false)
 	var hold *Hold
-	if len(empty) > 0 && s.Guard.MinServices > 0 {
+	if len(empty) > 0 && s.Guard.MinServices > 0 && !isFrozen(written.Frozen, "") {
 		hold = emptied(written.Set, empty)
 	}
+	let := hold
 	if len(empty) > 0 && (hold == nil || hold.ID == released) {
 		seen, _ = s.intake.seen(written.Set, true)
 		hold = nil
 	}
-	v := s.Guard.Judge(written, s.withoutStrangers(written.Set, seen), released)
+	seen = frozen(written, s.withoutStrangers(written.Set, seen))
+	v := s.Guard.Judge(written, seen, released)
+	if v.Hold != nil && let != nil && let.ID == released && v.Hold.within(let) {
+		v = s.Guard.Judge(written, seen, v.Hold.ID) // the same servers under another rule: they were let through
+	}
 	if v.Hold == nil {
 		v.Hold = hold
 	}
@@ -286,23 +344,24 @@ func (s *Syncer) firstLook(now time.Time) time.Duration {
 // holds keeps what is held, and since when.
 func (s *Syncer) holds(hold *Hold, since time.Time) {
 	logHold(s.Log, s.hold, hold)
+	s.holdEvents(s.hold, hold)
 	s.mu.Lock()
 	s.hold, s.heldAt = hold, since
 	s.mu.Unlock()
 }
 
 // save writes what was accepted, unless it is written already.
-func (s *Syncer) save(ctx context.Context, v Verdict) (upstream.Generation, error) {
-	if v.Accepted.Equal(s.gen.Set) && v.Base == s.gen.Base && s.storeErr == nil {
+func (s *Syncer) save(ctx context.Context, written upstream.Generation, v Verdict) (upstream.Generation, error) {
+	if v.Accepted.Equal(s.gen.Set) && v.Base == s.gen.Base && sameFreezes(written.Frozen, s.gen.Frozen) && s.storeErr == nil {
 		return s.gen, nil
 	}
-	return s.Store.Save(ctx, next(s.gen, v))
+	return s.Store.Save(ctx, next(written, v))
 }
 
 // next is the generation that follows: what it does not have any more is leaving, and
 // what has other options is being pushed, until every gateway has confirmed it.
 func next(g upstream.Generation, v Verdict) upstream.Generation {
-	n := upstream.Generation{Set: v.Accepted, Base: v.Base}
+	n := upstream.Generation{Set: v.Accepted, Base: v.Base, Frozen: g.Frozen}
 	for _, name := range g.Leaving {
 		if _, back := v.Accepted.Get(name); !back {
 			n.Leaving = append(n.Leaving, name)
@@ -314,6 +373,7 @@ func next(g upstream.Generation, v Verdict) upstream.Generation {
 		}
 	}
 	changes := upstream.Diff(g.Set, v.Accepted)
+	n.Reason = inWords(changes)
 	for _, u := range changes.Removed {
 		n.Leaving = append(n.Leaving, u.Name)
 	}
@@ -341,7 +401,7 @@ func (s *Syncer) settle(ctx context.Context) {
 	}
 	s.note(gen, s.out, nil)
 	for _, d := range s.deliveries {
-		d.to(gen)
+		d.to(gen, Timing{})
 	}
 }
 
@@ -366,7 +426,9 @@ func (s *Syncer) verify(ctx context.Context) {
 // note keeps what a decision led to.
 func (s *Syncer) note(gen upstream.Generation, out []upstream.Out, err error) {
 	logOut(s.Log, s.out, out)
+	s.storeEvents(s.storeErr, err)
 	s.mu.Lock()
+	s.since.left(out, time.Now())
 	if err == nil {
 		s.gen = gen
 	}
@@ -381,10 +443,10 @@ func (s *Syncer) changed() {
 	}
 }
 
-// seen is what the registries gave, without what is not ours to write.
-func (s *Syncer) seen(written upstream.Generation, believeEmpty bool) upstream.Set {
-	seen, _ := s.intake.seen(written.Set, believeEmpty)
-	return s.withoutStrangers(written.Set, seen)
+// seen is what the registries gave, without what is not ours to write, and with what is frozen.
+func (s *Syncer) seen(written upstream.Generation) upstream.Set {
+	seen, _ := s.intake.seen(written.Set, false)
+	return frozen(written, s.withoutStrangers(written.Set, seen))
 }
 
 // Status is what is true now.
@@ -401,6 +463,14 @@ func (s *Syncer) Status() Status {
 		st.Gateways = append(st.Gateways, d.status())
 	}
 	return st
+}
+
+// Since says since when servers get traffic and instances are out. What is in neither is as
+// it is since before the start.
+func (s *Syncer) Since() (in map[Held]time.Time, out map[upstream.Out]time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.since.in), maps.Clone(s.since.out)
 }
 
 // Beat is when the loop last came round. It does every second, unless the store keeps it.

@@ -45,6 +45,32 @@ type Generation struct {
 	// it holds none, or Set still has as many. What is added during a hold does not make
 	// the held share smaller, also not over a restart.
 	Base int
+	// Reason is why it was written, in words and on one line.
+	Reason string
+	// Frozen is what a person wants left as it is, in order of names.
+	Frozen []Freeze
+}
+
+// Freeze leaves an upstream as it is written, whatever the registries say.
+type Freeze struct {
+	Name  string    // of the upstream; "" for all of them
+	Until time.Time // the zero time: until it is released
+}
+
+// Finding is what a registry says of one instance of an upstream, and whether it belongs
+// into it. Its text comes from the registry: quote it where it is shown.
+type Finding struct {
+	Addr   string // host:port as registered
+	In     bool
+	Reason string // which check, tag or rule
+	Index  uint64 // of the registry's answer
+}
+
+// Worker is one worker process of a gateway.
+type Worker struct {
+	ID    string    // its process ID
+	Since time.Time // since when it is known
+	Err   error     // why it does not have what it should, nil where it has
 }
 
 // NewSet builds a set. Upstreams of one name and canary become one with the servers

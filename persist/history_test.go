@@ -1,0 +1,176 @@
+package persist_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/persist"
+	"swallowkeeper/upstream"
+)
+
+// keeping opens a conf file in a folder of its own that keeps so many generations.
+func keeping(t *testing.T, path string, history int) *persist.File {
+	t.Helper()
+	cfg := persist.DefaultConfig()
+	cfg.Path, cfg.History = path, history
+	log := logrus.New()
+	log.SetOutput(t.Output())
+	f, err := persist.Open(cfg, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func numbers(t *testing.T, path string) []int {
+	t.Helper()
+	kept, err := persist.History(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []int
+	for _, k := range kept {
+		if k.Err != nil {
+			t.Errorf("generation %d: %v", k.Number, k.Err)
+		}
+		all = append(all, k.Number)
+	}
+	return all
+}
+
+func TestTheLastGenerationsAreKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "u.conf")
+	if all := numbers(t, path); len(all) != 0 {
+		t.Errorf("before the first there are %v", all)
+	}
+	f := keeping(t, path, 3)
+	load(t, f)
+	var want []upstream.Generation
+	for n := 1; n <= 5; n++ {
+		g, err := f.Save(t.Context(), upstream.Generation{
+			Set: set(n, 2), Reason: "reason " + strconv.Itoa(n), Leaving: []string{"old"}, Base: 7,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Leaving, g.Base = nil, 0 // these count only while it is the newest
+		want = append(want, g)
+	}
+	if diff := cmp.Diff([]int{5, 4, 3}, numbers(t, path)); diff != "" {
+		t.Error(diff)
+	}
+	for _, w := range want[2:] {
+		g, err := persist.ReadGeneration(path, w.Number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.Reason != w.Reason {
+			t.Errorf("generation %d has the reason %q", g.Number, g.Reason)
+		}
+		same(t, g, w)
+	}
+	_, err := persist.ReadGeneration(path, 2)
+	if !errors.Is(err, persist.ErrNotKept) {
+		t.Errorf("of one that was pruned: %v", err)
+	}
+}
+
+func TestNoHistoryIsKeptWhereNoneIsWanted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "u.conf")
+	f := keeping(t, path, 0)
+	save(t, f, set(1, 1))
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 2 {
+		t.Errorf("found %v, %v", entries, err)
+	}
+}
+
+func TestTheBaselineEntersTheHistory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "u.conf")
+	f := keeping(t, path, 0)
+	save(t, f, set(1, 1))
+	f.Close()
+	load(t, keeping(t, path, 5))
+	if diff := cmp.Diff([]int{1}, numbers(t, path)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestADamagedGenerationIsNotUsed(t *testing.T) {
+	for name, damage := range map[string]func(string) string{
+		"another server": func(s string) string { return strings.Replace(s, "10.", "11.", 1) },
+		"cut off":        func(s string) string { return s[:len(s)/2] },
+		"another number": func(s string) string { return strings.Replace(s, "generation: 1", "generation: 2", 1) },
+		"empty":          func(string) string { return "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "u.conf")
+			save(t, keeping(t, path, 5), set(1, 1))
+			file := filepath.Join(filepath.Dir(path), ".u.conf.history", "1")
+			before := text(t, file)
+			put(t, file, damage(before))
+			if text(t, file) == before {
+				t.Fatal("nothing was damaged")
+			}
+			if _, err := persist.ReadGeneration(path, 1); err == nil || errors.Is(err, persist.ErrNotKept) {
+				t.Errorf("reading it: %v", err)
+			}
+			kept, err := persist.History(path)
+			if err != nil || len(kept) != 1 || kept[0].Err == nil || kept[0].Number != 1 {
+				t.Errorf("the history is %v, %v", kept, err)
+			}
+		})
+	}
+}
+
+func TestAHistoryThatCannotBeWrittenStopsNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "u.conf")
+	f := keeping(t, path, 5)
+	put(t, filepath.Join(filepath.Dir(path), ".u.conf.history"), "no folder")
+	if g := save(t, f, set(1, 1)); g.Number != 1 {
+		t.Errorf("saved generation %d", g.Number)
+	}
+}
+
+func TestFreezesAreKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "u.conf")
+	end := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	want := []upstream.Freeze{{}, {Name: "s0", Until: end}}
+	f := keeping(t, path, 5)
+	first := save(t, f, set(1, 1))
+	g, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1), Frozen: []upstream.Freeze{want[1], want[0]}})
+	if err != nil || g.Number != first.Number {
+		t.Fatalf("a freeze made generation %d, %v", g.Number, err)
+	}
+	if diff := cmp.Diff(want, g.Frozen); diff != "" {
+		t.Error(diff)
+	}
+	f.Close()
+	if diff := cmp.Diff(want, load(t, keeping(t, path, 5)).Frozen); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := f.Save(t.Context(), upstream.Generation{Frozen: []upstream.Freeze{{Name: "a\nb"}}}); err == nil {
+		t.Error("a freeze of a name with a line break is written")
+	}
+}
+
+func TestAReasonStaysOnItsLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "u.conf")
+	f := keeping(t, path, 5)
+	if _, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1), Reason: "a\n}\r\nb"}); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if g := load(t, keeping(t, path, 5)); g.Reason != "a } b" {
+		t.Errorf("the reason is %q", g.Reason)
+	}
+}

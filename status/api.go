@@ -1,0 +1,255 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Daemon is what the server shows and steers: the program at work. Its methods may be called
+// from any goroutine. What a request names and is not there is an error that wraps [ErrNotFound];
+// what can't be done as things are is one that wraps [ErrConflict].
+type Daemon interface {
+	// Status is what is true now.
+	Status() Status
+	// Alive says why the program does not work any more, nil where its loops come round.
+	Alive() error
+	// Upstreams lists what is accepted, in order of names, each with its servers in and out.
+	Upstreams() []Upstream
+	// Explain says of every instance of one upstream why it is in or out, as the registries
+	// answer now.
+	Explain(ctx context.Context, upstream string) (Explanation, error)
+	// Plan is what the next pass would do and what has drifted, read now; it changes nothing.
+	Plan(ctx context.Context) (Plan, error)
+	// History lists the generations that are kept, the newest first.
+	History() ([]Generation, error)
+	// Diff leads from one generation that is kept to another.
+	Diff(from, to int) (Changes, error)
+	// Timeline lists what happened lately, the oldest first.
+	Timeline() []Event
+	// Subscribe yields what happens from now on, until the context ends; a reader that is slow
+	// loses the oldest. Its channel is closed at the end.
+	Subscribe(ctx context.Context) <-chan Event
+
+	// Approve lets exactly the hold with this ID through.
+	Approve(ctx context.Context, id string) error
+	// Freeze leaves an upstream, or everything, as it is written now.
+	Freeze(ctx context.Context, f FreezeRequest) error
+	// Unfreeze ends a freeze; name is "*" for that of everything.
+	Unfreeze(ctx context.Context, name string) error
+	// Rollback writes a generation that is kept again, pushes it, and freezes everything at it.
+	Rollback(ctx context.Context, generation int) (RollbackResult, error)
+}
+
+// Errors of a Daemon, to be wrapped.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrConflict = errors.New("not possible now")
+)
+
+// Everything names the freeze of all upstreams.
+const Everything = "*"
+
+// Status is what is true now.
+type Status struct {
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	Time    time.Time `json:"time"` // of this answer
+	// InStep says that every gateway's own answers show the newest generation.
+	InStep bool `json:"in_step"`
+	// Ready says that it is in step and the registries are fresh; Reasons say why not, in words.
+	Ready      bool       `json:"ready"`
+	Reasons    []string   `json:"reasons"`
+	Generation Generation `json:"generation"`
+	// Upstreams and Servers are how many are accepted; Out is how many instances are registered
+	// and get no traffic.
+	Upstreams  int        `json:"upstreams"`
+	Servers    int        `json:"servers"`
+	Out        int        `json:"out"`
+	Holds      []Hold     `json:"holds"`
+	Freezes    []Freeze   `json:"freezes"`
+	Registries []Registry `json:"registries"`
+	Gateways   []Gateway  `json:"gateways"`
+	// File is the conf file's path, FileError why it could not be written, "" where it could.
+	File      string `json:"file"`
+	FileError string `json:"file_error,omitempty"`
+}
+
+// Generation is one accepted set as it was written.
+type Generation struct {
+	Number int       `json:"number"` // 0: nothing was written yet
+	Time   time.Time `json:"time"`
+	Digest string    `json:"digest"`
+	// Reason is why it was written, in words.
+	Reason string `json:"reason"`
+	// Upstreams and Servers are how many it has.
+	Upstreams int `json:"upstreams"`
+	Servers   int `json:"servers"`
+	// Summary is what it changed, in words; "" for the oldest that is kept.
+	Summary string `json:"summary,omitempty"`
+	// Damaged is why a generation in the history can't be used: its digest is wrong.
+	Damaged string `json:"damaged,omitempty"`
+}
+
+// Registry is one registry.
+type Registry struct {
+	Name     string    `json:"name"`
+	Answered time.Time `json:"answered"` // when its answer changed last; zero: never
+	Trouble  string    `json:"trouble,omitempty"`
+}
+
+// Gateway is one gateway.
+type Gateway struct {
+	Name       string    `json:"name"`
+	InStep     bool      `json:"in_step"`
+	Generation int       `json:"generation"` // what it showed last
+	Checked    time.Time `json:"checked"`    // zero: not yet
+	Since      time.Time `json:"since"`      // since when it is, or is not, in step
+	Error      string    `json:"error,omitempty"`
+	// Workers is empty where they can't be told apart.
+	Workers []Worker `json:"workers"`
+}
+
+// Worker is one worker process of a gateway.
+type Worker struct {
+	ID     string    `json:"id"` // its process ID
+	InStep bool      `json:"in_step"`
+	Since  time.Time `json:"since"` // since when it is known
+	Error  string    `json:"error,omitempty"`
+}
+
+// Hold is a change that the guard does not let through.
+type Hold struct {
+	ID      string       `json:"id"`
+	Rule    string       `json:"rule"`
+	Reason  string       `json:"reason"`
+	Since   time.Time    `json:"since"`
+	Servers []HeldServer `json:"servers"` // those that stay because of it
+}
+
+// HeldServer stays although its registry does not list it any more.
+type HeldServer struct {
+	Upstream string `json:"upstream"`
+	Addr     string `json:"addr"`
+}
+
+// Freeze leaves an upstream as it is.
+type Freeze struct {
+	Name  string    `json:"name"`  // Everything or one upstream's
+	Until time.Time `json:"until"` // zero: until it is released
+}
+
+// FreezeRequest asks for a freeze.
+type FreezeRequest struct {
+	Name string `json:"name"` // Everything or one upstream's
+	// For is how long, as Go writes durations, e.g. "2h"; "" is until it is released.
+	For string `json:"for,omitempty"`
+}
+
+// RollbackRequest asks for a rollback.
+type RollbackRequest struct {
+	Generation int `json:"generation"`
+}
+
+// RollbackResult is what a rollback led to.
+type RollbackResult struct {
+	Generation Generation `json:"generation"` // the new one, with the old one's upstreams
+	// Opinion is what the guard would have said of the step: "" where nothing speaks against it.
+	Opinion string `json:"opinion,omitempty"`
+}
+
+// States of a server.
+const (
+	In     = "in"     // gets traffic
+	Down   = "down"   // is in its upstream, marked down
+	Held   = "held"   // is gone from its registry, and the guard keeps it
+	Frozen = "frozen" // is in, and its upstream is frozen
+	Out    = "out"    // is registered and gets no traffic
+)
+
+// Upstream is an upstream and its instances, in traffic or out.
+type Upstream struct {
+	Name    string   `json:"name"`
+	Canary  string   `json:"canary,omitempty"`
+	Frozen  bool     `json:"frozen"`
+	Options []string `json:"options"` // nginx directives beside the servers
+	Servers []Server `json:"servers"`
+}
+
+// Server is one instance.
+type Server struct {
+	Addr  string `json:"addr"`
+	State string `json:"state"` // In, Down, Held, Frozen or Out
+	// Reason is why, in words. It may hold text from a registry.
+	Reason  string    `json:"reason"`
+	Options string    `json:"options,omitempty"` // as nginx reads them, e.g. weight=2
+	Origin  string    `json:"origin,omitempty"`  // the registries it comes from
+	Since   time.Time `json:"since"`             // of its state; zero: since before the start
+}
+
+// Explanation is one upstream with what the registries say of it now.
+type Explanation struct {
+	Upstream
+	Written   bool      `json:"written"`   // it is in the conf file
+	Instances []Finding `json:"instances"` // what the registries say
+	Notes     []string  `json:"notes"`     // what speaks of the whole upstream: a collision, a hold
+}
+
+// Finding is what a registry says of one instance.
+type Finding struct {
+	Registry string `json:"registry"`
+	Addr     string `json:"addr"`
+	In       bool   `json:"in"`
+	Reason   string `json:"reason"` // which check, tag or rule
+	Index    uint64 `json:"index"`  // of the registry's answer
+}
+
+// Plan is what the next pass would do.
+type Plan struct {
+	File     Changes       `json:"file"` // to the conf file
+	Hold     *Hold         `json:"hold"`
+	Gateways []GatewayPlan `json:"gateways"`
+}
+
+// GatewayPlan is what a gateway would need: it has drifted where File has no changes.
+type GatewayPlan struct {
+	Name    string  `json:"name"`
+	Changes Changes `json:"changes"`
+	Error   string  `json:"error,omitempty"` // it can't be read
+}
+
+// Changes lead from one set to another, in lines of nginx syntax.
+type Changes struct {
+	Summary string           `json:"summary"`
+	Added   []ChangedLines   `json:"added"`
+	Updated []UpstreamChange `json:"updated"`
+	Removed []ChangedLines   `json:"removed"`
+}
+
+// ChangedLines is a whole upstream.
+type ChangedLines struct {
+	Name  string   `json:"name"`
+	Lines []string `json:"lines"`
+}
+
+// UpstreamChange is what an update puts in and takes out.
+type UpstreamChange struct {
+	Name string   `json:"name"`
+	In   []string `json:"in"`
+	Out  []string `json:"out"`
+}
+
+// Event is something that happened.
+type Event struct {
+	ID         uint64    `json:"id"` // counts up
+	Time       time.Time `json:"time"`
+	Kind       string    `json:"kind"` // see syncer.Event
+	Generation int       `json:"generation,omitempty"`
+	Upstream   string    `json:"upstream,omitempty"`
+	Addr       string    `json:"addr,omitempty"`
+	Gateway    string    `json:"gateway,omitempty"`
+	// Text says it in words.
+	Text string `json:"text"`
+	// TookMS is, where a gateway took a change, how long from the registry's answer, in milliseconds.
+	TookMS float64 `json:"took_ms,omitempty"`
+}

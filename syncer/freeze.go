@@ -1,0 +1,71 @@
+package syncer
+
+import (
+	"slices"
+	"time"
+
+	"swallowkeeper/upstream"
+)
+
+// frozen is what the registries gave with everything that a person froze as it is written:
+//
+//	written      seen           frozen      judged
+//	a: 1, b: 2   a: 3, b: 4     b           a: 3, b: 2
+//	a: 1         a: 1, b: 2     b           a: 1
+//	a: 1, b: 2   a: 3           everything  a: 1, b: 2
+func frozen(written upstream.Generation, seen upstream.Set) upstream.Set {
+	if len(written.Frozen) == 0 {
+		return seen
+	}
+	list := slices.DeleteFunc(slices.Collect(seen.All()), func(u upstream.Upstream) bool {
+		return isFrozen(written.Frozen, u.Name)
+	})
+	for u := range written.Set.All() {
+		if isFrozen(written.Frozen, u.Name) {
+			list = append(list, u)
+		}
+	}
+	return upstream.NewSet(list, seen.Out()...)
+}
+
+// isFrozen reports whether an upstream is frozen, by its name or with all others.
+func isFrozen(freezes []upstream.Freeze, name string) bool {
+	return slices.ContainsFunc(freezes, func(f upstream.Freeze) bool {
+		return f.Name == "" || upstream.SameName(f.Name, name)
+	})
+}
+
+// thawed is the freezes without those whose time is up, and after which time the next one
+// is over, 0 where none ends by itself.
+func thawed(freezes []upstream.Freeze, now time.Time) (left []upstream.Freeze, next time.Duration) {
+	for _, f := range freezes {
+		if f.Until.IsZero() {
+			left = append(left, f)
+			continue
+		}
+		if remains := f.Until.Sub(now); remains > 0 {
+			left = append(left, f)
+			next = sooner(next, remains)
+		}
+	}
+	return left, next
+}
+
+// sooner is the shorter of two waits, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+func sameFreezes(a, b []upstream.Freeze) bool {
+	return slices.EqualFunc(a, b, func(a, b upstream.Freeze) bool { return a.Name == b.Name && a.Until.Equal(b.Until) })
+}
+
+func frozenName(f upstream.Freeze) string {
+	if f.Name == "" {
+		return "everything"
+	}
+	return "upstream " + f.Name
+}

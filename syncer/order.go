@@ -1,0 +1,190 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/upstream"
+)
+
+// Errors of orders, to be told apart by whoever passes them on.
+var (
+	// ErrUnknown is the cause where an order names a hold or a freeze that there is not.
+	ErrUnknown = errors.New("there is none")
+	// ErrNotNow is the cause where an order can't be carried out as things are.
+	ErrNotNow = errors.New("not possible now")
+)
+
+// Order is what a person wants done: see [Approve], [Freeze], [Unfreeze] and [Rollback]. It
+// returns what the person should know besides.
+type Order func(ctx context.Context, s *Syncer) (remark string, err error)
+
+type request struct {
+	order Order
+	reply chan reply // has room for the one reply
+}
+
+type reply struct {
+	remark string
+	err    error
+}
+
+// Do has the running syncer carry out an order, between two decisions.
+func (s *Syncer) Do(ctx context.Context, o Order) (remark string, err error) {
+	r := request{order: o, reply: make(chan reply, 1)}
+	select {
+	case s.orders <- r:
+	case <-ctx.Done():
+		return "", fmt.Errorf("the daemon is busy: %w", ctx.Err())
+	}
+	select {
+	case done := <-r.reply:
+		return done.remark, done.err
+	case <-ctx.Done():
+		return "", fmt.Errorf("the daemon has the order and has not carried it out yet: %w", ctx.Err())
+	}
+}
+
+// DoOnce carries out an order without a running syncer, and brings the gateways to what it
+// led to. No registry is asked.
+func (s *Syncer) DoOnce(ctx context.Context, o Order) (remark string, gateways []GatewayOutcome, err error) {
+	if err := s.load(); err != nil {
+		return "", nil, err
+	}
+	if remark, err = o(ctx, s); err != nil {
+		return "", nil, err
+	}
+	gateways = make([]GatewayOutcome, len(s.Targets))
+	var running sync.WaitGroup
+	for i, t := range s.Targets {
+		running.Go(func() {
+			changes, err := bringOnce(ctx, t.Gateway, s.gen)
+			gateways[i] = GatewayOutcome{Name: t.Name, Changes: changes, Err: err}
+		})
+	}
+	running.Wait()
+	return remark, gateways, s.forget(ctx, s.gen, gateways)
+}
+
+// Approve lets exactly the hold with this ID through.
+func Approve(id string) Order {
+	return func(ctx context.Context, s *Syncer) (string, error) {
+		if s.hold == nil {
+			return "", fmt.Errorf("hold %s: nothing is held: %w", id, ErrUnknown)
+		}
+		if s.hold.ID != id {
+			return "", fmt.Errorf("hold %s: what is held is %s: %w", id, s.hold.ID, ErrUnknown)
+		}
+		s.decide(ctx, id)
+		switch {
+		case s.storeErr != nil:
+			return "", s.storeErr
+		case s.hold != nil:
+			return "", fmt.Errorf("hold %s: the change is another meanwhile, and held as %s: %w", id, s.hold.ID, ErrNotNow)
+		}
+		s.Log.WithField("hold", id).Warn("a person approved the hold: the change goes through")
+		s.event(Event{Kind: EventApproved, Text: "hold " + id + " was approved"})
+		return "", nil
+	}
+}
+
+// Freeze leaves an upstream, or everything, as it is written. A freeze of the same name that
+// there is already gives way.
+func Freeze(f upstream.Freeze) Order {
+	return func(ctx context.Context, s *Syncer) (string, error) {
+		if s.gen.Number == 0 {
+			return "", fmt.Errorf("freeze %s: nothing was written yet: %w", frozenName(f), ErrNotNow)
+		}
+		if f.Name != "" {
+			u, ok := s.gen.Set.Get(f.Name)
+			if !ok {
+				return "", fmt.Errorf("freeze upstream %q: %w", f.Name, ErrUnknown)
+			}
+			f.Name = u.Name
+		}
+		others := slices.DeleteFunc(slices.Clone(s.gen.Frozen), func(o upstream.Freeze) bool { return o.Name == f.Name })
+		if err := s.freeze(ctx, append(others, f)); err != nil {
+			return "", err
+		}
+		text := frozenName(f) + " is frozen until it is released"
+		if !f.Until.IsZero() {
+			text = frozenName(f) + " is frozen until " + f.Until.UTC().Format(time.RFC3339)
+		}
+		s.Log.WithField("upstream", f.Name).Warn(text)
+		s.event(Event{Kind: EventFrozen, Upstream: f.Name, Text: text})
+		return "", nil
+	}
+}
+
+// Unfreeze ends the freeze of an upstream, or with "" that of everything.
+func Unfreeze(name string) Order {
+	return func(ctx context.Context, s *Syncer) (string, error) {
+		f := upstream.Freeze{Name: name}
+		left := slices.DeleteFunc(slices.Clone(s.gen.Frozen), func(o upstream.Freeze) bool {
+			return upstream.SameName(o.Name, name)
+		})
+		if len(left) == len(s.gen.Frozen) {
+			return "", fmt.Errorf("unfreeze %s: it is not frozen: %w", frozenName(f), ErrUnknown)
+		}
+		if err := s.freeze(ctx, left); err != nil {
+			return "", err
+		}
+		s.released(f)
+		signal(s.intake.changed) // what the freeze kept back comes now
+		return "", nil
+	}
+}
+
+// Rollback writes an earlier generation again, pushes it and freezes everything at it. The
+// remark is what the guard has against the step; a person's word counts for more.
+func Rollback(to upstream.Generation) Order {
+	return func(ctx context.Context, s *Syncer) (string, error) {
+		before := s.gen
+		set := s.withoutStrangers(before.Set, to.Set)
+		remark := ""
+		if v := s.Guard.Judge(before, set, ""); v.Hold != nil {
+			remark = v.Hold.Reason
+		}
+		g := next(before, Verdict{Accepted: set.Loadable()})
+		g.Frozen = []upstream.Freeze{{}}
+		g.Reason = fmt.Sprintf("rolled back to generation %d", to.Number)
+		decided := time.Now()
+		saved, err := s.Store.Save(ctx, g)
+		if err != nil {
+			return "", err
+		}
+		s.holds(nil, time.Time{})
+		s.recovering = time.Time{}
+		s.note(saved, s.out, nil)
+		s.adopt(before, Timing{Seen: decided, Decided: decided, Saved: time.Now()})
+		text := fmt.Sprintf("%s and frozen", g.Reason)
+		s.Log.WithFields(logrus.Fields{"generation": saved.Number, "to": to.Number}).Warn("a person " + text)
+		s.event(Event{Kind: EventRolledBack, Generation: saved.Number, Text: text})
+		return remark, nil
+	}
+}
+
+// freeze writes other freezes; the set stays as it is.
+func (s *Syncer) freeze(ctx context.Context, freezes []upstream.Freeze) error {
+	g := s.gen
+	g.Frozen = freezes
+	saved, err := s.Store.Save(ctx, g)
+	if err != nil {
+		return err
+	}
+	s.note(saved, s.out, nil)
+	return nil
+}
+
+// released tells of a freeze that has ended.
+func (s *Syncer) released(f upstream.Freeze) {
+	text := frozenName(f) + " is not frozen any more"
+	s.Log.WithField("upstream", f.Name).Warn(text)
+	s.event(Event{Kind: EventUnfrozen, Upstream: f.Name, Text: text})
+}
