@@ -149,6 +149,8 @@ func (b *builder) table(p place) table {
 		return &b.cfg.Persist
 	case "gateway":
 		return &b.cfg.Gateways[p.n-1]
+	case "status":
+		return &b.cfg.Status
 	}
 	panic("config: no table " + p.section)
 }

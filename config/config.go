@@ -16,6 +16,7 @@ import (
 	"swallowkeeper/internal/setting"
 	"swallowkeeper/persist"
 	"swallowkeeper/registry/consul"
+	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
 )
@@ -37,6 +38,7 @@ type Config struct {
 	Upstreams map[string]Upstream
 	Persist   persist.Config
 	Gateways  []Gateway // at least one
+	Status    status.Config
 }
 
 // Log is the [log] table.
@@ -73,6 +75,7 @@ func Default() Config {
 		Upstreams:  map[string]Upstream{},
 		Persist:    persist.DefaultConfig(),
 		Gateways:   []Gateway{defaultGateway()},
+		Status:     status.DefaultConfig(),
 	}
 	c.spreadUpstream()
 	return c

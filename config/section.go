@@ -8,6 +8,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"swallowkeeper/persist"
+	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 )
 
@@ -28,6 +29,7 @@ func sections() []section {
 		{name: "upstream", named: true, keys: keys(&Upstream{})},
 		{name: "persist", keys: keys(&persist.Config{})},
 		{name: "gateway", list: true, keys: keys(&Gateway{})},
+		{name: "status", keys: keys(&status.Config{})},
 	}
 }
 

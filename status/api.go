@@ -8,7 +8,8 @@ import (
 
 // Daemon is what the server shows and steers: the program at work. Its methods may be called
 // from any goroutine. What a request names and is not there is an error that wraps [ErrNotFound];
-// what can't be done as things are is one that wraps [ErrConflict].
+// what can't be done as things are is one that wraps [ErrConflict], and what makes no sense
+// one that wraps [ErrInvalid].
 type Daemon interface {
 	// Status is what is true now.
 	Status() Status
@@ -45,6 +46,7 @@ type Daemon interface {
 var (
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("not possible now")
+	ErrInvalid  = errors.New("not valid")
 )
 
 // Everything names the freeze of all upstreams.

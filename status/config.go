@@ -1,0 +1,58 @@
+package status
+
+import (
+	"net"
+	"path/filepath"
+	"strconv"
+
+	"swallowkeeper/internal/setting"
+)
+
+// Config is the [status] table: where the operator's surface is.
+type Config struct {
+	// Address of the page, the API, the metrics and health, host:port; "" switches it off.
+	Address string `toml:"address"`
+	// Socket is the path of a unix socket with the same, over which things may also be changed
+	// by whoever may write to it; "" switches it off.
+	Socket string `toml:"socket"`
+	// Token lets changes through at Address, sent as a bearer token; "" lets none through there.
+	Token string `toml:"token"`
+	// TokenFile is a file with the token, instead of Token.
+	TokenFile string `toml:"token_file"`
+	// UpstreamMetrics has a metric of each upstream: its label values come from the registries.
+	UpstreamMetrics bool `toml:"upstream_metrics"`
+}
+
+// DefaultConfig is what holds where the file says nothing.
+func DefaultConfig() Config {
+	return Config{Address: "127.0.0.1:9180", Socket: "/run/swallowkeeper/swallowkeeper.sock"}
+}
+
+// Validate returns a *setting.Error for the first key whose value is not allowed.
+func (c Config) Validate() error {
+	switch {
+	case !validAddress(c.Address):
+		return &setting.Error{Key: "address", Value: c.Address, Allowed: `host:port, e.g. "127.0.0.1:9180", or "" for none`}
+	case c.Socket != "" && (!filepath.IsAbs(c.Socket) || len(c.Socket) > 100):
+		return &setting.Error{Key: "socket", Value: c.Socket, Allowed: `an absolute path of at most 100 bytes, or "" for none`}
+	case c.Token != "" && c.TokenFile != "":
+		return &setting.Error{Key: "token_file", Value: c.TokenFile, Allowed: `"" where token is set`}
+	case c.Token != "" && len(c.Token) < 16:
+		return &setting.Error{Key: "token", Value: c.Token, Allowed: "at least 16 characters"}
+	case c.TokenFile != "" && !filepath.IsAbs(c.TokenFile):
+		return &setting.Error{Key: "token_file", Value: c.TokenFile, Allowed: `an absolute path, or "" for none`}
+	}
+	return nil
+}
+
+func validAddress(address string) bool {
+	if address == "" {
+		return true
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	n, err := strconv.Atoi(port)
+	return err == nil && n >= 0 && n <= 65535
+}

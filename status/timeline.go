@@ -1,0 +1,73 @@
+package status
+
+import (
+	"context"
+	"sync"
+)
+
+// Timeline keeps what happened lately and hands it to those who listen. It outlives a
+// reload of the configuration. The zero value is not usable: see [NewTimeline].
+type Timeline struct {
+	most int
+
+	mu        sync.Mutex
+	next      uint64
+	kept      []Event
+	listeners map[chan Event]struct{}
+}
+
+// behind is how many events a listener may be behind before it loses the oldest.
+const behind = 256
+
+// NewTimeline makes one that keeps at most so many events.
+func NewTimeline(most int) *Timeline {
+	return &Timeline{most: most, next: 1, listeners: map[chan Event]struct{}{}}
+}
+
+// Add numbers an event, keeps it and hands it on. It never blocks.
+func (t *Timeline) Add(e Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e.ID = t.next
+	t.next++
+	if len(t.kept) >= 2*t.most { // rarely, so that adding stays cheap
+		t.kept = append([]Event(nil), t.kept[len(t.kept)-t.most:]...)
+	}
+	t.kept = append(t.kept, e)
+	for c := range t.listeners {
+		for sent := false; !sent; {
+			select {
+			case c <- e:
+				sent = true
+			default:
+				select {
+				case <-c: // the oldest gives way
+				default:
+				}
+			}
+		}
+	}
+}
+
+// Events lists what is kept, the oldest first.
+func (t *Timeline) Events() []Event {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	kept := t.kept[max(0, len(t.kept)-t.most):]
+	return append([]Event(nil), kept...)
+}
+
+// Subscribe yields what is added from now on, until the context ends; then the channel is closed.
+func (t *Timeline) Subscribe(ctx context.Context) <-chan Event {
+	c := make(chan Event, behind)
+	t.mu.Lock()
+	t.listeners[c] = struct{}{}
+	t.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.listeners, c)
+		close(c)
+	})
+	return c
+}

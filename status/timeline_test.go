@@ -1,0 +1,43 @@
+package status_test
+
+import (
+	"context"
+	"strconv"
+	"testing"
+	"testing/synctest"
+
+	"swallowkeeper/status"
+)
+
+func TestTheTimelineKeepsTheNewest(t *testing.T) {
+	tl := status.NewTimeline(3)
+	for i := range 10 {
+		tl.Add(status.Event{Text: strconv.Itoa(i)})
+		want := min(i+1, 3)
+		if got := tl.Events(); len(got) != want || got[want-1].Text != strconv.Itoa(i) || got[want-1].ID != uint64(i+1) {
+			t.Fatalf("after %d it has %v", i, got)
+		}
+	}
+}
+
+func TestASlowListenerLosesTheOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tl := status.NewTimeline(3)
+		ctx, cancel := context.WithCancel(t.Context())
+		events := tl.Subscribe(ctx)
+		const all = 1000
+		for i := range all {
+			tl.Add(status.Event{Text: strconv.Itoa(i)})
+		}
+		cancel()
+		synctest.Wait()
+		var got []status.Event
+		for e := range events {
+			got = append(got, e)
+		}
+		if n := len(got); n == 0 || n == all || got[n-1].Text != strconv.Itoa(all-1) || got[0].ID != uint64(all-n+1) {
+			t.Errorf("it read %d events", n)
+		}
+		tl.Add(status.Event{}) // to nobody: a closed channel would panic
+	})
+}

@@ -1,0 +1,48 @@
+package syncer
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"swallowkeeper/upstream"
+)
+
+// Plan finds what the next decision of the running syncer would do, and what each gateway
+// would need to be in step. The targets are asked instead of the syncer's own, whose
+// gateways are at work: others of the same configuration. Nothing is changed.
+func (s *Syncer) Plan(ctx context.Context, targets []Target) (Outcome, error) {
+	var out Outcome
+	var gen upstream.Generation
+	_, err := s.Do(ctx, func(context.Context, *Syncer) (string, error) {
+		written := s.gen
+		written.Frozen, _ = thawed(written.Frozen, time.Now())
+		gen = s.gen
+		if len(s.intake.missing()) == len(s.Sources) {
+			return "", nil
+		}
+		v, _, _ := s.judge(written, time.Now(), "")
+		out.Hold, out.Out = v.Hold, v.Out
+		out.Written = upstream.Diff(s.gen.Set, v.Accepted)
+		if !v.Accepted.Equal(s.gen.Set) {
+			gen = next(written, v)
+		}
+		return "", nil
+	})
+	if err != nil {
+		return Outcome{}, err
+	}
+	out.Gateways = make([]GatewayOutcome, len(targets))
+	var asking sync.WaitGroup
+	for i, t := range targets {
+		asking.Go(func() {
+			if a, ok := t.Gateway.(Assumer); ok {
+				a.Assume(gen.Set.Without(gen.Pushing))
+			}
+			changes, err := wouldBring(ctx, t.Gateway, gen)
+			out.Gateways[i] = GatewayOutcome{Name: t.Name, Changes: changes, Err: err}
+		})
+	}
+	asking.Wait()
+	return out, nil
+}
