@@ -66,6 +66,7 @@ read its configuration again.`,
 	once.register(c)
 
 	c.AddCommand(p.checkCommand(), p.demoCommand(), p.manCommand(), p.nginxCommand(), p.versionCommand())
+	c.AddCommand(p.doctorCommand())
 	c.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	_ = c.MarkPersistentFlagFilename("config", "toml")
 	return c

@@ -126,19 +126,25 @@ func (c *client) unwell(ctx context.Context, q query) (api.HealthChecks, uint64,
 // connectionLimit asks the agent how many connections it takes from one address. The
 // field is undocumented and needs agent:read, so Consul's default stands in for it.
 func (c *client) connectionLimit(ctx context.Context) (int, error) {
+	limit, _, err := c.toldLimit(ctx)
+	return limit, err
+}
+
+// toldLimit is connectionLimit, and whether the agent told it.
+func (c *client) toldLimit(ctx context.Context) (limit int, known bool, err error) {
 	o, cancel := c.options(ctx, query{})
 	defer cancel()
 	var self struct {
 		DebugConfig struct{ HTTPMaxConnsPerClient int }
 	}
-	_, err := c.api.Raw().Query("/v1/agent/self", &self, o)
-	if err != nil && !refused(err) {
-		return 0, err
+	_, err = c.api.Raw().Query("/v1/agent/self", &self, o)
+	switch {
+	case err != nil && !refused(err):
+		return 0, false, err
+	case err != nil || self.DebugConfig.HTTPMaxConnsPerClient <= 0:
+		return defaultConnections, false, nil
 	}
-	if err != nil || self.DebugConfig.HTTPMaxConnsPerClient <= 0 {
-		return defaultConnections, nil
-	}
-	return self.DebugConfig.HTTPMaxConnsPerClient, nil
+	return self.DebugConfig.HTTPMaxConnsPerClient, true, nil
 }
 
 // trust says why an answer must not be believed, or returns nil.

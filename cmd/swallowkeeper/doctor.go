@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"swallowkeeper/config"
+	"swallowkeeper/doctor"
+	"swallowkeeper/dyups"
+	"swallowkeeper/persist"
+	"swallowkeeper/registry/consul"
+	"swallowkeeper/upstream"
+)
+
+// doctorFlags are the flags of the doctor.
+type doctorFlags struct {
+	nginx, conf, output string
+	timeout             time.Duration
+}
+
+func (p *program) doctorCommand() *cobra.Command {
+	var f doctorFlags
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look for traps in nginx's configuration, the gateways and the registries",
+		Long: `doctor reads nginx's whole configuration as nginx -T prints it, asks each gateway and
+each registry, and looks for the traps that people fall into: what it is, where, why it
+hurts and the line to change. It changes nothing, and may run beside the daemon.
+docs/doctor.md explains each finding.
+
+It exits with 0 where there is no problem (warnings and hints are none), 1 where there is
+one, or where something could not be examined, and 2 on wrong usage or configuration.`,
+		Example: `  swallowkeeper doctor                                                 as root, where nginx is
+  docker exec nginx nginx -T | swallowkeeper doctor --nginx-conf -     where it is in a container
+  swallowkeeper doctor --output json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.validate(); err != nil {
+				return err
+			}
+			return p.doctor(cmd.Context(), f, cmd.InOrStdin())
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.nginx, "nginx", "nginx", "the nginx to run, by name or `PATH`")
+	flags.StringVar(&f.conf, "nginx-conf", "", "read this `FILE` and run no nginx: what nginx -T "+
+		"printed (- is standard input), or an nginx.conf")
+	flags.StringVar(&f.output, "output", "text", "`FORMAT` text or json")
+	flags.DurationVar(&f.timeout, "timeout", 20*time.Second, "how long nginx, the gateways and the "+
+		"registries may take")
+	_ = c.MarkFlagFilename("nginx-conf", "conf")
+	return c
+}
+
+func (f doctorFlags) validate() error {
+	if f.output != "text" && f.output != "json" {
+		return fmt.Errorf("--output %q: allowed is text or json", f.output)
+	}
+	if f.timeout <= 0 {
+		return fmt.Errorf("--timeout %s: allowed is a duration above 0s, e.g. 20s", f.timeout)
+	}
+	return nil
+}
+
+func (p *program) doctor(ctx context.Context, f doctorFlags, stdin io.Reader) error {
+	cfg, err := p.load()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	facts, found, err := p.gather(ctx, cfg, doctor.NginxSource{Program: f.nginx, File: f.conf, Stdin: stdin})
+	if err != nil {
+		return exit(exitUsage, err)
+	}
+	found = doctor.Sort(append(found, doctor.Examine(facts)...))
+	code := exitInStep
+	if doctor.Failed(found) {
+		code = exitFailed
+	}
+	if f.output == "json" {
+		err = printFindingsJSON(p.stdout, found, code)
+	} else {
+		printFindings(p.stdout, found, newPalette(p.isTerminal(p.stdout)))
+	}
+	switch {
+	case err != nil:
+		return exit(exitFailed, err)
+	case code != exitInStep:
+		return exit(code, errSaid)
+	}
+	return nil
+}
+
+// gather asks everybody at the same time. The conf file is read last: what a gateway has
+// got from the daemon stands in it by then.
+func (p *program) gather(
+	ctx context.Context, cfg config.Config, from doctor.NginxSource,
+) (doctor.Facts, []doctor.Finding, error) {
+	facts := doctor.Facts{
+		ConfPath:   cfg.Persist.Path,
+		Gateways:   make([]doctor.Gateway, len(cfg.Gateways)),
+		Registries: make([]doctor.Registry, len(cfg.Registries)),
+	}
+	log := p.logger(config.Log{Level: "error", Format: cfg.Log.Format})
+	consuls := make([]*consul.Registry, len(cfg.Registries))
+	for i, c := range cfg.Registries {
+		r, err := consul.New(c.Consul, log)
+		if err != nil {
+			return facts, nil, fmt.Errorf("registry %d: %w", i+1, err)
+		}
+		consuls[i] = r
+	}
+	var found []doctor.Finding
+	sets := make([]upstream.Set, len(consuls))
+	var group errgroup.Group
+	group.Go(func() error {
+		facts.Nginx, facts.Elsewhere, found = doctor.ReadNginx(ctx, from)
+		return nil
+	})
+	for i, g := range cfg.Gateways {
+		group.Go(func() error {
+			facts.Gateways[i] = examineGateway(ctx, g.Dyups)
+			return nil
+		})
+	}
+	for i, r := range consuls {
+		group.Go(func() error {
+			facts.Registries[i], sets[i] = examineRegistry(ctx, r, cfg.Registries[i].Consul.Connections)
+			return nil
+		})
+	}
+	_ = group.Wait() // none returns an error
+	gen, _, err := persist.Read(cfg.Persist.Path)
+	if err != nil {
+		found = append(found, doctor.Finding{
+			Check: "conf-unread", Severity: doctor.Unknown, Where: cfg.Persist.Path,
+			What:   "The conf file can't be read: " + err.Error(),
+			Why:    "What swallowkeeper has written is not known, and the daemon can't go on from it.",
+			Change: "Run it as the account that swallowkeeper runs as; see The conf file in docs/operation.md",
+		})
+	}
+	facts.Written = gen.Set
+	facts.Wanted = upstream.Merge(gen.Set, sets...)
+	return facts, found, nil
+}
+
+func examineGateway(ctx context.Context, c dyups.Config) doctor.Gateway {
+	g := doctor.Gateway{
+		Name: c.Name, Address: c.Address, QueueBytes: c.QueueBytes, ReadMsgTimeout: c.ReadMsgTimeout,
+	}
+	if g.Name == "" {
+		g.Name = c.Address
+	}
+	x, err := dyups.Examine(ctx, c)
+	g.Err, g.Worker, g.Live, g.Ahead = err, x.Worker, x.Live, x.Ahead
+	return g
+}
+
+func examineRegistry(ctx context.Context, r *consul.Registry, asked int) (doctor.Registry, upstream.Set) {
+	x, err := r.Examine(ctx)
+	reg := doctor.Registry{
+		Name: r.Name(), Err: err, Cut: x.Cut, Services: x.Services, Unwatched: x.Unwatched,
+		Connections: x.Connections, Enough: x.Enough, Guessed: x.Guessed, Asked: asked, Ahead: x.Ahead,
+	}
+	for _, u := range x.Unchecked {
+		reg.Unchecked = append(reg.Unchecked, doctor.Instance(u))
+	}
+	return reg, x.Set
+}
+
+// printFindings tells a person: what and where on a line, why and the change below.
+func printFindings(w io.Writer, found []doctor.Finding, c palette) {
+	count := map[doctor.Severity]int{}
+	for _, f := range found {
+		count[f.Severity]++
+		mark := string(f.Severity)
+		switch f.Severity {
+		case doctor.Problem, doctor.Unknown:
+			mark = c.bad(mark)
+		default:
+			mark = c.name(mark)
+		}
+		fmt.Fprintf(w, "%s: %s [%s]\n", mark, visible(f.What), f.Check)
+		fmt.Fprintf(w, "  where:  %s\n", visible(f.Where))
+		fmt.Fprintf(w, "  why:    %s\n", visible(f.Why))
+		if f.Now != "" {
+			fmt.Fprintf(w, "  now:    %s\n", c.out(visible(f.Now)))
+		}
+		if f.Change != "" {
+			fmt.Fprintf(w, "  change: %s\n", c.in(visible(f.Change)))
+		}
+		fmt.Fprintln(w)
+	}
+	if len(found) == 0 {
+		fmt.Fprintln(w, c.good("nothing found"))
+		return
+	}
+	fmt.Fprintf(w, "problems: %d, not examined: %d, warnings: %d, hints: %d\n",
+		count[doctor.Problem], count[doctor.Unknown], count[doctor.Warning], count[doctor.Hint])
+}
+
+// visible keeps foreign text from moving the cursor, and lines to copy as they are.
+func visible(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return b.String()
+}
+
+func printFindingsJSON(w io.Writer, found []doctor.Finding, code int) error {
+	if found == nil {
+		found = []doctor.Finding{}
+	}
+	out := json.NewEncoder(w)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	err := out.Encode(struct {
+		ExitCode int              `json:"exit_code"`
+		Findings []doctor.Finding `json:"findings"`
+	}{code, found})
+	if err != nil {
+		return fmt.Errorf("write the findings: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,206 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"swallowkeeper/doctor/nginxtree"
+)
+
+// api is a place where nginx's upstreams can be changed.
+type api struct {
+	at     *nginxtree.Directive // dyups_interface, or the block of Lua
+	block  *nginxtree.Directive // location or server
+	server *nginxtree.Directive
+	lua    bool
+}
+
+func findInterfaces(t *nginxtree.Tree) []*api {
+	var all []*api
+	t.Walk(func(d *nginxtree.Directive) {
+		lua := d.Name() == "content_by_lua_block" && strings.Contains(d.Lua, "dyups_api.serve")
+		server := around(d, "server")
+		if server != nil && (lua || d.Name() == "dyups_interface") {
+			all = append(all, &api{at: d, block: d.Parent, server: server, lua: lua})
+		}
+	})
+	return all
+}
+
+// lua reports whether the API is the one in Lua, which has neither queue nor names with case.
+func (r *report) lua() bool {
+	return len(r.api) > 0 && !slices.ContainsFunc(r.api, func(a *api) bool { return !a.lua })
+}
+
+func (a *api) serves(address string) bool {
+	return slices.ContainsFunc(listens(a.server), func(l listen) bool { return l.serves(address) })
+}
+
+func (r *report) checkInterfaces() {
+	if len(r.api) == 0 {
+		r.add(Finding{
+			Check: "interface", Severity: Problem, Where: r.facts.Nginx.Main,
+			What: "nginx has no dyups interface",
+			Why:  "Nothing can be pushed: changes take effect at the next reload only.",
+			Change: "server { listen 127.0.0.1:18882; location / { dyups_interface; add_header " +
+				"X-Dyups-Worker $pid always; } }" +
+				"   # in http { }; where nginx has no dyups module: swallowkeeper nginx install-lua",
+		})
+		return
+	}
+	for _, a := range r.api {
+		r.checkOpen(a)
+		r.checkWorkerHeader(a)
+		r.checkBody(a)
+	}
+	for _, g := range r.facts.Gateways {
+		if !slices.ContainsFunc(r.api, func(a *api) bool { return a.serves(g.Address) }) {
+			r.add(Finding{
+				Check: "interface-address", Severity: Warning, Where: r.api[0].at.Where(),
+				What: fmt.Sprintf("No dyups interface listens where gateway %s is said to "+
+					"be (%s)", g.Name, g.Address),
+				Why: "Unless a port is forwarded, or this is another nginx than the gateway's, " +
+					"nothing can be pushed.",
+				Now: r.api[0].at.String(),
+				Change: fmt.Sprintf("[[gateway]] address = \"…\"   # where it listens: %s",
+					describeListens(r.api[0].server)),
+			})
+		}
+	}
+}
+
+func describeListens(server *nginxtree.Directive) string {
+	var all []string
+	for _, l := range listens(server) {
+		if l.at != nil {
+			all = append(all, l.at.Args[1])
+		}
+	}
+	if len(all) == 0 {
+		return "*:80"
+	}
+	return strings.Join(all, ", ")
+}
+
+// checkOpen looks whether other machines can reach the API, which has no access control
+// of its own.
+func (r *report) checkOpen(a *api) {
+	if closed(a.block) {
+		return
+	}
+	for _, l := range listens(a.server) {
+		if !l.open() {
+			continue
+		}
+		f := Finding{
+			Check: "interface-open", Severity: Problem, Where: a.server.Where(),
+			What: "Other machines can reach the dyups interface: its server has no listen, so it " +
+				"listens on port 80 of all addresses",
+			Why: "Whoever reaches it steers the traffic: any request can be sent to any server, " +
+				"and a worker can be killed.",
+			Change: "listen 127.0.0.1:18882;   # or unix:/run/dyups.sock; or, in the location: " +
+				"allow 127.0.0.1; allow ::1; deny all;",
+		}
+		if l.at != nil {
+			f.Where, f.Now = l.at.Where(), l.at.String()
+			f.What = "Other machines can reach the dyups interface (" + a.at.Where() + ") on " + l.at.Args[1]
+			f.Change = fmt.Sprintf("listen 127.0.0.1:%d;   # or, in the location: allow 127.0.0.1; "+
+				"allow ::1; deny all;", l.port)
+		}
+		r.add(f)
+		return
+	}
+}
+
+// closed reports whether access to a block is limited: the first rule that fits counts, so
+// all have to be denied before all are allowed.
+func closed(block *nginxtree.Directive) bool {
+	for _, rule := range inherited(block, "allow", "deny") {
+		if len(rule.Args) == 2 && rule.Args[1] == "all" {
+			if rule.Name() == "deny" {
+				return true
+			}
+			break
+		}
+	}
+	if len(children(block, "internal", "auth_request")) > 0 {
+		return true
+	}
+	return value(block, "auth_basic", "off") != "off" || value(block, "ssl_verify_client", "off") == "on"
+}
+
+const workerHeader = "X-Dyups-Worker"
+
+func (r *report) checkWorkerHeader(a *api) {
+	line := "add_header " + workerHeader + " $pid always;"
+	f := Finding{
+		Check: "worker-header", Severity: Warning, Where: a.at.Where(),
+		What: "The dyups interface does not say which worker answers",
+		Why: "Each worker has its own upstreams. Without the header the workers can't be told " +
+			"apart: a change reaches the others " +
+			"up to a second later, and one that crashed serves old servers unseen.",
+		Change: line + "   # in the interface's location",
+	}
+	for _, h := range inherited(a.block, "add_header") {
+		if len(h.Args) < 3 || !strings.EqualFold(h.Args[1], workerHeader) {
+			continue
+		}
+		switch {
+		case h.Args[2] != "$pid":
+			f.What = "The header " + workerHeader + " is not the worker's pid"
+		case len(h.Args) < 4 || h.Args[3] != "always":
+			f.Severity, f.What = Hint, "The header "+workerHeader+" is missing on answers with an error"
+			f.Why = "An error can't be told to belong to one worker."
+		default:
+			return
+		}
+		f.Where, f.Now, f.Change = h.Where(), h.String(), line
+		break
+	}
+	r.add(f)
+}
+
+// checkBody looks whether bodies arrive whole.
+func (r *report) checkBody(a *api) {
+	largest := r.largest()
+	limit, known := size(value(a.block, "client_max_body_size", "1m"))
+	if known && limit > 0 && largest.body > limit {
+		f := Finding{
+			Check: "body-size", Severity: Problem, Where: a.at.Where(),
+			What: fmt.Sprintf("Upstream %s takes %d bytes, the interface "+
+				"takes %d", largest.name, largest.body, limit),
+			Why:    "nginx answers 413: the upstream stays as it was.",
+			Change: fmt.Sprintf("client_max_body_size %dm;", largest.body*2>>20+1),
+		}
+		r.add(f.at(inherited(a.block, "client_max_body_size")))
+	}
+	if mode := value(a.block, "client_body_in_file_only", "off"); !a.lua && mode == "off" {
+		f := Finding{
+			Check: "body-in-file", Severity: Hint, Where: a.at.Where(),
+			What: "Bodies of the dyups interface are kept in memory",
+			Why: "dyups takes in only the first two pieces of a body that arrives in several, and " +
+				"says success. swallowkeeper sends " +
+				"each in one piece; what scripts or a proxy between send may be cut.",
+			Change: "client_body_in_file_only clean;   # in the interface's location",
+		}
+		r.add(f.at(inherited(a.block, "client_body_in_file_only")))
+	}
+	if s := value(a.block, "keepalive_timeout", "75s"); strings.TrimRight(s, "ms") == "0" {
+		d := inherited(a.block, "keepalive_timeout")[0]
+		r.add(Finding{
+			Check: "keepalive-timeout", Severity: Warning, Where: d.Where(), Now: d.String(),
+			What:   "The dyups interface closes each connection after its answer",
+			Why:    "swallowkeeper keeps a connection to each worker, to ask every one of them. So it can't.",
+			Change: "keepalive_timeout 1h;",
+		})
+	}
+}
+
+// at moves a finding to the line that is to be changed, if there is one.
+func (f Finding) at(list []*nginxtree.Directive) Finding {
+	if len(list) > 0 {
+		f.Where, f.Now = list[0].Where(), list[0].String()
+	}
+	return f
+}

@@ -1,0 +1,192 @@
+package doctor
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"swallowkeeper/doctor/nginxtree"
+	"swallowkeeper/dyups"
+	"swallowkeeper/internal/nginxconf"
+)
+
+// weight is what an upstream's push takes.
+type weight struct {
+	name       string
+	body, cost int // bytes of its body, and in the queue
+}
+
+// weights is what each push of the set takes.
+func (r *report) weights() []weight {
+	set := r.facts.Wanted
+	if set.Len() == 0 {
+		set = r.facts.Written
+	}
+	list := make([]weight, 0, set.Len())
+	var body []byte
+	for u := range set.All() {
+		if len(u.Servers) == 0 {
+			continue
+		}
+		body = nginxconf.AppendBody(body[:0], u)
+		list = append(list, weight{u.Name, len(body), dyups.QueueCost(len(u.Name), len(body))})
+	}
+	return list
+}
+
+func (r *report) largest() weight {
+	var most weight
+	for _, w := range r.weights() {
+		if w.body > most.body {
+			most = w
+		}
+	}
+	return most
+}
+
+// checkQueue looks whether the queue that carries changes to the workers is big enough,
+// and whether swallowkeeper knows its size.
+func (r *report) checkQueue() {
+	if len(r.api) == 0 || r.lua() {
+		return
+	}
+	usual := dyups.DefaultConfig() // as nginx has it
+	queue, queueAt := usual.QueueBytes, r.setting("dyups_shm_zone_size")
+	if queueAt != nil {
+		if n, ok := size(queueAt.Args[1]); ok && n > 0 {
+			queue = n
+		}
+	}
+	r.checkQueueSize(queue, queueAt)
+	read, readAt := usual.ReadMsgTimeout, r.setting("dyups_read_msg_timeout")
+	if readAt != nil {
+		if d, ok := duration(readAt.Args[1]); ok && d > 0 {
+			read = d
+		}
+	}
+	for _, g := range r.facts.Gateways {
+		if !r.servedHere(g) {
+			continue
+		}
+		if !r.has("queue-size") { // it says what both should be
+			r.checkQueueSetting(g, queue)
+		}
+		r.checkReadSetting(g, read)
+	}
+}
+
+func (r *report) checkQueueSetting(g Gateway, queue int) {
+	f := Finding{
+		Check: "queue-setting", Where: "gateway " + g.Name, Now: fmt.Sprintf("queue_bytes = %d", g.QueueBytes),
+		What: fmt.Sprintf("swallowkeeper takes nginx's queue for %s, it has %s",
+			inBytes(g.QueueBytes), inBytes(queue)),
+		Change: fmt.Sprintf("queue_bytes = %d", queue),
+	}
+	switch {
+	case g.QueueBytes > queue:
+		f.Severity = Problem
+		f.Why = "It reckons with half of the queue. With more than there is, changes find no room and reach one " +
+			"worker only at first."
+	case g.QueueBytes < queue:
+		f.Severity, f.Why = Hint, "What there is more is not used: many changes take longer than they could."
+	default:
+		return
+	}
+	r.add(f)
+}
+
+func (r *report) checkReadSetting(g Gateway, read time.Duration) {
+	f := Finding{
+		Check: "read-setting", Where: "gateway " + g.Name,
+		Now: fmt.Sprintf("read_msg_timeout = %q", g.ReadMsgTimeout),
+		What: fmt.Sprintf("nginx's workers read changes every %s, swallowkeeper reckons with %s",
+			read, g.ReadMsgTimeout),
+		Change: fmt.Sprintf("read_msg_timeout = %q", read),
+	}
+	switch {
+	case g.ReadMsgTimeout > read:
+		f.Severity, f.Why = Hint, "It waits longer than it has to."
+	case g.ReadMsgTimeout < read:
+		f.Severity = Warning
+		f.Why = "It takes the queue for empty too early, and a worker after a crash for gone."
+	default:
+		return
+	}
+	r.add(f)
+}
+
+// servedHere reports whether it is this nginx that a gateway leads to.
+func (r *report) servedHere(g Gateway) bool {
+	for _, a := range r.api {
+		if !a.lua && a.serves(g.Address) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *report) setting(name string) *nginxtree.Directive {
+	var found *nginxtree.Directive
+	r.facts.Nginx.Walk(func(d *nginxtree.Directive) {
+		if d.Name() == name && len(d.Args) == 2 && inHTTP(d) {
+			found = d
+		}
+	})
+	return found
+}
+
+func (r *report) checkQueueSize(queue int, at *nginxtree.Directive) {
+	total, worst := 0, weight{}
+	list := r.weights()
+	for _, w := range list {
+		total += w.cost
+		if w.cost > worst.cost {
+			worst = w
+		}
+	}
+	f := Finding{Check: "queue-size", Where: r.facts.Nginx.Main}
+	need := total
+	switch {
+	case worst.cost > queue:
+		need = max(need, worst.cost)
+		f.Severity = Problem
+		f.What = fmt.Sprintf("Upstream %s takes %s, the queue between nginx's workers has %s",
+			show(worst.name), inBytes(worst.cost), inBytes(queue))
+		f.Why = "It never fits: nginx answers 500 and only the worker that answered changes, so " +
+			"each has to be sent it by itself."
+	case total > queue/2:
+		f.Severity = Warning
+		f.What = fmt.Sprintf("All %s take %s, the queue between nginx's workers has %s",
+			many(len(list), "upstream"), inBytes(total), inBytes(queue))
+		f.Why = "swallowkeeper uses half of it at most and has the workers read it when that is " +
+			"full, so a push of all takes " +
+			"several rounds. Others that post (scripts, by hand) do not: they get 500, and some " +
+			"workers keep what is old."
+	default:
+		return
+	}
+	megabytes := 2
+	for megabytes<<20 < 2*need {
+		megabytes *= 2
+	}
+	f.Change = fmt.Sprintf("dyups_shm_zone_size %dm;   # in http { }, and queue_bytes = %d for the "+
+		"gateway; a reload is enough",
+		megabytes, megabytes<<20)
+	if at != nil {
+		f = f.at([]*nginxtree.Directive{at})
+	}
+	r.add(f)
+}
+
+// inBytes is a number of bytes for people.
+func inBytes(n int) string {
+	switch {
+	case n >= 1<<20 && n%(1<<20) == 0:
+		return fmt.Sprintf("%d MB", n>>20)
+	case n >= 1<<20:
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(n)/(1<<20)), ".0") + " MB"
+	case n >= 1<<10:
+		return fmt.Sprintf("%d kB", n>>10)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
