@@ -286,6 +286,9 @@ level = "warning"
 type = "consul"
 address = %q
 exclude = ["consul", %q]
+[status]
+address = ""
+socket = ""
 [persist]
 path = %q
 [[gateway]]

@@ -26,10 +26,10 @@ import (
 
 // Options say where the demo listens and how it talks.
 type Options struct {
-	Registry, API, Proxy string // listen addresses, host:port; port 0 is any free one
-	StoryOnly            bool   // end after the story
-	Out                  io.Writer
-	Terminal             bool // a person looks at Out: colours, and a picture that is redrawn
+	Registry, API, Proxy, Page string // listen addresses, host:port; port 0 is any free one
+	StoryOnly                  bool   // end after the story
+	Out                        io.Writer
+	Terminal                   bool // a person looks at Out: colours, and a picture that is redrawn
 	// Control runs the real controller between registry and gateway until the context
 	// ends. It hands its status function over as soon as it runs.
 	Control func(ctx context.Context, w Wiring) error
@@ -40,11 +40,12 @@ type Options struct {
 
 // Wiring is what the controller is put between.
 type Wiring struct {
-	Registry string    // address of the Consul API, http://host:port
-	Gateway  string    // address of the dyups API, http://host:port
-	ConfFile string    // path of the conf file to write
-	Log      io.Writer // what the controller wants to say to a person
-	Started  func(status func() syncer.Status)
+	Registry string                                         // address of the Consul API, http://host:port
+	Gateway  string                                         // address of the dyups API, http://host:port
+	ConfFile string                                         // path of the conf file to write
+	Page     string                                         // address to serve the page at, host:port
+	Log      io.Writer                                      // what the controller wants to say to a person
+	Started  func(status func() syncer.Status, page string) // page is the page's URL
 }
 
 // Validate says what is wrong with the addresses.
@@ -92,14 +93,14 @@ func Run(ctx context.Context, o Options) error {
 
 	ctx, fail := context.WithCancelCause(ctx)
 	control, err := startControl(ctx, fail, o.Control, Wiring{
-		Registry: registry.url, Gateway: gateway.API(), ConfFile: conf, Log: s.view,
+		Registry: registry.url, Gateway: gateway.API(), ConfFile: conf, Log: s.view, Page: o.Page,
 	})
 	defer control.wait()
 	defer fail(nil)
 	if err != nil {
-		return err
+		return o.explain(err)
 	}
-	s.status = control.status
+	s.status, s.page = control.status, control.page
 	defer s.client.close()
 
 	s.introduce()
@@ -120,6 +121,7 @@ func Run(ctx context.Context, o Options) error {
 // controller is the real thing at work.
 type controller struct {
 	status func() syncer.Status
+	page   string
 	ended  chan struct{}
 }
 
@@ -128,8 +130,11 @@ func startControl(
 	ctx context.Context, fail context.CancelCauseFunc, run func(context.Context, Wiring) error, w Wiring,
 ) (*controller, error) {
 	c := &controller{ended: make(chan struct{})}
-	started := make(chan func() syncer.Status, 1)
-	w.Started = func(status func() syncer.Status) { started <- status }
+	started := make(chan struct{})
+	w.Started = func(status func() syncer.Status, page string) {
+		c.status, c.page = status, page
+		close(started)
+	}
 	go func() {
 		defer close(c.ended)
 		err := run(ctx, w)
@@ -139,7 +144,7 @@ func startControl(
 		fail(fmt.Errorf("the controller ended: %w", err)) // of no effect where it was told to end
 	}()
 	select {
-	case c.status = <-started:
+	case <-started:
 		return c, nil
 	case <-ctx.Done():
 		return c, context.Cause(ctx)
@@ -159,6 +164,7 @@ func (o *Options) listeners() []listener {
 		{"registry", "the registry", &o.Registry},
 		{"api", "the gateway's dyups API", &o.API},
 		{"proxy", "the gateway's traffic", &o.Proxy},
+		{"page", "the page", &o.Page},
 	}
 }
 

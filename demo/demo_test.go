@@ -57,7 +57,7 @@ func control(ctx context.Context, w Wiring) error {
 		Guard:    syncer.DefaultGuardConfig(),
 		Schedule: syncer.DefaultSchedule(), Store: file, Log: log,
 	})
-	w.Started(s.Status)
+	w.Started(s.Status, "http://127.0.0.1:1/")
 	return s.Run(ctx)
 }
 
@@ -94,7 +94,7 @@ func (s *screen) await(t *testing.T, text string) {
 }
 
 func options(out io.Writer) Options {
-	return Options{Registry: ":0", API: ":0", Proxy: ":0", StoryOnly: true, Out: out, Control: control}
+	return Options{Registry: ":0", API: ":0", Proxy: ":0", Page: ":0", StoryOnly: true, Out: out, Control: control}
 }
 
 func TestStory(t *testing.T) {
@@ -139,7 +139,7 @@ func TestAFailedRequestFailsTheStory(t *testing.T) {
 
 func TestAStepThatDoesNotComeTrue(t *testing.T) {
 	idle := func(ctx context.Context, w Wiring) error {
-		w.Started(func() syncer.Status { return syncer.Status{StoreErr: errors.New("the disk is full")} })
+		w.Started(func() syncer.Status { return syncer.Status{StoreErr: errors.New("the disk is full")} }, "")
 		<-ctx.Done()
 		return nil
 	}
@@ -162,7 +162,7 @@ func TestTheControllerEnds(t *testing.T) {
 			o.StoryOnly = false
 			o.Control = func(_ context.Context, w Wiring) error {
 				if test.start {
-					w.Started(func() syncer.Status { return syncer.Status{} })
+					w.Started(func() syncer.Status { return syncer.Status{} }, "")
 				}
 				return boom
 			}
@@ -299,7 +299,7 @@ func TestValidate(t *testing.T) {
 		{"one for two", ":8500", "localhost:8500", "--api"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			err := Options{Registry: test.registry, API: test.api, Proxy: ":0"}.Validate()
+			err := Options{Registry: test.registry, API: test.api, Proxy: ":0", Page: ":0"}.Validate()
 			if test.wrong == "" && err != nil || test.wrong != "" && (err == nil || !strings.HasPrefix(err.Error(), test.wrong+" ")) {
 				t.Errorf("got %v, want what is wrong with %q", err, test.wrong)
 			}

@@ -27,6 +27,7 @@ type story struct {
 	services *fleet
 	client   *client
 	status   func() syncer.Status
+	page     string // the URL of its page
 	view     *view
 	rates    rates
 
@@ -46,10 +47,11 @@ func (s *story) introduce() {
 
   registry        %s   speaks Consul's HTTP API
   swallowkeeper   watches the registry, writes the conf file, keeps the gateway in step
+                  %s   its page: watch the story there
   gateway         %s   carries the traffic, with 4 workers
                   %s   its dyups API: changes without a reload
   client          sends about 100 requests a second through the gateway, all the time`,
-		v.bold("swallowkeeper demo"), v.accent(s.registry.url), v.accent(s.gateway.Proxy()), v.accent(s.gateway.API()))
+		v.bold("swallowkeeper demo"), v.accent(s.registry.url), v.accent(s.page), v.accent(s.gateway.Proxy()), v.accent(s.gateway.API()))
 }
 
 // tell plays the whole story. It returns an error at the first request that failed and

@@ -13,6 +13,7 @@ needed=(
 	"libnginx-mod-http-lua:${NGINX_MODULES:-/usr/lib/nginx/modules}/ngx_http_lua_module.so"
 	docker.io:dockerd          # the demo image
 	docker-compose:docker-compose
+	chromium:chromium          # the page
 )
 
 main() {
@@ -97,6 +98,7 @@ Sets up what the tests need, and says what it found and did:
   debootstrap, rpm,                 (Debian starts the daemons of supervisor, docker.io and nginx)
   nginx, libnginx-mod-http-lua,
   gcc with libc6-dev,
+  chromium                          or the browser that CHROME_BIN names
   docker.io, docker-compose         (demo/imagetest starts dockerd where none runs, and ends it)
   Consul                            scripts/consul.sh: built once, then kept in the cache
   Tengine                           never installed: TENGINE_BIN names one that you built

@@ -41,9 +41,10 @@ type Event struct {
 	Text string
 	// Timing is of the change that a generation carries, for EventGeneration and EventPushed.
 	Timing Timing
-	// Added, Updated and Removed count upstreams, for EventGeneration.
-	Added, Updated, Removed int
-	Err                     error
+	// Added, Updated and Removed count upstreams, In and Out servers, for EventGeneration.
+	Added, Updated, Removed, In, Out int
+	// Err is why, for EventOutOfStep and EventStoreFailed.
+	Err error
 }
 
 // Timing is when a change went through the stages; those it has not reached are zero.

@@ -120,7 +120,10 @@ type fakeGateway struct {
 	applied int
 	asked   int // how often Live was called
 	assumed string
+	workers []upstream.Worker
 }
+
+func (g *fakeGateway) Workers() []upstream.Worker { return g.workers }
 
 func (g *fakeGateway) Assume(s upstream.Set) { g.assumed = line(s) }
 
@@ -219,14 +222,18 @@ func (e *events) take() []string {
 
 // told is the events that the syncer told of.
 type told struct {
-	mu  sync.Mutex
-	all []Event
+	mu   sync.Mutex
+	all  []Event
+	also func(Event)
 }
 
 func (t *told) add(e Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.all = append(t.all, e)
+	if t.also != nil {
+		t.also(e)
+	}
 }
 
 // of takes those of one kind.

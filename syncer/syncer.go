@@ -216,10 +216,14 @@ func (s *Syncer) adopt(before upstream.Generation, timing Timing) {
 	s.since.moved(changes, gen.Time)
 	s.mu.Unlock()
 	logChanges(s.Log.WithField("generation", gen.Number), changes)
-	s.event(Event{
+	e := Event{
 		Kind: EventGeneration, Generation: gen.Number, Text: gen.Reason, Timing: timing,
 		Added: len(changes.Added), Updated: len(changes.Updated), Removed: len(changes.Removed),
-	})
+	}
+	for m := range moves(changes) {
+		e.In, e.Out = e.In+len(m.in), e.Out+len(m.out)
+	}
+	s.event(e)
 	s.serverEvents(gen.Number, changes)
 }
 

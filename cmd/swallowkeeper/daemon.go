@@ -31,9 +31,10 @@ func (p *program) daemon(ctx context.Context) error {
 
 	log := p.logger(cfg.Log)
 	supervisor := newNotifier(log)
+	show := newSurface()
 	log.WithFields(logrus.Fields{"version": versionText(), "config": cfg.File, "pid": os.Getpid()}).Info("swallowkeeper starts")
 
-	now, err := beginWhenPossible(ctx, cfg, log, supervisor)
+	now, err := beginWhenPossible(ctx, cfg, log, supervisor, show)
 	if err != nil || now == nil {
 		return err
 	}
@@ -50,7 +51,7 @@ func (p *program) daemon(ctx context.Context) error {
 			return now.end()
 		case <-hup:
 			supervisor.reloading()
-			now = p.reload(ctx, now, log, supervisor)
+			now = p.reload(ctx, now, log, supervisor, show)
 			if now == nil {
 				return exit(exitFailed, errSaid)
 			}
@@ -61,7 +62,7 @@ func (p *program) daemon(ctx context.Context) error {
 
 // reload puts a run with the configuration as it is now in the old run's place. It
 // returns the run that goes on, or nil where none can.
-func (p *program) reload(ctx context.Context, old *running, log *logrus.Logger, n *notifier) *running {
+func (p *program) reload(ctx context.Context, old *running, log *logrus.Logger, n *notifier, show *surface) *running {
 	cfg, err := p.load()
 	if err == nil {
 		// Found before the old run ends: what is wrong within the values.
@@ -72,19 +73,22 @@ func (p *program) reload(ctx context.Context, old *running, log *logrus.Logger, 
 	}
 	if err != nil {
 		log.WithError(err).Error("the new configuration is refused: the old one goes on")
+		show.reloaded(false, 1)
 		return old
 	}
 	if err := old.end(); err != nil {
 		log.WithError(err).Warn("the old run did not end cleanly")
 	}
-	now, err := begin(ctx, cfg, log, n)
+	now, err := begin(ctx, cfg, log, n, show)
 	if err == nil {
 		configureLog(log, cfg.Log)
 		log.WithField("config", cfg.File).Info("the configuration is read again")
+		show.reloaded(true, 1)
 		return now
 	}
 	log.WithError(err).Error("the new configuration is refused: the old one goes on")
-	if now, err = begin(ctx, old.cfg, log, n); err != nil {
+	show.reloaded(false, 1)
+	if now, err = begin(ctx, old.cfg, log, n, show); err != nil {
 		log.WithError(err).Error("the old configuration can't go on either")
 		return nil
 	}
@@ -102,12 +106,14 @@ type running struct {
 
 // beginWhenPossible is begin, again and again while the conf file's folder is missing, full
 // or not writable: that may pass. It returns nil where the context ended meanwhile.
-func beginWhenPossible(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifier) (*running, error) {
+func beginWhenPossible(
+	ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifier, show *surface,
+) (*running, error) {
 	var now *running
 	var final error
 	_ = retry.Default().Run(ctx, func(ctx context.Context) error {
 		var err error
-		now, err = begin(ctx, cfg, log, n)
+		now, err = begin(ctx, cfg, log, n, show)
 		var path *fs.PathError
 		var wrong *exitError
 		if errors.As(err, &path) && !errors.As(err, &wrong) {
@@ -126,7 +132,7 @@ func beginWhenPossible(ctx context.Context, cfg config.Config, log *logrus.Logge
 }
 
 // begin takes the lock, reads the baseline and starts the syncer.
-func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifier) (*running, error) {
+func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifier, show *surface) (*running, error) {
 	h, err := build(cfg, log)
 	if err != nil {
 		return nil, exit(exitUsage, err)
@@ -152,11 +158,15 @@ func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifi
 		default:
 		}
 	}
+	parts.Event = show.observe
 	ctx, cancel := context.WithCancel(ctx)
 	r := &running{cfg: cfg, syncer: syncer.New(parts), cancel: cancel, ended: make(chan error, 1)}
+	show.take(work{cfg: cfg, syncer: r.syncer, house: h})
 	telling := n.follow(ctx, r.syncer, changed)
+	serving := show.serve(ctx, cfg.Status, log)
 	r.close = func() {
 		<-telling
+		<-serving
 		h.close(log)
 		letGo()
 	}

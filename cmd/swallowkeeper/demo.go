@@ -2,15 +2,18 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"os/signal"
 	"syscall"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"swallowkeeper/config"
 	"swallowkeeper/demo"
 	"swallowkeeper/persist"
+	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 )
 
@@ -45,6 +48,7 @@ Port 0 in an address is any free port.`,
 	f.StringVar(&o.Registry, "registry", "127.0.0.1:8500", "`ADDRESS` of the registry's HTTP API")
 	f.StringVar(&o.API, "api", "127.0.0.1:8081", "`ADDRESS` of the gateway's dyups API")
 	f.StringVar(&o.Proxy, "proxy", "127.0.0.1:8080", "`ADDRESS` at which the gateway takes requests")
+	f.StringVar(&o.Page, "page", "127.0.0.1:9180", "`ADDRESS` of the page")
 	f.BoolVar(&o.StoryOnly, "story-only", false, "end after the story")
 	return c
 }
@@ -59,6 +63,7 @@ func control(ctx context.Context, w demo.Wiring) error {
 	cfg.Registries[0].Consul.Address = w.Registry
 	cfg.Gateways[0].Dyups.Address = w.Gateway
 	cfg.Persist.Path = w.ConfFile
+	cfg.Status = status.Config{Address: w.Page, Token: rand.Text()}
 
 	file, err := persist.Open(cfg.Persist, log)
 	if err != nil {
@@ -74,7 +79,18 @@ func control(ctx context.Context, w demo.Wiring) error {
 		return err
 	}
 	defer h.close(log)
-	s := syncer.New(h.parts(cfg, file, log))
-	w.Started(s.Status)
-	return s.Run(ctx)
+	show := newSurface()
+	parts := h.parts(cfg, file, log)
+	parts.Event = show.observe
+	s := syncer.New(parts)
+	show.take(work{cfg: cfg, syncer: s, house: h})
+	site, err := status.Listen(cfg.Status, show, show.parts(log))
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return site.Serve(ctx) })
+	group.Go(func() error { return s.Run(ctx) })
+	w.Started(s.Status, site.URL()+"#token="+cfg.Status.Token)
+	return group.Wait()
 }

@@ -149,6 +149,9 @@ type rig struct {
 	dir    string
 	conf   string // the conf file
 	toml   string // the configuration
+	socket string // the operator's
+	// pageAddr is where the page is, "" where there is none.
+	pageAddr string
 	// nginx are the gateways, gw1 and so on.
 	nginx []*dyupstest.Server
 	// consul is where the configuration says that Consul is.
@@ -187,6 +190,12 @@ func bareRig(t *testing.T, consul string) *rig {
 	r := &rig{t: t, prefix: fmt.Sprintf("t%d-", rigs.Add(1)), dir: t.TempDir(), consul: consul}
 	r.conf = filepath.Join(r.dir, "conf", "upstreams.conf")
 	r.toml = filepath.Join(r.dir, "swallowkeeper.toml")
+	short, err := os.MkdirTemp("", "sk") // a socket's path may not be long
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(short) })
+	r.socket = filepath.Join(short, "s")
 	if err := os.Mkdir(filepath.Dir(r.conf), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +224,8 @@ func (r *rig) configure() *rig {
 	} else {
 		text += fmt.Sprintf("[[registry]]\nname = \"consul\"\naddress = %q\ninclude = [%q]\n", r.consul, r.prefix+"*")
 	}
-	text += fmt.Sprintf("[persist]\npath = %q\n", r.conf)
+	text += fmt.Sprintf("[persist]\npath = %q\n[status]\naddress = %q\ntoken = %q\nsocket = %q\n",
+		r.conf, r.pageAddr, pageToken, r.socket)
 	if r.gateways != "" {
 		text += r.gateways
 	} else {

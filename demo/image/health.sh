@@ -14,9 +14,13 @@ case ${status%$'\r'} in
 		;;
 esac
 
-lock=${SWALLOWKEEPER_PERSIST_PATH%/*}/.${SWALLOWKEEPER_PERSIST_PATH##*/}.lock
-if ! [[ $(<"/proc/$(<"$lock")/comm") == swallowkeeper ]]; then
-	echo "swallowkeeper does not run: its log says why"
-	exit 1
+if [ -n "${SWALLOWKEEPER_STATUS_ADDRESS-}" ]; then
+	exec 4<>"/dev/tcp/127.0.0.1/${SWALLOWKEEPER_STATUS_ADDRESS##*:}"
+	printf 'GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n' >&4
+	read -r _ status _ <&4
+	if [ "${status%$'\r'}" != 200 ]; then
+		echo "swallowkeeper is not well: $(tail -n 1 <&4)"
+		exit 1
+	fi
 fi
-echo "nginx answers, swallowkeeper runs"
+echo "nginx answers, swallowkeeper works"

@@ -1,0 +1,422 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/config"
+	"swallowkeeper/internal/retry"
+	"swallowkeeper/persist"
+	"swallowkeeper/status"
+	"swallowkeeper/status/page"
+	"swallowkeeper/syncer"
+	"swallowkeeper/upstream"
+)
+
+// surface shows the program at work to the status server, and passes a person's orders on.
+// It outlives a reload of the configuration: what is at work then takes the place.
+type surface struct {
+	started  time.Time
+	timeline *status.Timeline
+	measured *prometheus.Registry
+	metrics  *syncer.Metrics
+	reloads  *prometheus.CounterVec
+
+	mu   sync.Mutex
+	work work
+	// history is what was read last, good for as long as the newest generation is the same.
+	history []status.Generation
+	newest  int
+}
+
+// work is what runs with one configuration.
+type work struct {
+	cfg    config.Config
+	syncer *syncer.Syncer
+	house  *house
+}
+
+// mostEvents is how many events the timeline keeps: hours of a lively registry.
+const mostEvents = 5000
+
+// stuck is how long the syncer's loop may be away before the program counts as dead.
+const stuck = 15 * time.Second
+
+func newSurface() *surface {
+	s := &surface{
+		started: time.Now(), timeline: status.NewTimeline(mostEvents), measured: prometheus.NewRegistry(),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "swallowkeeper_config_reloads_total", Help: "Times that the configuration was read again, by how it went.",
+		}, []string{"result"}),
+	}
+	built := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "swallowkeeper_build_info", Help: "Always 1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{"version": versionText(), "goversion": runtime.Version()},
+	})
+	built.Set(1)
+	s.reloaded(true, 0)
+	s.reloaded(false, 0)
+	s.measured.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		built, s.reloads)
+	var err error
+	if s.metrics, err = syncer.NewMetrics(s.measured, s.syncerStatus, s.upstreamMetrics); err != nil {
+		panic(err) // a name that there are two of: no test would pass
+	}
+	return s
+}
+
+// syncerStatus is what the metrics are made of; false before anything runs.
+func (s *surface) syncerStatus() (syncer.Status, bool) {
+	w := s.now()
+	if w.syncer == nil {
+		return syncer.Status{}, false
+	}
+	return w.syncer.Status(), true
+}
+
+func (s *surface) upstreamMetrics() bool { return s.now().cfg.Status.UpstreamMetrics }
+
+// reloaded counts so many reloads that went well or did not.
+func (s *surface) reloaded(well bool, n int) {
+	result := "refused"
+	if well {
+		result = "ok"
+	}
+	s.reloads.WithLabelValues(result).Add(float64(n))
+}
+
+var _ status.Daemon = (*surface)(nil)
+
+// parts are what the server shows beside the API.
+func (s *surface) parts(log logrus.FieldLogger) status.Parts {
+	metrics := promhttp.HandlerFor(s.measured, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return status.Parts{Page: page.New(s), Metrics: metrics, Log: log}
+}
+
+// serve shows the surface until the context ends. An address or a socket that can't be had
+// keeps nobody from the main job, nor from the other one: it is tried again. The channel is
+// closed when it has ended.
+func (s *surface) serve(ctx context.Context, cfg status.Config, log logrus.FieldLogger) <-chan struct{} {
+	var serving sync.WaitGroup
+	serve := func(cfg status.Config) {
+		// What Run returns is the end of the context: the end that was asked for.
+		_ = retry.Default().Run(ctx, func(ctx context.Context) error {
+			site, err := status.Listen(cfg, s, s.parts(log))
+			if err != nil {
+				return err
+			}
+			log.WithField("at", cmp.Or(site.URL(), cfg.Socket)).Info("the page and the API are there")
+			return site.Serve(ctx)
+		}, func(err error, wait time.Duration) {
+			log.WithError(err).WithField("again_in", wait.Round(time.Millisecond)).Warn("the page and the API can't be had")
+		})
+	}
+	address, socket := cfg, cfg
+	address.Socket, socket.Address = "", ""
+	if cfg.Address != "" {
+		serving.Go(func() { serve(address) })
+	}
+	if cfg.Socket != "" {
+		serving.Go(func() { serve(socket) })
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		serving.Wait()
+	}()
+	return done
+}
+
+// take shows another run from here on.
+func (s *surface) take(w work) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.work, s.history = w, nil
+}
+
+func (s *surface) now() work {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.work
+}
+
+// observe takes in what happens.
+func (s *surface) observe(e syncer.Event) {
+	s.metrics.Observe(e)
+	o := status.Event{
+		Time: e.Time, Kind: e.Kind, Generation: e.Generation,
+		Upstream: e.Upstream, Addr: e.Addr, Gateway: e.Gateway, Text: printable(e.Text),
+	}
+	if e.Kind == syncer.EventPushed {
+		o.TookMS = float64(e.Timing.Pushed.Sub(e.Timing.Seen).Microseconds()) / 1000
+	}
+	s.timeline.Add(o)
+}
+
+// Alive implements status.Daemon.
+func (s *surface) Alive() error {
+	w := s.now()
+	if away := time.Since(w.syncer.Beat()); away > stuck+w.cfg.Persist.CheckTimeout {
+		return fmt.Errorf("the loop has not come round for %s", away.Round(time.Second))
+	}
+	return nil
+}
+
+// Status implements status.Daemon.
+func (s *surface) Status() status.Status {
+	w := s.now()
+	st := w.syncer.Status()
+	out := status.Status{
+		Version: versionText(), Started: s.started, Time: time.Now(),
+		InStep: st.InStep() && st.Generation.Number > 0, Generation: showGeneration(st.Generation),
+		Upstreams: st.Generation.Set.Len(), Servers: st.Generation.Set.Servers(), Out: len(st.Out),
+		Holds: []status.Hold{}, Freezes: []status.Freeze{}, Reasons: []string{}, File: w.cfg.Persist.Path,
+	}
+	if st.StoreErr != nil {
+		out.FileError = printable(st.StoreErr.Error())
+		out.Reasons = append(out.Reasons, "the conf file can't be written: "+out.FileError)
+	}
+	if h := showHold(st.Hold, st.HeldSince); h != nil {
+		out.Holds = append(out.Holds, *h)
+	}
+	for _, f := range st.Generation.Frozen {
+		name := f.Name
+		if name == "" {
+			name = status.Everything
+		}
+		out.Freezes = append(out.Freezes, status.Freeze{Name: name, Until: f.Until})
+	}
+	for _, r := range st.Registries {
+		shown := status.Registry{Name: r.Name, Answered: r.Answered}
+		switch {
+		case r.Trouble != nil:
+			shown.Trouble = printable(r.Trouble.Error())
+			out.Reasons = append(out.Reasons, fmt.Sprintf("registry %s: %s", r.Name, shown.Trouble))
+		case r.Answered.IsZero():
+			out.Reasons = append(out.Reasons, fmt.Sprintf("registry %s has not answered yet", r.Name))
+		}
+		out.Registries = append(out.Registries, shown)
+	}
+	for _, g := range st.Gateways {
+		shown, why := showGateway(g, st.Generation.Number)
+		if why != "" {
+			out.Reasons = append(out.Reasons, why)
+		}
+		out.Gateways = append(out.Gateways, shown)
+	}
+	out.Ready = len(out.Reasons) == 0
+	return out
+}
+
+// Upstreams implements status.Daemon.
+func (s *surface) Upstreams() []status.Upstream {
+	w := s.now()
+	return showUpstreams(w.syncer)
+}
+
+// explainer is a registry that can say why an instance is in or out.
+type explainer interface {
+	Explain(ctx context.Context, upstream string) ([]upstream.Finding, error)
+}
+
+// Explain implements status.Daemon.
+func (s *surface) Explain(ctx context.Context, name string) (status.Explanation, error) {
+	w := s.now()
+	e := status.Explanation{Instances: []status.Finding{}, Notes: []string{}}
+	st := w.syncer.Status()
+	if u, ok := st.Generation.Set.Get(name); ok {
+		name, e.Written = u.Name, true
+	}
+	e.Upstream = status.Upstream{Name: name, Options: []string{}, Servers: []status.Server{}}
+	known := e.Written
+	for _, u := range showUpstreams(w.syncer) {
+		if upstream.SameName(u.Name, name) {
+			e.Upstream, known = u, true
+		}
+	}
+	if st.Hold != nil {
+		e.Notes = append(e.Notes, "held: "+st.Hold.Reason)
+	}
+	for _, o := range st.Out {
+		if o.Addr == "" && (upstream.SameName(o.Upstream, name) || upstream.SameName(o.Service, name)) {
+			known = true
+			e.Notes = append(e.Notes, printable(o.Reason))
+		}
+	}
+	for _, src := range w.house.sources {
+		r, ok := src.Registry.(explainer)
+		if !ok {
+			continue
+		}
+		findings, err := r.Explain(ctx, name)
+		if err != nil {
+			e.Notes = append(e.Notes, fmt.Sprintf("registry %s: %s", src.Name, printable(err.Error())))
+		}
+		for _, f := range findings {
+			known = true
+			e.Instances = append(e.Instances, status.Finding{
+				Registry: src.Name, Addr: printable(f.Addr), In: f.In, Reason: printable(f.Reason), Index: f.Index,
+			})
+		}
+	}
+	if !known {
+		return e, fmt.Errorf("upstream %q: no registry lists it and it is not in the conf file: %w", name, status.ErrNotFound)
+	}
+	return e, nil
+}
+
+// Plan implements status.Daemon.
+func (s *surface) Plan(ctx context.Context) (status.Plan, error) {
+	w := s.now()
+	quiet := logrus.New()
+	quiet.SetOutput(io.Discard)
+	// The gateways at work can't be asked beside their work: these are others of the same address.
+	h, err := build(w.cfg, quiet)
+	if err != nil {
+		return status.Plan{}, err
+	}
+	defer h.close(quiet)
+	var targets []syncer.Target
+	for _, t := range h.targets {
+		targets = append(targets, t.Target)
+	}
+	out, err := w.syncer.Plan(ctx, targets)
+	if err != nil {
+		return status.Plan{}, err
+	}
+	return showPlan(out), nil
+}
+
+// History implements status.Daemon.
+func (s *surface) History() ([]status.Generation, error) {
+	w := s.now()
+	newest := w.syncer.Status().Generation.Number
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.history == nil || s.newest != newest {
+		kept, err := persist.History(w.cfg.Persist.Path)
+		if err != nil {
+			return nil, err
+		}
+		s.history, s.newest = showHistory(kept), newest
+	}
+	return s.history, nil
+}
+
+// Diff implements status.Daemon.
+func (s *surface) Diff(from, to int) (status.Changes, error) {
+	path := s.now().cfg.Persist.Path
+	a, err := readKept(path, from)
+	if err != nil {
+		return status.Changes{}, err
+	}
+	b, err := readKept(path, to)
+	if err != nil {
+		return status.Changes{}, err
+	}
+	return showChanges(upstream.Diff(a.Set, b.Set)), nil
+}
+
+// Timeline implements status.Daemon.
+func (s *surface) Timeline() []status.Event { return s.timeline.Events() }
+
+// Subscribe implements status.Daemon.
+func (s *surface) Subscribe(ctx context.Context) <-chan status.Event {
+	return s.timeline.Subscribe(ctx)
+}
+
+// Approve implements status.Daemon.
+func (s *surface) Approve(ctx context.Context, id string) error {
+	_, err := s.order(ctx, syncer.Approve(id))
+	return err
+}
+
+// Freeze implements status.Daemon.
+func (s *surface) Freeze(ctx context.Context, f status.FreezeRequest) error {
+	freeze, err := freezeOf(f, time.Now())
+	if err != nil {
+		return err
+	}
+	_, err = s.order(ctx, syncer.Freeze(freeze))
+	return err
+}
+
+// Unfreeze implements status.Daemon.
+func (s *surface) Unfreeze(ctx context.Context, name string) error {
+	if name == status.Everything {
+		name = ""
+	}
+	_, err := s.order(ctx, syncer.Unfreeze(name))
+	return err
+}
+
+// Rollback implements status.Daemon.
+func (s *surface) Rollback(ctx context.Context, generation int) (status.RollbackResult, error) {
+	g, err := readKept(s.now().cfg.Persist.Path, generation)
+	if err != nil {
+		return status.RollbackResult{}, err
+	}
+	remark, err := s.order(ctx, syncer.Rollback(g))
+	if err != nil {
+		return status.RollbackResult{}, err
+	}
+	return status.RollbackResult{Generation: showGeneration(s.now().syncer.Status().Generation), Opinion: remark}, nil
+}
+
+// order has the syncer carry an order out.
+func (s *surface) order(ctx context.Context, o syncer.Order) (string, error) {
+	remark, err := s.now().syncer.Do(ctx, o)
+	return remark, told(err)
+}
+
+// freezeOf is the request as the syncer takes it.
+func freezeOf(f status.FreezeRequest, now time.Time) (upstream.Freeze, error) {
+	freeze := upstream.Freeze{Name: f.Name}
+	switch f.Name {
+	case "":
+		return freeze, fmt.Errorf("freeze: no name is given, and %q is everything: %w", status.Everything, status.ErrInvalid)
+	case status.Everything:
+		freeze.Name = ""
+	}
+	if f.For != "" {
+		d, err := time.ParseDuration(f.For)
+		if err != nil || d <= 0 {
+			return freeze, fmt.Errorf("freeze for %q: allowed is a duration above 0s, e.g. 2h: %w", f.For, status.ErrInvalid)
+		}
+		freeze.Until = now.Add(d)
+	}
+	return freeze, nil
+}
+
+func readKept(path string, number int) (upstream.Generation, error) {
+	g, err := persist.ReadGeneration(path, number)
+	return g, told(err)
+}
+
+// toldError is an error and what kind the status server makes of it.
+type toldError struct{ cause, kind error }
+
+func (e *toldError) Error() string   { return e.cause.Error() }
+func (e *toldError) Unwrap() []error { return []error{e.cause, e.kind} }
+
+// told marks an error with its kind.
+func told(err error) error {
+	switch {
+	case errors.Is(err, syncer.ErrUnknown), errors.Is(err, persist.ErrNotKept):
+		return &toldError{err, status.ErrNotFound}
+	case errors.Is(err, syncer.ErrNotNow):
+		return &toldError{err, status.ErrConflict}
+	}
+	return err
+}

@@ -1,0 +1,95 @@
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+const (
+	// pingEvery keeps a stream open through what closes idle connections, and tells a reader
+	// that it is.
+	pingEvery = 15 * time.Second
+	// statusEvery is how often at most the whole status follows what happens.
+	statusEvery = 250 * time.Millisecond
+	// writeLimit is how long a reader may take for what is written to it.
+	writeLimit = 10 * time.Second
+)
+
+// events streams what happens, as server-sent events: each with its kind and the Event as
+// JSON, and as "status" the whole Status at the start and after what happened.
+func (s *Site) events(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.streams <- struct{}{}:
+		defer func() { <-s.streams }()
+	default:
+		fail(w, http.StatusServiceUnavailable, fmt.Sprintf("there are %d streams already", mostStreams))
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	happened := s.daemon.Subscribe(ctx)
+	control := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep them back
+	if r.Method == http.MethodHead {
+		return
+	}
+
+	send := func(format string, a ...any) bool {
+		if control.SetWriteDeadline(time.Now().Add(writeLimit)) != nil {
+			return false
+		}
+		if _, err := fmt.Fprintf(w, format, a...); err != nil {
+			return false
+		}
+		return control.Flush() == nil
+	}
+	sendStatus := func() bool { return send("event: status\ndata: %s\n\n", encoded(whole(s.daemon.Status()))) }
+
+	ping := time.NewTicker(pingEvery)
+	defer ping.Stop()
+	// Gateways are compared without an event too: the status follows by itself.
+	status := time.NewTimer(time.Second)
+	defer status.Stop()
+	if !sendStatus() {
+		return
+	}
+	soon := false
+	for {
+		ok := true
+		select {
+		case <-s.ending:
+			return
+		case e, open := <-happened:
+			if !open { // the reader has gone
+				return
+			}
+			ok = send("id: %d\nevent: %s\ndata: %s\n\n", e.ID, e.Kind, encoded(e))
+			if !soon {
+				soon = true
+				status.Reset(statusEvery)
+			}
+		case <-status.C:
+			soon = false
+			ok = sendStatus()
+			status.Reset(5 * time.Second)
+		case <-ping.C:
+			ok = send(": still here\n\n")
+		}
+		if !ok {
+			return
+		}
+	}
+}
+
+// encoded is JSON on one line; no value of the API can't be encoded.
+func encoded(v any) []byte {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return []byte("null")
+	}
+	return text
+}

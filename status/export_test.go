@@ -1,0 +1,33 @@
+package status
+
+import "net"
+
+// Routes are the patterns of the API as the mux has them.
+func Routes() []string {
+	var patterns []string
+	for _, r := range (&Site{}).routes() {
+		patterns = append(patterns, r.pattern)
+	}
+	return patterns
+}
+
+// OpenAPI is the embedded document.
+func OpenAPI() []byte { return openAPI }
+
+// MostStreams is how many streams of events there may be.
+const MostStreams = mostStreams
+
+// Whole is what is done to a value before it becomes JSON.
+func Whole(v any) any { return whole(v) }
+
+// Put has the site answer at a listener of the test as it does at its address, or its socket.
+func (s *Site) Put(l net.Listener, trusted bool) {
+	if trusted {
+		s.unix = l
+		return
+	}
+	s.tcp = l
+}
+
+// Streams is how many streams of events are open.
+func (s *Site) Streams() int { return len(s.streams) }

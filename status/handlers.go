@@ -1,0 +1,250 @@
+package status
+
+import (
+	"compress/gzip"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+//go:embed openapi.yaml
+var openAPI []byte
+
+// route is one path of the API.
+type route struct {
+	pattern string // as http.ServeMux takes it
+	change  bool   // it changes things
+	serve   http.HandlerFunc
+}
+
+// routes are all that there are, but for the page's.
+func (s *Site) routes() []route {
+	d := s.daemon
+	return []route{
+		{"GET /healthz", false, s.health},
+		{"GET /readyz", false, s.ready},
+		{"GET /api/v1/openapi.yaml", false, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/yaml")
+			_, _ = w.Write(openAPI)
+		}},
+		{"GET /api/v1/status", false, show(func(*http.Request) (any, error) { return d.Status(), nil })},
+		{"GET /api/v1/upstreams", false, show(func(*http.Request) (any, error) {
+			return map[string]any{"upstreams": d.Upstreams()}, nil
+		})},
+		{"GET /api/v1/upstreams/{name}", false, show(func(r *http.Request) (any, error) {
+			return d.Explain(r.Context(), r.PathValue("name"))
+		})},
+		{"GET /api/v1/gateways", false, show(func(*http.Request) (any, error) {
+			return map[string]any{"gateways": d.Status().Gateways}, nil
+		})},
+		{"GET /api/v1/holds", false, show(func(*http.Request) (any, error) {
+			return map[string]any{"holds": d.Status().Holds}, nil
+		})},
+		{"GET /api/v1/history", false, show(func(*http.Request) (any, error) {
+			kept, err := d.History()
+			return map[string]any{"generations": kept}, err
+		})},
+		{"GET /api/v1/diff", false, show(func(r *http.Request) (any, error) {
+			from, err := number(r, "from")
+			if err != nil {
+				return nil, err
+			}
+			to, err := number(r, "to")
+			if err != nil {
+				return nil, err
+			}
+			return d.Diff(from, to)
+		})},
+		{"GET /api/v1/plan", false, show(func(r *http.Request) (any, error) { return d.Plan(r.Context()) })},
+		{"GET /api/v1/timeline", false, show(func(*http.Request) (any, error) {
+			return map[string]any{"events": d.Timeline()}, nil
+		})},
+		{"GET /api/v1/events", false, s.events},
+
+		{"POST /api/v1/holds/{id}/approve", true, show(func(r *http.Request) (any, error) {
+			return done{}, d.Approve(r.Context(), r.PathValue("id"))
+		})},
+		{"POST /api/v1/freezes", true, show(func(r *http.Request) (any, error) {
+			var f FreezeRequest
+			if err := read(r, &f); err != nil {
+				return nil, err
+			}
+			return done{}, d.Freeze(r.Context(), f)
+		})},
+		{"DELETE /api/v1/freezes/{name}", true, show(func(r *http.Request) (any, error) {
+			return done{}, d.Unfreeze(r.Context(), r.PathValue("name"))
+		})},
+		{"POST /api/v1/rollback", true, show(func(r *http.Request) (any, error) {
+			var to RollbackRequest
+			if err := read(r, &to); err != nil {
+				return nil, err
+			}
+			return d.Rollback(r.Context(), to.Generation)
+		})},
+	}
+}
+
+// done is the answer where there is nothing to say.
+type done struct{}
+
+// handler answers everything. trusted is what comes over the socket.
+func (s *Site) handler(trusted bool) http.Handler {
+	mux := http.NewServeMux()
+	methods := map[string][]string{} // by path
+	for _, r := range s.routes() {
+		if r.change {
+			r.serve = s.change(r.serve, trusted)
+		}
+		mux.HandleFunc(r.pattern, r.serve)
+		method, path, _ := strings.Cut(r.pattern, " ")
+		methods[path] = append(methods[path], method)
+	}
+	for path, allowed := range methods {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			fail(w, http.StatusMethodNotAllowed, r.Method+" is not for this path, but "+strings.Join(allowed, ", "))
+		})
+	}
+	if s.parts.Metrics != nil {
+		mux.Handle("GET /metrics", s.parts.Metrics)
+	}
+	if s.parts.Page != nil {
+		mux.Handle("/", s.parts.Page)
+	}
+	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+		fail(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+": /api/v1/openapi.yaml lists what there is")
+	})
+	return s.protect(mux, trusted)
+}
+
+func (s *Site) health(w http.ResponseWriter, _ *http.Request) {
+	if err := s.daemon.Alive(); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = io.WriteString(w, "ok\n")
+}
+
+// readiness is the JSON of /readyz.
+type readiness struct {
+	Ready   bool     `json:"ready"`
+	Reasons []string `json:"reasons"`
+}
+
+func (s *Site) ready(w http.ResponseWriter, r *http.Request) {
+	st := s.daemon.Status()
+	code := http.StatusOK
+	if !st.Ready {
+		code = http.StatusServiceUnavailable
+	}
+	if r.URL.Query().Get("format") == "json" || strings.Contains(r.Header.Get("Accept"), "application/json") {
+		answer(w, r, code, readiness{st.Ready, st.Reasons})
+		return
+	}
+	text := "ready"
+	if !st.Ready {
+		text = "not ready: " + strings.Join(st.Reasons, "; ")
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	_, _ = io.WriteString(w, text+"\n")
+}
+
+// show answers with what f returns, or with its error. It leaves time to write either.
+func show(f func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+		defer cancel()
+		value, err := f(r.WithContext(ctx))
+		if err != nil {
+			fail(w, code(err), err.Error())
+			return
+		}
+		answer(w, r, http.StatusOK, value)
+	}
+}
+
+// answer writes JSON, and compressed where that is understood: the upstreams may be many.
+func answer(w http.ResponseWriter, r *http.Request, code int, value any) {
+	text, err := json.Marshal(whole(value))
+	if err != nil {
+		fail(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Add("Vary", "Accept-Encoding")
+	if len(text) < worthZipping || !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		w.WriteHeader(code)
+		_, _ = w.Write(append(text, '\n'))
+		return
+	}
+	w.Header().Set("Content-Encoding", "gzip")
+	w.WriteHeader(code)
+	z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // it fails only for a level that there is not
+	_, _ = z.Write(append(text, '\n'))
+	_ = z.Close()
+}
+
+// worthZipping is from how many bytes on an answer is compressed.
+const worthZipping = 2048
+
+// failure is the JSON of every error.
+type failure struct {
+	Error string `json:"error"`
+}
+
+func fail(w http.ResponseWriter, code int, text string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(failure{text})
+}
+
+// code is the status of an error.
+func code(err error) int {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return http.StatusNotFound
+	case errors.Is(err, ErrConflict):
+		return http.StatusConflict
+	case errors.As(err, &tooLarge):
+		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, ErrInvalid):
+		return http.StatusBadRequest
+	case errors.Is(err, context.DeadlineExceeded):
+		return http.StatusGatewayTimeout
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+// read decodes the body of a request.
+func read(r *http.Request, into any) error {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return fmt.Errorf("the body must be application/json: %w", ErrInvalid)
+	}
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("the body: %w: %w", err, ErrInvalid)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("the body goes on behind its JSON: %w", ErrInvalid)
+	}
+	return nil
+}
+
+func number(r *http.Request, name string) (int, error) {
+	n, err := strconv.Atoi(r.URL.Query().Get(name))
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("%s=%q: allowed is the number of a generation: %w", name, r.URL.Query().Get(name), ErrInvalid)
+	}
+	return n, nil
+}

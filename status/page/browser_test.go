@@ -1,0 +1,620 @@
+package page_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/log"
+	cdppage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/status"
+	"swallowkeeper/status/page"
+	"swallowkeeper/status/statustest"
+)
+
+// sesame is the token.
+const sesame = "open sesame, open sesame"
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+// tab is a page in a browser, with what it complained of.
+type tab struct {
+	t   *testing.T
+	ctx context.Context //nolint:containedctx // a tab is its context, as chromedp has it
+
+	mu       sync.Mutex
+	troubles []string
+	dialogs  int
+	allowed  []string // parts of complaints that belong to the test
+}
+
+// chromium finds the browser, or skips; in CI there must be one.
+func chromium(t *testing.T) string {
+	t.Helper()
+	if path := os.Getenv("CHROME_BIN"); path != "" {
+		return path
+	}
+	for _, name := range []string{
+		"chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
+		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+	} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	const message = "no Chromium or Chrome here: install one, or name it in CHROME_BIN"
+	if os.Getenv("CI") == "true" {
+		t.Fatal(message)
+	}
+	t.Skip(message)
+	return ""
+}
+
+// startBrowser starts one browser for all tabs of a test. It can reach this machine alone.
+func startBrowser(t *testing.T) context.Context {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a browser takes its time")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(60*time.Second),
+		chromedp.Flag("no-proxy-server", true), chromedp.Flag("force-color-profile", "srgb"),
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"))
+	ctx, cancel := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
+	t.Cleanup(cancel)
+	// It reports events that it is too old to know as errors; true ones are returned.
+	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {}))
+	t.Cleanup(cancel)
+	if err := chromedp.Run(ctx); err != nil {
+		t.Fatalf("start the browser: %v", err)
+	}
+	return ctx
+}
+
+// open loads an address in a tab of its own. At the end nothing may have gone wrong in it.
+func open(t *testing.T, browserCtx context.Context, address string, before ...chromedp.Action) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(browserCtx)
+	t.Cleanup(cancel)
+	b := &tab{t: t, ctx: ctx}
+	chromedp.ListenTarget(ctx, func(event any) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		switch e := event.(type) {
+		case *runtime.EventExceptionThrown:
+			b.troubles = append(b.troubles, e.ExceptionDetails.Error())
+		case *runtime.EventConsoleAPICalled:
+			b.troubles = append(b.troubles, fmt.Sprintf("console.%s %s", e.Type, e.Args[0].Value))
+		case *log.EventEntryAdded:
+			b.troubles = append(b.troubles, fmt.Sprintf("%s: %s %s", e.Entry.Level, e.Entry.Text, e.Entry.URL))
+		case *cdppage.EventJavascriptDialogOpening:
+			b.dialogs++
+			go func() { _ = chromedp.Run(ctx, cdppage.HandleJavaScriptDialog(false)) }()
+		}
+	})
+	t.Cleanup(func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.dialogs > 0 {
+			t.Errorf("a text opened a dialog")
+		}
+		for _, trouble := range b.troubles {
+			known := false
+			for _, part := range b.allowed {
+				known = known || strings.Contains(trouble, part)
+			}
+			if !known {
+				t.Errorf("the browser complains: %s", trouble)
+			}
+		}
+	})
+	b.run(append([]chromedp.Action{size(1280, 900)}, before...)...)
+	b.run(chromedp.Navigate(address))
+	return b
+}
+
+func (b *tab) run(actions ...chromedp.Action) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Run(b.ctx); err != nil { // the tab must not end with the time limit
+		b.t.Fatal(err)
+	}
+	if err := chromedp.Run(ctx, actions...); err != nil {
+		b.t.Fatalf("%v\n%s", err, b.text())
+	}
+}
+
+// text is what can be seen, for messages.
+func (b *tab) text() string {
+	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
+	defer cancel()
+	var text string
+	_ = chromedp.Run(ctx, chromedp.Evaluate("(document.querySelector('dialog') ?? document.body).innerText", &text))
+	return text[:min(len(text), 3000)]
+}
+
+// until waits until an expression is true.
+func (b *tab) until(expression string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Run(ctx, chromedp.Poll("!!("+expression+")", nil,
+		chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(patience))); err != nil {
+		b.t.Fatalf("%s: %v\n%s", expression, err, b.text())
+	}
+}
+
+func (b *tab) shows(text string) {
+	b.t.Helper()
+	b.until(fmt.Sprintf("document.body.innerText.includes(%q)", text))
+}
+
+// signIn gives the tab the token, as its dialog would.
+func (b *tab) signIn() {
+	b.t.Helper()
+	b.value(fmt.Sprintf("sessionStorage.setItem('swallowkeeper-token', %q)", sesame), nil)
+}
+
+// live waits until the script has read everything.
+func (b *tab) live() {
+	b.t.Helper()
+	b.until("document.documentElement.dataset.live === 'true'")
+}
+
+func (b *tab) click(selector string) {
+	b.t.Helper()
+	b.run(chromedp.Click(selector, chromedp.ByQuery, chromedp.NodeVisible))
+}
+
+// set fills in a field as a person does.
+func (b *tab) set(selector, value string) {
+	b.t.Helper()
+	b.value(fmt.Sprintf(`(() => {
+		const field = document.querySelector(%q);
+		field.value = %q;
+		field.dispatchEvent(new Event('input', { bubbles: true }));
+	})()`, selector, value), nil)
+}
+
+func (b *tab) value(expression string, into any) {
+	b.t.Helper()
+	b.run(chromedp.Evaluate(expression, into))
+}
+
+func (b *tab) allow(parts ...string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.allowed = append(b.allowed, parts...)
+}
+
+// serve serves the page of a daemon on loopback.
+func serve(t *testing.T, f *statustest.Fake, token string) string {
+	t.Helper()
+	address, stop := serveAt(t, f, token, "127.0.0.1:0")
+	t.Cleanup(stop)
+	return "http://" + address
+}
+
+// serveAt is serve at an address that can be used again.
+func serveAt(t *testing.T, f *statustest.Fake, token, address string) (string, func()) {
+	t.Helper()
+	log := logrus.New()
+	log.SetOutput(t.Output())
+	site, err := status.Listen(status.Config{Address: address, Token: token}, f,
+		status.Parts{Page: page.New(f), Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error)
+	go func() { done <- site.Serve(ctx) }()
+	return strings.TrimSuffix(strings.TrimPrefix(site.URL(), "http://"), "/"), sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+}
+
+func scheme(name string) chromedp.Action {
+	return emulation.SetEmulatedMedia().WithFeatures(
+		[]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"}})
+}
+
+func size(width, height int64) chromedp.Action {
+	return emulation.SetDeviceMetricsOverride(width, height, 1, width < 600)
+}
+
+func TestInTheBrowser(t *testing.T) {
+	browserCtx := startBrowser(t)
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, context.Context)
+	}{
+		{"a change appears without a reload", changeAppears},
+		{"a hold is approved", holdIsApproved},
+		{"by keyboard alone", keyboardAlone},
+		{"freeze and release", freezeAndRelease},
+		{"a rollback shows the difference", rollbackIsDone},
+		{"the difference of two generations", differenceIsShown},
+		{"hostile text stays text", hostileStaysText},
+		{"a lost connection is told", lostConnection},
+		{"search and reasons", searchAndReasons},
+		{"no scrolling sideways", noScrollingSideways},
+		{"nothing serious for axe", nothingForAxe},
+		{"2,000 upstreams of 10 servers", manyUpstreams},
+		{"Chinese", inChinese},
+		{"light and dark are not one another", lightAndDark},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, browserCtx) })
+	}
+	if os.Getenv("SWALLOWKEEPER_SCREENSHOTS") == "1" {
+		screenshots(t, browserCtx)
+	}
+}
+
+func happening(kind, text string) status.Event { return status.Event{Kind: kind, Text: text} }
+
+func changeAppears(t *testing.T, ctx context.Context) {
+	f := quiet()
+	b := open(t, ctx, serve(t, f, ""))
+	b.live()
+	b.shows("In step: 2 gateways show generation 12")
+	b.value("window.loaded = 'once'", nil)
+	f.Change(lose(0, 0, "check \"disk\" is critical"))
+	f.Change(func(s *statustest.State) {
+		s.Status.Gateways[1].InStep, s.Status.Gateways[1].Error = false, "edge-2 hangs"
+	}, happening("server_out", "10.20.0.11:8080 of account: critical"))
+	b.shows("Not in step: 1 of 2 gateways show generation 12")
+	b.shows("edge-2 hangs")
+	b.shows("check \"disk\" is critical")
+	b.shows("10.20.0.11:8080 of account: critical")
+	b.until("window.loaded === 'once' && document.title.startsWith('Not in step')")
+}
+
+func holdIsApproved(t *testing.T, ctx context.Context) {
+	f := quiet()
+	hold(f)
+	b := open(t, ctx, serve(t, f, sesame))
+	b.allow("401", "403")
+	b.live()
+	b.shows("more than max_removal")
+	b.click("#holds .approve")
+	b.shows("Let ")
+	b.click("dialog button.danger")
+	b.shows("This needs a token")
+	b.run(chromedp.SendKeys("#token", "wrong", chromedp.ByQuery))
+	b.click("dialog button.primary")
+	b.shows("The answer was:")
+	b.run(chromedp.SendKeys("#token", sesame+kb.Enter, chromedp.ByQuery))
+	b.shows("Approved. The change goes to the gateways now.")
+	b.until("document.getElementById('holds').hidden")
+	b.shows("In step: 2 gateways")
+	f.Read(func(s statustest.State) {
+		if len(s.Approved) != 1 || s.Approved[0] != statustest.HoldID {
+			t.Errorf("approved: %q", s.Approved)
+		}
+	})
+	var stored bool
+	b.value("localStorage.length === 0 && !document.cookie", &stored)
+	if !stored {
+		t.Error("the token outlives the tab")
+	}
+}
+
+// keyboardAlone presses Tab until Approve has the focus, then Enter, and Enter once more in the dialog.
+func keyboardAlone(t *testing.T, ctx context.Context) {
+	f := quiet()
+	hold(f)
+	b := open(t, ctx, serve(t, f, sesame))
+	b.live()
+	b.signIn()
+	b.run(chromedp.KeyEvent(kb.Tab))
+	b.until("document.activeElement.classList.contains('skip')")
+	for range 30 {
+		var there bool
+		b.value("document.activeElement.classList.contains('approve')", &there)
+		if there {
+			break
+		}
+		b.run(chromedp.KeyEvent(kb.Tab))
+	}
+	b.until("document.activeElement.classList.contains('approve')")
+	b.until("getComputedStyle(document.activeElement).outlineStyle === 'solid'")
+	b.run(chromedp.KeyEvent(kb.Enter))
+	b.until("document.querySelector('dialog[open]')?.contains(document.activeElement)")
+	b.run(chromedp.KeyEvent(kb.Escape))
+	b.until("!document.querySelector('dialog') && document.activeElement.classList.contains('approve')")
+	f.Read(func(s statustest.State) {
+		if len(s.Approved) != 0 {
+			t.Fatal("Escape approved it")
+		}
+	})
+	b.run(chromedp.KeyEvent(kb.Enter))
+	b.until("document.activeElement.matches('dialog button.danger')")
+	b.run(chromedp.KeyEvent(kb.Enter))
+	b.shows("Approved.")
+	b.run(input.DispatchKeyEvent(input.KeyDown).WithKey("/").WithCode("Slash").WithText("/"),
+		input.DispatchKeyEvent(input.KeyUp).WithKey("/").WithCode("Slash"))
+	b.until("document.activeElement.id === 'q' && document.activeElement.value === ''")
+}
+
+func freezeAndRelease(t *testing.T, ctx context.Context) {
+	f := quiet()
+	b := open(t, ctx, serve(t, f, sesame))
+	b.live()
+	b.signIn()
+	b.click("#freeze-all")
+	b.shows("Freeze All upstreams?")
+	b.click("dialog button.primary")
+	b.shows("In step, and frozen at generation 12")
+	f.Read(func(s statustest.State) {
+		if len(s.Frozen) != 1 || s.Frozen[0] != (status.FreezeRequest{Name: "*", For: "2h"}) {
+			t.Errorf("frozen: %+v", s.Frozen)
+		}
+	})
+	b.click("#freezes .release")
+	b.shows("Released: All upstreams")
+	b.until("document.getElementById('freezes').hidden")
+}
+
+func rollbackIsDone(t *testing.T, ctx context.Context) {
+	f := quiet()
+	b := open(t, ctx, serve(t, f, sesame))
+	b.live()
+	b.signIn()
+	b.click("#history-list .rollback")
+	b.shows("Go back to generation 11?")
+	b.shows("server 10.20.5.18:8080 ")
+	f.Read(func(s statustest.State) {
+		if len(s.Rolled) != 0 {
+			t.Fatal("rolled back before it was confirmed")
+		}
+	})
+	b.click("dialog button.danger")
+	b.shows("Rolled back: generation 13 has the upstreams of 11.")
+	b.shows("The guard would have said: 9 of 82 servers would go")
+	b.shows("frozen at generation 13")
+	f.Read(func(s statustest.State) {
+		if len(s.Rolled) != 1 || s.Rolled[0] != 11 {
+			t.Errorf("rolled back: %v", s.Rolled)
+		}
+	})
+	var damaged int
+	b.value("[...document.querySelectorAll('#history-list li')].filter(l => l.innerText.includes('digest') && l.querySelector('button')).length", &damaged)
+	if damaged != 0 {
+		t.Error("a damaged generation can be rolled back to")
+	}
+}
+
+func differenceIsShown(t *testing.T, ctx context.Context) {
+	b := open(t, ctx, serve(t, quiet(), ""))
+	b.live()
+	b.set("#from", "9")
+	b.click("#diff-form button")
+	b.shows("From generation 9 to 12")
+	b.shows("server 10.20.5.16:8080 ")
+}
+
+func hostileStaysText(t *testing.T, ctx context.Context) {
+	f := quiet()
+	f.Change(beHostile)
+	b := open(t, ctx, serve(t, f, ""))
+	b.live()
+	b.click(".card .chip.out")
+	f.Tell(happening("server_out", hostile))
+	b.until("document.querySelector('#lately-list .server_out + .text').textContent.startsWith('<img')")
+	b.click(".card [data-focus=why]")
+	b.until("document.querySelector('dialog .chip')")
+	b.until("document.querySelectorAll('img, script:not([src]):not([type]), [onerror]').length === 0 && document.scripts.length === 2")
+}
+
+func lostConnection(t *testing.T, ctx context.Context) {
+	f := quiet()
+	address, stop := serveAt(t, f, "", "127.0.0.1:0")
+	defer stop()
+	b := open(t, ctx, "http://"+address)
+	b.allow("net::ERR", "Failed to load resource")
+	b.live()
+	b.until("document.getElementById('lost').hidden")
+	stop()
+	b.shows("Connection lost since ")
+	b.shows("In step: 2 gateways") // what was true then
+	f.Change(func(s *statustest.State) { s.Status.Generation.Number = 13 }, happening("generation", "generation 13"))
+	_, stopAgain := serveAt(t, f, "", address)
+	defer stopAgain()
+	b.until("document.getElementById('lost').hidden")
+	b.shows("In step: 2 gateways show generation 13")
+}
+
+func searchAndReasons(t *testing.T, ctx context.Context) {
+	b := open(t, ctx, serve(t, quiet(), ""))
+	b.live()
+	names := "[...document.querySelectorAll('.card h3')].map(h => h.textContent).join(' ')"
+	b.run(chromedp.SendKeys("#q", "kernel", chromedp.ByQuery))
+	b.until(names + " === 'search'")
+	b.shows("maintenance: \"kernel update\"")
+	b.set("#q", "")
+	b.click("#search input[value=out] + span")
+	b.until(names + " === 'checkout search'")
+	b.click(".card .chip.in")
+	b.shows("every check passes")
+	b.shows("max_fails=3 fail_timeout=2s · from consul")
+	b.run(chromedp.SendKeys("#q", "nosuch", chromedp.ByQuery))
+	b.shows("Nothing matches.")
+}
+
+func noScrollingSideways(t *testing.T, ctx context.Context) {
+	f := quiet()
+	hold(f)
+	f.Change(lose(5, 0, strings.Repeat("x", 300)))
+	f.Change(func(s *statustest.State) {
+		s.Status.Gateways[0].Name = strings.Repeat("gateway", 30)
+		s.Upstreams[5].Name = strings.Repeat("a-very-long-name", 12)
+		s.Upstreams[5].Servers[0].Addr = "[fe80:1234:5678:9abc:def0:1234:5678:9abc]:65535"
+	})
+	b := open(t, ctx, serve(t, f, ""), size(360, 740))
+	b.live()
+	b.until("document.documentElement.clientWidth === 360")
+	// A card does not widen the page, but would cut off what is too wide for it.
+	b.until(`[document.documentElement, ...document.querySelectorAll('.card, .hold, .rows > li')].every(
+		(e) => e.scrollWidth <= e.clientWidth)`)
+	b.click("#history-list .rollback")
+	b.shows("Go back to generation")
+	b.until("document.querySelector('dialog').getBoundingClientRect().right <= 360")
+}
+
+func nothingForAxe(t *testing.T, ctx context.Context) {
+	axe, err := os.ReadFile(filepath.Join("testdata", "axe.min.js"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, theme := range []string{"light", "dark"} {
+		for _, width := range []int64{1280, 360} {
+			for _, night := range []bool{false, true} {
+				f := quiet()
+				if night {
+					hold(f)
+					f.Change(func(s *statustest.State) {
+						s.Status.Freezes = []status.Freeze{{Name: "search"}}
+						s.Status.Gateways[0].InStep, s.Status.Gateways[0].Error = false, "it hangs"
+						s.Upstreams[0].Servers[0].State, s.Upstreams[0].Servers[1].State = status.Down, status.Frozen
+					})
+				}
+				b := open(t, ctx, serve(t, f, ""), scheme(theme), size(width, 800), cdppage.SetBypassCSP(true))
+				b.live()
+				check := func(where string) {
+					var faults []string
+					b.run(chromedp.Evaluate(string(axe), nil), chromedp.Evaluate(`axe.run(document, {
+						runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+					}).then(r => r.violations.map(v => v.impact + ' ' + v.id + ': ' + v.nodes.slice(0, 3).map(
+						n => n.html.slice(0, 200) + ' ' + n.failureSummary).join(' | ')))`, &faults,
+						func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+					for _, fault := range faults {
+						t.Errorf("%s, %d wide, night %v, %s: %s", theme, width, night, where, fault)
+					}
+				}
+				check("page")
+				b.click("#history-list .rollback")
+				b.shows("Go back to generation")
+				check("dialog")
+			}
+		}
+	}
+}
+
+// manyUpstreams bounds loosely what must not be slow, and prints what it was.
+func manyUpstreams(t *testing.T, ctx context.Context) {
+	f := statustest.Large(2000, 10)
+	began := time.Now()
+	b := open(t, ctx, serve(t, f, ""))
+	b.live()
+	live := time.Since(began)
+	var painted float64
+	b.value("performance.getEntriesByType('paint')[0]?.startTime ?? 0", &painted)
+	var search, update float64
+	b.value(`(() => {
+		const q = document.getElementById('q'), began = performance.now();
+		q.value = 'service-01999';
+		q.dispatchEvent(new Event('input', { bubbles: true }));
+		document.body.getBoundingClientRect();
+		return performance.now() - began;
+	})()`, &search)
+	b.until("document.querySelectorAll('.card').length === 1")
+	b.value(`(() => {
+		const q = document.getElementById('q'), began = performance.now();
+		q.value = '';
+		q.dispatchEvent(new Event('input', { bubbles: true }));
+		document.body.getBoundingClientRect();
+		return performance.now() - began;
+	})()`, &update)
+	b.until("document.querySelectorAll('.card').length === 100")
+	// A change of one upstream leaves the elements of the others where they are.
+	b.value("window.kept = document.querySelector('.card:nth-child(3)'); 0", nil)
+	f.Change(lose(1999, 0, "check \"late\" is critical"), happening("server_out", "late"))
+	b.shows("check \"late\" is critical")
+	b.until("window.kept.isConnected")
+	t.Logf("first paint %.0f ms, live %v, search %.1f ms, all again %.1f ms", painted, live.Round(time.Millisecond), search, update)
+	if search > 1000 || update > 2000 {
+		t.Errorf("search took %.0f ms, all again %.0f ms", search, update)
+	}
+}
+
+func inChinese(t *testing.T, ctx context.Context) {
+	f := quiet()
+	hold(f)
+	b := open(t, ctx, serve(t, f, "")+"/?lang=zh")
+	b.live()
+	b.shows("已拦截：")
+	b.shows("批准")
+	b.until("document.documentElement.lang === 'zh-Hans'")
+	for _, english := range []string{"Held", "Approve", "Gateways", "in step", "ago", "Roll back", "Search"} {
+		var seen bool
+		b.value(fmt.Sprintf("document.body.innerText.includes(%q)", english), &seen)
+		if seen {
+			t.Errorf("%q is on the Chinese page", english)
+		}
+	}
+}
+
+func lightAndDark(t *testing.T, ctx context.Context) {
+	address := serve(t, quiet(), "")
+	colours := map[string]string{}
+	for _, theme := range []string{"light", "dark"} {
+		b := open(t, ctx, address, scheme(theme))
+		var colour string
+		b.value("getComputedStyle(document.body).backgroundColor", &colour)
+		colours[colour] = theme
+	}
+	if len(colours) != 2 {
+		t.Errorf("backgrounds: %v", colours)
+	}
+}
+
+// screenshots writes those that the documentation shows.
+func screenshots(t *testing.T, ctx context.Context) {
+	for _, shot := range []struct {
+		name, theme, query string
+		width, height      int64
+		night              bool
+	}{
+		{"page-light.png", "light", "", 1280, 900, true},
+		{"page-dark.png", "dark", "", 1280, 900, false},
+		{"page-phone.png", "light", "", 360, 780, true},
+		{"page-zh.png", "light", "?lang=zh", 1280, 900, true},
+	} {
+		f := quiet()
+		if shot.night {
+			hold(f)
+			f.Change(func(s *statustest.State) {
+				s.Status.Holds[0].Since = time.Now().Add(-8 * time.Minute)
+			})
+		}
+		b := open(t, ctx, serve(t, f, "")+"/"+shot.query, scheme(shot.theme), size(shot.width, shot.height))
+		b.live()
+		var image []byte
+		b.run(chromedp.CaptureScreenshot(&image))
+		if len(image) > 200_000 {
+			t.Errorf("%s has %d bytes", shot.name, len(image))
+		}
+		if err := os.WriteFile(filepath.Join("..", "..", "docs", "images", shot.name), image, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,282 @@
+package page_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"swallowkeeper/status"
+	"swallowkeeper/status/page"
+	"swallowkeeper/status/statustest"
+	"swallowkeeper/syncer"
+)
+
+func get(t *testing.T, daemon status.Daemon, target, accept string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
+	r.Header.Set("Accept-Language", accept)
+	w := httptest.NewRecorder()
+	page.New(daemon).ServeHTTP(w, r)
+	return w
+}
+
+func TestWithoutScript(t *testing.T) {
+	type state = statustest.State
+	same := func(*state) {}
+	cases := []struct {
+		name     string
+		target   string
+		accept   string
+		night    func(*state)
+		held     bool
+		contains []string
+		lacks    []string
+	}{
+		{
+			"in step", "/", "", same, false,
+			[]string{
+				"In step: 2 gateways show generation 12", "edge-2", "4711", "consul", "gets traffic",
+				`<html lang="en"`, "check &#34;http&#34; is critical: connection refused", "rollback",
+			},
+			[]string{"swallowkeeper approve"},
+		},
+		{
+			"held", "/", "", same, true,
+			[]string{"Held: ", "billing", "<code>swallowkeeper approve " + statustest.HoldID + "</code>", "too many servers at once"},
+			nil,
+		},
+		{
+			"not in step", "/", "", func(s *state) {
+				s.Status.Gateways[1].InStep, s.Status.Gateways[1].Error = false, "connection refused"
+			}, true,
+			[]string{"Not in step: 1 of 2 gateways show generation 12", "connection refused", statustest.HoldID},
+			nil,
+		},
+		{
+			"not written", "/", "",
+			func(s *state) { s.Status.FileError = "disk full" }, false,
+			[]string{"Not written: ", "disk full"},
+			nil,
+		},
+		{
+			"not ready", "/", "",
+			func(s *state) { s.Status.Registries[0].Trouble = "consul is silent" }, false,
+			[]string{"In step with generation 12, but not ready", "consul is silent"},
+			nil,
+		},
+		{
+			"frozen", "/", "",
+			func(s *state) { s.Status.Freezes = []status.Freeze{{Name: status.Everything}} }, false,
+			[]string{"In step, and frozen at generation 12", "All upstreams", "until it is released"},
+			nil,
+		},
+		{
+			"one gateway", "/", "",
+			func(s *state) { s.Status.Gateways = s.Status.Gateways[:1] }, false,
+			[]string{"In step: the gateway shows generation 12"},
+			nil,
+		},
+		{"the browser's language", "/", "de, zh-CN;q=0.8, en;q=0.5", same, false, []string{"一致：2 个网关均为第 12 代", `<html lang="zh-Hans"`}, nil},
+		{"the address's language", "/?lang=en", "zh-CN", same, false, []string{"In step: 2 gateways"}, nil},
+		{"a language that there is not", "/?lang=xx", "fr", same, false, []string{"In step: 2 gateways"}, nil},
+		{"search by name", "/?q=CHECK", "", same, false, []string{"<h3>checkout</h3>"}, []string{"<h3>basket</h3>"}},
+		{"search by reason", "/?q=kernel", "", same, false, []string{"<h3>search</h3>"}, []string{"<h3>checkout</h3>"}},
+		{"search by state", "/?state=out", "", same, false, []string{"<h3>search</h3>", "<h3>checkout</h3>"}, []string{"<h3>basket</h3>"}},
+		{"search for nothing", "/?q=nosuch", "", same, false, []string{"Nothing matches."}, []string{"<h3>basket</h3>"}},
+		{"difference", "/?from=9&to=12", "", same, false, []string{"From generation 9 to 12", "server 10.20.5.18:8080 "}, nil},
+		{"difference that there is not", "/?from=1&to=12", "", same, false, []string{"not found"}, nil},
+		{
+			"hostile text", "/?q=" + "%3Cimg", "",
+			beHostile, false,
+			[]string{"&lt;img src=x"},
+			[]string{"<img", "alert(2)</script>"},
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			f := quiet()
+			f.Change(c.night)
+			if c.held {
+				hold(f)
+			}
+			w := get(t, f, c.target, c.accept)
+			if w.Code != http.StatusOK {
+				t.Fatalf("got %d: %s", w.Code, w.Body)
+			}
+			for _, text := range c.contains {
+				if !strings.Contains(w.Body.String(), text) {
+					t.Errorf("%q is missing in:\n%s", text, w.Body)
+				}
+			}
+			for _, text := range c.lacks {
+				if strings.Contains(w.Body.String(), text) {
+					t.Errorf("%q should not be in:\n%s", text, w.Body)
+				}
+			}
+		})
+	}
+}
+
+func TestOnlyAsManyAsAskedFor(t *testing.T) {
+	f := statustest.Large(2000, 10)
+	if n := strings.Count(get(t, f, "/", "").Body.String(), `class="card"`); n != 100 {
+		t.Errorf("%d cards at first, want 100", n)
+	}
+	if n := strings.Count(get(t, f, "/?all=1", "").Body.String(), `class="card"`); n != 2000 {
+		t.Errorf("%d cards of all, want 2000", n)
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	f := quiet()
+	for target, contentType := range map[string]string{
+		"/": "text/html; charset=utf-8", "/page.css": "text/css; charset=utf-8", "/page.js": "text/javascript; charset=utf-8",
+	} {
+		h := get(t, f, target, "").Header()
+		policy := h.Get("Content-Security-Policy")
+		for _, part := range []string{
+			"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'",
+		} {
+			if !strings.Contains(policy, part) {
+				t.Errorf("%s: the policy lacks %q: %s", target, part, policy)
+			}
+		}
+		if strings.Contains(policy, "unsafe") || h.Get("Content-Type") != contentType ||
+			h.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: %v", target, h)
+		}
+	}
+	if w := get(t, f, "/nosuch", ""); w.Code != http.StatusNotFound {
+		t.Errorf("/nosuch: %d", w.Code)
+	}
+}
+
+// TestTexts holds table, template and script together: no text is missing in a language, none is
+// unused, and nothing is said past the table.
+func TestTexts(t *testing.T) {
+	var table map[string]map[string]string
+	if err := json.Unmarshal(readFile(t, "text.json"), &table); err != nil {
+		t.Fatal(err)
+	}
+	html, script := string(readFile(t, "page.html")), string(readFile(t, "page.js"))
+	used := map[string]bool{}
+	var prefixes []string
+	find := func(source, pattern string) {
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(source, -1) {
+			for _, key := range m[1:] {
+				if strings.HasSuffix(key, ".") {
+					prefixes = append(prefixes, key)
+				} else if key != "" {
+					used[key] = true
+				}
+			}
+		}
+	}
+	find(html, `\bt "([^"]+)"`)
+	find(html, `known "([^"]+)"`)
+	find(script, `\bt\('([^']+)'`)
+	find(script, `\bt\([^()']+ \? '([^']+)' : '([^']+)'`)
+	find(script, "known\\(`([^$`]+)\\$")
+	find(string(readFile(t, "view.go")), `"(verdict\.[a-z_]+)"`)
+	for key := range used {
+		if table[key] == nil {
+			t.Errorf("%q is used and not in the table", key)
+		}
+	}
+	blanks := regexp.MustCompile(`\{\w+\}`)
+	for key, text := range table {
+		known := used[key]
+		for _, prefix := range prefixes {
+			known = known || strings.HasPrefix(key, prefix)
+		}
+		if !known {
+			t.Errorf("%q is in the table and not used", key)
+		}
+		for _, language := range []string{"en", "zh"} {
+			if strings.TrimSpace(text[language]) == "" {
+				t.Errorf("%q has no text in %q", key, language)
+			}
+		}
+		for language := range text {
+			if !regexp.MustCompile(`^(en|zh)(_one)?$`).MatchString(language) {
+				t.Errorf("%q has a text in %q", key, language)
+			}
+		}
+		en, zh := map[string]bool{}, map[string]bool{}
+		for _, blank := range blanks.FindAllString(text["en"], -1) {
+			en[blank] = true
+		}
+		for _, blank := range blanks.FindAllString(text["zh"], -1) {
+			zh[blank] = true
+		}
+		for blank := range en {
+			if !zh[blank] && blank != "{n}" {
+				t.Errorf("%q lacks %s in Chinese", key, blank)
+			}
+		}
+		for blank := range zh {
+			if !en[blank] {
+				t.Errorf("%q has %s in Chinese alone", key, blank)
+			}
+		}
+	}
+	for _, kind := range []string{
+		syncer.EventGeneration, syncer.EventServerIn, syncer.EventServerOut, syncer.EventHeld, syncer.EventHoldEnded,
+		syncer.EventApproved, syncer.EventFrozen, syncer.EventUnfrozen, syncer.EventRolledBack, syncer.EventPushed,
+		syncer.EventInStep, syncer.EventOutOfStep, syncer.EventStoreFailed, syncer.EventStored,
+	} {
+		if table["kind."+kind] == nil {
+			t.Errorf("events of kind %q have no text", kind)
+		}
+		if !strings.Contains(script, "'"+kind+"'") {
+			t.Errorf("the script does not listen for events of kind %q", kind)
+		}
+	}
+	for _, rule := range []string{syncer.RuleMinServices, syncer.RuleMaxRemoval} {
+		if table["rule."+rule] == nil {
+			t.Errorf("holds by %q have no text", rule)
+		}
+	}
+	bare := regexp.MustCompile(`(?s)<script.*?</script>|<svg class="symbols".*?</svg>|<code>swallowkeeper approve`).ReplaceAllString(html, "<>")
+	bare = regexp.MustCompile(`(?s)\{\{.*?\}\}`).ReplaceAllString(bare, "")
+	for _, attribute := range regexp.MustCompile(`(?:title|placeholder|aria-label|alt)="([^"]*)"`).FindAllStringSubmatch(bare, -1) {
+		if regexp.MustCompile(`\pL`).MatchString(attribute[1]) {
+			t.Errorf("the template says %q past the table", attribute[1])
+		}
+	}
+	for _, text := range regexp.MustCompile(`>([^<>]*)<`).FindAllStringSubmatch(bare, -1) {
+		if said := strings.ReplaceAll(text[1], "swallowkeeper", ""); regexp.MustCompile(`\pL`).MatchString(said) {
+			t.Errorf("the template says %q past the table", said)
+		}
+	}
+	// In the script a text is what has a space between two words.
+	for _, m := range regexp.MustCompile(`el\('(?:p|b|h\d|span|dt|li|code)', \{[^}]*\}, '([^']+)'`).FindAllStringSubmatch(script, -1) {
+		t.Errorf("the script says %q past the table", m[1])
+	}
+}
+
+// TestNoMarkupFromText holds the script to text alone.
+func TestNoMarkupFromText(t *testing.T) {
+	script := string(readFile(t, "page.js"))
+	for _, banned := range []string{
+		"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "eval(", "new Function",
+		"createContextualFragment", "localStorage",
+	} {
+		if strings.Contains(script, banned) {
+			t.Errorf("the script has %q", banned)
+		}
+	}
+}
+
+func readFile(t *testing.T, name string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}

@@ -1,0 +1,221 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+)
+
+// Parts are what a server shows beside the API.
+type Parts struct {
+	Metrics http.Handler // at /metrics; nil: none
+	Page    http.Handler // at / and for what belongs to it; nil: none
+	Log     logrus.FieldLogger
+}
+
+// Site serves the operator's surface at an address and on a unix socket.
+type Site struct {
+	config  Config
+	daemon  Daemon
+	parts   Parts
+	secret  token
+	streams chan struct{} // has room for as many event streams as there may be
+	ending  chan struct{} // closed when the event streams must end
+	tcp     net.Listener  // nil: none
+	unix    net.Listener  // nil: none
+}
+
+// Limits of what a client may ask for.
+const (
+	mostStreams = 64
+	mostBody    = 64 << 10
+	readTimeout = 10 * time.Second
+	// workTimeout is what the daemon may take of answerTimeout.
+	answerTimeout = 30 * time.Second
+	workTimeout   = 25 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// grace is how long an answer under way may take at the end.
+	grace = 2 * time.Second
+)
+
+// Listen takes the address and the socket. Close, or the end of Serve, gives them back.
+func Listen(c Config, d Daemon, p Parts) (*Site, error) {
+	secret, err := readToken(c)
+	if err != nil {
+		return nil, err
+	}
+	s := &Site{config: c, daemon: d, parts: p, secret: secret}
+	s.streams, s.ending = make(chan struct{}, mostStreams), make(chan struct{})
+	if c.Address != "" {
+		if s.tcp, err = net.Listen("tcp", c.Address); err != nil { //nolint:noctx // it ends at once
+			return nil, fmt.Errorf("status.address: %w", err)
+		}
+	}
+	if c.Socket != "" {
+		if s.unix, err = listenUnix(c.Socket); err != nil {
+			return nil, errors.Join(fmt.Errorf("status.socket: %w", err), s.Close())
+		}
+	}
+	return s, nil
+}
+
+// URL is the page's, "" where there is no address.
+func (s *Site) URL() string {
+	if s.tcp == nil {
+		return ""
+	}
+	return "http://" + s.tcp.Addr().String() + "/"
+}
+
+// Close gives address and socket back.
+func (s *Site) Close() error {
+	var errs []error
+	for _, l := range []net.Listener{s.tcp, s.unix} {
+		if l != nil {
+			if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Serve answers until the context ends, and lets what is under way end shortly. It can be
+// called once. Another configuration takes another Site, once this one has ended.
+func (s *Site) Serve(ctx context.Context) error {
+	defer s.Close()
+	group, ctx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(ctx, func() { close(s.ending) })()
+	// What is under way, a rollback perhaps, goes on for a moment when the context ends.
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	serve := func(l net.Listener, trusted bool) {
+		if l == nil {
+			return
+		}
+		server := &http.Server{
+			Handler:        s.handler(trusted),
+			ReadTimeout:    readTimeout,
+			WriteTimeout:   answerTimeout,
+			IdleTimeout:    idleTimeout,
+			MaxHeaderBytes: 64 << 10,
+			BaseContext:    func(net.Listener) context.Context { return base },
+		}
+		group.Go(func() error {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
+		group.Go(func() error {
+			<-ctx.Done()
+			last, cancel := context.WithTimeout(base, grace)
+			defer cancel()
+			if server.Shutdown(last) != nil {
+				return server.Close()
+			}
+			return nil
+		})
+	}
+	serve(s.tcp, false)
+	serve(s.unix, true)
+	group.Go(func() error { <-ctx.Done(); return nil })
+	return group.Wait()
+}
+
+// listenUnix takes a socket that the account and its group may write to. It is made under
+// another name and gets its own once its mode is set, so nobody else gets in meanwhile. A
+// socket that a killed process left gives way, one that somebody answers at does not.
+func listenUnix(path string) (net.Listener, error) {
+	folder := filepath.Dir(path)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, err
+	}
+	if err := free(path); err != nil {
+		return nil, err
+	}
+	private, err := os.MkdirTemp(folder, ".s-") // 0700
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(private)
+	made := filepath.Join(private, "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	if err = os.Chmod(made, 0o660); err == nil {
+		err = os.Rename(made, path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	own, err := os.Lstat(path)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return &socket{UnixListener: l, path: path, own: own}, nil
+}
+
+// free reports whether the name may be taken: nothing has it, or a socket that nobody answers at.
+func free(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != os.ModeSocket:
+		return fmt.Errorf("%s: it is there and no socket: move it away", path)
+	}
+	c, err := net.DialTimeout("unix", path, time.Second) //nolint:noctx // it has its limit
+	switch {
+	case err == nil:
+		return errors.Join(fmt.Errorf("%s: another process answers there", path), c.Close())
+	case !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("whether another process answers there: %w", err)
+	}
+	return nil
+}
+
+// socket takes its name away at the end, unless another has it by then.
+type socket struct {
+	*net.UnixListener
+	path string
+	own  os.FileInfo
+}
+
+func (s *socket) Close() error {
+	if err := s.UnixListener.Close(); err != nil {
+		return err
+	}
+	if now, err := os.Lstat(s.path); err == nil && os.SameFile(now, s.own) {
+		return os.Remove(s.path)
+	}
+	return nil
+}
+
+// readToken reads the token of the configuration; without one there is none.
+func readToken(c Config) (token, error) {
+	text := c.Token
+	if c.TokenFile != "" {
+		content, err := os.ReadFile(c.TokenFile)
+		if err != nil {
+			return token{}, fmt.Errorf("status.token_file: %w", err)
+		}
+		if text = strings.TrimSpace(string(content)); len(text) < 16 {
+			return token{}, fmt.Errorf("status.token_file: %s has fewer than 16 characters", c.TokenFile)
+		}
+	}
+	return newToken(text), nil
+}

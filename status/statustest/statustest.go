@@ -1,0 +1,354 @@
+// Package statustest is a [status.Daemon] for tests: it lives in memory, has a believable night
+// behind it, and really changes when it is told to approve, freeze or roll back.
+package statustest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"swallowkeeper/status"
+	"swallowkeeper/syncer"
+)
+
+// Fake is a daemon in memory. Make one with [New], [Large] or [Empty].
+type Fake struct {
+	timeline *status.Timeline
+
+	mu    sync.Mutex
+	state State
+}
+
+var _ status.Daemon = (*Fake)(nil)
+
+// State is what a Fake shows. What follows from it (the counts, in step, ready and the reasons) is
+// worked out whenever the status is asked for.
+type State struct {
+	Status    status.Status
+	Upstreams []status.Upstream
+	// History is what is kept, the newest first, and Sets the upstreams of each, by number.
+	History []status.Generation
+	Sets    map[int][]status.Upstream
+	// Findings is what the registries say, by upstream; without an entry it is made up from Upstreams.
+	Findings map[string][]status.Finding
+	// Notes is what speaks of a whole upstream.
+	Notes map[string][]string
+	Plan  status.Plan
+	// Opinion is the guard's of every rollback.
+	Opinion string
+	// Dead is what Alive says, Broken what Plan, History and Diff fail with.
+	Dead, Broken error
+	// Approved, Frozen, Unfrozen and Rolled are the orders that were carried out.
+	Approved []string
+	Frozen   []status.FreezeRequest
+	Unfrozen []string
+	Rolled   []int
+}
+
+// Change changes the state under its lock, then tells of it.
+func (f *Fake) Change(do func(*State), events ...status.Event) {
+	f.mu.Lock()
+	do(&f.state)
+	f.mu.Unlock()
+	for _, e := range events {
+		f.Tell(e)
+	}
+}
+
+// Read looks at the state under its lock. Nothing of it may be kept.
+func (f *Fake) Read(look func(State)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	look(f.state)
+}
+
+// Tell adds an event, which happens now unless it has a time.
+func (f *Fake) Tell(e status.Event) {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	f.timeline.Add(e)
+}
+
+// Hold has the guard hold the removal of every server of some upstreams.
+func (f *Fake) Hold(id string, upstreams ...string) {
+	h := status.Hold{ID: id, Rule: "max_removal", Since: time.Now()}
+	f.Change(func(s *State) {
+		h = s.hold(h, upstreams)
+	}, status.Event{Kind: syncer.EventHeld, Text: "hold " + id + " of " + fmt.Sprint(upstreams)})
+}
+
+func (s *State) hold(h status.Hold, upstreams []string) status.Hold {
+	for i := range s.Upstreams {
+		u := &s.Upstreams[i]
+		if !slices.Contains(upstreams, u.Name) {
+			continue
+		}
+		for k := range u.Servers {
+			if server := &u.Servers[k]; server.State == status.In {
+				server.State, server.Since = status.Held, h.Since
+				server.Reason = "gone from its registry, and the guard holds the removal"
+				h.Servers = append(h.Servers, status.HeldServer{Upstream: u.Name, Addr: server.Addr})
+			}
+		}
+	}
+	if h.Reason == "" {
+		_, servers, _ := count(s.Upstreams)
+		h.Reason = fmt.Sprintf("%d of %d servers would go at once, more than max_removal = 0.5 allows", len(h.Servers), servers)
+	}
+	s.Status.Holds = append(s.Status.Holds, h)
+	return h
+}
+
+// Status implements [status.Daemon].
+func (f *Fake) Status() status.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.state.Status
+	s.Time = time.Now()
+	s.Holds, s.Freezes = slices.Clone(s.Holds), slices.Clone(s.Freezes)
+	s.Registries, s.Gateways = slices.Clone(s.Registries), slices.Clone(s.Gateways)
+	for i := range s.Gateways {
+		s.Gateways[i].Workers = slices.Clone(s.Gateways[i].Workers)
+	}
+	s.Upstreams, s.Servers, s.Out = count(f.state.Upstreams)
+	s.InStep, s.Reasons = s.Generation.Number > 0, nil
+	if s.FileError != "" {
+		s.Reasons = append(s.Reasons, "the conf file can't be written: "+s.FileError)
+	}
+	for _, r := range s.Registries {
+		if r.Trouble != "" {
+			s.Reasons = append(s.Reasons, "registry "+r.Name+": "+r.Trouble)
+		}
+	}
+	for _, g := range s.Gateways {
+		if !g.InStep {
+			s.InStep = false
+			s.Reasons = append(s.Reasons, "gateway "+g.Name+" is not in step: "+g.Error)
+		}
+	}
+	s.Ready = s.InStep && len(s.Reasons) == 0
+	return s
+}
+
+// Alive implements [status.Daemon].
+func (f *Fake) Alive() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state.Dead
+}
+
+// Upstreams implements [status.Daemon].
+func (f *Fake) Upstreams() []status.Upstream {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return clone(f.state.Upstreams)
+}
+
+// Explain implements [status.Daemon].
+func (f *Fake) Explain(_ context.Context, name string) (status.Explanation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.IndexFunc(f.state.Upstreams, func(u status.Upstream) bool { return u.Name == name })
+	if i < 0 {
+		return status.Explanation{}, fmt.Errorf("upstream %q: no registry lists it: %w", name, status.ErrNotFound)
+	}
+	e := status.Explanation{
+		Upstream: clone(f.state.Upstreams[i : i+1])[0], Written: true,
+		Instances: slices.Clone(f.state.Findings[name]), Notes: slices.Clone(f.state.Notes[name]),
+	}
+	if e.Instances == nil {
+		for _, s := range e.Servers {
+			if s.State != status.Held {
+				e.Instances = append(e.Instances, status.Finding{
+					Registry: s.Origin, Addr: s.Addr, In: s.State != status.Out, Reason: s.Reason, Index: 4711,
+				})
+			}
+		}
+	}
+	return e, nil
+}
+
+// Plan implements [status.Daemon].
+func (f *Fake) Plan(context.Context) (status.Plan, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state.Plan, f.state.Broken
+}
+
+// History implements [status.Daemon].
+func (f *Fake) History() ([]status.Generation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.state.History), f.state.Broken
+}
+
+// Diff implements [status.Daemon].
+func (f *Fake) Diff(from, to int) (status.Changes, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.state.Broken != nil {
+		return status.Changes{}, f.state.Broken
+	}
+	a, err := f.state.kept(from)
+	if err != nil {
+		return status.Changes{}, err
+	}
+	b, err := f.state.kept(to)
+	if err != nil {
+		return status.Changes{}, err
+	}
+	return diff(a, b), nil
+}
+
+func (s *State) kept(number int) ([]status.Upstream, error) {
+	for _, g := range s.History {
+		switch {
+		case g.Number == number && g.Damaged != "":
+			return nil, fmt.Errorf("generation %d: %s: %w", number, g.Damaged, status.ErrConflict)
+		case g.Number == number:
+			return s.Sets[number], nil
+		}
+	}
+	return nil, fmt.Errorf("generation %d is not kept: %w", number, status.ErrNotFound)
+}
+
+// Timeline implements [status.Daemon].
+func (f *Fake) Timeline() []status.Event { return f.timeline.Events() }
+
+// Subscribe implements [status.Daemon].
+func (f *Fake) Subscribe(ctx context.Context) <-chan status.Event { return f.timeline.Subscribe(ctx) }
+
+// order carries an order out and tells of it where it could be done.
+func (f *Fake) order(do func(*State) (status.Event, error)) error {
+	f.mu.Lock()
+	e, err := do(&f.state)
+	f.mu.Unlock()
+	if err == nil {
+		f.Tell(e)
+	}
+	return err
+}
+
+// Approve implements [status.Daemon]: the held servers go.
+func (f *Fake) Approve(_ context.Context, id string) error {
+	return f.order(func(s *State) (status.Event, error) {
+		i := slices.IndexFunc(s.Status.Holds, func(h status.Hold) bool { return h.ID == id })
+		if i < 0 {
+			return status.Event{}, fmt.Errorf("hold %q: %w", id, status.ErrNotFound)
+		}
+		held := s.Status.Holds[i].Servers
+		s.Status.Holds = slices.Delete(s.Status.Holds, i, i+1)
+		s.Approved = append(s.Approved, id)
+		for i := range s.Upstreams {
+			u := &s.Upstreams[i]
+			u.Servers = slices.DeleteFunc(u.Servers, func(server status.Server) bool {
+				return slices.Contains(held, status.HeldServer{Upstream: u.Name, Addr: server.Addr})
+			})
+		}
+		s.Upstreams = slices.DeleteFunc(s.Upstreams, func(u status.Upstream) bool { return len(u.Servers) == 0 })
+		g := s.write("approved hold " + id)
+		return status.Event{
+			Kind: syncer.EventApproved, Generation: g.Number, Text: "a person let hold " + id + " through",
+		}, nil
+	})
+}
+
+// Freeze implements [status.Daemon].
+func (f *Fake) Freeze(_ context.Context, r status.FreezeRequest) error {
+	return f.order(func(s *State) (status.Event, error) {
+		freeze := status.Freeze{Name: r.Name}
+		if r.For != "" {
+			d, err := time.ParseDuration(r.For)
+			if err != nil || d <= 0 {
+				return status.Event{}, fmt.Errorf("freeze for %q: %w", r.For, status.ErrInvalid)
+			}
+			freeze.Until = time.Now().Add(d)
+		}
+		if r.Name == "" {
+			return status.Event{}, fmt.Errorf("freeze: no name: %w", status.ErrInvalid)
+		}
+		known := slices.ContainsFunc(s.Upstreams, func(u status.Upstream) bool { return u.Name == r.Name })
+		if r.Name != status.Everything && !known {
+			return status.Event{}, fmt.Errorf("upstream %q: %w", r.Name, status.ErrNotFound)
+		}
+		s.Frozen = append(s.Frozen, r)
+		s.Status.Freezes = append(without(s.Status.Freezes, r.Name), freeze)
+		s.markFrozen()
+		return status.Event{Kind: syncer.EventFrozen, Text: "a person froze " + r.Name}, nil
+	})
+}
+
+// Unfreeze implements [status.Daemon].
+func (f *Fake) Unfreeze(_ context.Context, name string) error {
+	return f.order(func(s *State) (status.Event, error) {
+		left := without(s.Status.Freezes, name)
+		if len(left) == len(s.Status.Freezes) {
+			return status.Event{}, fmt.Errorf("freeze of %q: %w", name, status.ErrNotFound)
+		}
+		s.Unfrozen = append(s.Unfrozen, name)
+		s.Status.Freezes = left
+		s.markFrozen()
+		return status.Event{Kind: syncer.EventUnfrozen, Text: "the freeze of " + name + " ended"}, nil
+	})
+}
+
+// Rollback implements [status.Daemon]: the upstreams are those of the generation again.
+func (f *Fake) Rollback(_ context.Context, generation int) (status.RollbackResult, error) {
+	var result status.RollbackResult
+	err := f.order(func(s *State) (status.Event, error) {
+		set, err := s.kept(generation)
+		if err != nil {
+			return status.Event{}, err
+		}
+		s.Rolled = append(s.Rolled, generation)
+		s.Upstreams = clone(set)
+		s.Status.Freezes = append(without(s.Status.Freezes, status.Everything), status.Freeze{Name: status.Everything})
+		s.markFrozen()
+		result = status.RollbackResult{Generation: s.write(fmt.Sprintf("rollback to %d", generation)), Opinion: s.Opinion}
+		return status.Event{
+			Kind: syncer.EventRolledBack, Generation: result.Generation.Number,
+			Text: fmt.Sprintf("a person went back to generation %d", generation),
+		}, nil
+	})
+	return result, err
+}
+
+// write makes a new generation of what the upstreams are, and has every gateway show it.
+func (s *State) write(reason string) status.Generation {
+	before := s.Sets[s.Status.Generation.Number]
+	g := status.Generation{Number: s.Status.Generation.Number + 1, Time: time.Now(), Reason: reason}
+	g.Digest = fmt.Sprintf("sha256:%064x", g.Number)
+	g.Upstreams, g.Servers, _ = count(s.Upstreams)
+	g.Summary = diff(before, s.Upstreams).Summary
+	s.Status.Generation = g
+	s.History = slices.Insert(s.History, 0, g)
+	if s.Sets == nil {
+		s.Sets = map[int][]status.Upstream{}
+	}
+	s.Sets[g.Number] = clone(s.Upstreams)
+	for i := range s.Status.Gateways {
+		s.Status.Gateways[i].Generation = g.Number
+	}
+	return g
+}
+
+// markFrozen sets what the freezes say of upstreams and servers.
+func (s *State) markFrozen() {
+	for i := range s.Upstreams {
+		u := &s.Upstreams[i]
+		u.Frozen = slices.ContainsFunc(s.Status.Freezes, func(f status.Freeze) bool {
+			return f.Name == u.Name || f.Name == status.Everything
+		})
+		for k := range u.Servers {
+			switch server := &u.Servers[k]; {
+			case u.Frozen && server.State == status.In:
+				server.State = status.Frozen
+			case !u.Frozen && server.State == status.Frozen:
+				server.State = status.In
+			}
+		}
+	}
+}

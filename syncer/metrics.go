@@ -1,0 +1,182 @@
+package syncer
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics measures a syncer: what is true when it is asked, from Status, and what has
+// happened since the start, from events. It outlives a reload of the configuration.
+type Metrics struct {
+	status func() (Status, bool)
+	// upstreams has a series for each upstream. Their names come from the registries.
+	upstreams func() bool
+
+	changes     *prometheus.CounterVec
+	servers     *prometheus.CounterVec
+	orders      *prometheus.CounterVec
+	writes      prometheus.Counter
+	writeErrors prometheus.Counter
+	written     prometheus.Histogram
+	pushed      *prometheus.HistogramVec
+}
+
+// What is true now.
+var descs = struct {
+	inStep, gatewayInStep, workerInStep, gatewayGeneration, gatewayLive, generation, upstreams, servers, out,
+	holds, held, freezes, registryUp, registryAnswered, fileOK, upstreamServers *prometheus.Desc
+}{
+	inStep:            desc("in_step", "1 where every gateway shows the newest generation and the conf file is as it was written."),
+	gatewayInStep:     desc("gateway_in_step", "1 where the gateway's own answers show the newest generation.", "gateway"),
+	workerInStep:      desc("gateway_worker_in_step", "1 where this worker shows it. The worker is its process ID.", "gateway", "worker"),
+	gatewayGeneration: desc("gateway_generation", "The generation that the gateway showed last.", "gateway"),
+	gatewayLive:       desc("gateway_live_upstreams", "Upstreams that the gateway has, foreign ones included.", "gateway"),
+	generation:        desc("generation", "The newest generation."),
+	upstreams:         desc("upstreams", "Upstreams that are accepted."),
+	servers:           desc("servers", "Servers that are accepted."),
+	out:               desc("instances_out", "Instances and services that are registered and get no traffic."),
+	holds:             desc("holds", "1 where the guard holds a change by this rule.", "rule"),
+	held:              desc("held_servers", "Servers that stay only because a change is held."),
+	freezes:           desc("freezes", "Freezes that a person made."),
+	registryUp:        desc("registry_up", "1 where the registry has answered and can be read now.", "registry"),
+	registryAnswered:  desc("registry_last_change_timestamp_seconds", "When the registry's answer changed last.", "registry"),
+	fileOK:            desc("conf_file_ok", "1 where the conf file is as it was written."),
+	upstreamServers:   desc("upstream_servers", "Servers of one upstream; only with status.upstream_metrics.", "upstream"),
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("swallowkeeper_"+name, help, labels, nil)
+}
+
+// buckets go from what one change takes on an idle machine to what a down gateway takes.
+func buckets() []float64 {
+	return []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+}
+
+// NewMetrics registers the metrics. status says what is true now, and false where nothing
+// runs yet; upstreams asks for a series for each upstream too.
+func NewMetrics(r prometheus.Registerer, status func() (Status, bool), upstreams func() bool) (*Metrics, error) {
+	m := &Metrics{
+		status: status, upstreams: upstreams,
+		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "swallowkeeper_upstream_changes_total", Help: "Upstreams that changes added, updated and removed.",
+		}, []string{"kind"}),
+		servers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "swallowkeeper_server_changes_total", Help: "Servers that began (in) and ceased (out) to get traffic.",
+		}, []string{"kind"}),
+		orders: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "swallowkeeper_orders_total", Help: "What persons had done.",
+		}, []string{"kind"}),
+		writes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "swallowkeeper_conf_file_writes_total", Help: "Generations that were written.",
+		}),
+		writeErrors: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "swallowkeeper_conf_file_errors_total", Help: "Times that the conf file began to fail, for a reason of its own each.",
+		}),
+		written: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "swallowkeeper_change_written_seconds", Buckets: buckets(),
+			Help: "From the registry's answer to the conf file in place.",
+		}),
+		pushed: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "swallowkeeper_change_pushed_seconds", Buckets: buckets(),
+			Help: "From the registry's answer until all workers of the gateway have shown the change.",
+		}, []string{"gateway"}),
+	}
+	for _, kind := range []string{"added", "updated", "removed"} {
+		m.changes.WithLabelValues(kind)
+	}
+	for _, kind := range []string{"in", "out"} {
+		m.servers.WithLabelValues(kind)
+	}
+	for _, kind := range []string{EventApproved, EventFrozen, EventUnfrozen, EventRolledBack} {
+		m.orders.WithLabelValues(kind)
+	}
+	for _, c := range []prometheus.Collector{m, m.changes, m.servers, m.orders, m.writes, m.writeErrors, m.written, m.pushed} {
+		if err := r.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// Observe takes in what happened.
+func (m *Metrics) Observe(e Event) {
+	switch e.Kind {
+	case EventGeneration:
+		m.writes.Inc()
+		m.changes.WithLabelValues("added").Add(float64(e.Added))
+		m.changes.WithLabelValues("updated").Add(float64(e.Updated))
+		m.changes.WithLabelValues("removed").Add(float64(e.Removed))
+		m.servers.WithLabelValues("in").Add(float64(e.In))
+		m.servers.WithLabelValues("out").Add(float64(e.Out))
+		m.written.Observe(seconds(e.Timing.Seen, e.Timing.Saved))
+	case EventPushed:
+		m.pushed.WithLabelValues(e.Gateway).Observe(seconds(e.Timing.Seen, e.Timing.Pushed))
+	case EventStoreFailed:
+		m.writeErrors.Inc()
+	case EventApproved, EventFrozen, EventUnfrozen, EventRolledBack:
+		m.orders.WithLabelValues(e.Kind).Inc()
+	}
+}
+
+func seconds(from, to time.Time) float64 { return to.Sub(from).Seconds() }
+
+// Describe implements prometheus.Collector. What there is depends on the configuration, so
+// it is not described.
+func (m *Metrics) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(c chan<- prometheus.Metric) {
+	st, running := m.status()
+	if !running {
+		return
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	newest := st.Generation.Number
+	gauge(descs.inStep, one(st.InStep()))
+	gauge(descs.generation, float64(newest))
+	gauge(descs.upstreams, float64(st.Generation.Set.Len()))
+	gauge(descs.servers, float64(st.Generation.Set.Servers()))
+	gauge(descs.out, float64(len(st.Out)))
+	gauge(descs.freezes, float64(len(st.Generation.Frozen)))
+	gauge(descs.fileOK, one(st.StoreErr == nil))
+	held := 0
+	for _, rule := range []string{RuleMinServices, RuleMaxRemoval} {
+		holds := st.Hold != nil && st.Hold.Rule == rule
+		if holds {
+			held = len(st.Hold.Removed)
+		}
+		gauge(descs.holds, one(holds), rule)
+	}
+	gauge(descs.held, float64(held))
+	for _, r := range st.Registries {
+		gauge(descs.registryUp, one(r.Trouble == nil && !r.Answered.IsZero()), r.Name)
+		if !r.Answered.IsZero() {
+			gauge(descs.registryAnswered, float64(r.Answered.UnixMilli())/1000, r.Name)
+		}
+	}
+	for _, g := range st.Gateways {
+		inStep := g.InStep && g.Generation == newest
+		gauge(descs.gatewayInStep, one(inStep), g.Name)
+		gauge(descs.gatewayGeneration, float64(g.Generation), g.Name)
+		gauge(descs.gatewayLive, float64(g.Live), g.Name)
+		for _, w := range g.Workers {
+			gauge(descs.workerInStep, one(inStep && w.Err == nil), g.Name, w.ID)
+		}
+	}
+	if m.upstreams() {
+		for u := range st.Generation.Set.All() {
+			gauge(descs.upstreamServers, float64(len(serving(u))), u.Name)
+		}
+	}
+}
+
+func one(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
