@@ -4,7 +4,7 @@ TOOL     := go tool -modfile=scripts/tools/go.mod
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 5s
 
-.PHONY: help build demo test short lint fuzz bench consul install package clean
+.PHONY: help build demo test short lint fuzz bench consul screenshots install package clean
 
 help: #? print this list
 	@sed -n 's/^\([a-z]*\):.*#? \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -46,6 +46,9 @@ install: #? what make build made, into /usr/local; systemd unit, example configu
 	test -e $(DESTDIR)/etc/swallowkeeper.toml || install -D -m 640 \
 		$$(getent group swallowkeeper >/dev/null && echo -g swallowkeeper) \
 		scripts/swallowkeeper.toml $(DESTDIR)/etc/swallowkeeper.toml
+
+screenshots: #? take the pictures of the page in docs/images anew
+	SWALLOWKEEPER_SCREENSHOTS=1 go test ./status/page -count 1 -run TestInTheBrowser
 
 package: #? .deb, .rpm and tarballs for Linux on amd64 and arm64, in dist/
 	scripts/package/build.sh

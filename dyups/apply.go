@@ -71,6 +71,7 @@ func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) error {
 			g.memory.posted(c.want)
 		}
 	}
+	g.agreed()
 	err := summary(changes)
 	if g.workers.arrived != arrived {
 		g.doubt(changes) // what is changed during a reload can be lost

@@ -32,6 +32,7 @@ type Gateway struct {
 	workers *workers
 	pace    *pace
 	memory  *memory
+	crew    crew
 
 	seed     maphash.Seed
 	buffer   bytes.Buffer
@@ -43,7 +44,7 @@ type Gateway struct {
 }
 
 // New makes a gateway. It opens no connection before it is asked.
-func New(c Config, log logrus.FieldLogger) *Gateway {
+func New(c Config, log logrus.FieldLogger, options ...Option) *Gateway {
 	base, dial := endpoint(c.Address)
 	g := &Gateway{
 		config: c, log: log, seed: maphash.MakeSeed(),
@@ -57,6 +58,9 @@ func New(c Config, log logrus.FieldLogger) *Gateway {
 			g.memory.reloaded()
 			g.noDetail = false // it may be another build
 		},
+	}
+	for _, option := range options {
+		option(g)
 	}
 	return g
 }
@@ -92,6 +96,7 @@ func (g *Gateway) Live(ctx context.Context) (upstream.Set, error) {
 		}
 		// A worker that finds the queue locked answers without reading it.
 		if try == tries || len(disputed(copies)) == 0 {
+			g.muster(true)
 			return g.together(copies), nil
 		}
 		if err := wait(ctx, time.Duration(try)*time.Millisecond); err != nil {

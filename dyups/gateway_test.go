@@ -668,6 +668,15 @@ func TestDisagreementHasNoServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	behind := 0
+	for _, w := range g.Workers() {
+		if w.Err != nil {
+			behind++
+		}
+	}
+	if behind == 0 || behind == len(s.Workers()) {
+		t.Errorf("%d of the workers count as behind", behind)
+	}
 	for name, servers := range map[string]int{"a": 0, "b": 1, alone.Name: 0} {
 		if u, ok := live.Get(name); !ok || len(u.Servers) != servers {
 			t.Errorf("%s: %v %+v", name, ok, u)
@@ -677,6 +686,40 @@ func TestDisagreementHasNoServers(t *testing.T) {
 	want := set(web("a", 1), web("b", 2))
 	mustSync(t, g, want)
 	alike(t, s, want)
+	for _, w := range g.Workers() {
+		if w.Err != nil {
+			t.Errorf("worker %s: %v", w.ID, w.Err)
+		}
+	}
+}
+
+func TestWorkersAreShown(t *testing.T) {
+	o := dyupstest.Options{WorkerHeader: true, MaxConns: true, ReadMsgTimeout: 50 * time.Millisecond}
+	s := server(t, o)
+	g := gateway(t, s, o, quiet())
+	if w := g.Workers(); len(w) != 0 {
+		t.Errorf("before anything was asked there are %v", w)
+	}
+	want := set(web("a", 1))
+	mustSync(t, g, want)
+	before := g.Workers()
+	if len(before) != len(s.Workers()) {
+		t.Fatalf("shown are %v, there are %v", before, s.Workers())
+	}
+	s.CrashWorker(1)
+	eventually(t, "the new worker is shown", func() bool {
+		mustSync(t, g, want)
+		now := g.Workers()
+		return len(now) == len(before) && now[len(now)-1].Since.After(before[0].Since) && now[0] == before[0]
+	})
+
+	o.WorkerHeader = false
+	s = server(t, o)
+	g = gateway(t, s, o, quiet())
+	mustSync(t, g, want)
+	if w := g.Workers(); len(w) != 0 {
+		t.Errorf("where they can't be told apart there are %v", w)
+	}
 }
 
 func TestAnotherCaseReplacesTheUpstream(t *testing.T) {

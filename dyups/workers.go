@@ -27,6 +27,8 @@ type worker struct {
 // choose a worker: connections are opened in bursts, so that several workers accept,
 // until no new one shows up.
 type workers struct {
+	measure func(http.RoundTripper) http.RoundTripper // nil: nothing measures
+
 	base    string
 	dial    func(context.Context) (net.Conn, error)
 	timeout time.Duration // of one call
@@ -284,7 +286,7 @@ func (p *workers) open(ctx context.Context, n int) ([]*worker, error) {
 func (p *workers) newWorker() *worker {
 	l := &link{dial: p.dial}
 	return &worker{link: l, client: &Client{
-		BaseURL: p.base, HTTPClient: &http.Client{Transport: l, CheckRedirect: noRedirect},
+		BaseURL: p.base, HTTPClient: &http.Client{Transport: p.measured(l), CheckRedirect: noRedirect},
 	}}
 }
 
@@ -328,4 +330,11 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	}
+}
+
+func (p *workers) measured(l *link) http.RoundTripper {
+	if p.measure == nil {
+		return l
+	}
+	return p.measure(l)
 }

@@ -59,7 +59,7 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 	}
 	soon := false
 	for {
-		ok := true
+		var ok bool
 		select {
 		case <-s.ending:
 			return

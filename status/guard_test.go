@@ -37,7 +37,8 @@ func TestWhoMayChangeThings(t *testing.T) {
 		{"the address lets nothing through without a configured token", "", false, nil, 403, "unix socket", false},
 		{
 			"not even with an empty one", "", false,
-			[]string{"Authorization", "Bearer "}, 403, "status.token", false,
+			[]string{"Authorization", "Bearer "},
+			403, "status.token", false,
 		},
 		{"the address asks for the token", secret, false, nil, 401, "Authorization: Bearer", true},
 		{"a wrong token", secret, false, []string{"Authorization", "Bearer " + secret[1:]}, 401, "not the token", true},
@@ -46,15 +47,18 @@ func TestWhoMayChangeThings(t *testing.T) {
 		{"the token", secret, false, []string{"Authorization", "Bearer " + secret}, 200, "", false},
 		{
 			"the token from another site", secret, false,
-			[]string{"Authorization", "Bearer " + secret, "Sec-Fetch-Site", "cross-site"}, 403, "another site", false,
+			[]string{"Authorization", "Bearer " + secret, "Sec-Fetch-Site", "cross-site"},
+			403, "another site", false,
 		},
 		{
 			"the token from another origin", secret, false,
-			[]string{"Authorization", "Bearer " + secret, "Origin", "https://evil.example"}, 403, "another site", false,
+			[]string{"Authorization", "Bearer " + secret, "Origin", "https://evil.example"},
+			403, "another site", false,
 		},
 		{
 			"the token from the page", secret, false,
-			[]string{"Authorization", "Bearer " + secret, "Sec-Fetch-Site", "same-origin"}, 200, "", false,
+			[]string{"Authorization", "Bearer " + secret, "Sec-Fetch-Site", "same-origin"},
+			200, "", false,
 		},
 		{"another site over the socket", "", true, []string{"Sec-Fetch-Site", "cross-site"}, 403, "another site", false},
 	} {

@@ -93,7 +93,7 @@ func (s *Site) Close() error {
 // Serve answers until the context ends, and lets what is under way end shortly. It can be
 // called once. Another configuration takes another Site, once this one has ended.
 func (s *Site) Serve(ctx context.Context) error {
-	defer s.Close()
+	defer func() { _ = s.Close() }() // what a server has closed is closed already
 	group, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, func() { close(s.ending) })()
 	// What is under way, a rollback perhaps, goes on for a moment when the context ends.
@@ -148,7 +148,7 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(private)
+	defer func() { _ = os.RemoveAll(private) }()
 	made := filepath.Join(private, "s")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
 	if err != nil {

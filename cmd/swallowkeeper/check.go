@@ -44,7 +44,7 @@ func (p *program) check(ctx context.Context, limit time.Duration) error {
 		return err
 	}
 	log := p.logger(config.Log{Level: "error", Format: cfg.Log.Format})
-	h, err := build(cfg, log)
+	h, err := build(cfg, log, meters{})
 	if err != nil {
 		return exit(exitUsage, err)
 	}

@@ -67,6 +67,7 @@ read its configuration again.`,
 
 	c.AddCommand(p.checkCommand(), p.demoCommand(), p.manCommand(), p.nginxCommand(), p.versionCommand())
 	c.AddCommand(p.doctorCommand())
+	c.AddCommand(p.operatorCommands()...)
 	c.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	_ = c.MarkPersistentFlagFilename("config", "toml")
 	return c

@@ -67,7 +67,7 @@ func (p *program) reload(ctx context.Context, old *running, log *logrus.Logger, 
 	if err == nil {
 		// Found before the old run ends: what is wrong within the values.
 		var h *house
-		if h, err = build(cfg, log); err == nil {
+		if h, err = build(cfg, log, meters{}); err == nil {
 			h.close(log)
 		}
 	}
@@ -133,7 +133,7 @@ func beginWhenPossible(
 
 // begin takes the lock, reads the baseline and starts the syncer.
 func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifier, show *surface) (*running, error) {
-	h, err := build(cfg, log)
+	h, err := build(cfg, log, show.meters)
 	if err != nil {
 		return nil, exit(exitUsage, err)
 	}

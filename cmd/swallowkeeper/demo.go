@@ -74,12 +74,12 @@ func control(ctx context.Context, w demo.Wiring) error {
 			log.WithError(err).Error("the conf file's lock is not given back cleanly")
 		}
 	}()
-	h, err := build(cfg, log)
+	show := newSurface()
+	h, err := build(cfg, log, show.meters)
 	if err != nil {
 		return err
 	}
 	defer h.close(log)
-	show := newSurface()
 	parts := h.parts(cfg, file, log)
 	parts.Event = show.observe
 	s := syncer.New(parts)

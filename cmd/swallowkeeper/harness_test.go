@@ -190,7 +190,7 @@ func bareRig(t *testing.T, consul string) *rig {
 	r := &rig{t: t, prefix: fmt.Sprintf("t%d-", rigs.Add(1)), dir: t.TempDir(), consul: consul}
 	r.conf = filepath.Join(r.dir, "conf", "upstreams.conf")
 	r.toml = filepath.Join(r.dir, "swallowkeeper.toml")
-	short, err := os.MkdirTemp("", "sk") // a socket's path may not be long
+	short, err := os.MkdirTemp("", "sk") //nolint:usetesting // a socket's path may not be long
 	if err != nil {
 		t.Fatal(err)
 	}

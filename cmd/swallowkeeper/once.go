@@ -22,7 +22,7 @@ func (p *program) once(ctx context.Context, flags onceFlags) error {
 		return err
 	}
 	log := p.logger(cfg.Log)
-	h, err := build(cfg, log)
+	h, err := build(cfg, log, meters{})
 	if err != nil {
 		return exit(exitUsage, err)
 	}

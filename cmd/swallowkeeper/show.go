@@ -46,6 +46,27 @@ func showHold(h *syncer.Hold, since time.Time) *status.Hold {
 	return shown
 }
 
+func showFreezes(freezes []upstream.Freeze) []status.Freeze {
+	shown := make([]status.Freeze, 0, len(freezes))
+	for _, f := range freezes {
+		name := f.Name
+		if name == "" {
+			name = status.Everything
+		}
+		shown = append(shown, status.Freeze{Name: name, Until: f.Until})
+	}
+	return shown
+}
+
+// showSet is what a generation has, where nothing else is known.
+func showSet(g upstream.Generation) []status.Upstream {
+	shown := make([]status.Upstream, 0, g.Set.Len())
+	for u := range g.Set.All() {
+		shown = append(shown, showUpstream(u, syncer.Status{Generation: g}, nil, nil).Upstream)
+	}
+	return shown
+}
+
 // showGateway also says why the gateway is not in step, "" where it is.
 func showGateway(g syncer.GatewayStatus, newest int) (shown status.Gateway, why string) {
 	shown = status.Gateway{

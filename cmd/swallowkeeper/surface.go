@@ -31,6 +31,7 @@ type surface struct {
 	timeline *status.Timeline
 	measured *prometheus.Registry
 	metrics  *syncer.Metrics
+	meters   meters
 	reloads  *prometheus.CounterVec
 
 	mu   sync.Mutex
@@ -70,7 +71,10 @@ func newSurface() *surface {
 	s.measured.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		built, s.reloads)
 	var err error
-	if s.metrics, err = syncer.NewMetrics(s.measured, s.syncerStatus, s.upstreamMetrics); err != nil {
+	if s.metrics, err = syncer.NewMetrics(s.measured, s.syncerStatus, s.upstreamMetrics); err == nil {
+		s.meters, err = newMeters(s.measured)
+	}
+	if err != nil {
 		panic(err) // a name that there are two of: no test would pass
 	}
 	return s
@@ -181,7 +185,7 @@ func (s *surface) Status() status.Status {
 		Version: versionText(), Started: s.started, Time: time.Now(),
 		InStep: st.InStep() && st.Generation.Number > 0, Generation: showGeneration(st.Generation),
 		Upstreams: st.Generation.Set.Len(), Servers: st.Generation.Set.Servers(), Out: len(st.Out),
-		Holds: []status.Hold{}, Freezes: []status.Freeze{}, Reasons: []string{}, File: w.cfg.Persist.Path,
+		Holds: []status.Hold{}, Reasons: []string{}, File: w.cfg.Persist.Path,
 	}
 	if st.StoreErr != nil {
 		out.FileError = printable(st.StoreErr.Error())
@@ -190,13 +194,7 @@ func (s *surface) Status() status.Status {
 	if h := showHold(st.Hold, st.HeldSince); h != nil {
 		out.Holds = append(out.Holds, *h)
 	}
-	for _, f := range st.Generation.Frozen {
-		name := f.Name
-		if name == "" {
-			name = status.Everything
-		}
-		out.Freezes = append(out.Freezes, status.Freeze{Name: name, Until: f.Until})
-	}
+	out.Freezes = showFreezes(st.Generation.Frozen)
 	for _, r := range st.Registries {
 		shown := status.Registry{Name: r.Name, Answered: r.Answered}
 		switch {
@@ -282,7 +280,7 @@ func (s *surface) Plan(ctx context.Context) (status.Plan, error) {
 	quiet := logrus.New()
 	quiet.SetOutput(io.Discard)
 	// The gateways at work can't be asked beside their work: these are others of the same address.
-	h, err := build(w.cfg, quiet)
+	h, err := build(w.cfg, quiet, meters{})
 	if err != nil {
 		return status.Plan{}, err
 	}

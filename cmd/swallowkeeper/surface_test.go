@@ -221,6 +221,7 @@ func TestWhatIsShownIsTrue(t *testing.T) {
 	for _, m := range []string{
 		"swallowkeeper_in_step 1", `swallowkeeper_config_reloads_total{result="ok"} 1`, "swallowkeeper_build_info{",
 		`swallowkeeper_gateway_in_step{gateway="gw1"} 1`, "swallowkeeper_conf_file_writes_total 2", "process_resident_memory_bytes",
+		`swallowkeeper_consul_requests_total{`, `swallowkeeper_consul_watches{`, `swallowkeeper_dyups_requests_total{code="2xx",gateway="gw1"`,
 	} {
 		if !strings.Contains(metrics, m) {
 			t.Errorf("not among the metrics: %s", m)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/config"
@@ -14,10 +15,10 @@ import (
 // registries and gateways are all that there are, by the type in the configuration. A
 // new one is a folder of its own and a line here.
 var (
-	registries = map[string]func(config.Registry, logrus.FieldLogger) (syncer.Source, error){
+	registries = map[string]func(config.Registry, logrus.FieldLogger, meters) (syncer.Source, error){
 		"consul": newConsul,
 	}
-	gateways = map[string]func(config.Gateway, logrus.FieldLogger) (target, error){
+	gateways = map[string]func(config.Gateway, logrus.FieldLogger, meters) (target, error){
 		"dyups": newDyups,
 	}
 )
@@ -28,20 +29,20 @@ type target struct {
 	close func() error
 }
 
-func newConsul(c config.Registry, log logrus.FieldLogger) (syncer.Source, error) {
-	r, err := consul.New(c.Consul, log)
+func newConsul(c config.Registry, log logrus.FieldLogger, m meters) (syncer.Source, error) {
+	r, err := consul.New(c.Consul, log, consul.WithMetrics(m.consul))
 	if err != nil {
 		return syncer.Source{}, err
 	}
 	return syncer.Source{Name: r.Name(), Registry: r}, nil
 }
 
-func newDyups(c config.Gateway, log logrus.FieldLogger) (target, error) {
+func newDyups(c config.Gateway, log logrus.FieldLogger, m meters) (target, error) {
 	name := c.Dyups.Name
 	if name == "" {
 		name = c.Dyups.Address
 	}
-	g := dyups.New(c.Dyups, log.WithField("gateway", name))
+	g := dyups.New(c.Dyups, log.WithField("gateway", name), dyups.WithMetrics(m.dyups, name))
 	return target{
 		Target: syncer.Target{Name: name, Gateway: g, Resync: c.Dyups.Resync},
 		close:  g.Close,
@@ -54,11 +55,26 @@ type house struct {
 	targets []target
 }
 
+// meters measure the parts; the zero value measures nothing. They outlive a reload.
+type meters struct {
+	consul *consul.Metrics
+	dyups  *dyups.Metrics
+}
+
+// newMeters registers what the parts measure.
+func newMeters(r prometheus.Registerer) (m meters, err error) {
+	if m.consul, err = consul.NewMetrics(r); err != nil {
+		return m, err
+	}
+	m.dyups, err = dyups.NewMetrics(r)
+	return m, err
+}
+
 // build makes the parts; nothing of them runs yet, and nothing is asked of anybody.
-func build(cfg config.Config, log logrus.FieldLogger) (*house, error) {
+func build(cfg config.Config, log logrus.FieldLogger, m meters) (*house, error) {
 	h := &house{}
 	for i, r := range cfg.Registries {
-		src, err := registries[r.Type](r, log)
+		src, err := registries[r.Type](r, log, m)
 		if err != nil {
 			return nil, fmt.Errorf("registry %d: %w", i+1, err)
 		}
@@ -70,7 +86,7 @@ func build(cfg config.Config, log logrus.FieldLogger) (*house, error) {
 		h.sources = append(h.sources, src)
 	}
 	for i, g := range cfg.Gateways {
-		t, err := gateways[g.Type](g, log)
+		t, err := gateways[g.Type](g, log, m)
 		if err != nil {
 			return nil, fmt.Errorf("gateway %d: %w", i+1, err)
 		}

@@ -51,7 +51,7 @@ type Registry struct {
 
 // New makes a registry of its configuration. It asks Consul nothing yet; an error means
 // that the configuration is wrong.
-func New(cfg Config, log logrus.FieldLogger) (*Registry, error) {
+func New(cfg Config, log logrus.FieldLogger, options ...Option) (*Registry, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -64,10 +64,14 @@ func New(cfg Config, log logrus.FieldLogger) (*Registry, error) {
 		name = defaultName(e, cfg)
 	}
 	log = log.WithField("registry", name)
-	return &Registry{
+	r := &Registry{
 		cfg: cfg, name: name, endpoint: e, log: log, trouble: newTroubles(log), resolve: systemResolver(),
 		retry: policy(), grace: 15 * time.Second, calm: 30 * time.Second, lookups: 30 * time.Second,
-	}, nil
+	}
+	for _, option := range options {
+		option(r)
+	}
+	return r, nil
 }
 
 // Name is the origin of every server that comes from here.

@@ -22,6 +22,9 @@ const maxBody = 64 << 20
 // endpoint is where and how an agent is asked: the official client's own settings, with
 // the CONSUL_HTTP_* variables that it honours, under those of our configuration.
 type endpoint struct {
+	metrics *Metrics // nil: none
+	name    string   // of the registry, for the metrics
+
 	base   api.Config
 	tls    *tls.Config
 	socket string
@@ -115,7 +118,7 @@ func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, e
 	}
 	conf := e.base
 	conf.HttpClient = &http.Client{
-		Transport: bounded{transport},
+		Transport: e.metrics.over(bounded{transport}, e.name),
 		// A redirect would lead to another server, and take the token along.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

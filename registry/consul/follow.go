@@ -43,7 +43,11 @@ func following(index, got uint64) uint64 {
 
 // supervise keeps a loop running until the context ends.
 func (w *watch) supervise(ctx context.Context, loop, what string, run func(context.Context) error) {
-	_ = w.retry.Run(ctx, run, func(err error, _ time.Duration) { w.trouble.report(loop, what, err) })
+	defer w.endpoint.metrics.watching(w.name)()
+	_ = w.retry.Run(ctx, run, func(err error, _ time.Duration) {
+		w.endpoint.metrics.restarted(w.name)
+		w.trouble.report(loop, what, err)
+	})
 	if w.ctx.Err() == nil { // the end of the run mends nothing
 		w.trouble.over(loop)
 	}

@@ -136,6 +136,13 @@
 
   const remembered = 'swallowkeeper-token';
 
+  // A link may bring the token behind its #, which browsers send to nobody. It does not stay in the address.
+  const brought = new URLSearchParams(location.hash.slice(1)).get('token');
+  if (brought) {
+    sessionStorage.setItem(remembered, brought);
+    history.replaceState(null, '', location.pathname + location.search);
+  }
+
   // api answers with what the API says. What is not a GET is a change, and asks for the token when it must.
   async function api(path, method = 'GET', body = undefined) {
     for (;;) {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"swallowkeeper/status"
-	"swallowkeeper/syncer"
 )
 
 // Fake is a daemon in memory. Make one with [New], [Large] or [Empty].
@@ -77,7 +76,7 @@ func (f *Fake) Hold(id string, upstreams ...string) {
 	h := status.Hold{ID: id, Rule: "max_removal", Since: time.Now()}
 	f.Change(func(s *State) {
 		h = s.hold(h, upstreams)
-	}, status.Event{Kind: syncer.EventHeld, Text: "hold " + id + " of " + fmt.Sprint(upstreams)})
+	}, status.Event{Kind: "held", Text: "hold " + id + " of " + fmt.Sprint(upstreams)})
 }
 
 func (s *State) hold(h status.Hold, upstreams []string) status.Hold {
@@ -96,7 +95,7 @@ func (s *State) hold(h status.Hold, upstreams []string) status.Hold {
 	}
 	if h.Reason == "" {
 		_, servers, _ := count(s.Upstreams)
-		h.Reason = fmt.Sprintf("%d of %d servers would go at once, more than max_removal = 0.5 allows", len(h.Servers), servers)
+		h.Reason = fmt.Sprintf("%d of %d servers would go at once, more than max_removal allows", len(h.Servers), servers)
 	}
 	s.Status.Holds = append(s.Status.Holds, h)
 	return h
@@ -251,7 +250,7 @@ func (f *Fake) Approve(_ context.Context, id string) error {
 		s.Upstreams = slices.DeleteFunc(s.Upstreams, func(u status.Upstream) bool { return len(u.Servers) == 0 })
 		g := s.write("approved hold " + id)
 		return status.Event{
-			Kind: syncer.EventApproved, Generation: g.Number, Text: "a person let hold " + id + " through",
+			Kind: "approved", Generation: g.Number, Text: "a person let hold " + id + " through",
 		}, nil
 	})
 }
@@ -277,7 +276,7 @@ func (f *Fake) Freeze(_ context.Context, r status.FreezeRequest) error {
 		s.Frozen = append(s.Frozen, r)
 		s.Status.Freezes = append(without(s.Status.Freezes, r.Name), freeze)
 		s.markFrozen()
-		return status.Event{Kind: syncer.EventFrozen, Text: "a person froze " + r.Name}, nil
+		return status.Event{Kind: "frozen", Text: "a person froze " + r.Name}, nil
 	})
 }
 
@@ -291,7 +290,7 @@ func (f *Fake) Unfreeze(_ context.Context, name string) error {
 		s.Unfrozen = append(s.Unfrozen, name)
 		s.Status.Freezes = left
 		s.markFrozen()
-		return status.Event{Kind: syncer.EventUnfrozen, Text: "the freeze of " + name + " ended"}, nil
+		return status.Event{Kind: "unfrozen", Text: "the freeze of " + name + " ended"}, nil
 	})
 }
 
@@ -307,9 +306,9 @@ func (f *Fake) Rollback(_ context.Context, generation int) (status.RollbackResul
 		s.Upstreams = clone(set)
 		s.Status.Freezes = append(without(s.Status.Freezes, status.Everything), status.Freeze{Name: status.Everything})
 		s.markFrozen()
-		result = status.RollbackResult{Generation: s.write(fmt.Sprintf("rollback to %d", generation)), Opinion: s.Opinion}
+		result.Generation, result.Opinion = s.write(fmt.Sprintf("rollback to %d", generation)), s.Opinion
 		return status.Event{
-			Kind: syncer.EventRolledBack, Generation: result.Generation.Number,
+			Kind: "rolled_back", Generation: result.Generation.Number,
 			Text: fmt.Sprintf("a person went back to generation %d", generation),
 		}, nil
 	})

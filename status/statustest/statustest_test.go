@@ -9,7 +9,6 @@ import (
 
 	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
-	"swallowkeeper/syncer"
 )
 
 func TestOrdersChangeWhatIsShown(t *testing.T) {
@@ -29,7 +28,7 @@ func TestOrdersChangeWhatIsShown(t *testing.T) {
 	if err := f.Approve(t.Context(), statustest.HoldID); err != nil {
 		t.Fatal(err)
 	}
-	told(syncer.EventApproved)
+	told("approved")
 	st := f.Status()
 	if len(st.Holds) != 0 || st.Servers != before.Servers-held || st.Upstreams != before.Upstreams-2 ||
 		st.Generation.Number != before.Generation.Number+1 || !st.InStep {
@@ -39,7 +38,7 @@ func TestOrdersChangeWhatIsShown(t *testing.T) {
 	if err := f.Freeze(t.Context(), status.FreezeRequest{Name: "login", For: "2h"}); err != nil {
 		t.Fatal(err)
 	}
-	told(syncer.EventFrozen)
+	told("frozen")
 	e, err := f.Explain(t.Context(), "login")
 	if err != nil || !e.Frozen || e.Servers[0].State != status.Frozen {
 		t.Errorf("frozen: %+v %v", e, err)
@@ -47,7 +46,7 @@ func TestOrdersChangeWhatIsShown(t *testing.T) {
 	if err := f.Unfreeze(t.Context(), "login"); err != nil {
 		t.Fatal(err)
 	}
-	told(syncer.EventUnfrozen)
+	told("unfrozen")
 	if e, _ := f.Explain(t.Context(), "login"); e.Frozen || e.Servers[0].State != status.In {
 		t.Errorf("not frozen any more: %+v", e)
 	}
@@ -56,7 +55,7 @@ func TestOrdersChangeWhatIsShown(t *testing.T) {
 	if err != nil || result.Generation.Number != st.Generation.Number+1 || result.Opinion == "" {
 		t.Errorf("rolled back: %+v %v", result, err)
 	}
-	told(syncer.EventRolledBack)
+	told("rolled_back")
 	if c, err := f.Diff(10, result.Generation.Number); err != nil || len(c.Added)+len(c.Updated)+len(c.Removed) > 0 {
 		t.Errorf("it is not generation 10 again: %+v %v", c, err)
 	}

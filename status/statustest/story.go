@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"swallowkeeper/status"
-	"swallowkeeper/syncer"
 )
 
 // HoldID is the hold that [New] begins with: all servers of "billing" and "gallery" would go.
@@ -133,9 +132,9 @@ func (f *Fake) night(now time.Time, names []string) {
 	for i := range 40 {
 		at := now.Add(-time.Duration(300-i*7-i%3) * time.Minute)
 		name := names[i%len(names)]
-		kind, text := syncer.EventServerOut, "gets no traffic any more of"
+		kind, text := "server_out", "gets no traffic any more of"
 		if i%3 != 1 {
-			kind, text = syncer.EventServerIn, "gets traffic of"
+			kind, text = "server_in", "gets traffic of"
 		}
 		for k := range 1 + i*5%4 {
 			addr := fmt.Sprintf("10.20.%d.%d:8080", i%len(names), k+11)
@@ -147,15 +146,15 @@ func (f *Fake) night(now time.Time, names []string) {
 		if i%7 == 0 {
 			n := 7 + i/7
 			f.Tell(status.Event{
-				Time: at, Kind: syncer.EventGeneration, Generation: n, Text: fmt.Sprintf("generation %d: 1 updated", n),
+				Time: at, Kind: "generation", Generation: n, Text: fmt.Sprintf("generation %d: 1 updated", n),
 			})
 			f.Tell(status.Event{
-				Time: at, Kind: syncer.EventPushed, Gateway: "edge-1", Generation: n, TookMS: float64(4 + i*i%37),
+				Time: at, Kind: "pushed", Gateway: "edge-1", Generation: n, TookMS: float64(4 + i*i%37),
 				Text: fmt.Sprintf("edge-1 shows generation %d on 4 workers", n),
 			})
 		}
 	}
 	f.Tell(status.Event{
-		Time: now.Add(-8 * time.Minute), Kind: syncer.EventHeld, Text: f.state.Status.Holds[0].Reason,
+		Time: now.Add(-8 * time.Minute), Kind: "held", Text: f.state.Status.Holds[0].Reason,
 	})
 }

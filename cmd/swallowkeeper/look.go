@@ -1,0 +1,470 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"swallowkeeper/persist"
+	"swallowkeeper/status"
+	"swallowkeeper/upstream"
+)
+
+// The commands with which a person looks. Their text goes to standard output; what they
+// could not find out goes to standard error.
+
+func (p *program) statusCommand() *cobra.Command {
+	return p.asking(&cobra.Command{
+		Use: "status", Args: cobra.NoArgs,
+		Short: "The verdict now: in step or not, what is held and why",
+		Long: `status says what is true now: whether every gateway is in step, what the guard holds
+and why, what is frozen, and how the registries and the conf file are.
+
+It exits with 0 where all is in step, 1 where the daemon does not run or a registry or
+the file is in trouble, 3 where the guard holds a change, 4 where a gateway is not in
+step. Without the daemon it says what the conf file and the gateways show.`,
+	}, func(ctx context.Context, o *operator, _ []string) error {
+		st, err := o.client.Status(ctx)
+		down := err != nil
+		if down {
+			if err := o.gone(err, "this is what the conf file and the gateways say, without registries, holds and workers"); err != nil {
+				return err
+			}
+			if st, _, err = o.offline(ctx); err != nil {
+				return err
+			}
+		}
+		if done, err := o.json(st); err != nil {
+			return err
+		} else if !done {
+			o.printStatus(st)
+		}
+		return said(statusCode(st, down))
+	})
+}
+
+// said is a code without further words.
+func said(code int) error {
+	if code == exitInStep {
+		return nil
+	}
+	return exit(code, errSaid)
+}
+
+func statusCode(st status.Status, down bool) int {
+	notInStep := slices.ContainsFunc(st.Gateways, func(g status.Gateway) bool { return !g.InStep })
+	trouble := slices.ContainsFunc(st.Registries, func(r status.Registry) bool { return r.Trouble != "" || r.Answered.IsZero() })
+	switch {
+	case down || st.FileError != "" || trouble:
+		return exitFailed
+	case len(st.Holds) > 0:
+		return exitHeld
+	case notInStep:
+		return exitNotInStep
+	default:
+		return exitInStep
+	}
+}
+
+func (o *operator) printStatus(st status.Status) {
+	switch {
+	case st.InStep && len(st.Reasons) == 0:
+		o.say("%s: generation %d, %d upstreams, %d servers", o.c.good("in step"), st.Generation.Number, st.Upstreams, st.Servers)
+	case st.InStep:
+		o.say("%s: %s", o.c.bad("in step, but"), strings.Join(st.Reasons, "; "))
+	default:
+		o.say("%s: %s", o.c.bad("not in step"), strings.Join(st.Reasons, "; "))
+	}
+	if st.Generation.Reason != "" {
+		o.say("last change: %s, %s", when(st.Generation.Time), printable(st.Generation.Reason))
+	}
+	for _, h := range st.Holds {
+		o.printHold(h)
+	}
+	for _, f := range st.Freezes {
+		o.say("%s: %s %s", o.c.bad("frozen"), freezeWords(f), "(swallowkeeper unfreeze "+unfreezeArg(f)+")")
+	}
+	for _, r := range st.Registries {
+		state := o.c.good("read")
+		if r.Trouble != "" {
+			state = o.c.bad(printable(r.Trouble))
+		} else if r.Answered.IsZero() {
+			state = o.c.bad("no answer yet")
+		}
+		o.say("registry %s: %s", r.Name, state)
+	}
+	for _, g := range st.Gateways {
+		state := o.c.good("in step")
+		if !g.InStep {
+			state = o.c.bad(cmp.Or(printable(g.Error), "not in step"))
+		}
+		workers := ""
+		if n := len(g.Workers); n > 0 {
+			workers = fmt.Sprintf(", %d workers", n)
+		}
+		o.say("gateway %s: %s (generation %d%s)", g.Name, state, g.Generation, workers)
+		for _, w := range g.Workers {
+			if w.Error != "" {
+				o.say("  worker %s: %s", w.ID, o.c.bad(printable(w.Error)))
+			}
+		}
+	}
+	if st.Out > 0 {
+		o.say("left out: %d (swallowkeeper upstreams)", st.Out)
+	}
+}
+
+func (o *operator) printHold(h status.Hold) {
+	o.say("%s: %s", o.c.bad("held"), h.Reason)
+	const most = 20
+	for i, s := range h.Servers {
+		if i == most {
+			o.say("  and %d more", len(h.Servers)-most)
+			break
+		}
+		o.say("  stays: %s %s", o.c.name(s.Upstream), s.Addr)
+	}
+	o.say("  to let exactly this through: swallowkeeper approve %s", h.ID)
+}
+
+func freezeWords(f status.Freeze) string {
+	what := f.Name
+	if what == status.Everything {
+		what = "everything"
+	}
+	if f.Until.IsZero() {
+		return what + " until it is released"
+	}
+	return what + " until " + when(f.Until)
+}
+
+func unfreezeArg(f status.Freeze) string {
+	if f.Name == status.Everything {
+		return "--all"
+	}
+	return f.Name
+}
+
+func when(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+func (p *program) upstreamsCommand() *cobra.Command {
+	return p.asking(&cobra.Command{
+		Use: "upstreams", Args: cobra.NoArgs,
+		Short: "Every upstream with its servers, in and out, and why",
+	}, func(ctx context.Context, o *operator, _ []string) error {
+		all, err := o.client.Upstreams(ctx)
+		if err != nil {
+			if err := o.gone(err, "this is what the conf file has, without what is left out"); err != nil {
+				return err
+			}
+			if all, err = o.written(); err != nil {
+				return err
+			}
+		}
+		if done, err := o.json(map[string]any{"upstreams": all}); done || err != nil {
+			return err
+		}
+		for _, u := range all {
+			o.printUpstream(u)
+		}
+		return nil
+	})
+}
+
+// written is what the conf file has.
+func (o *operator) written() ([]status.Upstream, error) {
+	gen, _, err := persist.Read(o.cfg.Persist.Path)
+	if err != nil {
+		return nil, err
+	}
+	return showSet(gen), nil
+}
+
+func (o *operator) printUpstream(u status.Upstream) {
+	note := ""
+	if u.Frozen {
+		note = ", " + o.c.bad("frozen")
+	}
+	in := 0
+	for _, s := range u.Servers {
+		if s.State != status.Out && s.State != status.Down {
+			in++
+		}
+	}
+	o.say("%s: %d in, %d out%s", o.c.name(printable(u.Name)), in, len(u.Servers)-in, note)
+	for _, s := range u.Servers {
+		o.printServer(s)
+	}
+}
+
+func (o *operator) printServer(s status.Server) {
+	state := o.c.good(s.State)
+	if s.State != status.In {
+		state = o.c.bad(s.State)
+	}
+	line := fmt.Sprintf("  %s %s: %s", state, printable(s.Addr), printable(s.Reason))
+	if !s.Since.IsZero() {
+		line += ", since " + when(s.Since)
+	}
+	o.say("%s", line)
+	if s.Options != "" {
+		o.say("      %s", s.Options)
+	}
+}
+
+func (p *program) explainCommand() *cobra.Command {
+	return p.asking(&cobra.Command{
+		Use: "explain NAME [ADDR]", Args: cobra.RangeArgs(1, 2),
+		Short: "Why each server of an upstream is in or out",
+		Long: `explain says of every instance of an upstream whether it gets traffic and why: which
+check, tag or rule, what the guard keeps, what is frozen, and what the registries
+answer now. With ADDR it speaks of that one server.`,
+		ValidArgsFunction: p.completeUpstreams,
+	}, func(ctx context.Context, o *operator, args []string) error {
+		e, err := o.client.Explain(ctx, args[0])
+		if err != nil {
+			if err := o.gone(err, "this is what the conf file has; what the registries say takes the daemon"); err != nil {
+				return o.suggest(ctx, args[0], err)
+			}
+			all, err := o.written()
+			if err != nil {
+				return err
+			}
+			i := slices.IndexFunc(all, func(u status.Upstream) bool { return upstream.SameName(u.Name, args[0]) })
+			if i < 0 {
+				return fmt.Errorf("upstream %q is not in the conf file", args[0])
+			}
+			e = status.Explanation{Upstream: all[i], Written: true, Instances: []status.Finding{}, Notes: []string{}}
+		}
+		if len(args) == 2 {
+			keep := func(addr string) bool { return addr == args[1] }
+			e.Servers = slices.DeleteFunc(e.Servers, func(s status.Server) bool { return !keep(s.Addr) })
+			e.Instances = slices.DeleteFunc(e.Instances, func(f status.Finding) bool { return !keep(f.Addr) })
+			if len(e.Servers)+len(e.Instances) == 0 {
+				return fmt.Errorf("upstream %s has no server %q, in or out", printable(e.Name), args[1])
+			}
+		}
+		if done, err := o.json(e); done || err != nil {
+			return err
+		}
+		o.printUpstream(e.Upstream)
+		for _, f := range e.Instances {
+			verdict := "does not belong in"
+			if f.In {
+				verdict = "belongs in"
+			}
+			o.say("  registry %s (index %d): %s %s: %s", f.Registry, f.Index, printable(f.Addr), verdict, printable(f.Reason))
+		}
+		for _, n := range e.Notes {
+			o.say("  note: %s", printable(n))
+		}
+		return nil
+	})
+}
+
+// suggest adds the names that are near to one that there is not.
+func (o *operator) suggest(ctx context.Context, name string, err error) error {
+	all, failed := o.client.Upstreams(ctx)
+	if failed != nil {
+		return err
+	}
+	var near []string
+	for _, u := range all {
+		a, b := strings.ToLower(u.Name), strings.ToLower(name)
+		if strings.Contains(a, b) || strings.Contains(b, a) || len(a) > 2 && len(b) > 2 && a[:3] == b[:3] {
+			near = append(near, printable(u.Name))
+		}
+	}
+	if len(near) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; did you mean %s?", err, strings.Join(near[:min(5, len(near))], ", "))
+}
+
+// completeUpstreams offers the names that the conf file has to the shell.
+func (p *program) completeUpstreams(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	cfg, err := p.load()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	gen, _, err := persist.Read(cfg.Persist.Path)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for u := range gen.Set.All() {
+		names = append(names, u.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (p *program) planCommand() *cobra.Command {
+	return p.asking(&cobra.Command{
+		Use: "plan", Args: cobra.NoArgs,
+		Short: "What the next pass would do, and what has drifted",
+		Long: `plan compares what the registries say with the conf file, and the conf file with what
+each gateway really uses. It changes nothing. It exits with 0 where there is nothing to
+do, 3 where the guard holds a change, 4 where a gateway has drifted. Without the daemon
+it is a dry run of one pass.`,
+	}, func(ctx context.Context, o *operator, _ []string) error {
+		plan, err := o.client.Plan(ctx)
+		if err != nil {
+			if err := o.gone(err, "this is a dry run of one pass"); err != nil {
+				return err
+			}
+			return o.once(ctx, onceFlags{sync: true, dryRun: true, output: o.output, timeout: o.timeout})
+		}
+		if done, err := o.json(plan); err != nil {
+			return err
+		} else if !done {
+			o.printChanges("conf file", plan.File)
+			for _, g := range plan.Gateways {
+				if g.Error != "" {
+					o.say("gateway %s: %s", g.Name, o.c.bad(printable(g.Error)))
+					continue
+				}
+				o.printChanges("gateway "+g.Name, g.Changes)
+			}
+			if plan.Hold != nil {
+				o.printHold(*plan.Hold)
+			}
+		}
+		return said(planCode(plan))
+	})
+}
+
+func planCode(p status.Plan) int {
+	code := exitInStep
+	for _, g := range p.Gateways {
+		if g.Error != "" || len(g.Changes.Added)+len(g.Changes.Updated)+len(g.Changes.Removed) > 0 {
+			code = exitNotInStep
+		}
+	}
+	if p.Hold != nil {
+		code = exitHeld
+	}
+	return code
+}
+
+// printChanges prints a difference, a line for each line of nginx syntax.
+func (o *operator) printChanges(what string, ch status.Changes) {
+	o.say("%s: %s", what, ch.Summary)
+	block := func(mark, name string, in, gone []string) {
+		o.say("%s upstream %s", mark, o.c.name(name))
+		for _, l := range gone {
+			o.say("%s", o.c.out("-     "+l))
+		}
+		for _, l := range in {
+			o.say("%s", o.c.in("+     "+l))
+		}
+	}
+	for _, u := range ch.Added {
+		block(o.c.in("+"), u.Name, u.Lines, nil)
+	}
+	for _, u := range ch.Updated {
+		block(" ", u.Name, u.In, u.Out)
+	}
+	for _, u := range ch.Removed {
+		block(o.c.out("-"), u.Name, nil, u.Lines)
+	}
+}
+
+func (p *program) historyCommand() *cobra.Command {
+	return p.asking(&cobra.Command{
+		Use: "history [N]", Args: cobra.MaximumNArgs(1),
+		Short: "The generations that are kept; with N what that one changed",
+	}, func(ctx context.Context, o *operator, args []string) error {
+		kept, err := o.client.History(ctx)
+		if err != nil {
+			if err := o.gone(err, "this is what is kept beside the conf file"); err != nil {
+				return err
+			}
+			files, err := persist.History(o.cfg.Persist.Path)
+			if err != nil {
+				return err
+			}
+			kept = showHistory(files)
+		}
+		if len(args) == 1 {
+			n, err := number(args[0])
+			if err != nil {
+				return err
+			}
+			i := slices.IndexFunc(kept, func(g status.Generation) bool { return g.Number == n })
+			switch {
+			case i < 0:
+				return fmt.Errorf("generation %d is not kept: swallowkeeper history lists what is", n)
+			case i+1 == len(kept):
+				return fmt.Errorf("generation %d is the oldest that is kept: there is none before it to compare it with", n)
+			}
+			return o.difference(kept[i+1].Number, n)
+		}
+		if done, err := o.json(map[string]any{"generations": kept}); done || err != nil {
+			return err
+		}
+		for _, g := range kept {
+			what := cmp.Or(printable(g.Reason), g.Summary)
+			if g.Damaged != "" {
+				o.say("%6d  %s", g.Number, o.c.bad("damaged: "+printable(g.Damaged)))
+				continue
+			}
+			o.say("%6d  %s  %4d upstreams  %5d servers  %s", g.Number, when(g.Time), g.Upstreams, g.Servers, what)
+		}
+		if len(kept) == 0 {
+			o.say("nothing is kept yet")
+		}
+		return nil
+	})
+}
+
+func (p *program) diffCommand() *cobra.Command {
+	return p.asking(&cobra.Command{
+		Use: "diff A B", Args: cobra.ExactArgs(2),
+		Short: "What leads from one generation that is kept to another",
+	}, func(_ context.Context, o *operator, args []string) error {
+		a, err := number(args[0])
+		if err != nil {
+			return err
+		}
+		b, err := number(args[1])
+		if err != nil {
+			return err
+		}
+		return o.difference(a, b)
+	})
+}
+
+// difference reads both from the files: they are the same with and without the daemon. Where
+// they are on another machine, it is asked.
+func (o *operator) difference(a, b int) error {
+	from, err := persist.ReadGeneration(o.cfg.Persist.Path, a)
+	if err != nil {
+		return keptHint(err)
+	}
+	to, err := persist.ReadGeneration(o.cfg.Persist.Path, b)
+	if err != nil {
+		return keptHint(err)
+	}
+	ch := showChanges(upstream.Diff(from.Set, to.Set))
+	if done, err := o.json(ch); done || err != nil {
+		return err
+	}
+	o.printChanges(fmt.Sprintf("generation %d to %d", a, b), ch)
+	return nil
+}
+
+func keptHint(err error) error {
+	if errors.Is(err, persist.ErrNotKept) {
+		return fmt.Errorf("%w: swallowkeeper history lists what is", err)
+	}
+	return err
+}

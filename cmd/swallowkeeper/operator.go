@@ -1,0 +1,225 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"swallowkeeper/config"
+	"swallowkeeper/persist"
+	"swallowkeeper/status"
+	"swallowkeeper/status/client"
+	"swallowkeeper/syncer"
+	"swallowkeeper/upstream"
+)
+
+// operator is one call of a command that asks the daemon.
+type operator struct {
+	*program
+	output  string
+	socket  string
+	address string
+	timeout time.Duration
+
+	cfg    config.Config
+	client *client.Client
+	c      palette
+}
+
+// operatorCommands are those with which a person looks at the daemon and steers it.
+func (p *program) operatorCommands() []*cobra.Command {
+	return []*cobra.Command{
+		p.statusCommand(), p.upstreamsCommand(), p.explainCommand(), p.planCommand(), p.approveCommand(),
+		p.freezeCommand(), p.unfreezeCommand(), p.historyCommand(), p.diffCommand(), p.rollbackCommand(), p.watchCommand(),
+	}
+}
+
+// asking makes a command of what is done with a daemon that may or may not answer.
+func (p *program) asking(c *cobra.Command, do func(ctx context.Context, o *operator, args []string) error) *cobra.Command {
+	o := &operator{program: p}
+	f := c.Flags()
+	f.StringVarP(&o.output, "output", "o", "text", "`FORMAT` text or json")
+	f.StringVar(&o.socket, "socket", "", "the daemon's unix socket, instead of status.socket")
+	f.StringVar(&o.address, "address", "", "the daemon's `URL` instead, e.g. http://10.0.0.5:9180; changes take status.token")
+	f.DurationVar(&o.timeout, "timeout", 20*time.Second, "how long the answer may take")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if o.output != "text" && o.output != "json" {
+			return fmt.Errorf("--output %q: allowed is text or json", o.output)
+		}
+		if o.timeout <= 0 {
+			return fmt.Errorf("--timeout %s: allowed is a duration above 0s, e.g. 20s", o.timeout)
+		}
+		var err error
+		if o.cfg, err = p.load(); err != nil {
+			return err
+		}
+		if err := o.choose(); err != nil {
+			return err
+		}
+		defer o.client.Close()
+		o.c = newPalette(p.isTerminal(p.stdout))
+		ctx := cmd.Context()
+		if c.Name() != "watch" {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, o.timeout)
+			defer cancel()
+		}
+		return o.coded(do(ctx, o, args))
+	}
+	return c
+}
+
+// choose picks the way to the daemon: what a flag names, the socket, the address.
+func (o *operator) choose() error {
+	switch {
+	case o.address != "" && o.socket != "":
+		return errors.New("--address and --socket: give one of them")
+	case o.socket != "" || o.address == "" && o.cfg.Status.Socket != "":
+		o.client = client.Socket(cmp.Or(o.socket, o.cfg.Status.Socket))
+		return nil
+	case o.address == "" && o.cfg.Status.Address == "":
+		return exit(exitUsage, errors.New("status.socket and status.address are both switched off: there is no way to the daemon"))
+	}
+	token := o.cfg.Status.Token
+	if o.cfg.Status.TokenFile != "" {
+		text, err := os.ReadFile(o.cfg.Status.TokenFile)
+		if err != nil {
+			return exit(exitFailed, fmt.Errorf("status.token_file: %w", err))
+		}
+		token = strings.TrimSpace(string(text))
+	}
+	address := cmp.Or(o.address, "http://"+o.cfg.Status.Address)
+	if !strings.HasPrefix(address, "http://") && !strings.HasPrefix(address, "https://") {
+		return fmt.Errorf("--address %q: allowed is a URL, e.g. http://127.0.0.1:9180", o.address)
+	}
+	o.client = client.Address(address, token)
+	return nil
+}
+
+// coded gives an error that has no exit code the one for failure.
+func (o *operator) coded(err error) error {
+	var coded *exitError
+	if err == nil || errors.As(err, &coded) {
+		return err
+	}
+	return exit(exitFailed, err)
+}
+
+// gone says that the daemon does not answer and what stands in for it; any other error ends the command.
+func (o *operator) gone(err error, instead string) error {
+	if !errors.Is(err, client.ErrUnreachable) {
+		return err
+	}
+	fmt.Fprintf(o.stderr, "swallowkeeper: %v; %s\n", err, instead)
+	return nil
+}
+
+// needed is the error of a command that can do nothing without the daemon.
+func needed(err error, instead string) error {
+	if errors.Is(err, client.ErrUnreachable) {
+		return fmt.Errorf("%w: %s", err, instead)
+	}
+	return err
+}
+
+// json prints the value where that was asked for.
+func (o *operator) json(v any) (bool, error) {
+	if o.output != "json" {
+		return false, nil
+	}
+	enc := json.NewEncoder(o.stdout)
+	enc.SetIndent("", "  ")
+	return true, enc.Encode(v)
+}
+
+func (o *operator) say(format string, a ...any) { fmt.Fprintf(o.stdout, format+"\n", a...) }
+
+// offline is what the conf file and the gateways say, where no daemon does.
+func (o *operator) offline(ctx context.Context) (status.Status, upstream.Generation, error) {
+	gen, edited, err := persist.Read(o.cfg.Persist.Path)
+	if err != nil {
+		return status.Status{}, gen, err
+	}
+	st := status.Status{
+		Version: versionText(), Time: time.Now(), Generation: showGeneration(gen), File: o.cfg.Persist.Path,
+		Upstreams: gen.Set.Len(), Servers: gen.Set.Servers(), Reasons: []string{"the daemon does not run"},
+		Holds: []status.Hold{}, Freezes: showFreezes(gen.Frozen), Registries: []status.Registry{}, Gateways: []status.Gateway{},
+	}
+	if edited {
+		st.Reasons = append(st.Reasons, "the conf file was edited by hand")
+	}
+	h, err := build(o.cfg, o.logger(config.Log{Level: "error", Format: o.cfg.Log.Format}), meters{})
+	if err != nil {
+		return st, gen, exit(exitUsage, err)
+	}
+	defer h.close(o.logger(config.Log{Level: "error"}))
+	st.InStep = true
+	for _, t := range h.targets {
+		if a, ok := t.Gateway.(syncer.Assumer); ok {
+			a.Assume(gen.Set.Without(gen.Pushing))
+		}
+		g := status.Gateway{Name: t.Name, Checked: time.Now(), Workers: []status.Worker{}}
+		live, err := t.Gateway.Live(ctx)
+		switch {
+		case err != nil:
+			g.Error = printable(err.Error())
+		case !inStep(live, gen.Set):
+			g.Error = "what it uses is not what the conf file has: swallowkeeper plan shows it"
+		default:
+			g.InStep, g.Generation = true, gen.Number
+		}
+		if !g.InStep {
+			st.InStep = false
+			st.Reasons = append(st.Reasons, fmt.Sprintf("gateway %s is not in step: %s", g.Name, g.Error))
+		}
+		st.Gateways = append(st.Gateways, g)
+	}
+	return st, gen, nil
+}
+
+// inStep reports whether a gateway has all that the conf file has; what else it has is not ours.
+func inStep(live, want upstream.Set) bool {
+	c := upstream.Diff(live, want)
+	return len(c.Added)+len(c.Updated) == 0
+}
+
+// order carries out an order without a daemon.
+func (o *operator) order(ctx context.Context, order syncer.Order) (string, error) {
+	log := o.logger(config.Log{Level: "error", Format: o.cfg.Log.Format})
+	h, err := build(o.cfg, log, meters{})
+	if err != nil {
+		return "", exit(exitUsage, err)
+	}
+	defer h.close(log)
+	file, err := persist.Open(o.cfg.Persist, log)
+	if err != nil {
+		return "", err
+	}
+	remark, gateways, err := syncer.New(h.parts(o.cfg, file, log)).DoOnce(ctx, order)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return "", err
+	}
+	for _, g := range gateways {
+		if g.Err != nil {
+			return remark, exit(exitNotInStep, fmt.Errorf("gateway %s is not in step: %w", g.Name, g.Err))
+		}
+	}
+	return remark, nil
+}
+
+// number reads a generation's number from the command line.
+func number(arg string) (int, error) {
+	n, err := strconv.Atoi(arg)
+	if err != nil || n < 1 {
+		return 0, exit(exitUsage, fmt.Errorf("%q: allowed is the number of a generation; swallowkeeper history lists them", arg))
+	}
+	return n, nil
+}

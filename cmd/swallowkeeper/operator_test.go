@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/status"
+	"swallowkeeper/status/statustest"
+)
+
+// desk is a daemon that the operator's commands talk to: its API with a fake behind it.
+type desk struct {
+	t      *testing.T
+	fake   *statustest.Fake
+	socket string
+	url    string
+	conf   string // where a conf file would be
+}
+
+const deskToken = "the-token-of-the-desk"
+
+func newDesk(t *testing.T, fake *statustest.Fake) *desk {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sk") //nolint:usetesting // a socket's path may not be long
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	d := &desk{t: t, fake: fake, socket: filepath.Join(dir, "s"), conf: filepath.Join(dir, "u.conf")}
+	log := logrus.New()
+	log.SetOutput(t.Output())
+	site, err := status.Listen(status.Config{Address: "127.0.0.1:0", Socket: d.socket, Token: deskToken}, fake, status.Parts{Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.url = site.URL()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- site.Serve(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return d
+}
+
+func (d *desk) call(args ...string) ran {
+	d.t.Helper()
+	return call(d.t, []string{"SWALLOWKEEPER_STATUS_SOCKET=" + d.socket, "SWALLOWKEEPER_PERSIST_PATH=" + d.conf}, args...)
+}
+
+var clock = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( UTC|Z|[+-]\d\d:\d\d)`)
+
+// wantGolden holds a text against a file, with TIME for every time.
+func wantGolden(t *testing.T, name, got string) {
+	t.Helper()
+	got = clock.ReplaceAllString(got, "TIME")
+	path := filepath.Join("testdata", "operator", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+func TestWhatTheCommandsSay(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, statustest.New())
+	for _, test := range []struct {
+		name string
+		args []string
+		code int
+	}{
+		{"status", []string{"status"}, exitHeld},
+		{"upstreams", []string{"upstreams"}, exitInStep},
+		{"explain", []string{"explain", "checkout"}, exitInStep},
+		{"plan", []string{"plan"}, exitHeld},
+		{"history", []string{"history"}, exitInStep},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := d.call(test.args...)
+			got.wants(t, test.code)
+			plain(t, got.stdout)
+			wantGolden(t, test.name+".txt", got.stdout)
+			got = d.call(append(test.args, "--output", "json")...)
+			got.wants(t, test.code)
+			if !json.Valid([]byte(got.stdout)) {
+				t.Errorf("this is no JSON: %s", got.stdout)
+			}
+			wantGolden(t, test.name+".json", got.stdout)
+		})
+	}
+}
+
+func TestHostileTextStaysOnItsLine(t *testing.T) {
+	t.Parallel()
+	fake := statustest.New()
+	fake.Change(func(s *statustest.State) {
+		s.Upstreams[0].Servers = append(s.Upstreams[0].Servers, status.Server{
+			Addr: "a\x1b[2J\n10.0.0.1:80", State: status.Out, Reason: "b\r\x1b]0;c\x07\nin step",
+		})
+	})
+	plain(t, newDesk(t, fake).call("upstreams").stdout)
+}
+
+func TestOrders(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, statustest.New())
+	st := func() status.Status { return d.fake.Status() }
+	d.call("approve", "0123").wants(t, exitFailed, "0123")
+	d.call("approve", statustest.HoldID).wants(t, exitInStep, "approved")
+	if len(st().Holds) != 0 {
+		t.Errorf("held is %+v", st().Holds)
+	}
+	d.call("freeze", "checkout", "--for", "2h").wants(t, exitInStep, "upstream checkout is frozen for 2h0m0s")
+	d.call("freeze", "--all").wants(t, exitInStep, "everything is frozen until it is released")
+	if n := len(st().Freezes); n < 2 {
+		t.Errorf("frozen is %+v", st().Freezes)
+	}
+	d.call("unfreeze", "checkout").wants(t, exitInStep, "upstream checkout is not frozen any more")
+	d.call("unfreeze", "checkout").wants(t, exitFailed)
+	before := st().Generation.Number
+	d.call("rollback", "10", "--output", "json").wants(t, exitInStep, `"generation"`)
+	if st().Generation.Number <= before {
+		t.Error("nothing was rolled back")
+	}
+	d.call("rollback", "99", "--output", "json").wants(t, exitFailed)
+}
+
+func TestCommandsOverTheAddress(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, statustest.New())
+	ask := func(token string, args ...string) ran {
+		env := []string{"SWALLOWKEEPER_STATUS_SOCKET=/nowhere/s", "SWALLOWKEEPER_STATUS_TOKEN=" + token}
+		return call(t, env, append(args, "--address", d.url)...)
+	}
+	ask("", "status").wants(t, exitHeld)
+	ask("", "approve", statustest.HoldID).wants(t, exitFailed, "token")
+	ask("somebody-elses-token", "approve", statustest.HoldID).wants(t, exitFailed, "token")
+	ask(deskToken, "approve", statustest.HoldID).wants(t, exitInStep)
+}
+
+func TestWrongUseOfTheCommands(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, statustest.New())
+	for _, args := range [][]string{
+		{"status", "--output", "yaml"},
+		{"status", "now"},
+		{"explain"},
+		{"freeze"},
+		{"freeze", "checkout", "--all"},
+		{"freeze", "checkout", "--for", "-2h"},
+		{"rollback", "x"},
+		{"diff", "1"},
+		{"diff", "0", "1"},
+		{"history", "-1"},
+		{"status", "--timeout", "0s"},
+		{"status", "--address", "here"},
+		{"status", "--address", d.url, "--socket", d.socket},
+	} {
+		if got := d.call(args...); got.code != exitUsage || got.stderr == "" {
+			t.Errorf("%q: exit code %d, %s", args, got.code, got.stderr)
+		}
+	}
+	d.call("explain", "checkoutt").wants(t, exitFailed, "did you mean", "checkout")
+	d.call("explain", "checkout", "192.0.2.1:9").wants(t, exitFailed, "192.0.2.1:9")
+}
+
+func TestWatchInAPipe(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, statustest.New())
+	for _, output := range []string{"text", "json"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		var out, errs buffer
+		ended := make(chan int, 1)
+		go func() {
+			ended <- run(ctx, []string{"watch", "--output", output}, []string{"SWALLOWKEEPER_STATUS_SOCKET=" + d.socket}, &out, &errs)
+		}()
+		n := 0
+		eventually(t, 10*time.Second, "an event", func() bool {
+			n++
+			d.fake.Tell(status.Event{Kind: "pushed", Gateway: "edge", Text: fmt.Sprintf("event %d\n\x1b[2J", n), TookMS: 3.2})
+			return strings.Contains(out.String(), "event")
+		})
+		cancel()
+		if code := <-ended; code != exitInStep {
+			t.Errorf("exit code %d: %s", code, errs.String())
+		}
+		plain(t, out.String())
+		if output == "json" && !json.Valid([]byte(strings.SplitN(out.String(), "\n", 2)[0])) {
+			t.Errorf("no line of JSON: %s", out.String())
+		}
+	}
+}
+
+// TestWithoutADaemon holds what can be done from the files and the gateways.
+func TestWithoutADaemon(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).configure()
+	r.baseline(want{"a": "10.0.0.1:80 10.0.0.2:80"})
+	r.up("b", "10.0.0.3:80")
+	r.once().wants(t, exitInStep)
+	r.command("status").wants(t, exitFailed, "the daemon does not answer", "gateway gw1: in step (generation 2")
+	r.command("upstreams").wants(t, exitInStep, r.prefix+"a: 2 in", "the daemon does not answer")
+	r.command("explain", r.prefix+"a", "10.0.0.2:80").wants(t, exitInStep, "10.0.0.2:80")
+	r.command("history").wants(t, exitInStep, "added "+r.prefix+"b")
+	r.command("history", "2").wants(t, exitInStep, "generation 1 to 2: 1 added")
+	r.command("history", "1").wants(t, exitFailed, "the oldest")
+	r.command("diff", "2", "1").wants(t, exitInStep, "1 removed")
+	r.command("diff", "2", "7").wants(t, exitFailed, "not in the history", "swallowkeeper history")
+	r.command("plan").wants(t, exitInStep, "no changes", "a dry run")
+	r.command("approve", "0123").wants(t, exitFailed, "--sync-once --approve 0123")
+	r.command("watch").wants(t, exitFailed, "the daemon does not answer")
+
+	r.command("freeze", r.prefix+"b", "--for", "1h").wants(t, exitInStep, "by hand", "frozen for 1h")
+	r.command("status").wants(t, exitFailed, "frozen")
+	r.up("b", "10.0.0.4:80")
+	r.once().wants(t, exitInStep)
+	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80"})
+	r.command("unfreeze", r.prefix+"b").wants(t, exitInStep)
+	r.once().wants(t, exitInStep)
+	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80 10.0.0.4:80"})
+
+	r.command("rollback", "1").wants(t, exitInStep, "generation 4 has the upstreams of 1", "- upstream "+r.prefix+"b")
+	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80"})
+	r.command("unfreeze", "--all").wants(t, exitInStep)
+	r.nginx[0].Hang(true)
+	r.command("status").wants(t, exitFailed, "not in step")
+	r.nginx[0].Hang(false)
+}

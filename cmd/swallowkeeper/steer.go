@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"swallowkeeper/persist"
+	"swallowkeeper/status"
+	"swallowkeeper/syncer"
+)
+
+// The commands with which a person steers. Where the daemon does not run, what can be done
+// from the conf file and the gateways is done there.
+
+const byHand = "it is done by hand, in the conf file and the gateways"
+
+func (p *program) approveCommand() *cobra.Command {
+	return p.asking(&cobra.Command{
+		Use: "approve ID", Args: cobra.ExactArgs(1),
+		Short: "Let exactly the hold with this ID through",
+		Long: `approve lets exactly the change through that has this ID; status shows it. Should the
+registry have changed meanwhile, nothing is let through, and the new ID is named.`,
+	}, func(ctx context.Context, o *operator, args []string) error {
+		if err := o.client.Approve(ctx, args[0]); err != nil {
+			return needed(err, "let it through with swallowkeeper --sync-once --approve "+args[0])
+		}
+		return o.done("hold " + printable(args[0]) + " is approved: the change goes through")
+	})
+}
+
+// done tells that an order was carried out.
+func (o *operator) done(text string) error {
+	if done, err := o.json(map[string]string{"done": text}); done || err != nil {
+		return err
+	}
+	o.say("%s", text)
+	return nil
+}
+
+func (p *program) freezeCommand() *cobra.Command {
+	var all bool
+	var length time.Duration
+	c := p.asking(&cobra.Command{
+		Use: "freeze NAME|--all", Args: cobra.MaximumNArgs(1),
+		Short: "Leave an upstream, or everything, as it is written now",
+		Long: `freeze leaves an upstream, or everything, as it is written now, whatever the registries
+say, until unfreeze or for the time that is given. It holds over restarts.`,
+		ValidArgsFunction: p.completeUpstreams,
+	}, func(ctx context.Context, o *operator, args []string) error {
+		name, err := nameOrAll(args, all)
+		if err != nil {
+			return err
+		}
+		if length < 0 {
+			return exit(exitUsage, fmt.Errorf("--for %s: allowed is a duration above 0s, e.g. 2h", length))
+		}
+		f := status.FreezeRequest{Name: name}
+		if length > 0 {
+			f.For = length.String()
+		}
+		if err := o.client.Freeze(ctx, f); err != nil {
+			if err := o.gone(err, byHand); err != nil {
+				return err
+			}
+			freeze, err := freezeOf(f, time.Now())
+			if err != nil {
+				return err
+			}
+			if _, err := o.order(ctx, syncer.Freeze(freeze)); err != nil {
+				return err
+			}
+		}
+		until := " until it is released"
+		if length > 0 {
+			until = " for " + length.String()
+		}
+		return o.done(named(name) + " is frozen" + until)
+	})
+	c.Flags().BoolVar(&all, "all", false, "everything")
+	c.Flags().DurationVar(&length, "for", 0, "how long, e.g. 2h; without it until unfreeze")
+	return c
+}
+
+func (p *program) unfreezeCommand() *cobra.Command {
+	var all bool
+	c := p.asking(&cobra.Command{
+		Use: "unfreeze NAME|--all", Args: cobra.MaximumNArgs(1),
+		Short:             "End a freeze: what it kept back comes now",
+		ValidArgsFunction: p.completeUpstreams,
+	}, func(ctx context.Context, o *operator, args []string) error {
+		name, err := nameOrAll(args, all)
+		if err != nil {
+			return err
+		}
+		if err := o.client.Unfreeze(ctx, name); err != nil {
+			if err := o.gone(err, byHand); err != nil {
+				return err
+			}
+			if name == status.Everything {
+				_, err = o.order(ctx, syncer.Unfreeze(""))
+			} else {
+				_, err = o.order(ctx, syncer.Unfreeze(name))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return o.done(named(name) + " is not frozen any more")
+	})
+	c.Flags().BoolVar(&all, "all", false, "the freeze of everything; those of single upstreams stay")
+	return c
+}
+
+func nameOrAll(args []string, all bool) (string, error) {
+	switch {
+	case all && len(args) == 0:
+		return status.Everything, nil
+	case !all && len(args) == 1 && args[0] != "":
+		return args[0], nil
+	default:
+		return "", exit(exitUsage, errors.New("give the name of one upstream, or --all"))
+	}
+}
+
+func named(name string) string {
+	if name == status.Everything {
+		return "everything"
+	}
+	return "upstream " + printable(name)
+}
+
+func (p *program) rollbackCommand() *cobra.Command {
+	var yes bool
+	c := p.asking(&cobra.Command{
+		Use: "rollback N", Args: cobra.ExactArgs(1),
+		Short: "Write generation N again, push it, and freeze everything at it",
+		Long: `rollback writes an earlier generation again, pushes it to every gateway, and freezes
+everything at it until swallowkeeper unfreeze --all. It shows what would change, and what
+the guard has against it; on a terminal it asks first.`,
+	}, func(ctx context.Context, o *operator, args []string) error {
+		n, err := number(args[0])
+		if err != nil {
+			return err
+		}
+		if o.output == "text" {
+			if gen, _, err := persist.Read(o.cfg.Persist.Path); err == nil && gen.Number > 0 {
+				if err := o.difference(gen.Number, n); err != nil {
+					return err
+				}
+			}
+		}
+		if !yes && !o.agreed(fmt.Sprintf("Go back to generation %d and freeze everything at it?", n)) {
+			return exit(exitFailed, errors.New("nothing was done"))
+		}
+		result, err := o.client.Rollback(ctx, n)
+		if err != nil {
+			if err := o.gone(err, byHand); err != nil {
+				return err
+			}
+			g, err := persist.ReadGeneration(o.cfg.Persist.Path, n)
+			if err != nil {
+				return keptHint(err)
+			}
+			if result.Opinion, err = o.order(ctx, syncer.Rollback(g)); err != nil {
+				return err
+			}
+			now, _, err := persist.Read(o.cfg.Persist.Path)
+			if err != nil {
+				return err
+			}
+			result.Generation = showGeneration(now)
+		}
+		if done, err := o.json(result); done || err != nil {
+			return err
+		}
+		if result.Opinion != "" {
+			o.say("the guard would have held it: %s", result.Opinion)
+		}
+		o.say("generation %d has the upstreams of %d; everything is frozen until swallowkeeper unfreeze --all",
+			result.Generation.Number, n)
+		return nil
+	})
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return c
+}
+
+// agreed asks a person on a terminal. A script has made up its mind.
+func (o *operator) agreed(question string) bool {
+	if !term.IsTerminal(int(os.Stdin.Fd())) || !o.isTerminal(o.stdout) {
+		return true
+	}
+	fmt.Fprintf(o.stdout, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	return err == nil && strings.EqualFold(strings.TrimSpace(answer), "y")
+}
+
+func (p *program) watchCommand() *cobra.Command {
+	return p.asking(&cobra.Command{
+		Use: "watch", Args: cobra.NoArgs,
+		Short: "A live view: the verdict and what happens",
+		Long: `watch shows on a terminal the verdict, what is held and the last that happened, and
+redraws it with every change, until Ctrl-C. In a pipe, and with --output json, it prints
+a line an event.`,
+	}, func(ctx context.Context, o *operator, _ []string) error {
+		w := &watcher{operator: o, live: o.output == "text" && o.isTerminal(o.stdout)}
+		err := o.client.Watch(ctx, w.take)
+		if ctx.Err() == nil {
+			return needed(err, "start it, or see swallowkeeper status")
+		}
+		return nil
+	})
+}

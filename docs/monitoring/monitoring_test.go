@@ -1,0 +1,61 @@
+// Package monitoring_test holds the monitoring's files to the metrics that the code has.
+package monitoring_test
+
+import (
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// names are the metrics in the code: read from where they are defined, as many show up
+// only when something happens.
+func names(t *testing.T) map[string]bool {
+	t.Helper()
+	defined := regexp.MustCompile(`desc\("([a-z_]+)"|Name:\s+"swallowkeeper_([a-z_]+)"`)
+	all := map[string]bool{}
+	for _, file := range []string{
+		"syncer/metrics.go", "registry/consul/metrics.go", "dyups/metrics.go", "cmd/swallowkeeper/surface.go",
+	} {
+		for _, m := range defined.FindAllStringSubmatch(read(t, "../../"+file), -1) {
+			all["swallowkeeper_"+m[1]+m[2]] = true
+		}
+	}
+	return all
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestNames(t *testing.T) {
+	all := names(t)
+	if len(all) < 20 {
+		t.Fatalf("only %d metrics were found in the code", len(all))
+	}
+	used := regexp.MustCompile(`swallowkeeper_[a-z_]+`)
+	for _, file := range []string{"README.md", "alerts.yaml", "alerts_test.yaml", "dashboard.json"} {
+		found := used.FindAllString(read(t, file), -1)
+		if len(found) == 0 {
+			t.Errorf("%s names no metric", file)
+		}
+		for _, name := range found {
+			if !all[name] && !all[strings.TrimSuffix(name, "_bucket")] {
+				t.Errorf("%s names %s, which the code does not have", file, name)
+			}
+		}
+	}
+	readme := read(t, "README.md")
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if !strings.Contains(readme, "`"+name+"`") {
+			t.Errorf("README.md does not tell of %s", name)
+		}
+	}
+}

@@ -1,0 +1,221 @@
+// Package client asks a running swallowkeeper over its API: over the unix socket, or at an
+// address with a token. It neither retries nor decides anything.
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"swallowkeeper/status"
+)
+
+// mostAnswer bounds what is read of one answer, far above thousands of upstreams.
+const mostAnswer = 256 << 20
+
+// Client asks one daemon.
+type Client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// Error is an answer that says no.
+type Error struct {
+	Code int    // HTTP status
+	Text string // the daemon's words
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Text }
+
+// ErrUnreachable is the cause of the error where no daemon answers.
+var ErrUnreachable = errors.New("the daemon does not answer")
+
+// Socket asks over a unix socket.
+func Socket(path string) *Client {
+	dialer := &net.Dialer{Timeout: 2 * time.Second}
+	return &Client{base: "http://localhost", http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", path)
+		},
+	}}}
+}
+
+// Address asks at an address, http://host:port, with a token where one is given.
+func Address(base, token string) *Client {
+	return &Client{base: strings.TrimSuffix(base, "/"), token: token, http: &http.Client{Transport: &http.Transport{
+		DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+	}}}
+}
+
+// Close closes the connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Status is what is true now.
+func (c *Client) Status(ctx context.Context) (st status.Status, err error) {
+	err = c.call(ctx, http.MethodGet, "/api/v1/status", nil, &st)
+	return st, err
+}
+
+// Upstreams lists all upstreams.
+func (c *Client) Upstreams(ctx context.Context) ([]status.Upstream, error) {
+	var a struct{ Upstreams []status.Upstream }
+	err := c.call(ctx, http.MethodGet, "/api/v1/upstreams", nil, &a)
+	return a.Upstreams, err
+}
+
+// Explain says why each instance of an upstream is in or out.
+func (c *Client) Explain(ctx context.Context, name string) (e status.Explanation, err error) {
+	err = c.call(ctx, http.MethodGet, "/api/v1/upstreams/"+url.PathEscape(name), nil, &e)
+	return e, err
+}
+
+// Plan is what the next pass would do.
+func (c *Client) Plan(ctx context.Context) (p status.Plan, err error) {
+	err = c.call(ctx, http.MethodGet, "/api/v1/plan", nil, &p)
+	return p, err
+}
+
+// History lists the generations that are kept, the newest first.
+func (c *Client) History(ctx context.Context) ([]status.Generation, error) {
+	var a struct{ Generations []status.Generation }
+	err := c.call(ctx, http.MethodGet, "/api/v1/history", nil, &a)
+	return a.Generations, err
+}
+
+// Diff leads from one generation to another.
+func (c *Client) Diff(ctx context.Context, from, to int) (d status.Changes, err error) {
+	err = c.call(ctx, http.MethodGet, "/api/v1/diff?from="+strconv.Itoa(from)+"&to="+strconv.Itoa(to), nil, &d)
+	return d, err
+}
+
+// Approve lets a hold through.
+func (c *Client) Approve(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/holds/"+url.PathEscape(id)+"/approve", struct{}{}, nil)
+}
+
+// Freeze leaves an upstream, or everything, as it is.
+func (c *Client) Freeze(ctx context.Context, f status.FreezeRequest) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/freezes", f, nil)
+}
+
+// Unfreeze ends a freeze.
+func (c *Client) Unfreeze(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodDelete, "/api/v1/freezes/"+url.PathEscape(name), nil, nil)
+}
+
+// Rollback goes back to a generation and freezes everything at it.
+func (c *Client) Rollback(ctx context.Context, generation int) (r status.RollbackResult, err error) {
+	err = c.call(ctx, http.MethodPost, "/api/v1/rollback", status.RollbackRequest{Generation: generation}, &r)
+	return r, err
+}
+
+// Watch calls f with each event, and with the status at the start and after what happened,
+// until the context ends, f returns false, or the daemon goes. One of both is nil.
+func (c *Client) Watch(ctx context.Context, f func(*status.Status, *status.Event) bool) error {
+	resp, err := c.send(ctx, http.MethodGet, "/api/v1/events", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 16<<20)
+	kind := ""
+	for lines.Scan() {
+		key, value, _ := strings.Cut(lines.Text(), ": ")
+		switch key {
+		case "event":
+			kind = value
+		case "data":
+			var more bool
+			if kind == "status" {
+				var st status.Status
+				if err := json.Unmarshal([]byte(value), &st); err != nil {
+					return fmt.Errorf("read an event: %w", err)
+				}
+				more = f(&st, nil)
+			} else {
+				var e status.Event
+				if err := json.Unmarshal([]byte(value), &e); err != nil {
+					return fmt.Errorf("read an event: %w", err)
+				}
+				more = f(nil, &e)
+			}
+			if !more {
+				return nil
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("read the events: %w", err)
+	}
+	return fmt.Errorf("the events ended: %w", ErrUnreachable)
+}
+
+func (c *Client) call(ctx context.Context, method, path string, body, into any) error {
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if into == nil {
+		return nil
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, mostAnswer)).Decode(into); err != nil {
+		return fmt.Errorf("read the answer to %s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		content = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		var refused *net.OpError
+		if errors.As(err, &refused) && refused.Op == "dial" {
+			return nil, fmt.Errorf("%w: %w", ErrUnreachable, refused)
+		}
+		return nil, err
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	var said struct{ Error string }
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err == nil && json.Unmarshal(text, &said) == nil && said.Error != "" {
+		return nil, &Error{Code: resp.StatusCode, Text: said.Error}
+	}
+	return nil, &Error{Code: resp.StatusCode, Text: fmt.Sprintf("%s %s: the daemon answers %s", method, path, resp.Status)}
+}
