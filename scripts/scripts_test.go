@@ -186,14 +186,14 @@ func TestSetup(t *testing.T) {
 		says  string
 		fails bool
 	}{
-		{name: "all is there", tools: []string{"go", "shellcheck", "supervisord", "systemd-analyze", "debootstrap", "rpm", "nginx", "ngx_http_lua_module.so", "dockerd", "docker-compose", "gcc", "apt-get"}, says: "ready"},
+		{name: "all is there", tools: []string{"go", "shellcheck", "supervisord", "systemd-analyze", "debootstrap", "rpm", "nginx", "ngx_http_lua_module.so", "dockerd", "docker-compose", "chromium", "gcc", "apt-get"}, says: "ready"},
 		{
-			name: "two are missing", tools: []string{"go", "shellcheck", "debootstrap", "rpm", "nginx", "ngx_http_lua_module.so", "dockerd", "docker-compose", "gcc", "apt-get", "sudo"}, says: "installed supervisor systemd",
+			name: "two are missing", tools: []string{"go", "shellcheck", "debootstrap", "rpm", "nginx", "ngx_http_lua_module.so", "dockerd", "docker-compose", "chromium", "gcc", "apt-get", "sudo"}, says: "installed supervisor systemd",
 			calls: "update -qq\ninstall -qq -y --no-install-recommends supervisor systemd\n",
 		},
 		{
 			name: "no C compiler", says: "installed gcc libc6-dev",
-			tools: []string{"go", "shellcheck", "supervisord", "systemd-analyze", "debootstrap", "rpm", "nginx", "ngx_http_lua_module.so", "dockerd", "docker-compose", "apt-get", "sudo"},
+			tools: []string{"go", "shellcheck", "supervisord", "systemd-analyze", "debootstrap", "rpm", "nginx", "ngx_http_lua_module.so", "dockerd", "docker-compose", "chromium", "apt-get", "sudo"},
 			calls: "update -qq\ninstall -qq -y --no-install-recommends gcc libc6-dev\n",
 		},
 		{name: "no apt-get, as on macOS", tools: []string{"go", "shellcheck"}, says: "are skipped: supervisor systemd"},

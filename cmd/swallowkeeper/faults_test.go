@@ -578,7 +578,7 @@ func TestFaultReadBackAfterRestarts(t *testing.T) {
 	})
 	t.Run("swallowkeeper ends before the gateway has it", func(t *testing.T) {
 		r, d := start(t)
-		r.nginx[0].Hang(true)
+		r.nginx[0].FailNext(3, http.StatusInternalServerError, "not now", http.MethodDelete)
 		r.gone("c", "10.0.0.4:80")
 		eventually(t, patience, "c is noted as leaving", func() bool {
 			gen := r.read()
@@ -587,7 +587,6 @@ func TestFaultReadBackAfterRestarts(t *testing.T) {
 		if code := d.stop(); code != 0 {
 			t.Fatalf("exit code %d", code)
 		}
-		r.nginx[0].Hang(false)
 		if _, ok := r.nginx[0].Workers()[0].Upstreams[r.prefix+"c"]; !ok {
 			t.Fatal("c is gone already: there is no orphan to find")
 		}

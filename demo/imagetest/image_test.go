@@ -247,7 +247,7 @@ func compose(y *yard) {
 		y.t.Helper()
 		c := y.command(y.t.Context(), tool[0], append(append(tool[1:], "--project-name", project, "--file", "demo/compose.yaml"), args...)...)
 		// Port 0 is any that is free.
-		c.Env = append(c.Env, "IMAGE="+y.gateway, "CONSUL_IMAGE="+y.consul, "HTTP_PORT=0", "API_PORT=0", "CONSUL_PORT=0")
+		c.Env = append(c.Env, "IMAGE="+y.gateway, "CONSUL_IMAGE="+y.consul, "HTTP_PORT=0", "API_PORT=0", "CONSUL_PORT=0", "PAGE_PORT=0")
 		if out, err := c.CombinedOutput(); err != nil {
 			y.t.Fatalf("compose %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
@@ -271,6 +271,9 @@ func compose(y *yard) {
 		if status, body := y.get(url("gateway", "80"), service); status != http.StatusOK || !strings.HasPrefix(body, "hello from "+service+"-") {
 			y.t.Errorf("%s: %d %s", service, status, body)
 		}
+	}
+	if status, body := y.get(url("gateway", "9180")+"/", ""); status != http.StatusOK || !strings.Contains(body, "shop") {
+		y.t.Errorf("the page: %d %s", status, body)
 	}
 	call("up", "--detach", "--no-build", "--scale", "web=3")
 	servers(4)
