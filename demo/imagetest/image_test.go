@@ -140,7 +140,7 @@ func outage(y *yard) {
 	tr := y.traffic("test")
 	tr.more(y, 100)
 	y.docker(y.t, "rm", "--force", "--volumes", y.of("consul"))
-	y.says("level=warning", 1)
+	y.says("what is not known stays as it is", 1)
 	tr.more(y, 300)
 	tr.faultless(y)
 
