@@ -218,56 +218,6 @@ func (o *operator) printServer(s status.Server) {
 	}
 }
 
-func (p *program) explainCommand() *cobra.Command {
-	return p.asking(&cobra.Command{
-		Use: "explain NAME [ADDR]", Args: cobra.RangeArgs(1, 2),
-		Short: "Why each server of an upstream is in or out",
-		Long: `explain says of every instance of an upstream whether it gets traffic and why: which
-check, tag or rule, what the guard keeps, what is frozen, and what the registries
-answer now. With ADDR it speaks of that one server.`,
-		ValidArgsFunction: p.completeUpstreams,
-	}, func(ctx context.Context, o *operator, args []string) error {
-		e, err := o.client.Explain(ctx, args[0])
-		if err != nil {
-			if err := o.gone(err, "this is what the conf file has; what the registries say takes the daemon"); err != nil {
-				return o.suggest(ctx, args[0], err)
-			}
-			all, err := o.written()
-			if err != nil {
-				return err
-			}
-			i := slices.IndexFunc(all, func(u status.Upstream) bool { return upstream.SameName(u.Name, args[0]) })
-			if i < 0 {
-				return fmt.Errorf("upstream %q is not in the conf file", args[0])
-			}
-			e = status.Explanation{Upstream: all[i], Written: true, Instances: []status.Finding{}, Notes: []string{}}
-		}
-		if len(args) == 2 {
-			keep := func(addr string) bool { return addr == args[1] }
-			e.Servers = slices.DeleteFunc(e.Servers, func(s status.Server) bool { return !keep(s.Addr) })
-			e.Instances = slices.DeleteFunc(e.Instances, func(f status.Finding) bool { return !keep(f.Addr) })
-			if len(e.Servers)+len(e.Instances) == 0 {
-				return fmt.Errorf("upstream %s has no server %q, in or out", printable(e.Name), args[1])
-			}
-		}
-		if done, err := o.json(e); done || err != nil {
-			return err
-		}
-		o.printUpstream(e.Upstream)
-		for _, f := range e.Instances {
-			verdict := "does not belong in"
-			if f.In {
-				verdict = "belongs in"
-			}
-			o.say("  registry %s (index %d): %s %s: %s", f.Registry, f.Index, printable(f.Addr), verdict, printable(f.Reason))
-		}
-		for _, n := range e.Notes {
-			o.say("  note: %s", printable(n))
-		}
-		return nil
-	})
-}
-
 // suggest adds the names that are near to one that there is not.
 func (o *operator) suggest(ctx context.Context, name string, err error) error {
 	all, failed := o.client.Upstreams(ctx)

@@ -47,7 +47,7 @@ func TestTheNight(t *testing.T) {
 	if code != http.StatusOK || !strings.Contains(shown, "40 of 42 servers would go") || !strings.Contains(shown, hold.ID) {
 		t.Errorf("the page, %d, does not say it", code)
 	}
-	r.command("explain", r.prefix+"s07").wants(t, exitInStep, "guard", "10.0.1.8:80")
+	r.command("explain", r.prefix+"s07").wants(t, exitInStep, "guard", "10.0.1.8:80", "registry consul has nothing of this name now")
 
 	// Approving takes a right.
 	for token, want := range map[string]int{"": http.StatusUnauthorized, "somebody-elses-token": http.StatusUnauthorized} {

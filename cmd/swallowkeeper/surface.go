@@ -223,11 +223,6 @@ func (s *surface) Upstreams() []status.Upstream {
 	return showUpstreams(w.syncer)
 }
 
-// explainer is a registry that can say why an instance is in or out.
-type explainer interface {
-	Explain(ctx context.Context, upstream string) ([]upstream.Finding, error)
-}
-
 // Explain implements status.Daemon.
 func (s *surface) Explain(ctx context.Context, name string) (status.Explanation, error) {
 	w := s.now()
@@ -252,22 +247,10 @@ func (s *surface) Explain(ctx context.Context, name string) (status.Explanation,
 			e.Notes = append(e.Notes, printable(o.Reason))
 		}
 	}
-	for _, src := range w.house.sources {
-		r, ok := src.Registry.(explainer)
-		if !ok {
-			continue
-		}
-		findings, err := r.Explain(ctx, name)
-		if err != nil {
-			e.Notes = append(e.Notes, fmt.Sprintf("registry %s: %s", src.Name, printable(err.Error())))
-		}
-		for _, f := range findings {
-			known = true
-			e.Instances = append(e.Instances, status.Finding{
-				Registry: src.Name, Addr: printable(f.Addr), In: f.In, Reason: printable(f.Reason), Index: f.Index,
-			})
-		}
-	}
+	instances, notes := explain(ctx, w.house.sources, name)
+	e.Instances, e.Notes = append(e.Instances, instances...), append(e.Notes, notes...)
+	nameReasons(e.Servers, instances)
+	known = known || len(instances) > 0
 	if !known {
 		return e, fmt.Errorf("upstream %q: no registry lists it and it is not in the conf file: %w", name, status.ErrNotFound)
 	}

@@ -181,6 +181,15 @@ func TestWhatIsShownIsTrue(t *testing.T) {
 	if code := r.ask("GET", "/api/v1/upstreams/"+r.prefix+"a", nil, &e); code != http.StatusOK || !e.Written || len(e.Servers) != 2 {
 		t.Errorf("explained: %d, %+v", code, e)
 	}
+	for _, f := range e.Instances {
+		in := strings.HasPrefix(f.Addr, "10.0.0.1:")
+		if f.In != in || f.Index == 0 || in == strings.Contains(f.Reason, "critical") || !strings.Contains(f.Reason, "check ") {
+			t.Errorf("the registry says %+v", f)
+		}
+	}
+	if len(e.Instances) != 2 || !strings.Contains(e.Servers[0].Reason, "is passing") {
+		t.Errorf("the registry's reasons are missing: %+v", e)
+	}
 	if code := r.ask("GET", "/api/v1/upstreams/nobody-has-this", nil, nil); code != http.StatusNotFound {
 		t.Errorf("explained one that is not there: %d", code)
 	}

@@ -81,6 +81,11 @@ type instance struct {
 	port     int
 }
 
+// locate takes over the address as registered, the node's where the service has none.
+func (i *instance) locate() {
+	i.host, i.port = cmp.Or(i.entry.Service.Address, i.entry.Node.Address), i.entry.Service.DefaultPort()
+}
+
 // instance adds the servers of one instance to its group, or says why it gets none.
 func (c converter) instance(service string, groups map[string]*upstream.Upstream, i *instance) error {
 	e := i.entry
@@ -88,10 +93,7 @@ func (c converter) instance(service string, groups map[string]*upstream.Upstream
 		return fmt.Errorf("the answer lacks its service or its node")
 	}
 	i.upstream = service
-	i.port = e.Service.DefaultPort()
-	if i.host = e.Service.Address; i.host == "" {
-		i.host = e.Node.Address
-	}
+	i.locate()
 	if !anyMatch(c.cfg.Tags, e.Service.Tags) {
 		return fmt.Errorf("no tag matches the wanted ones")
 	}
@@ -314,11 +316,21 @@ func anyMatch(globs, values []string) bool {
 }
 
 func matches(globs []string, value string) bool {
-	return slices.ContainsFunc(globs, func(g string) bool {
+	_, ok := matching(globs, value)
+	return ok
+}
+
+// matching finds the first of the globs that matches.
+func matching(globs []string, value string) (glob string, ok bool) {
+	i := slices.IndexFunc(globs, func(g string) bool {
 		// Unlike in a path, * matches / as well: it is any characters.
 		ok, err := path.Match(strings.ReplaceAll(g, "/", "\x01"), strings.ReplaceAll(value, "/", "\x01"))
 		return err == nil && ok
 	})
+	if i < 0 {
+		return "", false
+	}
+	return globs[i], true
 }
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,80}$`)

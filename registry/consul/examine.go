@@ -130,10 +130,8 @@ func (x *Examination) unchecked(name string, entries []*api.ServiceEntry) {
 		}) {
 			continue
 		}
-		i := instance{entry: e, host: e.Service.Address, port: e.Service.DefaultPort()}
-		if i.host == "" {
-			i.host = e.Node.Address
-		}
+		i := instance{entry: e}
+		i.locate()
 		x.Unchecked = append(x.Unchecked, Unchecked{
 			Service: name, ID: e.Service.ID, Node: e.Node.Node, Addr: i.shownAddr(),
 		})

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/consul/api"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -39,6 +40,12 @@ type hosts struct {
 type addresses struct {
 	list []netip.Addr
 	err  error
+}
+
+// lookup answers for the host names that instances have.
+func (h *hosts) lookup(ctx context.Context, entries []*api.ServiceEntry) lookup {
+	found := h.of(ctx, hostNames(entries))
+	return func(host string) ([]netip.Addr, error) { return found[host].list, found[host].err }
 }
 
 // of looks up those of the names of which nothing is known, and tells what is known of all.

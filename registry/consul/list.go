@@ -42,8 +42,7 @@ func (w *watch) readList(ctx context.Context, index uint64) (uint64, bool, error
 func (w *watch) choose(list map[string][]string) (wanted map[string]bool, refused []upstream.Out) {
 	wanted = make(map[string]bool, len(list))
 	for name, tags := range list {
-		if len(w.cfg.Include) > 0 && !matches(w.cfg.Include, name) || matches(w.cfg.Exclude, name) ||
-			!anyMatch(w.cfg.Tags, tags) {
+		if w.cfg.unwanted(name, tags) != "" {
 			continue
 		}
 		if err := upstream.ValidName(name); err != nil {
@@ -56,6 +55,20 @@ func (w *watch) choose(list map[string][]string) (wanted map[string]bool, refuse
 		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Reason, b.Reason))
 	})
 	return wanted, refused
+}
+
+// unwanted says by which rule a service is none of ours, or returns "".
+func (c *Config) unwanted(name string, tags []string) string {
+	if len(c.Include) > 0 && !matches(c.Include, name) {
+		return "no include matches service " + quote(name)
+	}
+	if glob, ok := matching(c.Exclude, name); ok {
+		return "exclude " + quote(glob) + " leaves service " + quote(name) + " out"
+	}
+	if !anyMatch(c.Tags, tags) {
+		return "no instance of service " + quote(name) + " has a wanted tag"
+	}
+	return ""
 }
 
 // listShrinks tells whether so much is gone that the answer must be confirmed: all, or

@@ -2,7 +2,6 @@ package consul
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -66,8 +65,7 @@ func (w *watch) readService(ctx context.Context, s *service, index uint64) (uint
 func (w *watch) convert(ctx context.Context, s *service, entries []*api.ServiceEntry) upstream.Set {
 	c := converter{cfg: &w.cfg, origin: w.name}
 	if w.cfg.HostNames {
-		found := w.hosts.of(ctx, hostNames(entries))
-		c.lookup = func(host string) ([]netip.Addr, error) { return found[host].list, found[host].err }
+		c.lookup = w.hosts.lookup(ctx, entries)
 	}
 	list, out := c.service(s.name, entries)
 	return upstream.NewSet(list, out...)

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"swallowkeeper/status"
+	"swallowkeeper/syncer"
+	"swallowkeeper/upstream"
+)
+
+func (p *program) explainCommand() *cobra.Command {
+	return p.asking(&cobra.Command{
+		Use: "explain NAME [ADDR]", Args: cobra.RangeArgs(1, 2),
+		Short: "Why each server of an upstream is in or out",
+		Long: `explain says of every instance of an upstream whether it gets traffic and why: which
+check, tag or rule, what the guard keeps, what is frozen, and what the registries
+answer now. With ADDR it speaks of that one server. Without the daemon it speaks of the
+conf file, and asks the registries itself.`,
+		ValidArgsFunction: p.completeUpstreams,
+	}, func(ctx context.Context, o *operator, args []string) error {
+		e, err := o.client.Explain(ctx, args[0])
+		if err != nil {
+			if err := o.gone(err, "this is what the conf file has, beside what the registries say"); err != nil {
+				return o.suggest(ctx, args[0], err)
+			}
+			if e, err = o.explanation(ctx, args[0]); err != nil {
+				return err
+			}
+		}
+		if len(args) == 2 {
+			e.Servers = slices.DeleteFunc(e.Servers, func(s status.Server) bool { return s.Addr != args[1] })
+			e.Instances = slices.DeleteFunc(e.Instances, func(f status.Finding) bool { return f.Addr != args[1] })
+			if len(e.Servers)+len(e.Instances) == 0 {
+				return fmt.Errorf("upstream %s has no server %q, in or out", printable(e.Name), args[1])
+			}
+		}
+		if done, err := o.json(e); done || err != nil {
+			return err
+		}
+		o.printUpstream(e.Upstream)
+		o.printInstances(e)
+		for _, n := range e.Notes {
+			o.say("  note: %s", printable(n))
+		}
+		return nil
+	})
+}
+
+// explanation is one without the daemon.
+func (o *operator) explanation(ctx context.Context, name string) (status.Explanation, error) {
+	e := status.Explanation{Instances: []status.Finding{}, Notes: []string{}}
+	all, err := o.written()
+	if err != nil {
+		return e, err
+	}
+	e.Upstream = status.Upstream{Name: name, Options: []string{}, Servers: []status.Server{}}
+	if i := slices.IndexFunc(all, func(u status.Upstream) bool { return upstream.SameName(u.Name, name) }); i >= 0 {
+		e.Upstream, e.Written = all[i], true
+	}
+	quiet := logrus.New()
+	quiet.SetOutput(io.Discard)
+	h, err := build(o.cfg, quiet, meters{})
+	if err != nil {
+		return e, err
+	}
+	defer h.close(quiet)
+	instances, notes := explain(ctx, h.sources, e.Name)
+	e.Instances, e.Notes = append(e.Instances, instances...), append(e.Notes, notes...)
+	nameReasons(e.Servers, instances)
+	if !e.Written && len(instances) == 0 {
+		return e, fmt.Errorf("upstream %q is not in the conf file: %s", name, strings.Join(notes, "; "))
+	}
+	return e, nil
+}
+
+// printInstances adds what each registry says beyond what the servers' lines say already.
+func (o *operator) printInstances(e status.Explanation) {
+	said := func(f status.Finding) bool {
+		return slices.ContainsFunc(e.Servers, func(s status.Server) bool {
+			in := s.State == status.In
+			return s.Addr == f.Addr && s.Reason == f.Reason && in == f.In && (!in || s.Origin == f.Registry)
+		})
+	}
+	for i, f := range e.Instances {
+		if i == 0 || e.Instances[i-1].Registry != f.Registry {
+			same := " as above"
+			if slices.ContainsFunc(e.Instances, func(o status.Finding) bool { return o.Registry == f.Registry && !said(o) }) {
+				same = ""
+			}
+			o.say("  registry %s, asked now (index %d):%s", printable(f.Registry), f.Index, same)
+		}
+		if !said(f) {
+			verdict := "is out"
+			if f.In {
+				verdict = "is in"
+			}
+			o.say("    %s %s: %s", cmp.Or(printable(f.Addr), "all of it"), verdict, printable(f.Reason))
+		}
+	}
+}
+
+// explainer is a registry that can say why an instance is in or out.
+type explainer interface {
+	Explain(ctx context.Context, upstream string) ([]upstream.Finding, error)
+}
+
+// explainLimit is how long a registry may take to explain: somebody waits for it.
+const explainLimit = 3 * time.Second
+
+// explain asks all registries at once what they have for an upstream. What they can't tell
+// is in the notes.
+func explain(ctx context.Context, sources []syncer.Source, name string) (instances []status.Finding, notes []string) {
+	ctx, cancel := context.WithTimeout(ctx, explainLimit)
+	defer cancel()
+	type answer struct {
+		findings []upstream.Finding
+		err      error
+	}
+	answers := make([]answer, len(sources))
+	var asking sync.WaitGroup
+	for i, src := range sources {
+		if r, ok := src.Registry.(explainer); ok {
+			asking.Go(func() { answers[i].findings, answers[i].err = r.Explain(ctx, name) })
+		}
+	}
+	asking.Wait()
+	for i, a := range answers {
+		registry := sources[i].Name
+		switch {
+		case a.err != nil:
+			notes = append(notes, fmt.Sprintf("registry %s: %s", registry, printable(a.err.Error())))
+		case len(a.findings) == 0:
+			notes = append(notes, fmt.Sprintf("registry %s has nothing of this name now", registry))
+		}
+		for _, f := range a.findings {
+			instances = append(instances, status.Finding{
+				Registry: registry, Addr: printable(f.Addr), In: f.In, Reason: printable(f.Reason), Index: f.Index,
+			})
+		}
+	}
+	return instances, notes
+}
+
+// nameReasons says of each server that is in by which check, tag or rule.
+func nameReasons(servers []status.Server, instances []status.Finding) {
+	for i, s := range servers {
+		n := slices.IndexFunc(instances, func(f status.Finding) bool {
+			return f.In && f.Addr == s.Addr && f.Registry == s.Origin
+		})
+		if s.State == status.In && n >= 0 {
+			servers[i].Reason = instances[n].Reason
+		}
+	}
+}
