@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,7 +49,7 @@ func BenchmarkChange(b *testing.B) {
 		services, conns int
 	}{{10, 200}, {1000, 4096}, {1000, 200}} {
 		b.Run(fmt.Sprintf("services=%d/consul-connections=%d", bb.services, bb.conns), func(b *testing.B) {
-			w := newWorld(b, bb.services, bb.conns)
+			w := newWorld(b, bb.services, bb.conns, false)
 			var least, first, all samples
 			for b.Loop() {
 				time.Sleep(between)
@@ -71,7 +73,7 @@ func BenchmarkChange(b *testing.B) {
 // BenchmarkIdle reports what swallowkeeper costs while nothing changes: processor time
 // in a second, with 1,000 services of 10 instances.
 func BenchmarkIdle(b *testing.B) {
-	w := newWorld(b, 1000, 4096)
+	w := newWorld(b, 1000, 4096, false)
 	const wait = 25 * time.Second // two comparisons of the live state, at the default of one in 10 s
 	for b.Loop() {
 		before := w.cpu(b)
@@ -80,6 +82,26 @@ func BenchmarkIdle(b *testing.B) {
 	}
 	b.ReportMetric(w.rss(b), "MB-RSS")
 	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkSurface compares, change by change in turn, a swallowkeeper that nobody looks at with
+// one whose page, metrics and events are read all the time. 1.00 and 0 would be no cost.
+func BenchmarkSurface(b *testing.B) {
+	alone, watched := newWorld(b, 200, 4096, false), newWorld(b, 200, 4096, true)
+	var without, with samples
+	for b.Loop() {
+		time.Sleep(between)
+		_, all := alone.change(b, service, true)
+		without.add(all)
+		time.Sleep(between)
+		_, all = watched.change(b, service, true)
+		with.add(all)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(without.percentile(50), "alone-p50-ms")
+	b.ReportMetric(with.percentile(50), "watched-p50-ms")
+	b.ReportMetric(with.percentile(50)/without.percentile(50), "watched-p50/alone")
+	b.ReportMetric(watched.rss(b)-alone.rss(b), "MB-RSS-more")
 }
 
 // samples are times in milliseconds.
@@ -107,7 +129,7 @@ type world struct {
 	client  *http.Client
 }
 
-func newWorld(b *testing.B, services, conns int) *world {
+func newWorld(b *testing.B, services, conns int, watched bool) *world {
 	b.Helper()
 	consul := consultestserver.Start(b, consultestserver.WithMaxConnsPerClient(conns))
 	gateway, err := dyupstest.New(dyupstest.Options{Workers: 4, WorkerHeader: true})
@@ -130,7 +152,14 @@ func newWorld(b *testing.B, services, conns int) *world {
 	w.register(b, service, 0)
 	w.register(b, floor, 0)
 	w.startFloor(b, consul.Addr)
-	w.start(b, consul.Addr)
+	socket := ""
+	if watched {
+		socket = filepath.Join(b.TempDir(), "s")
+	}
+	w.start(b, consul.Addr, socket)
+	if watched {
+		w.watch(b, socket)
+	}
 	w.await(b, service, time.Now(), true)
 	w.await(b, floor, time.Now(), false)
 	return w
@@ -271,8 +300,41 @@ func (w *world) startFloor(b *testing.B, consul string) {
 	}()
 }
 
+// watch reads the page and the metrics every second, as a page that is open and a Prometheus
+// in a hurry do, and follows the events.
+func (w *world) watch(b *testing.B, socket string) {
+	ctx, cancel := context.WithCancel(b.Context())
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}}}
+	read := func(path string) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, http.NoBody)
+		if err != nil {
+			return
+		}
+		if resp, err := client.Do(req); err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+	}
+	var watching sync.WaitGroup
+	for _, path := range []string{"/", "/metrics", "/api/v1/events"} {
+		watching.Go(func() {
+			for ctx.Err() == nil {
+				read(path) // the events end with the context alone
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Second):
+				}
+			}
+		})
+	}
+	b.Cleanup(func() { cancel(); watching.Wait() })
+}
+
 // start runs swallowkeeper as it is installed: a process of its own.
-func (w *world) start(b *testing.B, consul string) {
+func (w *world) start(b *testing.B, consul, socket string) {
 	b.Helper()
 	dir := b.TempDir()
 	binary := filepath.Join(dir, "swallowkeeper")
@@ -288,13 +350,13 @@ address = %q
 exclude = ["consul", %q]
 [status]
 address = ""
-socket = ""
+socket = %q
 [persist]
 path = %q
 [[gateway]]
 type = "dyups"
 address = %q
-`, consul, floor, filepath.Join(dir, "upstreams.conf"), w.gateway.API())
+`, consul, floor, socket, filepath.Join(dir, "upstreams.conf"), w.gateway.API())
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		b.Fatal(err)
 	}

@@ -13,13 +13,6 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Kept is one generation of the history.
-type Kept struct {
-	upstream.Generation
-	// Err is why it can't be used, nil where it can; then only the number holds.
-	Err error
-}
-
 // ErrNotKept is the cause of the error for a generation that the history does not have.
 var ErrNotKept = errors.New("it is not in the history")
 
@@ -33,9 +26,9 @@ func keptFile(path string, number int) string {
 	return filepath.Join(historyFolder(path), strconv.Itoa(number))
 }
 
-// History lists the generations that are kept beside the conf file at path, the newest
-// first. One whose file is damaged is in the list with its error.
-func History(path string) ([]Kept, error) {
+// History lists the numbers of the generations that are kept beside the conf file at path,
+// the newest first.
+func History(path string) ([]int, error) {
 	path, err := resolve(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the history: %w", err)
@@ -44,11 +37,7 @@ func History(path string) ([]Kept, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the history: %w", err)
 	}
-	kept := make([]Kept, len(numbers))
-	for i, n := range numbers {
-		kept[i].Generation, kept[i].Err = readKept(path, n)
-	}
-	return kept, nil
+	return numbers, nil
 }
 
 // ReadGeneration reads one generation of the history of the conf file at path. Where it

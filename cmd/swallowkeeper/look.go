@@ -338,11 +338,9 @@ func (p *program) historyCommand() *cobra.Command {
 			if err := o.gone(err, "this is what is kept beside the conf file"); err != nil {
 				return err
 			}
-			files, err := persist.History(o.cfg.Persist.Path)
-			if err != nil {
+			if kept, err = (&history{path: o.cfg.Persist.Path}).list(); err != nil {
 				return err
 			}
-			kept = showHistory(files)
 		}
 		if len(args) == 1 {
 			n, err := number(args[0])

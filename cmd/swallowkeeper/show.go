@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"swallowkeeper/persist"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
@@ -18,21 +17,6 @@ func showGeneration(g upstream.Generation) status.Generation {
 		Number: g.Number, Time: g.Time, Digest: g.Digest, Reason: g.Reason,
 		Upstreams: g.Set.Len(), Servers: g.Set.Servers(),
 	}
-}
-
-// showHistory says of each generation what it changed.
-func showHistory(kept []persist.Kept) []status.Generation {
-	shown := make([]status.Generation, len(kept))
-	for i, k := range kept {
-		shown[i] = showGeneration(k.Generation)
-		switch {
-		case k.Err != nil:
-			shown[i].Damaged = printable(k.Err.Error())
-		case i+1 < len(kept) && kept[i+1].Err == nil:
-			shown[i].Summary = summary(upstream.Diff(kept[i+1].Set, k.Set))
-		}
-	}
-	return shown
 }
 
 func showHold(h *syncer.Hold, since time.Time) *status.Hold {

@@ -36,16 +36,14 @@ type surface struct {
 
 	mu   sync.Mutex
 	work work
-	// history is what was read last, good for as long as the newest generation is the same.
-	history []status.Generation
-	newest  int
 }
 
 // work is what runs with one configuration.
 type work struct {
-	cfg    config.Config
-	syncer *syncer.Syncer
-	house  *house
+	cfg     config.Config
+	syncer  *syncer.Syncer
+	house   *house
+	history *history
 }
 
 // mostEvents is how many events the timeline keeps: hours of a lively registry.
@@ -146,7 +144,8 @@ func (s *surface) serve(ctx context.Context, cfg status.Config, log logrus.Field
 func (s *surface) take(w work) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.work, s.history = w, nil
+	w.history = &history{path: w.cfg.Persist.Path}
+	s.work = w
 }
 
 func (s *surface) now() work {
@@ -280,20 +279,7 @@ func (s *surface) Plan(ctx context.Context) (status.Plan, error) {
 }
 
 // History implements status.Daemon.
-func (s *surface) History() ([]status.Generation, error) {
-	w := s.now()
-	newest := w.syncer.Status().Generation.Number
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.history == nil || s.newest != newest {
-		kept, err := persist.History(w.cfg.Persist.Path)
-		if err != nil {
-			return nil, err
-		}
-		s.history, s.newest = showHistory(kept), newest
-	}
-	return s.history, nil
-}
+func (s *surface) History() ([]status.Generation, error) { return s.now().history.list() }
 
 // Diff implements status.Daemon.
 func (s *surface) Diff(from, to int) (status.Changes, error) {
@@ -378,11 +364,6 @@ func freezeOf(f status.FreezeRequest, now time.Time) (upstream.Freeze, error) {
 		freeze.Until = now.Add(d)
 	}
 	return freeze, nil
-}
-
-func readKept(path string, number int) (upstream.Generation, error) {
-	g, err := persist.ReadGeneration(path, number)
-	return g, told(err)
 }
 
 // toldError is an error and what kind the status server makes of it.

@@ -54,6 +54,9 @@ func (t table) text(language, key string, args ...any) (string, error) {
 			text = one
 		}
 	}
+	if len(args) == 0 {
+		return text, nil // most have no braces, and there are thousands on a page
+	}
 	var pairs []string
 	for i := 0; i+1 < len(args); i += 2 {
 		pairs = append(pairs, fmt.Sprintf("{%v}", args[i]), fmt.Sprint(args[i+1]))
