@@ -41,14 +41,6 @@ func (p *program) daemon(ctx context.Context) error {
 	supervisor.ready()
 	for {
 		select {
-		case <-ctx.Done():
-			supervisor.stopping()
-			err := now.end()
-			log.Info("swallowkeeper ends")
-			return err
-		case err := <-now.ended:
-			now.ended <- err
-			return now.end()
 		case <-hup:
 			supervisor.reloading()
 			now = p.reload(ctx, now, log, supervisor, show)
@@ -56,7 +48,15 @@ func (p *program) daemon(ctx context.Context) error {
 				return exit(exitFailed, errSaid)
 			}
 			supervisor.ready()
+			continue
+		case <-ctx.Done():
+		case err := <-now.ended: // of itself, or with the context
+			now.ended <- err
 		}
+		supervisor.stopping()
+		err := now.end()
+		log.Info("swallowkeeper ends")
+		return err
 	}
 }
 

@@ -4,13 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"swallowkeeper/status"
@@ -67,8 +65,7 @@ func (o *operator) explanation(ctx context.Context, name string) (status.Explana
 	if i := slices.IndexFunc(all, func(u status.Upstream) bool { return upstream.SameName(u.Name, name) }); i >= 0 {
 		e.Upstream, e.Written = all[i], true
 	}
-	quiet := logrus.New()
-	quiet.SetOutput(io.Discard)
+	quiet := silent()
 	h, err := build(o.cfg, quiet, meters{})
 	if err != nil {
 		return e, err

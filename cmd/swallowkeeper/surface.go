@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"sync"
 	"time"
@@ -259,8 +258,7 @@ func (s *surface) Explain(ctx context.Context, name string) (status.Explanation,
 // Plan implements status.Daemon.
 func (s *surface) Plan(ctx context.Context) (status.Plan, error) {
 	w := s.now()
-	quiet := logrus.New()
-	quiet.SetOutput(io.Discard)
+	quiet := silent()
 	// The gateways at work can't be asked beside their work: these are others of the same address.
 	h, err := build(w.cfg, quiet, meters{})
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
@@ -93,6 +94,13 @@ func build(cfg config.Config, log logrus.FieldLogger, m meters) (*house, error) 
 		h.targets = append(h.targets, t)
 	}
 	return h, nil
+}
+
+// silent is the log of a house that is built beside the one at work, to look at something.
+func silent() *logrus.Logger {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	return log
 }
 
 // parts hands the house to a syncer.
