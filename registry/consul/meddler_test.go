@@ -157,9 +157,15 @@ func TestUnreadable(t *testing.T) {
 
 func expectTrouble(t *testing.T, r *Registry, says string) {
 	t.Helper()
+	var last error
+	defer func() {
+		if t.Failed() {
+			t.Logf("the last trouble: %v", last)
+		}
+	}()
 	eventually(t, "trouble: "+says, func() bool {
-		err := r.Trouble()
-		return err != nil && strings.Contains(err.Error(), says)
+		last = r.Trouble()
+		return last != nil && strings.Contains(last.Error(), says)
 	})
 }
 
