@@ -95,7 +95,7 @@ func (s *State) hold(h status.Hold, upstreams []string) status.Hold {
 	}
 	if h.Reason == "" {
 		_, servers, _ := count(s.Upstreams)
-		h.Reason = fmt.Sprintf("%d of %d servers would go at once, more than max_removal allows", len(h.Servers), servers)
+		h.Reason = fmt.Sprintf("%d of %d servers would go, max_removal allows 5%%: removals are held", len(h.Servers), servers)
 	}
 	s.Status.Holds = append(s.Status.Holds, h)
 	return h
