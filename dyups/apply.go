@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"swallowkeeper/internal/nginxconf"
 	"swallowkeeper/upstream"
@@ -58,6 +59,7 @@ func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) error {
 		g.doubt(changes) // some worker may have those that were sent
 		return errors.Join(summary(changes), err)
 	}
+	g.posted = time.Now()
 	if err := g.confirm(ctx, changes); err != nil {
 		g.doubt(changes)
 		return errors.Join(summary(changes), err)
@@ -79,6 +81,10 @@ func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) error {
 	}
 	return err
 }
+
+// Posted is when the API had taken all calls of the last Apply that came that far. It belongs to
+// whoever calls Apply.
+func (g *Gateway) Posted() time.Time { return g.posted }
 
 func changesOf(c upstream.Changes) []*change {
 	changes := make([]*change, 0, len(c.Added)+len(c.Updated)+len(c.Removed))

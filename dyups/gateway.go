@@ -37,6 +37,7 @@ type Gateway struct {
 	seed     maphash.Seed
 	buffer   bytes.Buffer
 	noDetail bool // the build has no /detail
+	posted   time.Time
 
 	last        upstream.Set // what Live answered for these copies and this memory
 	lastCopies  []*copyOf

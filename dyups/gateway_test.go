@@ -38,8 +38,12 @@ func TestEveryWorkerHasTheChangeWhenApplyReturns(t *testing.T) {
 
 	for i := range 30 {
 		want = set(web("a", uint16(i+10)), web("b", 3, uint16(i+100)))
+		before := time.Now()
 		mustSync(t, g, want)
 		alike(t, s, want)
+		if at := g.Posted(); at.Before(before) || at.After(time.Now()) {
+			t.Errorf("posted at %s, after %s", at, before)
+		}
 	}
 	want = set(web("b", 1))
 	mustSync(t, g, want)

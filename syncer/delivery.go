@@ -40,6 +40,10 @@ type Unsettled interface{ Incomplete() bool }
 // Crewed is a gateway whose workers can be told apart.
 type Crewed interface{ Workers() []upstream.Worker }
 
+// Posted is a gateway that tells when it had taken what it was told by the last Apply, which
+// then waits until every worker has it.
+type Posted interface{ Posted() time.Time }
+
 // unsettledAgain is how soon.
 const unsettledAgain = time.Second
 
@@ -290,6 +294,9 @@ func (d *delivery) tell(before GatewayStatus, g upstream.Generation, t Timing, e
 	}
 	if before.Generation != g.Number && !t.Seen.IsZero() {
 		t.Pushing, t.Pushed = d.pushing, now
+		if p, ok := d.target.Gateway.(Posted); ok && !p.Posted().Before(t.Pushing) {
+			t.Posted = p.Posted()
+		}
 		e.Kind, e.Timing = EventPushed, t
 		e.Text = "all of its workers have generation " + strconv.Itoa(g.Number)
 		d.event(e)

@@ -53,6 +53,7 @@ type Timing struct {
 	Decided time.Time // the guard's verdict
 	Saved   time.Time // the conf file was in place
 	Pushing time.Time // the gateway was about to be told
+	Posted  time.Time // its API had taken the change; zero where it does not tell
 	Pushed  time.Time // its workers had all confirmed it
 }
 

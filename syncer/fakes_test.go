@@ -112,6 +112,7 @@ func (f *fakeStore) now() (upstream.Generation, int) {
 type fakeGateway struct {
 	name    string
 	events  *events
+	posted  time.Time
 	mu      sync.Mutex
 	live    upstream.Set
 	fail    error
@@ -152,7 +153,11 @@ func (g *fakeGateway) wait(ctx context.Context) error {
 	}
 }
 
+// Posted implements Posted: it takes a change at once, and then takes its time.
+func (g *fakeGateway) Posted() time.Time { return g.posted }
+
 func (g *fakeGateway) Apply(ctx context.Context, c upstream.Changes) error {
+	g.posted = time.Now()
 	if err := g.wait(ctx); err != nil {
 		return err
 	}

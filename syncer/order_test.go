@@ -309,7 +309,7 @@ func TestEventsOfAChange(t *testing.T) {
 		if len(pushed) != 1 || pushed[0].Gateway != "A" || pushed[0].Generation != 2 {
 			t.Fatalf("told of %+v", pushed)
 		}
-		if p := pushed[0].Timing; !p.Seen.Equal(published) || p.Pushed.Sub(p.Pushing) != 10*time.Millisecond {
+		if p := pushed[0].Timing; !p.Seen.Equal(published) || p.Pushed.Sub(p.Pushing) != 10*time.Millisecond || !p.Posted.Equal(p.Pushing) {
 			t.Errorf("the timing is %+v", p)
 		}
 		in, out := w.told.of(EventServerIn), w.told.of(EventServerOut)
