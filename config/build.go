@@ -151,6 +151,8 @@ func (b *builder) table(p place) table {
 		return &b.cfg.Gateways[p.n-1]
 	case "status":
 		return &b.cfg.Status
+	case "tracing":
+		return &b.cfg.Tracing
 	}
 	panic("config: no table " + p.section)
 }

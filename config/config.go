@@ -18,6 +18,7 @@ import (
 	"swallowkeeper/registry/consul"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
+	"swallowkeeper/tracing"
 	"swallowkeeper/upstream"
 )
 
@@ -39,6 +40,7 @@ type Config struct {
 	Persist   persist.Config
 	Gateways  []Gateway // at least one
 	Status    status.Config
+	Tracing   tracing.Config
 }
 
 // Log is the [log] table.
@@ -76,6 +78,7 @@ func Default() Config {
 		Persist:    persist.DefaultConfig(),
 		Gateways:   []Gateway{defaultGateway()},
 		Status:     status.DefaultConfig(),
+		Tracing:    tracing.DefaultConfig(),
 	}
 	c.spreadUpstream()
 	return c

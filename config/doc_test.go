@@ -149,7 +149,7 @@ func TestFieldsAreCommented(t *testing.T) {
 	commented := map[string]bool{}
 	for _, file := range []string{
 		"config.go", "upstream.go", "../syncer/config.go", "../persist/config.go", "../dyups/config.go",
-		"../registry/consul/config.go", "../status/config.go",
+		"../registry/consul/config.go", "../status/config.go", "../tracing/config.go",
 	} {
 		fset := token.NewFileSet()
 		tree, err := parser.ParseFile(fset, file, nil, parser.ParseComments)

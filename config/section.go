@@ -10,6 +10,7 @@ import (
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
+	"swallowkeeper/tracing"
 )
 
 // section is one of the tables that a file may have.
@@ -30,6 +31,7 @@ func sections() []section {
 		{name: "persist", keys: keys(&persist.Config{})},
 		{name: "gateway", list: true, keys: keys(&Gateway{})},
 		{name: "status", keys: keys(&status.Config{})},
+		{name: "tracing", keys: keys(&tracing.Config{})},
 	}
 }
 

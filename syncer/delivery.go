@@ -297,6 +297,9 @@ func (d *delivery) tell(before GatewayStatus, g upstream.Generation, t Timing, e
 		if p, ok := d.target.Gateway.(Posted); ok && !p.Posted().Before(t.Pushing) {
 			t.Posted = p.Posted()
 		}
+		if c, ok := d.target.Gateway.(Crewed); ok {
+			e.Workers = len(c.Workers())
+		}
 		e.Kind, e.Timing = EventPushed, t
 		e.Text = "all of its workers have generation " + strconv.Itoa(g.Number)
 		d.event(e)

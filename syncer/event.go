@@ -43,6 +43,8 @@ type Event struct {
 	Timing Timing
 	// Added, Updated and Removed count upstreams, In and Out servers, for EventGeneration.
 	Added, Updated, Removed, In, Out int
+	// Workers counts those that can be told apart, for EventPushed.
+	Workers int
 	// Err is why, for EventOutOfStep and EventStoreFailed.
 	Err error
 }

@@ -16,6 +16,7 @@ import (
 	"swallowkeeper/internal/retry"
 	"swallowkeeper/persist"
 	"swallowkeeper/syncer"
+	"swallowkeeper/tracing"
 )
 
 // daemon runs until the context ends. At SIGHUP it reads its configuration again: a
@@ -158,7 +159,14 @@ func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifi
 		default:
 		}
 	}
-	parts.Event = show.observe
+	traces, err := tracing.New(cfg.Tracing, versionText(), h.gatewayNames(), log)
+	if err != nil {
+		log.WithError(err).Warn("there are no traces")
+	}
+	parts.Event = func(e syncer.Event) {
+		show.observe(e)
+		traces.Observe(e)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	r := &running{cfg: cfg, syncer: syncer.New(parts), cancel: cancel, ended: make(chan error, 1)}
 	show.take(work{cfg: cfg, syncer: r.syncer, house: h})
@@ -167,6 +175,7 @@ func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifi
 	r.close = func() {
 		<-telling
 		<-serving
+		traces.Close()
 		h.close(log)
 		letGo()
 	}

@@ -114,6 +114,14 @@ func (h *house) parts(cfg config.Config, store syncer.Store, log logrus.FieldLog
 	return p
 }
 
+func (h *house) gatewayNames() []string {
+	names := make([]string, len(h.targets))
+	for i, t := range h.targets {
+		names[i] = t.Name
+	}
+	return names
+}
+
 // close lets go of the connections.
 func (h *house) close(log logrus.FieldLogger) {
 	for _, t := range h.targets {

@@ -1,0 +1,227 @@
+// Package tracing tells an OpenTelemetry collector of each change by one trace: from the
+// registry's answer over guard and conf file to each gateway and its workers.
+//
+// The spans are made after the fact, of the syncer's events and the times in them. So the
+// way of the data knows nothing of traces and never waits for them: what the collector does
+// not take in time is dropped.
+package tracing
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
+	"swallowkeeper/syncer"
+)
+
+const (
+	// open is how long the span of a whole change waits for its gateways. What they do later
+	// still becomes part of its trace.
+	open = 30 * time.Second
+	// mostChanges is how many changes are remembered for gateways that are behind.
+	mostChanges = 64
+	// mostText bounds a value: it may hold names from a registry.
+	mostText = 300
+	// sendTimeout is for one request to the collector, farewell for all of Close.
+	sendTimeout = 5 * time.Second
+	farewell    = 2 * time.Second
+)
+
+// Tracer makes traces of events. A nil one makes none.
+type Tracer struct {
+	provider *sdktrace.TracerProvider
+	exporter *exporter
+	tracer   trace.Tracer
+	gateways []string
+
+	mu      sync.Mutex
+	changes []*change // that some gateway may still push, the oldest first
+}
+
+// change is one on its way.
+type change struct {
+	generation int
+	ctx        context.Context //nolint:containedctx // names the trace, and nothing else
+	span       trace.Span
+	behind     []string // the gateways that have not shown it yet
+	last       time.Time
+	limit      *time.Timer
+}
+
+// New makes a tracer for changes that go to these gateways, or nil where the configuration
+// and the standard OTEL_… variables name no collector.
+func New(c Config, version string, gateways []string, log logrus.FieldLogger) (*Tracer, error) {
+	if !c.on() {
+		return nil, nil //nolint:nilnil // a nil tracer is one that is switched off
+	}
+	options := []otlptracehttp.Option{
+		otlptracehttp.WithTimeout(sendTimeout),
+		// What can't be sent now is of little use later.
+		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{
+			Enabled: true, InitialInterval: time.Second, MaxInterval: sendTimeout, MaxElapsedTime: 2 * sendTimeout,
+		}),
+	}
+	if c.Endpoint != "" {
+		options = append(options, otlptracehttp.WithEndpointURL(c.Endpoint))
+	}
+	ctx := context.Background() // nothing is connected yet
+	to, err := otlptracehttp.New(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("make the traces' exporter: %w", err)
+	}
+	about, err := resource.New(ctx,
+		resource.WithTelemetrySDK(), resource.WithHost(),
+		resource.WithAttributes(attribute.String("service.name", "swallowkeeper"), attribute.String("service.version", version)),
+		resource.WithFromEnv())
+	if err != nil {
+		return nil, fmt.Errorf("describe this program to the traces' collector: %w", err)
+	}
+	limits := sdktrace.NewSpanLimits()
+	limits.AttributeValueLengthLimit = mostText
+	e := newExporter(to, log)
+	t := &Tracer{exporter: e, gateways: gateways}
+	t.provider = sdktrace.NewTracerProvider(
+		sdktrace.WithBatcher(e, sdktrace.WithBatchTimeout(time.Second)),
+		sdktrace.WithResource(about), sdktrace.WithRawSpanLimits(limits))
+	t.tracer = t.provider.Tracer("swallowkeeper")
+	return t, nil
+}
+
+// Observe takes in what happened. It does not wait for anything.
+func (t *Tracer) Observe(e syncer.Event) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch e.Kind {
+	case syncer.EventGeneration:
+		t.begin(e)
+	case syncer.EventPushed:
+		t.pushed(e)
+	case syncer.EventOutOfStep:
+		t.failed(e)
+	}
+}
+
+// begin opens the trace of a change. Locked.
+func (t *Tracer) begin(e syncer.Event) {
+	seen := cmp.Or(e.Timing.Seen, e.Timing.Decided, e.Time)
+	ctx, span := t.tracer.Start(context.Background(), "change", trace.WithTimestamp(seen), trace.WithAttributes(
+		attribute.Int("swallowkeeper.generation", e.Generation),
+		attribute.String("swallowkeeper.change", e.Text),
+		attribute.Int("swallowkeeper.upstreams.added", e.Added),
+		attribute.Int("swallowkeeper.upstreams.updated", e.Updated),
+		attribute.Int("swallowkeeper.upstreams.removed", e.Removed),
+		attribute.Int("swallowkeeper.servers.in", e.In),
+		attribute.Int("swallowkeeper.servers.out", e.Out),
+	))
+	c := &change{generation: e.Generation, ctx: ctx, span: span, behind: slices.Clone(t.gateways), last: cmp.Or(e.Timing.Saved, e.Time)}
+	t.stage(ctx, "guard", seen, e.Timing.Decided)
+	t.stage(ctx, "conf file", e.Timing.Decided, e.Timing.Saved)
+	c.limit = time.AfterFunc(open, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		c.end()
+	})
+	t.changes = append(t.changes, c)
+	if len(t.changes) > mostChanges {
+		t.changes[0].end()
+		t.changes = slices.Delete(t.changes, 0, 1)
+	}
+	t.forget()
+}
+
+// stage is a span of which both ends are known, or none where one is not.
+func (t *Tracer) stage(ctx context.Context, name string, from, to time.Time, attributes ...attribute.KeyValue) context.Context {
+	if from.IsZero() || to.IsZero() {
+		return ctx
+	}
+	ctx, span := t.tracer.Start(ctx, name, trace.WithTimestamp(from), trace.WithAttributes(attributes...))
+	span.End(trace.WithTimestamp(to))
+	return ctx
+}
+
+// pushed has a gateway show a generation, and with it all before. Locked.
+func (t *Tracer) pushed(e syncer.Event) {
+	for _, c := range t.changes {
+		i := slices.Index(c.behind, e.Gateway)
+		if i < 0 || c.generation > e.Generation {
+			continue
+		}
+		c.behind = slices.Delete(c.behind, i, i+1)
+		if c.generation != e.Generation {
+			continue // it came with a later one
+		}
+		c.last = e.Timing.Pushed
+		ctx := t.stage(c.ctx, "gateway", e.Timing.Pushing, e.Timing.Pushed,
+			attribute.String("swallowkeeper.gateway", e.Gateway), attribute.Int("swallowkeeper.workers", e.Workers))
+		t.stage(ctx, "post", e.Timing.Pushing, e.Timing.Posted)
+		t.stage(ctx, "workers", e.Timing.Posted, e.Timing.Pushed)
+	}
+	t.forget()
+}
+
+// failed notes that a gateway could not be brought to a generation. Locked.
+func (t *Tracer) failed(e syncer.Event) {
+	for _, c := range t.changes {
+		if c.generation == e.Generation && e.Err != nil {
+			c.span.AddEvent("the gateway is not in step", trace.WithTimestamp(e.Time), trace.WithAttributes(
+				attribute.String("swallowkeeper.gateway", e.Gateway), attribute.String("error", e.Err.Error())))
+			c.span.SetStatus(codes.Error, "a gateway is not in step")
+			c.last = e.Time
+		}
+	}
+}
+
+// forget ends the changes that every gateway has. Locked.
+func (t *Tracer) forget() {
+	t.changes = slices.DeleteFunc(t.changes, func(c *change) bool {
+		if len(c.behind) == 0 {
+			c.end()
+		}
+		return len(c.behind) == 0
+	})
+}
+
+// end closes the span of the whole, once. Locked.
+func (c *change) end() {
+	c.limit.Stop()
+	if c.span.IsRecording() {
+		if len(c.behind) > 0 {
+			c.span.SetAttributes(attribute.StringSlice("swallowkeeper.gateways.behind", c.behind))
+		}
+		c.span.End(trace.WithTimestamp(c.last))
+	}
+}
+
+// Close ends what is open and sends what it can in a moment.
+func (t *Tracer) Close() {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	for _, c := range t.changes {
+		c.end()
+	}
+	t.changes = nil
+	t.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	if t.provider.Shutdown(ctx) != nil {
+		// The collector does not answer: what is on its way to it is cut off.
+		t.exporter.cut()
+		<-t.exporter.ended
+	}
+}
