@@ -191,7 +191,8 @@ func TestColdStart(t *testing.T) {
 				})
 			}
 			alike(t, s, want)
-			if n := s.Posts(); n != 3000 && !tt.o.TryLock {
+			// Without the header a queue that a busy machine drains late costs a few more.
+			if n := s.Posts(); n != 3000 && tt.o.WorkerHeader && !tt.o.TryLock || n > 3100 && !tt.o.TryLock {
 				t.Errorf("%d posts", n)
 			}
 			if c := mustSync(t, g, want); !c.Empty() {
