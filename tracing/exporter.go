@@ -49,13 +49,13 @@ func (e *exporter) tell(err error) {
 		e.log.Info("traces are sent again")
 	case err != nil && time.Since(e.said) >= sayAgain:
 		e.failing, e.said = true, time.Now()
-		text := err.Error()
-		e.log.WithField("error", text[:min(len(text), mostText)]).Warn("traces can't be sent: they are dropped")
+		e.log.WithField("error", bounded(err.Error())).Warn("traces can't be sent: they are dropped")
 	}
 }
 
 // Shutdown implements sdktrace.SpanExporter. It is the last that the SDK calls.
 func (e *exporter) Shutdown(ctx context.Context) error {
 	defer close(e.ended)
-	return e.SpanExporter.Shutdown(ctx)
+	_ = e.SpanExporter.Shutdown(ctx) // that it took too long is no news: the spans' own request tells
+	return nil
 }

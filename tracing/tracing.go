@@ -11,8 +11,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sirupsen/logrus"
 	"go.opentelemetry.io/otel/attribute"
@@ -47,6 +49,8 @@ type Tracer struct {
 
 	mu      sync.Mutex
 	changes []*change // that some gateway may still push, the oldest first
+	newest  int       // the generation that was told of last
+	early   []syncer.Event
 }
 
 // change is one on its way.
@@ -73,7 +77,9 @@ func New(c Config, version string, gateways []string, log logrus.FieldLogger) (*
 		}),
 	}
 	if c.Endpoint != "" {
-		options = append(options, otlptracehttp.WithEndpointURL(c.Endpoint))
+		options = append(options, otlptracehttp.WithEndpointURL(c.url()))
+	} else if err := environment(); err != nil {
+		return nil, err
 	}
 	ctx := context.Background() // nothing is connected yet
 	to, err := otlptracehttp.New(ctx, options...)
@@ -108,9 +114,26 @@ func (t *Tracer) Observe(e syncer.Event) {
 	switch e.Kind {
 	case syncer.EventGeneration:
 		t.begin(e)
-	case syncer.EventPushed:
+		early := t.early
+		t.early = nil
+		for _, e := range early {
+			t.delivered(e)
+		}
+	case syncer.EventPushed, syncer.EventOutOfStep:
+		t.delivered(e)
+	}
+}
+
+// delivered takes in how it went with a gateway. A quick one may have a generation before
+// the syncer tells of it: that waits. Locked.
+func (t *Tracer) delivered(e syncer.Event) {
+	switch {
+	case e.Generation > t.newest:
+		t.early = append(t.early, e)
+		t.early = t.early[max(0, len(t.early)-mostChanges):]
+	case e.Kind == syncer.EventPushed:
 		t.pushed(e)
-	case syncer.EventOutOfStep:
+	case e.Err != nil:
 		t.failed(e)
 	}
 }
@@ -120,7 +143,7 @@ func (t *Tracer) begin(e syncer.Event) {
 	seen := cmp.Or(e.Timing.Seen, e.Timing.Decided, e.Time)
 	ctx, span := t.tracer.Start(context.Background(), "change", trace.WithTimestamp(seen), trace.WithAttributes(
 		attribute.Int("swallowkeeper.generation", e.Generation),
-		attribute.String("swallowkeeper.change", e.Text),
+		attribute.String("swallowkeeper.change", bounded(e.Text)),
 		attribute.Int("swallowkeeper.upstreams.added", e.Added),
 		attribute.Int("swallowkeeper.upstreams.updated", e.Updated),
 		attribute.Int("swallowkeeper.upstreams.removed", e.Removed),
@@ -135,7 +158,7 @@ func (t *Tracer) begin(e syncer.Event) {
 		defer t.mu.Unlock()
 		c.end()
 	})
-	t.changes = append(t.changes, c)
+	t.changes, t.newest = append(t.changes, c), e.Generation
 	if len(t.changes) > mostChanges {
 		t.changes[0].end()
 		t.changes = slices.Delete(t.changes, 0, 1)
@@ -176,12 +199,15 @@ func (t *Tracer) pushed(e syncer.Event) {
 // failed notes that a gateway could not be brought to a generation. Locked.
 func (t *Tracer) failed(e syncer.Event) {
 	for _, c := range t.changes {
-		if c.generation == e.Generation && e.Err != nil {
-			c.span.AddEvent("the gateway is not in step", trace.WithTimestamp(e.Time), trace.WithAttributes(
-				attribute.String("swallowkeeper.gateway", e.Gateway), attribute.String("error", e.Err.Error())))
-			c.span.SetStatus(codes.Error, "a gateway is not in step")
-			c.last = e.Time
+		if c.generation != e.Generation || !slices.Contains(c.behind, e.Gateway) {
+			continue
 		}
+		_, span := t.tracer.Start(c.ctx, "gateway", trace.WithTimestamp(e.Time),
+			trace.WithAttributes(attribute.String("swallowkeeper.gateway", e.Gateway)))
+		span.SetStatus(codes.Error, bounded(e.Err.Error()))
+		span.End(trace.WithTimestamp(e.Time))
+		c.span.SetStatus(codes.Error, "a gateway is not in step")
+		c.last = e.Time
 	}
 }
 
@@ -224,4 +250,10 @@ func (t *Tracer) Close() {
 		t.exporter.cut()
 		<-t.exporter.ended
 	}
+}
+
+// bounded is text as the protocol takes it: one wrong byte would cost a whole batch.
+func bounded(s string) string {
+	runes := []rune(strings.ToValidUTF8(s[:min(len(s), utf8.UTFMax*mostText)], "\uFFFD"))
+	return string(runes[:min(len(runes), mostText)])
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/sirupsen/logrus"
 	"go.uber.org/goleak"
@@ -134,12 +133,12 @@ func TestAGatewayThatIsBehind(t *testing.T) {
 	tr.Close()
 
 	spans := c.Spans()
-	whole := named(spans, "change")
-	if len(whole) != 3 || len(named(spans, "gateway")) != 4 {
+	whole, gateways := named(spans, "change"), named(spans, "gateway")
+	if len(whole) != 3 || len(gateways) != 5 {
 		t.Fatalf("the spans are %+v", spans)
 	}
-	if w := whole[0]; !w.Failed || len(w.Events) != 1 {
-		t.Errorf("the one that failed is %+v", w)
+	if g := gateways[1]; !whole[0].Failed || !g.Failed || g.Parent != whole[0].ID || g.Status != "connection refused" {
+		t.Errorf("the one that failed is %+v, the gateway %+v", whole[0], g)
 	}
 	lasts(t, whole[0], 0, 20)
 	lasts(t, whole[1], 0, 50)
@@ -160,14 +159,72 @@ func TestWithoutGateways(t *testing.T) {
 	lasts(t, named(c.Spans(), "change")[0], 0, 5)
 }
 
-func TestHostileTextIsBounded(t *testing.T) {
+// TestAQuickGateway has one that is done before the syncer tells of the generation.
+func TestAQuickGateway(t *testing.T) {
 	c := collector(t)
-	tr := tracer(t, c.URL)
-	tr.Observe(generation(1, "changed "+strings.Repeat("é\n", 10_000)))
+	tr := tracer(t, c.URL, "a", "b")
+	for range 1000 { // of the generation that the program began with
+		tr.Observe(syncer.Event{Kind: syncer.EventOutOfStep, Generation: 6, Gateway: "b", Time: after(0), Err: errors.New("down")})
+	}
+	tr.Observe(pushed(7, "a", 10))
+	tr.Observe(generation(7, "changed web"))
+	tr.Observe(pushed(7, "b", 12))
 	tr.Close()
-	text, _ := named(c.Spans(), "change")[0].Values["swallowkeeper.change"].(string)
-	if len(text) > 700 || len(text) < 100 || !utf8.ValidString(text) {
-		t.Errorf("the text has %d bytes", len(text))
+	whole, gateways := named(c.Spans(), "change"), named(c.Spans(), "gateway")
+	if len(whole) != 1 || len(gateways) != 2 || gateways[0].Parent != whole[0].ID || whole[0].Failed {
+		t.Fatalf("the spans are %+v", c.Spans())
+	}
+	lasts(t, whole[0], 0, 12)
+}
+
+// TestLongAfter has a gateway fail, and come back, when the span of the whole has ended.
+func TestLongAfter(t *testing.T) {
+	c := collector(t)
+	tr := tracer(t, c.URL, "a")
+	tr.Observe(generation(1, "one"))
+	tr.TimeUp()
+	tr.Observe(syncer.Event{
+		Kind: syncer.EventOutOfStep, Generation: 1, Gateway: "a", Time: after(60_000), Err: errors.New("timeout"),
+	})
+	tr.Observe(pushed(1, "a", 90_000))
+	tr.Close()
+	whole, gateways := named(c.Spans(), "change"), named(c.Spans(), "gateway")
+	if len(whole) != 1 || len(gateways) != 2 || gateways[0].Status != "timeout" || gateways[1].Failed {
+		t.Fatalf("the spans are %+v", c.Spans())
+	}
+	lasts(t, whole[0], 0, 5)
+	for _, g := range gateways {
+		if g.Parent != whole[0].ID || g.Trace != whole[0].Trace {
+			t.Errorf("the gateway is not the change's: %+v", g)
+		}
+	}
+}
+
+func TestHostileTextStaysTextAndBounded(t *testing.T) {
+	for name, tt := range map[string]struct{ text, want string }{
+		"markup":            {`<script>alert("1")</script>`, `<script>alert("1")</script>`},
+		"long":              {strings.Repeat("é\n", 10_000), strings.Repeat("é\n", 150)},
+		"not UTF-8":         {"a\xff\xfeb", "a\uFFFDb"},
+		"a cut sign, long":  {strings.Repeat("😀", 10_000), strings.Repeat("😀", 300)},
+		"ends in part of é": {"caf\xc3", "caf\uFFFD"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := collector(t)
+			tr := tracer(t, c.URL, "a")
+			tr.Observe(generation(1, tt.text))
+			tr.Observe(syncer.Event{Kind: syncer.EventOutOfStep, Generation: 1, Gateway: "a", Time: after(9), Err: errors.New(tt.text)})
+			tr.Close()
+			whole, gateways := named(c.Spans(), "change"), named(c.Spans(), "gateway")
+			if len(whole) != 1 || len(gateways) != 1 {
+				t.Fatalf("the spans are %+v", c.Spans())
+			}
+			if got := whole[0].Values["swallowkeeper.change"]; got != tt.want {
+				t.Errorf("the change is %q", got)
+			}
+			if got := gateways[0].Status; got != tt.want {
+				t.Errorf("the error is %q", got)
+			}
+		})
 	}
 }
 
@@ -236,7 +293,7 @@ func TestTheLogIsToldOnce(t *testing.T) {
 		}
 	}
 	tr.Close()
-	if n := strings.Count(text.String(), "traces can't be sent"); n > 1 {
+	if n := strings.Count(text.String(), "traces can't be sent"); n != 1 {
 		t.Errorf("the log is told %d times:\n%s", n, text.String())
 	}
 }
@@ -264,6 +321,24 @@ func TestTheStandardVariables(t *testing.T) {
 	tr.Close()
 	if len(c.Spans()) != 3 || c.Resource()["service.name"] != "edge" {
 		t.Errorf("%d spans of %v", len(c.Spans()), c.Resource())
+	}
+}
+
+func TestALoneSlashIsNoPath(t *testing.T) {
+	c := collector(t)
+	tr := tracer(t, c.URL+"/")
+	tr.Observe(generation(1, "one"))
+	tr.Close()
+	if len(c.Spans()) != 3 {
+		t.Errorf("there are %d spans", len(c.Spans()))
+	}
+}
+
+func TestABadVariable(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318")
+	_, err := tracing.New(tracing.Config{}, "v1", nil, logrus.New())
+	if err == nil || !strings.Contains(err.Error(), "OTEL_EXPORTER_OTLP_ENDPOINT") {
+		t.Errorf("the error is %v", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -40,11 +41,17 @@ func (p *program) daemon(ctx context.Context) error {
 		return err
 	}
 	supervisor.ready()
+	var leaving sync.WaitGroup
+	defer leaving.Wait()
 	for {
 		select {
 		case <-hup:
 			supervisor.reloading()
-			now = p.reload(ctx, now, log, supervisor, show)
+			old := now
+			now = p.reload(ctx, old, log, supervisor, show)
+			if now != old {
+				leaving.Go(old.traces.Close) // the new run does not wait for a collector
+			}
 			if now == nil {
 				return exit(exitFailed, errSaid)
 			}
@@ -56,6 +63,7 @@ func (p *program) daemon(ctx context.Context) error {
 		}
 		supervisor.stopping()
 		err := now.end()
+		now.traces.Close()
 		log.Info("swallowkeeper ends")
 		return err
 	}
@@ -100,6 +108,7 @@ func (p *program) reload(ctx context.Context, old *running, log *logrus.Logger, 
 type running struct {
 	cfg    config.Config
 	syncer *syncer.Syncer
+	traces *tracing.Tracer
 	cancel context.CancelFunc
 	ended  chan error // has room for the one error
 	close  func()
@@ -168,14 +177,13 @@ func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifi
 		traces.Observe(e)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	r := &running{cfg: cfg, syncer: syncer.New(parts), cancel: cancel, ended: make(chan error, 1)}
+	r := &running{cfg: cfg, syncer: syncer.New(parts), traces: traces, cancel: cancel, ended: make(chan error, 1)}
 	show.take(work{cfg: cfg, syncer: r.syncer, house: h})
 	telling := n.follow(ctx, r.syncer, changed)
 	serving := show.serve(ctx, cfg.Status, log)
 	r.close = func() {
 		<-telling
 		<-serving
-		traces.Close()
 		h.close(log)
 		letGo()
 	}
@@ -183,7 +191,7 @@ func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifi
 	return r, nil
 }
 
-// end stops the run and waits until all of it has ended.
+// end stops the run and waits until all of it has ended, but for the traces on their way.
 func (r *running) end() error {
 	r.cancel()
 	err := <-r.ended

@@ -21,8 +21,8 @@ type Span struct {
 	Name              string
 	From, To          time.Time
 	Values            map[string]any // string, int64 or []any
-	Events            []string
 	Failed            bool
+	Status            string // why it failed
 }
 
 // Collector keeps what it is sent.
@@ -125,9 +125,7 @@ func (c *Collector) take(request *collector.ExportTraceServiceRequest) {
 					Parent: hex.EncodeToString(s.GetParentSpanId()), Name: s.GetName(),
 					From: at(s.GetStartTimeUnixNano()), To: at(s.GetEndTimeUnixNano()),
 					Values: values(s.GetAttributes()), Failed: s.GetStatus().GetCode() == 2,
-				}
-				for _, e := range s.GetEvents() {
-					span.Events = append(span.Events, e.GetName())
+					Status: s.GetStatus().GetMessage(),
 				}
 				c.spans = append(c.spans, span)
 			}
