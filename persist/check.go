@@ -13,6 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// CheckError says that the check did not let a new file stay.
+type CheckError struct {
+	// Err has what ran, how it ended and the end of its output.
+	Err error
+}
+
+// Error implements error.
+func (e *CheckError) Error() string { return e.Err.Error() }
+
+// Unwrap is Err.
+func (e *CheckError) Unwrap() error { return e.Err }
+
+// CheckFailed tells those who don't know this package, such as metrics, what it was.
+func (e *CheckError) CheckFailed() bool { return true }
+
 // runCheck runs the command. It is killed with all that it started when the limit is
 // reached or the context ends.
 func runCheck(ctx context.Context, command []string, limit time.Duration) error {
@@ -34,7 +49,7 @@ func runCheck(ctx context.Context, command []string, limit time.Duration) error 
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		err = ctx.Err()
+		return fmt.Errorf("check %q: %w", strings.Join(command, " "), ctx.Err())
 	case run.Err() != nil:
 		err = fmt.Errorf("no answer within %s: %w", limit, run.Err())
 	}
@@ -42,7 +57,7 @@ func runCheck(ctx context.Context, command []string, limit time.Duration) error 
 	if text := out.String(); text != "" {
 		err = fmt.Errorf("%w: %s", err, text)
 	}
-	return err
+	return &CheckError{err}
 }
 
 // tail keeps the end of what is written to it.

@@ -42,6 +42,10 @@ func TestTheOldFileGoesBackWhereTheCheckFails(t *testing.T) {
 	for range 2 { // the same again is checked again
 		_, err := f.Save(t.Context(), upstream.Generation{Set: set(3, 1)})
 		wantError(t, err, path, "exit status 3", path+" is refused")
+		var failed interface{ CheckFailed() bool }
+		if !errors.As(err, &failed) || !failed.CheckFailed() {
+			t.Errorf("%v does not say that the check failed", err)
+		}
 	}
 	after, err := os.Stat(path)
 	if err != nil || !os.SameFile(before, after) {

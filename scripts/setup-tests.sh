@@ -30,6 +30,7 @@ main() {
 	packages
 	consul=$("$here/consul.sh")
 	log "Consul: $consul"
+	promtool "$here"
 	tengine
 	log "ready"
 }
@@ -70,6 +71,14 @@ as_root() {
 	fi
 }
 
+# promtool builds it, once, into Go's cache: some minutes that no test should have to share.
+promtool() {
+	local version
+	# The same flags as in docs/monitoring: without the parts that need the world's clouds.
+	version=$(cd "$1/.." && GOFLAGS=-tags=remove_all_sd go tool -modfile=scripts/promtool/go.mod promtool --version) || fail "promtool can't be built"
+	log "promtool: ${version%%$'\n'*}"
+}
+
 tengine() {
 	if [[ -z "${TENGINE_BIN:-}" ]]; then
 		log "Tengine: TENGINE_BIN is not set; its tests are skipped, all others use the double in dyups/dyupstest"
@@ -101,6 +110,7 @@ Sets up what the tests need, and says what it found and did:
   chromium                          or the browser that CHROME_BIN names
   docker.io, docker-compose         (demo/imagetest starts dockerd where none runs, and ends it)
   Consul                            scripts/consul.sh: built once, then kept in the cache
+  promtool                          for docs/monitoring: built once, then kept in Go's cache
   Tengine                           never installed: TENGINE_BIN names one that you built
 
 It may run again at any time, does nothing where all is there, and needs no root then. Where

@@ -153,7 +153,7 @@ func (d *delivery) deliver(ctx context.Context, g upstream.Generation) (upstream
 		}
 		d.compared, known = time.Now(), &live
 		d.mu.Lock()
-		d.state.Live = live.Len()
+		d.state.Live, d.state.LiveServers = live.Len(), live.Servers()
 		d.mu.Unlock()
 		d.meet(strangers(live, g, d.gone))
 	}
@@ -167,9 +167,25 @@ func (d *delivery) deliver(ctx context.Context, g upstream.Generation) (upstream
 	d.known = &g.Set
 	d.mu.Lock()
 	d.state.Live += len(changes.Added) - len(changes.Removed)
+	d.state.LiveServers += moreServers(changes)
 	d.mu.Unlock()
 	d.gone.add(changes.Removed)
 	return changes, nil
+}
+
+// moreServers is by how many servers changes make a set larger.
+func moreServers(c upstream.Changes) int {
+	n := 0
+	for _, u := range c.Added {
+		n += len(u.Servers)
+	}
+	for _, u := range c.Updated {
+		n += len(u.New.Servers) - len(u.Old.Servers)
+	}
+	for _, u := range c.Removed {
+		n -= len(u.Servers)
+	}
+	return n
 }
 
 // meet keeps which upstreams are not ours.

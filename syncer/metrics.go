@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,32 +18,34 @@ type Metrics struct {
 	servers     *prometheus.CounterVec
 	orders      *prometheus.CounterVec
 	writes      prometheus.Counter
-	writeErrors prometheus.Counter
+	writeErrors *prometheus.CounterVec
 	written     prometheus.Histogram
 	pushed      *prometheus.HistogramVec
+	confirmed   *prometheus.HistogramVec
 }
 
 // What is true now.
 var descs = struct {
-	inStep, gatewayInStep, workerInStep, gatewayGeneration, gatewayLive, generation, upstreams, servers, out,
-	holds, held, freezes, registryUp, registryAnswered, fileOK, upstreamServers *prometheus.Desc
+	inStep, gatewayInStep, workerInStep, gatewayGeneration, gatewayLive, gatewayLiveServers, generation,
+	upstreams, servers, out, holds, held, freezes, registryUp, registryAnswered, fileOK, upstreamServers *prometheus.Desc
 }{
-	inStep:            desc("in_step", "1 where every gateway shows the newest generation and the conf file is as it was written."),
-	gatewayInStep:     desc("gateway_in_step", "1 where the gateway's own answers show the newest generation.", "gateway"),
-	workerInStep:      desc("gateway_worker_in_step", "1 where this worker shows it. The worker is its process ID.", "gateway", "worker"),
-	gatewayGeneration: desc("gateway_generation", "The generation that the gateway showed last.", "gateway"),
-	gatewayLive:       desc("gateway_live_upstreams", "Upstreams that the gateway has, foreign ones included.", "gateway"),
-	generation:        desc("generation", "The newest generation."),
-	upstreams:         desc("upstreams", "Upstreams that are accepted."),
-	servers:           desc("servers", "Servers that are accepted."),
-	out:               desc("instances_out", "Instances and services that are registered and get no traffic."),
-	holds:             desc("holds", "1 where the guard holds a change by this rule.", "rule"),
-	held:              desc("held_servers", "Servers that stay only because a change is held."),
-	freezes:           desc("freezes", "Freezes that a person made."),
-	registryUp:        desc("registry_up", "1 where the registry has answered and can be read now.", "registry"),
-	registryAnswered:  desc("registry_last_change_timestamp_seconds", "When the registry's answer changed last.", "registry"),
-	fileOK:            desc("conf_file_ok", "1 where the conf file is as it was written."),
-	upstreamServers:   desc("upstream_servers", "Servers of one upstream; only with status.upstream_metrics.", "upstream"),
+	inStep:             desc("in_step", "1 where every gateway shows the newest generation and the conf file is as it was written."),
+	gatewayInStep:      desc("gateway_in_step", "1 where the gateway's own answers show the newest generation.", "gateway"),
+	workerInStep:       desc("gateway_worker_in_step", "1 where this worker shows it. The worker is its process ID.", "gateway", "worker"),
+	gatewayGeneration:  desc("gateway_generation", "The generation that the gateway showed last.", "gateway"),
+	gatewayLive:        desc("gateway_live_upstreams", "Upstreams that the gateway has, foreign ones included.", "gateway"),
+	gatewayLiveServers: desc("gateway_live_servers", "Servers that the gateway has, foreign ones included.", "gateway"),
+	generation:         desc("generation", "The newest generation."),
+	upstreams:          desc("upstreams", "Upstreams that are accepted, and wanted of each gateway."),
+	servers:            desc("servers", "Servers that are accepted, and wanted of each gateway."),
+	out:                desc("instances_out", "Instances and services that are registered and get no traffic."),
+	holds:              desc("holds", "1 where the guard holds a change by this rule.", "rule"),
+	held:               desc("held_servers", "Servers that stay only because a change is held."),
+	freezes:            desc("freezes", "Freezes that a person made."),
+	registryUp:         desc("registry_up", "1 where the registry has answered and can be read now.", "registry"),
+	registryAnswered:   desc("registry_last_change_timestamp_seconds", "When the registry's answer changed last.", "registry"),
+	fileOK:             desc("conf_file_ok", "1 where the conf file is as it was written."),
+	upstreamServers:    desc("upstream_servers", "Servers of one upstream; only with status.upstream_metrics.", "upstream"),
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -71,20 +74,28 @@ func NewMetrics(r prometheus.Registerer, status func() (Status, bool), upstreams
 		writes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "swallowkeeper_conf_file_writes_total", Help: "Generations that were written.",
 		}),
-		writeErrors: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "swallowkeeper_conf_file_errors_total", Help: "Times that the conf file began to fail, for a reason of its own each.",
-		}),
+		writeErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "swallowkeeper_conf_file_errors_total",
+			Help: "Times that the conf file began to fail, for a reason of its own each: in writing, or by the configured check.",
+		}, []string{"stage"}),
 		written: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "swallowkeeper_change_written_seconds", Buckets: buckets(),
 			Help: "From the registry's answer to the conf file in place.",
 		}),
 		pushed: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "swallowkeeper_change_pushed_seconds", Buckets: buckets(),
+			Help: "From the registry's answer until the gateway's API had taken the change; its workers follow.",
+		}, []string{"gateway"}),
+		confirmed: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "swallowkeeper_change_on_all_workers_seconds", Buckets: buckets(),
 			Help: "From the registry's answer until all workers of the gateway have shown the change.",
 		}, []string{"gateway"}),
 	}
 	for _, kind := range []string{"added", "updated", "removed"} {
 		m.changes.WithLabelValues(kind)
+	}
+	for _, stage := range []string{stageWrite, stageCheck} {
+		m.writeErrors.WithLabelValues(stage)
 	}
 	for _, kind := range []string{"in", "out"} {
 		m.servers.WithLabelValues(kind)
@@ -92,7 +103,9 @@ func NewMetrics(r prometheus.Registerer, status func() (Status, bool), upstreams
 	for _, kind := range []string{EventApproved, EventFrozen, EventUnfrozen, EventRolledBack} {
 		m.orders.WithLabelValues(kind)
 	}
-	for _, c := range []prometheus.Collector{m, m.changes, m.servers, m.orders, m.writes, m.writeErrors, m.written, m.pushed} {
+	for _, c := range []prometheus.Collector{
+		m, m.changes, m.servers, m.orders, m.writes, m.writeErrors, m.written, m.pushed, m.confirmed,
+	} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -112,12 +125,30 @@ func (m *Metrics) Observe(e Event) {
 		m.servers.WithLabelValues("out").Add(float64(e.Out))
 		m.written.Observe(seconds(e.Timing.Seen, e.Timing.Saved))
 	case EventPushed:
-		m.pushed.WithLabelValues(e.Gateway).Observe(seconds(e.Timing.Seen, e.Timing.Pushed))
+		if !e.Timing.Posted.IsZero() {
+			m.pushed.WithLabelValues(e.Gateway).Observe(seconds(e.Timing.Seen, e.Timing.Posted))
+		}
+		m.confirmed.WithLabelValues(e.Gateway).Observe(seconds(e.Timing.Seen, e.Timing.Pushed))
 	case EventStoreFailed:
-		m.writeErrors.Inc()
+		m.writeErrors.WithLabelValues(stage(e.Err)).Inc()
 	case EventApproved, EventFrozen, EventUnfrozen, EventRolledBack:
 		m.orders.WithLabelValues(e.Kind).Inc()
 	}
+}
+
+// Stages in which the conf file can fail.
+const (
+	stageWrite = "write"
+	stageCheck = "check"
+)
+
+// stage is where it did. The store tells it of itself: the syncer does not know it.
+func stage(err error) string {
+	var check interface{ CheckFailed() bool }
+	if errors.As(err, &check) && check.CheckFailed() {
+		return stageCheck
+	}
+	return stageWrite
 }
 
 func seconds(from, to time.Time) float64 { return to.Sub(from).Seconds() }
@@ -163,6 +194,7 @@ func (m *Metrics) Collect(c chan<- prometheus.Metric) {
 		gauge(descs.gatewayInStep, one(inStep), g.Name)
 		gauge(descs.gatewayGeneration, float64(g.Generation), g.Name)
 		gauge(descs.gatewayLive, float64(g.Live), g.Name)
+		gauge(descs.gatewayLiveServers, float64(g.LiveServers), g.Name)
 		for _, w := range g.Workers {
 			gauge(descs.workerInStep, one(inStep && w.Err == nil), g.Name, w.ID)
 		}

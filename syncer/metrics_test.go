@@ -61,6 +61,12 @@ func wantMetrics(t *testing.T, r *prometheus.Registry, want string) {
 	}
 }
 
+// checkFailed is as the store says that its check failed.
+type checkFailed struct{}
+
+func (checkFailed) Error() string     { return "it fails" }
+func (checkFailed) CheckFailed() bool { return true }
+
 func TestMetrics(t *testing.T) {
 	run(t, "what is true and what happened", 1, 1, func(t *testing.T, w *world) {
 		r := w.metered(true)
@@ -84,6 +90,7 @@ func TestMetrics(t *testing.T) {
 			swallowkeeper_gateway_in_step{gateway="A"} 1
 			swallowkeeper_gateway_generation{gateway="A"} 1
 			swallowkeeper_gateway_live_upstreams{gateway="A"} 2
+			swallowkeeper_gateway_live_servers{gateway="A"} 4
 			swallowkeeper_gateway_worker_in_step{gateway="A",worker="7"} 1
 			swallowkeeper_gateway_worker_in_step{gateway="A",worker="8"} 0
 			swallowkeeper_upstream_servers{upstream="a"} 3
@@ -92,6 +99,8 @@ func TestMetrics(t *testing.T) {
 			swallowkeeper_conf_file_writes_total 1
 			swallowkeeper_change_written_seconds 1
 			swallowkeeper_change_pushed_seconds{gateway="A"} 1
+			swallowkeeper_change_on_all_workers_seconds{gateway="A"} 1
+			swallowkeeper_conf_file_errors_total{stage="check"} 0
 		`)
 		w.registries[0].publish("b: 6")
 		w.pass(soon)
@@ -111,6 +120,17 @@ func TestMetrics(t *testing.T) {
 			swallowkeeper_server_changes_total{kind="out"} 4
 			swallowkeeper_orders_total{kind="approved"} 1
 			swallowkeeper_orders_total{kind="frozen"} 1
+		`)
+		w.do(Unfreeze(""))
+		w.store.setFail(fmt.Errorf("save it: %w", checkFailed{}))
+		w.registries[0].publish("b: 6 7")
+		w.pass(time.Minute)
+		w.store.setFail(errors.New("the disk is full"))
+		w.pass(time.Minute)
+		wantMetrics(t, r, `
+			swallowkeeper_conf_file_ok 0
+			swallowkeeper_conf_file_errors_total{stage="check"} 1
+			swallowkeeper_conf_file_errors_total{stage="write"} 1
 		`)
 		if problems, err := testutil.GatherAndLint(r); err != nil || len(problems) > 0 {
 			t.Errorf("promlint: %v, %v", problems, err)

@@ -39,10 +39,10 @@ type GatewayStatus struct {
 	Checked    time.Time // the zero time before the first check
 	Since      time.Time // since when it is, or is not, in step
 	Err        error     // why it is not
-	// Live is how many upstreams it used when it was asked last; Workers are its workers, none
-	// where they can't be told apart.
-	Live    int
-	Workers []upstream.Worker
+	// Live and LiveServers are how many it used when it was asked last, and what it took since;
+	// Workers are its workers, none where they can't be told apart.
+	Live, LiveServers int
+	Workers           []upstream.Worker
 }
 
 // InStep reports whether every gateway showed the newest generation.

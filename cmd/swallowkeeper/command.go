@@ -140,7 +140,7 @@ func (p *program) logger(cfg config.Log) *logrus.Logger {
 // configureLog also serves a reload: the logger stays, its level and format may change.
 func configureLog(log *logrus.Logger, cfg config.Log) {
 	if cfg.Format == "json" {
-		log.SetFormatter(&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano})
+		log.SetFormatter(&plainJSON{logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano}})
 	} else {
 		log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: "2006-01-02T15:04:05.000Z07:00"})
 	}

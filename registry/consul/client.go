@@ -33,6 +33,8 @@ type client struct {
 	close func()
 	cfg   Config
 	grace time.Duration
+	// answered notes that an answer was believed.
+	answered func()
 
 	mu        sync.Mutex
 	token     string
@@ -165,6 +167,7 @@ func (c *client) trust(o *api.QueryOptions, meta *api.QueryMeta, whole bool) err
 	case !whole:
 		return errNull
 	}
+	c.answered()
 	return nil
 }
 

@@ -85,6 +85,7 @@ func (r *Registry) Trouble() error { return r.trouble.current() }
 // it started has ended too. One Watch of a Registry runs at a time.
 func (r *Registry) Watch(ctx context.Context, publish func(upstream.Set)) error {
 	defer r.trouble.clear()
+	defer r.endpoint.metrics.forget(r.endpoint.name)
 	limit, err := r.connectionLimit(ctx)
 	if err != nil {
 		return ended(ctx, err)

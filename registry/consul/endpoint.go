@@ -129,6 +129,7 @@ func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, e
 	return &client{
 		api: a, close: transport.CloseIdleConnections, cfg: cfg, grace: grace,
 		token: conf.Token, tokenFile: conf.TokenFile,
+		answered: func() { e.metrics.answered(e.name) },
 	}, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/registry/consul/consultest"
 	"swallowkeeper/upstream"
 )
 
@@ -63,6 +64,52 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestLastAnswer sees the age of the last good answer: news or not, but nothing that is not believed.
+func TestLastAnswer(t *testing.T) {
+	m, err := NewMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := startDouble(t, consultest.Options{})
+	d.register(t, registration("n1", "web1", "web", "10.0.0.1", 80, "passing"))
+	d.NoLeader(true)
+	cfg := testConfig(d.addr)
+	cfg.Name, cfg.Wait = "dc", time.Second
+	r, err := New(cfg, silent(), WithMetrics(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.retry.First = time.Millisecond
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	var done sync.WaitGroup
+	done.Go(func() { _ = r.Watch(ctx, func(upstream.Set) {}) })
+	wait := func(what string, ok func() bool) {
+		t.Helper()
+		for !ok() {
+			select {
+			case <-ctx.Done():
+				t.Fatal(what)
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}
+	wait("no trouble", func() bool { return testutil.ToFloat64(m.restarts.WithLabelValues("dc")) > 0 })
+	if n := testutil.CollectAndCount(m.answers); n != 0 {
+		t.Error("an answer without a leader was counted")
+	}
+	d.NoLeader(false)
+	wait("no answer", func() bool { return testutil.CollectAndCount(m.answers) == 1 })
+	first := testutil.ToFloat64(m.answers.WithLabelValues("dc"))
+	wait("nothing answered a query without news", func() bool {
+		return testutil.ToFloat64(m.answers.WithLabelValues("dc")) > first+0.5
+	})
+	cancel()
+	done.Wait()
+	if n := testutil.CollectAndCount(m.answers); n != 0 {
+		t.Error("its age goes on growing after the end")
+	}
+}
+
 func TestNoMetrics(t *testing.T) {
 	m, err := NewMetrics(nil)
 	if m != nil || err != nil {
@@ -71,4 +118,6 @@ func TestNoMetrics(t *testing.T) {
 	WithMetrics(m)(&Registry{})
 	m.restarted("dc")
 	m.watching("dc")()
+	m.answered("dc")
+	m.forget("dc")
 }
