@@ -7,9 +7,9 @@ import (
 )
 
 // Daemon is what the server shows and steers: the program at work. Its methods may be called
-// from any goroutine. What a request names and is not there is an error that wraps [ErrNotFound];
-// what can't be done as things are is one that wraps [ErrConflict], and what makes no sense
-// one that wraps [ErrInvalid].
+// from any goroutine. What a request names and is not there is an error of the kind [ErrNotFound];
+// what can't be done as things are is one of the kind [ErrConflict], and what makes no sense
+// one of the kind [ErrInvalid].
 type Daemon interface {
 	// Status is what is true now.
 	Status() Status
@@ -42,12 +42,20 @@ type Daemon interface {
 	Rollback(ctx context.Context, generation int) (RollbackResult, error)
 }
 
-// Errors of a Daemon, to be wrapped.
+// Kinds of a Daemon's errors: see [As].
 var (
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("not possible now")
 	ErrInvalid  = errors.New("not valid")
 )
+
+// As says of what kind an error is, and leaves it its words.
+func As(kind, err error) error { return &known{err, kind} }
+
+type known struct{ cause, kind error }
+
+func (e *known) Error() string   { return e.cause.Error() }
+func (e *known) Unwrap() []error { return []error{e.cause, e.kind} }
 
 // Everything names the freeze of all upstreams.
 const Everything = "*"

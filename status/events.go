@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 	"time"
 )
 
@@ -31,6 +33,7 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	happened := s.daemon.Subscribe(ctx)
+	missed := s.missed(r.Header.Get("Last-Event-ID"))
 	control := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep them back
@@ -57,6 +60,13 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 	if !sendStatus() {
 		return
 	}
+	sendEvent := func(e Event) bool { return send("id: %d\nevent: %s\ndata: %s\n\n", e.ID, e.Kind, encoded(e)) }
+	last := uint64(0)
+	for _, e := range missed {
+		if last = e.ID; !sendEvent(e) {
+			return
+		}
+	}
 	soon := false
 	for {
 		var ok bool
@@ -67,7 +77,7 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 			if !open { // the reader has gone
 				return
 			}
-			ok = send("id: %d\nevent: %s\ndata: %s\n\n", e.ID, e.Kind, encoded(e))
+			ok = e.ID <= last || sendEvent(e) // what came while it subscribed is among what it missed
 			if !soon {
 				soon = true
 				status.Reset(statusEvery)
@@ -83,6 +93,21 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// missed is what a reader that was away has not seen, as far as it is kept: its header names
+// the last event that it has.
+func (s *Site) missed(last string) []Event {
+	id, err := strconv.ParseUint(last, 10, 64)
+	if err != nil {
+		return nil
+	}
+	all := s.daemon.Timeline()
+	i := slices.IndexFunc(all, func(e Event) bool { return e.ID > id })
+	if i < 0 {
+		return nil
+	}
+	return all[i:]
 }
 
 // encoded is JSON on one line; no value of the API can't be encoded.

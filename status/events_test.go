@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,11 +40,12 @@ func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return 
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
 
 // dial connects and sends the head of a request.
-func (p *pipes) dial(t *testing.T, path string) net.Conn {
+func (p *pipes) dial(t *testing.T, path string, headers ...string) net.Conn {
 	t.Helper()
 	here, there := net.Pipe()
 	p.conns <- there
-	if _, err := io.WriteString(here, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+	head := append([]string{"GET " + path + " HTTP/1.1", "Host: localhost"}, headers...)
+	if _, err := io.WriteString(here, strings.Join(head, "\r\n")+"\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	return here
@@ -176,6 +178,52 @@ func TestEventsTellWhatHappens(t *testing.T) {
 		<-read // the stream ends with the program, at once
 		if took := time.Since(began); took > 100*time.Millisecond {
 			t.Errorf("it took %s to end", took)
+		}
+	})
+}
+
+func TestAReaderThatComesBackGetsWhatItMissed(t *testing.T) {
+	d := statustest.Empty()
+	bubble(t, d, func(t *testing.T, _ *status.Site, p *pipes, _ func()) {
+		for range 4 {
+			d.Tell(status.Event{Kind: "pushed"})
+		}
+		for name, away := range map[string]func(all []status.Event) (last string, missed []status.Event){
+			"for the first time": func([]status.Event) (string, []status.Event) { return "", nil },
+			"with nonsense":      func([]status.Event) (string, []status.Event) { return "-1; x", nil },
+			"after the second":   func(all []status.Event) (string, []status.Event) { return fmt.Sprint(all[1].ID), all[2:] },
+			"having missed nothing": func(all []status.Event) (string, []status.Event) {
+				return fmt.Sprint(all[len(all)-1].ID), nil
+			},
+			"from an earlier process": func(all []status.Event) (string, []status.Event) {
+				return fmt.Sprint(all[0].ID - 1_000_000), all
+			},
+		} {
+			last, missed := away(d.Timeline())
+			conn := p.dial(t, "/api/v1/events", "Last-Event-ID: "+last)
+			var got []string
+			read := make(chan struct{})
+			go func() {
+				defer close(read)
+				frames(t, conn, func(f frame) {
+					if f.event == "pushed" {
+						got = append(got, f.id)
+					}
+				})
+			}()
+			synctest.Wait()
+			d.Tell(status.Event{Kind: "pushed"})
+			synctest.Wait()
+			_ = conn.Close()
+			<-read
+			var want []string
+			all := d.Timeline()
+			for _, e := range append(missed, all[len(all)-1]) {
+				want = append(want, fmt.Sprint(e.ID))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: it gets %q, want %q", name, got, want)
+			}
 		}
 	})
 }

@@ -228,15 +228,15 @@ func code(err error) int {
 // read decodes the body of a request.
 func read(r *http.Request, into any) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return fmt.Errorf("the body must be application/json: %w", ErrInvalid)
+		return As(ErrInvalid, errors.New("the body must be application/json"))
 	}
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		return fmt.Errorf("the body: %w: %w", err, ErrInvalid)
+		return As(ErrInvalid, fmt.Errorf("the body: %w", err))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("the body goes on behind its JSON: %w", ErrInvalid)
+		return As(ErrInvalid, errors.New("the body goes on behind its JSON"))
 	}
 	return nil
 }
@@ -244,7 +244,7 @@ func read(r *http.Request, into any) error {
 func number(r *http.Request, name string) (int, error) {
 	n, err := strconv.Atoi(r.URL.Query().Get(name))
 	if err != nil || n < 1 {
-		return 0, fmt.Errorf("%s=%q: allowed is the number of a generation: %w", name, r.URL.Query().Get(name), ErrInvalid)
+		return 0, As(ErrInvalid, fmt.Errorf("%s=%q: allowed is the number of a generation", name, r.URL.Query().Get(name)))
 	}
 	return n, nil
 }

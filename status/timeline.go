@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // Timeline keeps what happened lately and hands it to those who listen. It outlives a
@@ -21,7 +22,10 @@ const behind = 256
 
 // NewTimeline makes one that keeps at most so many events.
 func NewTimeline(most int) *Timeline {
-	return &Timeline{most: most, next: 1, listeners: map[chan Event]struct{}{}}
+	// Numbers go on where those of an earlier process ended, so that a reader that was away
+	// during a restart gets all that it missed.
+	next := uint64(time.Now().UnixMicro()) //nolint:gosec // it is after 1970
+	return &Timeline{most: most, next: next, listeners: map[chan Event]struct{}{}}
 }
 
 // Add numbers an event, keeps it and hands it on. It never blocks.

@@ -63,6 +63,19 @@ func (h *history) list() ([]status.Generation, error) {
 	return shown, nil
 }
 
+// diff leads from one generation to another.
+func (h *history) diff(from, to int) (status.Changes, error) {
+	a, err := readKept(h.path, from)
+	if err != nil {
+		return status.Changes{}, err
+	}
+	b, err := readKept(h.path, to)
+	if err != nil {
+		return status.Changes{}, err
+	}
+	return showChanges(upstream.Diff(a.Set, b.Set)), nil
+}
+
 // known finds what was shown of a generation after the same older one. A damaged one may have
 // been mended since.
 func (h *history) known(number, older int) (status.Generation, bool) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ import (
 
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
-	"swallowkeeper/upstream"
+	"swallowkeeper/status/client"
 )
 
 // The commands with which a person looks. Their text goes to standard output; what they
@@ -328,6 +329,8 @@ func (o *operator) printChanges(what string, ch status.Changes) {
 	}
 }
 
+const fromFiles = "this is what is kept beside the conf file"
+
 func (p *program) historyCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
 		Use: "history [N]", Args: cobra.MaximumNArgs(1),
@@ -335,7 +338,7 @@ func (p *program) historyCommand() *cobra.Command {
 	}, func(ctx context.Context, o *operator, args []string) error {
 		kept, err := o.client.History(ctx)
 		if err != nil {
-			if err := o.gone(err, "this is what is kept beside the conf file"); err != nil {
+			if err := o.gone(err, fromFiles); err != nil {
 				return err
 			}
 			if kept, err = (&history{path: o.cfg.Persist.Path}).list(); err != nil {
@@ -354,7 +357,7 @@ func (p *program) historyCommand() *cobra.Command {
 			case i+1 == len(kept):
 				return fmt.Errorf("generation %d is the oldest that is kept: there is none before it to compare it with", n)
 			}
-			return o.difference(kept[i+1].Number, n)
+			return o.difference(ctx, kept[i+1].Number, n)
 		}
 		if done, err := o.json(map[string]any{"generations": kept}); done || err != nil {
 			return err
@@ -378,7 +381,7 @@ func (p *program) diffCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
 		Use: "diff A B", Args: cobra.ExactArgs(2),
 		Short: "What leads from one generation that is kept to another",
-	}, func(_ context.Context, o *operator, args []string) error {
+	}, func(ctx context.Context, o *operator, args []string) error {
 		a, err := number(args[0])
 		if err != nil {
 			return err
@@ -387,22 +390,20 @@ func (p *program) diffCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return o.difference(a, b)
+		return o.difference(ctx, a, b)
 	})
 }
 
-// difference reads both from the files: they are the same with and without the daemon. Where
-// they are on another machine, it is asked.
-func (o *operator) difference(a, b int) error {
-	from, err := persist.ReadGeneration(o.cfg.Persist.Path, a)
+// difference asks the daemon, and reads the files where there is none.
+func (o *operator) difference(ctx context.Context, a, b int) error {
+	ch, err := o.client.Diff(ctx, a, b)
+	if errors.Is(err, client.ErrUnreachable) {
+		_ = o.gone(err, fromFiles)
+		ch, err = (&history{path: o.cfg.Persist.Path}).diff(a, b)
+	}
 	if err != nil {
 		return keptHint(err)
 	}
-	to, err := persist.ReadGeneration(o.cfg.Persist.Path, b)
-	if err != nil {
-		return keptHint(err)
-	}
-	ch := showChanges(upstream.Diff(from.Set, to.Set))
 	if done, err := o.json(ch); done || err != nil {
 		return err
 	}
@@ -410,8 +411,10 @@ func (o *operator) difference(a, b int) error {
 	return nil
 }
 
+// keptHint adds to the error of a generation that is not there where to look.
 func keptHint(err error) error {
-	if errors.Is(err, persist.ErrNotKept) {
+	var said *client.Error
+	if errors.Is(err, persist.ErrNotKept) || errors.As(err, &said) && said.Code == http.StatusNotFound {
 		return fmt.Errorf("%w: swallowkeeper history lists what is", err)
 	}
 	return err

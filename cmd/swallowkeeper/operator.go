@@ -32,6 +32,7 @@ type operator struct {
 	cfg    config.Config
 	client *client.Client
 	c      palette
+	alone  bool // without the daemon, and it was said
 }
 
 // operatorCommands are those with which a person looks at the daemon and steers it.
@@ -118,7 +119,10 @@ func (o *operator) gone(err error, instead string) error {
 	if !errors.Is(err, client.ErrUnreachable) {
 		return err
 	}
-	fmt.Fprintf(o.stderr, "swallowkeeper: %v; %s\n", err, instead)
+	if !o.alone {
+		fmt.Fprintf(o.stderr, "swallowkeeper: %v; %s\n", err, instead)
+	}
+	o.alone = true
 	return nil
 }
 

@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
@@ -25,6 +23,7 @@ type desk struct {
 	socket string
 	url    string
 	conf   string // where a conf file would be
+	stop   func() // the daemon is gone; at the end of the test it is anyway
 }
 
 const deskToken = "the-token-of-the-desk"
@@ -37,23 +36,29 @@ func newDesk(t *testing.T, fake *statustest.Fake) *desk {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	d := &desk{t: t, fake: fake, socket: filepath.Join(dir, "s"), conf: filepath.Join(dir, "u.conf")}
+	d.start()
+	return d
+}
+
+func (d *desk) start() {
+	d.t.Helper()
 	log := logrus.New()
-	log.SetOutput(t.Output())
-	site, err := status.Listen(status.Config{Address: "127.0.0.1:0", Socket: d.socket, Token: deskToken}, fake, status.Parts{Log: log})
+	log.SetOutput(d.t.Output())
+	site, err := status.Listen(status.Config{Address: "127.0.0.1:0", Socket: d.socket, Token: deskToken}, d.fake, status.Parts{Log: log})
 	if err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
 	d.url = site.URL()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(d.t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- site.Serve(ctx) }()
-	t.Cleanup(func() {
+	d.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
-			t.Errorf("Serve: %v", err)
+			d.t.Errorf("Serve: %v", err)
 		}
 	})
-	return d
+	d.t.Cleanup(d.stop)
 }
 
 func (d *desk) call(args ...string) ran {
@@ -157,6 +162,10 @@ func TestCommandsOverTheAddress(t *testing.T) {
 	ask("", "status").wants(t, exitHeld)
 	ask("", "approve", statustest.HoldID).wants(t, exitFailed, "token")
 	ask("somebody-elses-token", "approve", statustest.HoldID).wants(t, exitFailed, "token")
+	ask("", "history", "12").wants(t, exitInStep, "generation 11 to 12: ")
+	ask("", "diff", "11", "12").wants(t, exitInStep, "generation 11 to 12: ")
+	ask("", "diff", "1", "12").wants(t, exitFailed, "generation 1 is not kept: swallowkeeper history lists")
+	ask(deskToken, "rollback", "11", "--yes").wants(t, exitInStep, "generation 12 to 11: ", "generation 13 has the upstreams of 11")
 	ask(deskToken, "approve", statustest.HoldID).wants(t, exitInStep)
 }
 
@@ -184,33 +193,6 @@ func TestWrongUseOfTheCommands(t *testing.T) {
 	}
 	d.call("explain", "checkoutt").wants(t, exitFailed, "did you mean", "checkout")
 	d.call("explain", "checkout", "192.0.2.1:9").wants(t, exitFailed, "192.0.2.1:9")
-}
-
-func TestWatchInAPipe(t *testing.T) {
-	t.Parallel()
-	d := newDesk(t, statustest.New())
-	for _, output := range []string{"text", "json"} {
-		ctx, cancel := context.WithCancel(t.Context())
-		var out, errs buffer
-		ended := make(chan int, 1)
-		go func() {
-			ended <- run(ctx, []string{"watch", "--output", output}, []string{"SWALLOWKEEPER_STATUS_SOCKET=" + d.socket}, &out, &errs)
-		}()
-		n := 0
-		eventually(t, 10*time.Second, "an event", func() bool {
-			n++
-			d.fake.Tell(status.Event{Kind: "pushed", Gateway: "edge", Text: fmt.Sprintf("event %d\n\x1b[2J", n), TookMS: 3.2})
-			return strings.Contains(out.String(), "event")
-		})
-		cancel()
-		if code := <-ended; code != exitInStep {
-			t.Errorf("exit code %d: %s", code, errs.String())
-		}
-		plain(t, out.String())
-		if output == "json" && !json.Valid([]byte(strings.SplitN(out.String(), "\n", 2)[0])) {
-			t.Errorf("no line of JSON: %s", out.String())
-		}
-	}
 }
 
 // TestWithoutADaemon holds what can be done from the files and the gateways.

@@ -14,6 +14,7 @@ import (
 
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
+	"swallowkeeper/status/client"
 	"swallowkeeper/syncer"
 )
 
@@ -137,6 +138,19 @@ func named(name string) string {
 	return "upstream " + printable(name)
 }
 
+// newest is the number of the newest generation, 0 where it can't be known.
+func (o *operator) newest(ctx context.Context) int {
+	st, err := o.client.Status(ctx)
+	if !errors.Is(err, client.ErrUnreachable) {
+		return st.Generation.Number // 0 where it could not tell
+	}
+	gen, _, err := persist.Read(o.cfg.Persist.Path)
+	if err != nil {
+		return 0
+	}
+	return gen.Number
+}
+
 func (p *program) rollbackCommand() *cobra.Command {
 	var yes bool
 	c := p.asking(&cobra.Command{
@@ -151,8 +165,8 @@ the guard has against it; on a terminal it asks first.`,
 			return err
 		}
 		if o.output == "text" {
-			if gen, _, err := persist.Read(o.cfg.Persist.Path); err == nil && gen.Number > 0 {
-				if err := o.difference(gen.Number, n); err != nil {
+			if newest := o.newest(ctx); newest > 0 {
+				if err := o.difference(ctx, newest, n); err != nil {
 					return err
 				}
 			}
@@ -200,21 +214,4 @@ func (o *operator) agreed(question string) bool {
 	fmt.Fprintf(o.stdout, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	return err == nil && strings.EqualFold(strings.TrimSpace(answer), "y")
-}
-
-func (p *program) watchCommand() *cobra.Command {
-	return p.asking(&cobra.Command{
-		Use: "watch", Args: cobra.NoArgs,
-		Short: "A live view: the verdict and what happens",
-		Long: `watch shows on a terminal the verdict, what is held and the last that happened, and
-redraws it with every change, until Ctrl-C. In a pipe, and with --output json, it prints
-a line an event.`,
-	}, func(ctx context.Context, o *operator, _ []string) error {
-		w := &watcher{operator: o, live: o.output == "text" && o.isTerminal(o.stdout)}
-		err := o.client.Watch(ctx, w.take)
-		if ctx.Err() == nil {
-			return needed(err, "start it, or see swallowkeeper status")
-		}
-		return nil
-	})
 }

@@ -250,7 +250,7 @@ func (s *surface) Explain(ctx context.Context, name string) (status.Explanation,
 	nameReasons(e.Servers, instances)
 	known = known || len(instances) > 0
 	if !known {
-		return e, fmt.Errorf("upstream %q: no registry lists it and it is not in the conf file: %w", name, status.ErrNotFound)
+		return e, status.As(status.ErrNotFound, fmt.Errorf("upstream %q: no registry lists it and it is not in the conf file", name))
 	}
 	return e, nil
 }
@@ -280,18 +280,7 @@ func (s *surface) Plan(ctx context.Context) (status.Plan, error) {
 func (s *surface) History() ([]status.Generation, error) { return s.now().history.list() }
 
 // Diff implements status.Daemon.
-func (s *surface) Diff(from, to int) (status.Changes, error) {
-	path := s.now().cfg.Persist.Path
-	a, err := readKept(path, from)
-	if err != nil {
-		return status.Changes{}, err
-	}
-	b, err := readKept(path, to)
-	if err != nil {
-		return status.Changes{}, err
-	}
-	return showChanges(upstream.Diff(a.Set, b.Set)), nil
-}
+func (s *surface) Diff(from, to int) (status.Changes, error) { return s.now().history.diff(from, to) }
 
 // Timeline implements status.Daemon.
 func (s *surface) Timeline() []status.Event { return s.timeline.Events() }
@@ -350,33 +339,27 @@ func freezeOf(f status.FreezeRequest, now time.Time) (upstream.Freeze, error) {
 	freeze := upstream.Freeze{Name: f.Name}
 	switch f.Name {
 	case "":
-		return freeze, fmt.Errorf("freeze: no name is given, and %q is everything: %w", status.Everything, status.ErrInvalid)
+		return freeze, status.As(status.ErrInvalid, fmt.Errorf("freeze: no name is given, and %q is everything", status.Everything))
 	case status.Everything:
 		freeze.Name = ""
 	}
 	if f.For != "" {
 		d, err := time.ParseDuration(f.For)
 		if err != nil || d <= 0 {
-			return freeze, fmt.Errorf("freeze for %q: allowed is a duration above 0s, e.g. 2h: %w", f.For, status.ErrInvalid)
+			return freeze, status.As(status.ErrInvalid, fmt.Errorf("freeze for %q: allowed is a duration above 0s, e.g. 2h", f.For))
 		}
 		freeze.Until = now.Add(d)
 	}
 	return freeze, nil
 }
 
-// toldError is an error and what kind the status server makes of it.
-type toldError struct{ cause, kind error }
-
-func (e *toldError) Error() string   { return e.cause.Error() }
-func (e *toldError) Unwrap() []error { return []error{e.cause, e.kind} }
-
 // told marks an error with its kind.
 func told(err error) error {
 	switch {
 	case errors.Is(err, syncer.ErrUnknown), errors.Is(err, persist.ErrNotKept):
-		return &toldError{err, status.ErrNotFound}
+		return status.As(status.ErrNotFound, err)
 	case errors.Is(err, syncer.ErrNotNow):
-		return &toldError{err, status.ErrConflict}
+		return status.As(status.ErrConflict, err)
 	}
 	return err
 }

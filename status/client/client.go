@@ -122,9 +122,14 @@ func (c *Client) Rollback(ctx context.Context, generation int) (r status.Rollbac
 }
 
 // Watch calls f with each event, and with the status at the start and after what happened,
-// until the context ends, f returns false, or the daemon goes. One of both is nil.
-func (c *Client) Watch(ctx context.Context, f func(*status.Status, *status.Event) bool) error {
-	resp, err := c.send(ctx, http.MethodGet, "/api/v1/events", nil)
+// until the context ends, f returns false, or the daemon goes. One of both is nil. Where
+// after is the ID of an event, those come first that have happened since.
+func (c *Client) Watch(ctx context.Context, after uint64, f func(*status.Status, *status.Event) bool) error {
+	header := http.Header{}
+	if after > 0 {
+		header.Set("Last-Event-ID", strconv.FormatUint(after, 10))
+	}
+	resp, err := c.send(ctx, http.MethodGet, "/api/v1/events", nil, header)
 	if err != nil {
 		return err
 	}
@@ -167,7 +172,7 @@ func (c *Client) Watch(ctx context.Context, f func(*status.Status, *status.Event
 }
 
 func (c *Client) call(ctx context.Context, method, path string, body, into any) error {
-	resp, err := c.send(ctx, method, path, body)
+	resp, err := c.send(ctx, method, path, body, http.Header{})
 	if err != nil {
 		return err
 	}
@@ -181,7 +186,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 	return nil
 }
 
-func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+func (c *Client) send(ctx context.Context, method, path string, body any, header http.Header) (*http.Response, error) {
 	var content io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -194,6 +199,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	if err != nil {
 		return nil, err
 	}
+	req.Header = header
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

@@ -294,7 +294,7 @@ func holdIsApproved(t *testing.T, ctx context.Context) {
 	b := open(t, ctx, serve(t, f, sesame))
 	b.allow("401", "403")
 	b.live()
-	b.shows("more than max_removal")
+	b.shows("max_removal allows 5%")
 	b.click("#holds .approve")
 	b.shows("Let ")
 	b.click("dialog button.danger")

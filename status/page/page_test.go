@@ -88,7 +88,7 @@ func TestWithoutScript(t *testing.T) {
 		{"search by state", "/?state=out", "", same, false, []string{"<h3>search</h3>", "<h3>checkout</h3>"}, []string{"<h3>basket</h3>"}},
 		{"search for nothing", "/?q=nosuch", "", same, false, []string{"Nothing matches."}, []string{"<h3>basket</h3>"}},
 		{"difference", "/?from=9&to=12", "", same, false, []string{"From generation 9 to 12", "server 10.20.5.18:8080 "}, nil},
-		{"difference that there is not", "/?from=1&to=12", "", same, false, []string{"not found"}, nil},
+		{"difference that there is not", "/?from=1&to=12", "", same, false, []string{"is not kept"}, nil},
 		{
 			"hostile text", "/?q=" + "%3Cimg", "",
 			beHostile, false,

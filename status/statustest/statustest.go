@@ -152,7 +152,7 @@ func (f *Fake) Explain(_ context.Context, name string) (status.Explanation, erro
 	defer f.mu.Unlock()
 	i := slices.IndexFunc(f.state.Upstreams, func(u status.Upstream) bool { return u.Name == name })
 	if i < 0 {
-		return status.Explanation{}, fmt.Errorf("upstream %q: no registry lists it: %w", name, status.ErrNotFound)
+		return status.Explanation{}, status.As(status.ErrNotFound, fmt.Errorf("upstream %q: no registry lists it", name))
 	}
 	e := status.Explanation{
 		Upstream: clone(f.state.Upstreams[i : i+1])[0], Written: true,
@@ -206,12 +206,12 @@ func (s *State) kept(number int) ([]status.Upstream, error) {
 	for _, g := range s.History {
 		switch {
 		case g.Number == number && g.Damaged != "":
-			return nil, fmt.Errorf("generation %d: %s: %w", number, g.Damaged, status.ErrConflict)
+			return nil, status.As(status.ErrConflict, fmt.Errorf("generation %d: %s", number, g.Damaged))
 		case g.Number == number:
 			return s.Sets[number], nil
 		}
 	}
-	return nil, fmt.Errorf("generation %d is not kept: %w", number, status.ErrNotFound)
+	return nil, status.As(status.ErrNotFound, fmt.Errorf("generation %d is not kept", number))
 }
 
 // Timeline implements [status.Daemon].
@@ -236,7 +236,7 @@ func (f *Fake) Approve(_ context.Context, id string) error {
 	return f.order(func(s *State) (status.Event, error) {
 		i := slices.IndexFunc(s.Status.Holds, func(h status.Hold) bool { return h.ID == id })
 		if i < 0 {
-			return status.Event{}, fmt.Errorf("hold %q: %w", id, status.ErrNotFound)
+			return status.Event{}, status.As(status.ErrNotFound, fmt.Errorf("there is no hold %q", id))
 		}
 		held := s.Status.Holds[i].Servers
 		s.Status.Holds = slices.Delete(s.Status.Holds, i, i+1)
@@ -262,16 +262,16 @@ func (f *Fake) Freeze(_ context.Context, r status.FreezeRequest) error {
 		if r.For != "" {
 			d, err := time.ParseDuration(r.For)
 			if err != nil || d <= 0 {
-				return status.Event{}, fmt.Errorf("freeze for %q: %w", r.For, status.ErrInvalid)
+				return status.Event{}, status.As(status.ErrInvalid, fmt.Errorf("freeze for %q: allowed is a duration above 0s, e.g. 2h", r.For))
 			}
 			freeze.Until = time.Now().Add(d)
 		}
 		if r.Name == "" {
-			return status.Event{}, fmt.Errorf("freeze: no name: %w", status.ErrInvalid)
+			return status.Event{}, status.As(status.ErrInvalid, fmt.Errorf("freeze: no name is given, and %q is everything", status.Everything))
 		}
 		known := slices.ContainsFunc(s.Upstreams, func(u status.Upstream) bool { return u.Name == r.Name })
 		if r.Name != status.Everything && !known {
-			return status.Event{}, fmt.Errorf("upstream %q: %w", r.Name, status.ErrNotFound)
+			return status.Event{}, status.As(status.ErrNotFound, fmt.Errorf("upstream %q is not in the conf file", r.Name))
 		}
 		s.Frozen = append(s.Frozen, r)
 		s.Status.Freezes = append(without(s.Status.Freezes, r.Name), freeze)
@@ -285,7 +285,7 @@ func (f *Fake) Unfreeze(_ context.Context, name string) error {
 	return f.order(func(s *State) (status.Event, error) {
 		left := without(s.Status.Freezes, name)
 		if len(left) == len(s.Status.Freezes) {
-			return status.Event{}, fmt.Errorf("freeze of %q: %w", name, status.ErrNotFound)
+			return status.Event{}, status.As(status.ErrNotFound, fmt.Errorf("%q is not frozen", name))
 		}
 		s.Unfrozen = append(s.Unfrozen, name)
 		s.Status.Freezes = left
