@@ -91,8 +91,8 @@ func (p *program) reload(ctx context.Context, old *running, log *logrus.Logger, 
 	now, err := begin(ctx, cfg, log, n, show)
 	if err == nil {
 		configureLog(log, cfg.Log)
-		log.WithField("config", cfg.File).Info("the configuration is read again")
 		show.reloaded(true, 1)
+		log.WithField("config", cfg.File).Info("the configuration is read again")
 		return now
 	}
 	log.WithError(err).Error("the new configuration is refused: the old one goes on")

@@ -106,9 +106,7 @@ func TestAHoldIsShownAndApproved(t *testing.T) {
 		t.Fatalf("approving it: %d", code)
 	}
 	r.inStep(want{"a": all[0]})
-	if st := r.status(); len(st.Holds) != 0 || !st.Ready {
-		t.Errorf("afterwards: %+v", st)
-	}
+	eventually(t, 20*time.Second, "no hold, and ready", func() bool { st := r.status(); return len(st.Holds) == 0 && st.Ready })
 }
 
 func TestAFreezeHoldsOverARestartAndARollbackGoesBack(t *testing.T) {
