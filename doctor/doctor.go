@@ -117,6 +117,7 @@ func Examine(f Facts) []Finding {
 		r.checkInterfaces()
 		r.checkUpstreams()
 		r.checkQueue()
+		r.checkDict()
 	}
 	r.checkGateways()
 	r.checkRegistries()

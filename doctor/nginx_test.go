@@ -87,7 +87,16 @@ var cases = []struct {
 	{name: "queue-big", facts: func(f *doctor.Facts) {
 		f.Wanted = set(up("huge", 20_000))
 	}, more: []string{"hint queue-setting gateway edge", "hint read-setting gateway edge"}},
-	{name: "lua", stock: true},
+	{name: "lua", stock: true, facts: func(f *doctor.Facts) {
+		f.Wanted = set(up("large", 5_000)) // there is room for more
+	}},
+	{name: "dict-size", stock: true, facts: func(f *doctor.Facts) {
+		var all []upstream.Upstream
+		for i := range 600 {
+			all = append(all, up(fmt.Sprintf("s%d", i), 10))
+		}
+		f.Wanted = set(all...)
+	}},
 	{name: "lua-bad", stock: true},
 }
 

@@ -1,0 +1,51 @@
+package doctor
+
+import (
+	"fmt"
+
+	"swallowkeeper/doctor/nginxtree"
+)
+
+// dictCost is about what the Lua library keeps of an upstream in its shared memory: 1.2 kB of
+// one with 10 servers, as dyups/lua measures, which is twice its text and two entries.
+func (w weight) dictCost() int { return 2*(len(w.name)+w.body) + 128 }
+
+// checkDict looks whether the Lua library's shared memory has room for all upstreams, and for
+// those that are posted anew, which it keeps beside the old ones for a moment.
+func (r *report) checkDict() {
+	if !r.lua() {
+		return
+	}
+	var at *nginxtree.Directive
+	r.facts.Nginx.Walk(func(d *nginxtree.Directive) {
+		if d.Name() == "lua_shared_dict" && len(d.Args) == 3 && d.Args[1] == "dyups" && inHTTP(d) {
+			at = d
+		}
+	})
+	if at == nil {
+		return // nginx does not start without it
+	}
+	room, ok := size(at.Args[2])
+	if !ok {
+		return
+	}
+	need := 0
+	list := r.weights()
+	for _, w := range list {
+		need += w.dictCost()
+	}
+	if need <= room/4*3 {
+		return
+	}
+	megabytes := 16
+	for megabytes<<20 < 2*need {
+		megabytes *= 2
+	}
+	r.add(Finding{
+		Check: "dict-size", Severity: Warning,
+		What: fmt.Sprintf("All %s take about %s, the shared memory dyups has %s", many(len(list), "upstream"), inBytes(need), inBytes(room)),
+		Why: "When it is full a change is refused and changes nothing: nginx keeps what it had, and swallowkeeper is " +
+			"not in step.",
+		Change: fmt.Sprintf("lua_shared_dict dyups %dm;   # a reload is enough: it reads the conf file anew", megabytes),
+	}.at([]*nginxtree.Directive{at}))
+}
