@@ -67,12 +67,25 @@ func readKept(path string, number int) (upstream.Generation, error) {
 	return upstream.Generation{Number: number}, err
 }
 
+// keptFiles lists what is in the history's folder, nothing where there is none. It follows no
+// symbolic link: what is removed there goes by its name alone.
+func keptFiles(path string) ([]fs.DirEntry, error) {
+	folder := historyFolder(path)
+	info, err := os.Lstat(folder)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case !info.IsDir():
+		return nil, fmt.Errorf("%s: it is no folder: move it away", folder)
+	}
+	return os.ReadDir(folder)
+}
+
 // keptNumbers lists the numbers of the generations that are kept, the newest first.
 func keptNumbers(path string) ([]int, error) {
-	entries, err := os.ReadDir(historyFolder(path))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	entries, err := keptFiles(path)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +100,20 @@ func keptNumbers(path string) ([]int, error) {
 	return numbers, nil
 }
 
+// newestKept is the number of the newest generation that is kept undamaged, 0 where there is none.
+func newestKept(path string) int {
+	numbers, err := keptNumbers(path)
+	if err != nil {
+		return 0 // who keeps or lists a generation is told
+	}
+	for _, n := range numbers {
+		if _, err := readKept(path, n); err == nil {
+			return n
+		}
+	}
+	return 0
+}
+
 // keep puts a generation into the history and takes the oldest out. It is no part of the
 // way to the gateways: where it fails the log is told, and the change goes on. It does not
 // wait for the disk either, for the digest tells whether all of it arrived.
@@ -96,8 +123,9 @@ func (f *File) keep(header, blocks []byte, number int) {
 	}
 	if err := f.writeKept(header, blocks, number); err != nil {
 		f.log.WithError(err).Warn("the generation is not kept in the history")
+		return
 	}
-	if err := f.prune(); err != nil {
+	if err := f.prune(number); err != nil {
 		f.log.WithError(err).Warn("old generations stay in the history")
 	}
 }
@@ -112,6 +140,8 @@ func (f *File) writeKept(header, blocks []byte, number int) error {
 			}
 		}
 	} else if !errors.Is(err, fs.ErrExist) {
+		return err
+	} else if _, err := keptFiles(f.path); err != nil {
 		return err
 	}
 	file, err := os.CreateTemp(folder, ".tmp-*")
@@ -161,12 +191,14 @@ func plain(g upstream.Generation) upstream.Generation {
 	return g
 }
 
-// prune leaves the newest generations, as many as are to be kept, and no half-written one.
-func (f *File) prune() error {
+// prune leaves the newest generations up to this one, as many as are to be kept. What has a higher
+// number is none of ours, and must not push ours out.
+func (f *File) prune(number int) error {
 	numbers, err := keptNumbers(f.path)
 	if err != nil {
 		return err
 	}
+	numbers = slices.DeleteFunc(numbers, func(n int) bool { return n > number })
 	for i, n := range numbers {
 		if i >= f.cfg.History {
 			err = errors.Join(err, os.Remove(keptFile(f.path, n)))
@@ -175,19 +207,16 @@ func (f *File) prune() error {
 	return err
 }
 
-// clearHistory removes what a run that was killed had begun to write there.
-func clearHistory(path string) error {
-	entries, err := os.ReadDir(historyFolder(path))
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
-		return err
-	}
+// clearHistory removes what a run that was killed had begun to write there. As with all of the
+// history, what fails is told and keeps nobody from the conf file.
+func (f *File) clearHistory() {
+	entries, err := keptFiles(f.path)
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), ".tmp-") {
-			err = errors.Join(err, os.Remove(filepath.Join(historyFolder(path), e.Name())))
+			err = errors.Join(err, os.Remove(filepath.Join(historyFolder(f.path), e.Name())))
 		}
 	}
-	return err
+	if err != nil {
+		f.log.WithError(err).Warn("temporary files of an earlier run stay in the history")
+	}
 }

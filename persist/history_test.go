@@ -173,3 +173,118 @@ func TestAReasonStaysOnItsLine(t *testing.T) {
 		t.Errorf("the reason is %q", g.Reason)
 	}
 }
+
+func TestNoHistoryKeepsNobodyFromTheConfFile(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, folder string){
+		"a file":       func(t *testing.T, folder string) { put(t, folder, "no folder") },
+		"a stray link": func(t *testing.T, folder string) { link(t, filepath.Join(folder, "nowhere"), folder) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "u.conf")
+			spoil(t, filepath.Join(filepath.Dir(path), ".u.conf.history"))
+			f := keeping(t, path, 5)
+			load(t, f)
+			if g := save(t, f, set(1, 1)); g.Number != 1 {
+				t.Errorf("saved generation %d", g.Number)
+			}
+			if all, err := persist.History(path); err == nil {
+				t.Errorf("the history is %v", all)
+			}
+		})
+	}
+}
+
+func link(t *testing.T, to, name string) {
+	t.Helper()
+	if err := os.Symlink(to, name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAHistoryThatLeadsElsewhere has a link in place of the folder: nothing is written or removed
+// where it leads.
+func TestAHistoryThatLeadsElsewhere(t *testing.T) {
+	path, elsewhere := filepath.Join(t.TempDir(), "u.conf"), t.TempDir()
+	names := []string{".tmp-a", "1", "2", "3"}
+	for _, name := range names {
+		put(t, filepath.Join(elsewhere, name), "not ours")
+	}
+	link(t, elsewhere, filepath.Join(filepath.Dir(path), ".u.conf.history"))
+	f := keeping(t, path, 1)
+	load(t, f)
+	save(t, f, set(1, 1))
+	entries, err := os.ReadDir(elsewhere)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, e := range entries {
+		left = append(left, e.Name())
+		if got := text(t, filepath.Join(elsewhere, e.Name())); got != "not ours" {
+			t.Errorf("%s is now %q", e.Name(), got)
+		}
+	}
+	if diff := cmp.Diff(names, left); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestNumbersGoOnWithoutTheFile has the conf file lost, or an old one brought back: no number is
+// used twice, and what is new enters the history.
+func TestNumbersGoOnWithoutTheFile(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		with func(t *testing.T, path, old string)
+		want []int // afterwards
+	}{
+		{"lost", func(t *testing.T, path, _ string) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}, []int{6, 5, 4}},
+		{"emptied", func(t *testing.T, path, _ string) { put(t, path, "") }, []int{6, 5, 4}},
+		{"an old one", put, []int{6, 5, 4}},
+		{"lost, and the last one damaged", func(t *testing.T, path, _ string) {
+			put(t, filepath.Join(filepath.Dir(path), ".u.conf.history", "5"), "")
+			put(t, path, "")
+		}, []int{5, 4, 3}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "u.conf")
+			f := keeping(t, path, 3)
+			old := ""
+			for n := 1; n <= 5; n++ {
+				save(t, f, set(n, 1))
+				if n == 3 {
+					old = text(t, path)
+				}
+			}
+			f.Close()
+			c.with(t, path, old)
+			f = keeping(t, path, 3)
+			load(t, f)
+			save(t, f, set(9, 1))
+			if diff := cmp.Diff(c.want, numbers(t, path)); diff != "" {
+				t.Error(diff)
+			}
+			g, err := persist.ReadGeneration(path, c.want[0])
+			if err != nil || g.Set.Len() != 9 {
+				t.Errorf("the newest has %d upstreams, %v", g.Set.Len(), err)
+			}
+		})
+	}
+}
+
+func TestForeignNumbersPushNothingOut(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "u.conf")
+	f := keeping(t, path, 2)
+	save(t, f, set(1, 1))
+	for _, n := range []string{"100", "101", "102"} {
+		put(t, filepath.Join(filepath.Dir(path), ".u.conf.history", n), "not ours")
+	}
+	save(t, f, set(2, 1))
+	save(t, f, set(3, 1))
+	if all, err := persist.History(path); err != nil || !slices.Equal(all, []int{102, 101, 100, 3, 2}) {
+		t.Errorf("the history is %v, %v", all, err)
+	}
+}

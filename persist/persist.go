@@ -42,6 +42,7 @@ type File struct {
 	renderer renderer
 	read     bool                // the file was read once, so last holds
 	last     upstream.Generation // what was read or written last; without its set
+	newest   int                 // in the history at the start
 	disk     disk
 }
 
@@ -94,9 +95,7 @@ func (f *File) clear() error {
 	if err := removeTemps(f.path); err != nil {
 		return fmt.Errorf("remove temporary files of an earlier run: %w", err)
 	}
-	if err := clearHistory(f.path); err != nil {
-		return fmt.Errorf("remove temporary files from the history: %w", err)
-	}
+	f.clearHistory()
 	return f.recover()
 }
 
@@ -124,15 +123,23 @@ func (f *File) Load() (upstream.Generation, error) {
 	if c.edited {
 		f.log.Warn("the file was edited: it is taken as it is now, and the next change overwrites it")
 	}
-	f.read = true
-	f.last, f.last.Set = c.Generation, upstream.Set{}
+	f.begin(c)
 	f.disk = c.disk()
 	f.keepBaseline(c)
 	return c.Generation, nil
 }
 
+// begin takes what was read first. The file may have been lost or be an old one that was
+// brought back: the history knows which numbers were used.
+func (f *File) begin(c contents) {
+	f.read = true
+	f.last, f.last.Set = c.Generation, upstream.Set{}
+	f.newest = newestKept(f.path)
+}
+
 // Save makes the file hold the generation and returns it as written. It numbers it:
-// the number is the previous one's plus one, and the time g's, or now where that is
+// the number is the previous one's plus one, or the history's newest plus one where that is
+// more, and the time g's, or now where that is
 // zero. Where the blocks are the same as before, number, time and digest stay, and
 // nothing is written unless the notes differ (Leaving, Pushing, Frozen, Base), or the file was
 // edited or removed.
@@ -181,7 +188,7 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 		Leaving: leaving, Pushing: pushing, Base: g.Base, Frozen: frozen,
 	}
 	if next.Digest != f.last.Digest {
-		next.Number++
+		next.Number = max(next.Number, f.newest) + 1
 		next.Reason = oneLine(g.Reason)
 		next.Time = g.Time
 		if next.Time.IsZero() {
@@ -280,8 +287,7 @@ func (f *File) look() error {
 	f.disk = c.disk()
 	switch {
 	case !f.read:
-		f.read = true
-		f.last, f.last.Set = c.Generation, upstream.Set{}
+		f.begin(c)
 	case c.info == nil || c.empty:
 		if was.info != nil {
 			f.log.Warn("the file vanished: writing it again")

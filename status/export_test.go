@@ -17,6 +17,9 @@ func OpenAPI() []byte { return openAPI }
 // MostStreams is how many streams of events there may be.
 const MostStreams = mostStreams
 
+// MostAnswers is how many large answers are made at once.
+const MostAnswers = mostAnswers
+
 // Whole is what is done to a value before it becomes JSON.
 func Whole(v any) any { return whole(v) }
 

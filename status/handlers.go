@@ -20,38 +20,47 @@ var openAPI []byte
 // route is one path of the API.
 type route struct {
 	pattern string // as http.ServeMux takes it
-	change  bool   // it changes things
+	kind    kind
 	serve   http.HandlerFunc
 }
+
+// kind is how a route is guarded.
+type kind int
+
+const (
+	small  kind = iota // it is answered at once, whatever else is
+	large              // it waits for its turn
+	change             // it changes things
+)
 
 // routes are all that there are, but for the page's.
 func (s *Site) routes() []route {
 	d := s.daemon
 	return []route{
-		{"GET /healthz", false, s.health},
-		{"GET /readyz", false, s.ready},
-		{"GET /api/v1/openapi.yaml", false, func(w http.ResponseWriter, _ *http.Request) {
+		{"GET /healthz", small, s.health},
+		{"GET /readyz", small, s.ready},
+		{"GET /api/v1/openapi.yaml", small, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/yaml")
 			_, _ = w.Write(openAPI)
 		}},
-		{"GET /api/v1/status", false, show(func(*http.Request) (any, error) { return d.Status(), nil })},
-		{"GET /api/v1/upstreams", false, show(func(*http.Request) (any, error) {
+		{"GET /api/v1/status", large, show(func(*http.Request) (any, error) { return d.Status(), nil })},
+		{"GET /api/v1/upstreams", large, show(func(*http.Request) (any, error) {
 			return map[string]any{"upstreams": d.Upstreams()}, nil
 		})},
-		{"GET /api/v1/upstreams/{name}", false, show(func(r *http.Request) (any, error) {
+		{"GET /api/v1/upstreams/{name}", large, show(func(r *http.Request) (any, error) {
 			return d.Explain(r.Context(), r.PathValue("name"))
 		})},
-		{"GET /api/v1/gateways", false, show(func(*http.Request) (any, error) {
+		{"GET /api/v1/gateways", large, show(func(*http.Request) (any, error) {
 			return map[string]any{"gateways": d.Status().Gateways}, nil
 		})},
-		{"GET /api/v1/holds", false, show(func(*http.Request) (any, error) {
+		{"GET /api/v1/holds", large, show(func(*http.Request) (any, error) {
 			return map[string]any{"holds": d.Status().Holds}, nil
 		})},
-		{"GET /api/v1/history", false, show(func(*http.Request) (any, error) {
+		{"GET /api/v1/history", large, show(func(*http.Request) (any, error) {
 			kept, err := d.History()
 			return map[string]any{"generations": kept}, err
 		})},
-		{"GET /api/v1/diff", false, show(func(r *http.Request) (any, error) {
+		{"GET /api/v1/diff", large, show(func(r *http.Request) (any, error) {
 			from, err := number(r, "from")
 			if err != nil {
 				return nil, err
@@ -62,26 +71,26 @@ func (s *Site) routes() []route {
 			}
 			return d.Diff(from, to)
 		})},
-		{"GET /api/v1/plan", false, show(func(r *http.Request) (any, error) { return d.Plan(r.Context()) })},
-		{"GET /api/v1/timeline", false, show(func(*http.Request) (any, error) {
+		{"GET /api/v1/plan", large, show(func(r *http.Request) (any, error) { return d.Plan(r.Context()) })},
+		{"GET /api/v1/timeline", large, show(func(*http.Request) (any, error) {
 			return map[string]any{"events": d.Timeline()}, nil
 		})},
-		{"GET /api/v1/events", false, s.events},
+		{"GET /api/v1/events", small, s.events},
 
-		{"POST /api/v1/holds/{id}/approve", true, show(func(r *http.Request) (any, error) {
+		{"POST /api/v1/holds/{id}/approve", change, show(func(r *http.Request) (any, error) {
 			return done{}, d.Approve(r.Context(), r.PathValue("id"))
 		})},
-		{"POST /api/v1/freezes", true, show(func(r *http.Request) (any, error) {
+		{"POST /api/v1/freezes", change, show(func(r *http.Request) (any, error) {
 			var f FreezeRequest
 			if err := read(r, &f); err != nil {
 				return nil, err
 			}
 			return done{}, d.Freeze(r.Context(), f)
 		})},
-		{"DELETE /api/v1/freezes/{name}", true, show(func(r *http.Request) (any, error) {
+		{"DELETE /api/v1/freezes/{name}", change, show(func(r *http.Request) (any, error) {
 			return done{}, d.Unfreeze(r.Context(), r.PathValue("name"))
 		})},
-		{"POST /api/v1/rollback", true, show(func(r *http.Request) (any, error) {
+		{"POST /api/v1/rollback", change, show(func(r *http.Request) (any, error) {
 			var to RollbackRequest
 			if err := read(r, &to); err != nil {
 				return nil, err
@@ -99,10 +108,14 @@ func (s *Site) handler(trusted bool) http.Handler {
 	mux := http.NewServeMux()
 	methods := map[string][]string{} // by path
 	for _, r := range s.routes() {
-		if r.change {
-			r.serve = s.change(r.serve, trusted)
+		var serve http.Handler = r.serve
+		switch r.kind {
+		case large:
+			serve = s.inTurn(serve)
+		case change:
+			serve = s.change(r.serve, trusted)
 		}
-		mux.HandleFunc(r.pattern, r.serve)
+		mux.Handle(r.pattern, serve)
 		method, path, _ := strings.Cut(r.pattern, " ")
 		methods[path] = append(methods[path], method)
 	}
@@ -116,7 +129,7 @@ func (s *Site) handler(trusted bool) http.Handler {
 		mux.Handle("GET /metrics", s.parts.Metrics)
 	}
 	if s.parts.Page != nil {
-		mux.Handle("/", s.parts.Page)
+		mux.Handle("/", s.inTurn(s.parts.Page))
 	}
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+": /api/v1/openapi.yaml lists what there is")

@@ -30,6 +30,7 @@ type Site struct {
 	parts   Parts
 	secret  token
 	streams chan struct{} // has room for as many event streams as there may be
+	answers chan struct{} // has room for as many large answers as are made at once
 	ending  chan struct{} // closed when the event streams must end
 	tcp     net.Listener  // nil: none
 	unix    net.Listener  // nil: none
@@ -56,6 +57,7 @@ func Listen(c Config, d Daemon, p Parts) (*Site, error) {
 	}
 	s := &Site{config: c, daemon: d, parts: p, secret: secret}
 	s.streams, s.ending = make(chan struct{}, mostStreams), make(chan struct{})
+	s.answers = make(chan struct{}, mostAnswers)
 	if c.Address != "" {
 		if s.tcp, err = net.Listen("tcp", c.Address); err != nil { //nolint:noctx // it ends at once
 			return nil, fmt.Errorf("status.address: %w", err)

@@ -99,5 +99,8 @@ type kept struct {
 
 func readKept(path string, number int) (upstream.Generation, error) {
 	g, err := persist.ReadGeneration(path, number)
+	if err != nil && !errors.Is(err, persist.ErrNotKept) {
+		return g, status.As(status.ErrConflict, err) // a damaged one
+	}
 	return g, told(err)
 }

@@ -179,6 +179,7 @@ func TestWrongUseOfTheCommands(t *testing.T) {
 		{"freeze"},
 		{"freeze", "checkout", "--all"},
 		{"freeze", "checkout", "--for", "-2h"},
+		{"freeze", "checkout", "--for", "0s"},
 		{"rollback", "x"},
 		{"diff", "1"},
 		{"diff", "0", "1"},

@@ -49,7 +49,8 @@ func (o *operator) done(text string) error {
 func (p *program) freezeCommand() *cobra.Command {
 	var all bool
 	var length time.Duration
-	c := p.asking(&cobra.Command{
+	var c *cobra.Command
+	c = p.asking(&cobra.Command{
 		Use: "freeze NAME|--all", Args: cobra.MaximumNArgs(1),
 		Short: "Leave an upstream, or everything, as it is written now",
 		Long: `freeze leaves an upstream, or everything, as it is written now, whatever the registries
@@ -60,7 +61,7 @@ say, until unfreeze or for the time that is given. It holds over restarts.`,
 		if err != nil {
 			return err
 		}
-		if length < 0 {
+		if c.Flags().Changed("for") && length <= 0 { // a script's 0 is no freeze without an end
 			return exit(exitUsage, fmt.Errorf("--for %s: allowed is a duration above 0s, e.g. 2h", length))
 		}
 		f := status.FreezeRequest{Name: name}

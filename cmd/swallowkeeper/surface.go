@@ -43,6 +43,7 @@ type work struct {
 	syncer  *syncer.Syncer
 	house   *house
 	history *history
+	began   time.Time
 }
 
 // mostEvents is how many events the timeline keeps: hours of a lively registry.
@@ -125,6 +126,7 @@ func (s *surface) serve(ctx context.Context, cfg status.Config, log logrus.Field
 	}
 	address, socket := cfg, cfg
 	address.Socket, socket.Address = "", ""
+	socket.Token, socket.TokenFile = "", "" // it takes none, so a bad one does not keep it away
 	if cfg.Address != "" {
 		serving.Go(func() { serve(address) })
 	}
@@ -143,7 +145,7 @@ func (s *surface) serve(ctx context.Context, cfg status.Config, log logrus.Field
 func (s *surface) take(w work) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w.history = &history{path: w.cfg.Persist.Path}
+	w.history, w.began = &history{path: w.cfg.Persist.Path}, time.Now()
 	s.work = w
 }
 
@@ -169,7 +171,11 @@ func (s *surface) observe(e syncer.Event) {
 // Alive implements status.Daemon.
 func (s *surface) Alive() error {
 	w := s.now()
-	if away := time.Since(w.syncer.Beat()); away > stuck+w.cfg.Persist.CheckTimeout {
+	last := w.syncer.Beat()
+	if last.Before(w.began) {
+		last = w.began // its loop is about to come round for the first time
+	}
+	if away := time.Since(last); away > stuck+w.cfg.Persist.CheckTimeout {
 		return fmt.Errorf("the loop has not come round for %s", away.Round(time.Second))
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"swallowkeeper/status"
+	"swallowkeeper/syncer"
 )
 
 // ask sends a request over the operator's socket. A daemon that is not there yet is waited for.
@@ -250,4 +252,28 @@ func TestASocketThatCannotBeHadStopsNothing(t *testing.T) {
 	d := r.process(nil)
 	r.inStep(want{"a": "10.0.0.1:80"})
 	d.says("the page and the API can't be had")
+}
+
+// TestABadTokenKeepsNobodyFromTheSocket has a token file that can't be used: over the socket
+// nobody needs it, and whoever watches the health of the program there goes on.
+func TestABadTokenKeepsNobodyFromTheSocket(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "sk") //nolint:usetesting // a socket's path may not be long
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	r := &rig{t: t, socket: filepath.Join(dir, "s")}
+	s := newSurface()
+	s.take(work{syncer: syncer.New(syncer.Parts{})})
+	ctx, cancel := context.WithCancel(t.Context())
+	served := s.serve(ctx, status.Config{Address: "127.0.0.1:0", Socket: r.socket, TokenFile: dir + "/none"}, silent())
+	defer func() {
+		cancel()
+		<-served
+	}()
+	// Its loop has not come round yet, which is no reason to stop it.
+	if code := r.ask("GET", "/healthz", nil, nil); code != http.StatusOK {
+		t.Errorf("healthz: %d", code)
+	}
 }
