@@ -90,7 +90,7 @@ var cases = []struct {
 	{name: "lua", stock: true, facts: func(f *doctor.Facts) {
 		f.Wanted = set(up("large", 5_000)) // there is room for more
 	}},
-	{name: "dict-size", stock: true, facts: func(f *doctor.Facts) {
+	{name: "lua-dict", stock: true, facts: func(f *doctor.Facts) {
 		var all []upstream.Upstream
 		for i := range 600 {
 			all = append(all, up(fmt.Sprintf("s%d", i), 10))

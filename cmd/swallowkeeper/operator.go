@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -105,8 +106,12 @@ func (o *operator) choose() error {
 	return nil
 }
 
-// coded gives an error that has no exit code the one for failure.
+// coded gives an error that has no exit code the one for failure. What the daemon wrote in it is made harmless.
 func (o *operator) coded(err error) error {
+	var said *client.Error
+	if errors.As(err, &said) {
+		said.Text = harmless(said.Text)
+	}
 	var coded *exitError
 	if err == nil || errors.As(err, &coded) {
 		return err
@@ -144,7 +149,44 @@ func (o *operator) json(v any) (bool, error) {
 	return true, enc.Encode(v)
 }
 
-func (o *operator) say(format string, a ...any) { fmt.Fprintf(o.stdout, format+"\n", a...) }
+func (o *operator) say(format string, a ...any) {
+	fmt.Fprintln(o.stdout, harmless(fmt.Sprintf(format, a...)))
+}
+
+// harmless is a text without what commands a terminal, but for colours and ends of lines: what
+// answers at --address need not be a daemon of ours.
+func harmless(text string) string {
+	var out strings.Builder
+	for text != "" {
+		n := colour(text)
+		if n > 0 || text[0] == '\n' {
+			n = max(n, 1)
+			out.WriteString(text[:n])
+		} else {
+			_, n = utf8.DecodeRuneInString(text)
+			if one := text[:n]; one == `\` {
+				out.WriteString(one)
+			} else {
+				out.WriteString(printable(one))
+			}
+		}
+		text = text[n:]
+	}
+	return out.String()
+}
+
+// colour is how long the command is with which a text begins, where that is one for a colour.
+func colour(text string) int {
+	rest, is := strings.CutPrefix(text, "\x1b[")
+	if !is {
+		return 0
+	}
+	left := strings.TrimLeft(rest, "0123456789;")
+	if !strings.HasPrefix(left, "m") {
+		return 0
+	}
+	return len(text) - len(left) + 1
+}
 
 // offline is what the conf file and the gateways say, where no daemon does.
 func (o *operator) offline(ctx context.Context) (status.Status, upstream.Generation, error) {

@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 
@@ -126,6 +130,44 @@ func TestHostileTextStaysOnItsLine(t *testing.T) {
 		})
 	})
 	plain(t, newDesk(t, fake).call("upstreams").stdout)
+}
+
+// TestWhatAnswersMayBeAnybody has each command talk to somebody who writes commands for a
+// terminal into every text there is.
+func TestWhatAnswersMayBeAnybody(t *testing.T) {
+	t.Parallel()
+	const evil = `\u001b[2J\u001b]0;x\u0007\r\u009b2J\u202e\u001b[31mred`
+	upstream := strings.ReplaceAll(`{"name":"E","options":["E"],"servers":[{"addr":"E","state":"E","reason":"E","options":"E"}],
+		"instances":[{"registry":"E","addr":"E","reason":"E"}],"notes":["E"]}`, "E", evil)
+	generation := `{"number":3,"reason":"E","summary":"E"}`
+	answers := map[string]string{
+		"/api/v1/status": `{"reasons":["E"],"generation":` + generation + `,
+			"holds":[{"id":"E","reason":"E","servers":[{"upstream":"E","addr":"E"}]}],"freezes":[{"name":"E"}],
+			"registries":[{"name":"E","trouble":"E"}],"gateways":[{"name":"E","error":"E","workers":[{"id":"E","error":"E"}]}]}`,
+		"/api/v1/upstreams": `{"upstreams":[` + upstream + `]}`, "/api/v1/upstreams/x": upstream,
+		"/api/v1/history":  `{"generations":[` + generation + `,{"number":2,"damaged":"E"}]}`,
+		"/api/v1/diff":     `{"summary":"E","added":[{"name":"E","lines":["E"]}],"updated":[{"name":"E","in":["E"],"out":["E"]}]}`,
+		"/api/v1/plan":     `{"file":{"summary":"E"},"gateways":[{"name":"E","error":"E"},{"name":"E","changes":{"summary":"E"}}]}`,
+		"/api/v1/rollback": `{"opinion":"E","generation":` + generation + `}`,
+	}
+	anybody := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, there := answers[r.URL.Path]
+		if !there {
+			w.WriteHeader(http.StatusInternalServerError)
+			text = `{"error":"E"}`
+		}
+		_, _ = io.WriteString(w, strings.ReplaceAll(text, "E", evil))
+	}))
+	defer anybody.Close()
+	for _, args := range []string{
+		"status", "upstreams", "explain x", "history", "history 3", "diff 2 3", "plan", "rollback 3", "approve x", "freeze x", "unfreeze x",
+	} {
+		got := call(t, nil, append(strings.Fields(args), "--address", anybody.URL)...)
+		text := strings.ReplaceAll(got.stdout+got.stderr, "\x1b[31m", "")
+		if !strings.Contains(text, "red") || strings.ContainsAny(text, "\x1b\a\r\u009b\u202e") {
+			t.Errorf("%s: %q", args, text)
+		}
+	}
 }
 
 func TestOrders(t *testing.T) {
