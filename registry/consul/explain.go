@@ -31,6 +31,10 @@ func (r *Registry) Explain(ctx context.Context, name string) ([]upstream.Finding
 			x.find("", false, rule, index)
 			continue
 		}
+		if err := upstream.ValidName(service); err != nil { // it never becomes part of a query
+			x.find("", false, err.Error(), index)
+			continue
+		}
 		if err := x.service(ctx, service); err != nil {
 			return nil, during("read the health of service "+quote(service), err)
 		}
@@ -82,7 +86,7 @@ func (x *explanation) service(ctx context.Context, name string) error {
 	for _, e := range entries {
 		list, out := conv.service(name, []*api.ServiceEntry{e})
 		for _, o := range out {
-			if o.Upstream == "" || upstream.SameName(o.Upstream, x.asked) {
+			if upstream.SameName(o.Upstream, x.asked) {
 				x.find(o.Addr, false, o.Reason, index)
 			}
 		}

@@ -95,6 +95,11 @@ func TestExplain(t *testing.T) {
 			},
 		},
 		{
+			"a name that no upstream can have", "we b", nil,
+			[]*api.CatalogRegistration{registration("n1", "we b", "x", "10.0.0.1", 80, api.HealthPassing)},
+			[]string{`out: the name has characters other than letters, digits, _ . - or begins with . or -`},
+		},
+		{
 			"excluded", "web", func(c *Config) { c.Exclude = []string{"a*", "w?b"} },
 			[]*api.CatalogRegistration{web("10.0.0.1", api.HealthPassing, nil)},
 			[]string{`out: exclude "w?b" leaves service "web" out`},
