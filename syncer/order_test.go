@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -150,6 +151,34 @@ func TestFreeze(t *testing.T) {
 		w.do(Unfreeze(""))
 		w.pass(soon)
 		w.wantLive(0, "a: 1 2 3 4 5 6, c: 7")
+	})
+	run(t, "a newer one takes the place of one of its name, and of no other", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(time.Minute)
+		until := end(2 * time.Hour)
+		w.do(Freeze(upstream.Freeze{Name: "a"}))
+		w.do(Freeze(upstream.Freeze{Name: "b"}))
+		w.do(Freeze(upstream.Freeze{}))
+		w.do(Freeze(upstream.Freeze{Name: "a", Until: until}))
+		var names, texts []string
+		for _, f := range w.syncer.Status().Generation.Frozen {
+			names = append(names, f.Name)
+			if f.Name == "a" && !f.Until.Equal(until) {
+				t.Errorf("a is frozen until %s", f.Until)
+			}
+		}
+		for _, e := range w.told.of(EventFrozen) {
+			texts = append(texts, e.Text)
+		}
+		want := []string{
+			"upstream a is frozen until it is released", "upstream b is frozen until it is released",
+			"everything is frozen until it is released", "upstream a is frozen until " + until.UTC().Format(time.RFC3339),
+		}
+		if slices.Sort(names); !slices.Equal(names, []string{"", "a", "b"}) || !slices.Equal(texts, want) {
+			t.Errorf("frozen are %q, told was %q", names, texts)
+		}
 	})
 	run(t, "it ends by itself", 1, 1, func(t *testing.T, w *world) {
 		w.start(DefaultGuardConfig())
