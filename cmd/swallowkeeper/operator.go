@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -34,6 +35,8 @@ type operator struct {
 	client *client.Client
 	c      palette
 	alone  bool // without the daemon, and it was said
+	// tokenErr is why there is no token to send; who only looks needs none.
+	tokenErr error
 }
 
 // operatorCommands are those with which a person looks at the daemon and steers it.
@@ -93,10 +96,7 @@ func (o *operator) choose() error {
 	token := o.cfg.Status.Token
 	if o.cfg.Status.TokenFile != "" {
 		text, err := os.ReadFile(o.cfg.Status.TokenFile)
-		if err != nil {
-			return exit(exitFailed, fmt.Errorf("status.token_file: %w", err))
-		}
-		token = strings.TrimSpace(string(text))
+		token, o.tokenErr = strings.TrimSpace(string(text)), err
 	}
 	address := cmp.Or(o.address, "http://"+o.cfg.Status.Address)
 	if !strings.HasPrefix(address, "http://") && !strings.HasPrefix(address, "https://") {
@@ -111,6 +111,9 @@ func (o *operator) coded(err error) error {
 	var said *client.Error
 	if errors.As(err, &said) {
 		said.Text = harmless(said.Text)
+		if said.Code == http.StatusUnauthorized && o.tokenErr != nil {
+			err = fmt.Errorf("%w: status.token_file: %w", err, o.tokenErr)
+		}
 	}
 	var coded *exitError
 	if err == nil || errors.As(err, &coded) {
@@ -159,17 +162,14 @@ func harmless(text string) string {
 	var out strings.Builder
 	for text != "" {
 		n := colour(text)
-		if n > 0 || text[0] == '\n' {
-			n = max(n, 1)
-			out.WriteString(text[:n])
-		} else {
+		one := text[:n]
+		if n == 0 {
 			_, n = utf8.DecodeRuneInString(text)
-			if one := text[:n]; one == `\` {
-				out.WriteString(one)
-			} else {
-				out.WriteString(printable(one))
+			if one = text[:n]; one != "\n" && one != `\` {
+				one = printable(one)
 			}
 		}
+		out.WriteString(one)
 		text = text[n:]
 	}
 	return out.String()
@@ -196,7 +196,7 @@ func (o *operator) offline(ctx context.Context) (status.Status, upstream.Generat
 	}
 	st := status.Status{
 		Version: versionText(), Time: time.Now(), Generation: showGeneration(gen), File: o.cfg.Persist.Path,
-		Upstreams: gen.Set.Len(), Servers: gen.Set.Servers(), Reasons: []string{"the daemon does not run"},
+		Upstreams: gen.Set.Len(), Servers: gen.Set.Servers(), Reasons: []string{"the daemon does not answer"},
 		Holds: []status.Hold{}, Freezes: showFreezes(gen.Frozen), Registries: []status.Registry{}, Gateways: []status.Gateway{},
 	}
 	if edited {
@@ -246,6 +246,11 @@ func (o *operator) order(ctx context.Context, order syncer.Order) (string, error
 	}
 	defer h.close(log)
 	file, err := persist.Open(o.cfg.Persist, log)
+	var locked *persist.LockedError
+	if errors.As(err, &locked) { // nobody is to stop a daemon for that
+		return "", fmt.Errorf("process %d is at work and does not answer: it may just read its configuration again; "+
+			"try again, and else see whether its status.socket is this one", locked.PID)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/persist"
 	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
 )
@@ -211,6 +213,39 @@ func TestCommandsOverTheAddress(t *testing.T) {
 	ask(deskToken, "approve", statustest.HoldID).wants(t, exitInStep)
 }
 
+// TestATokenIsForChanges has a person who may not read the token's file look at things, and
+// sends nobody a token who is only asked.
+func TestATokenIsForChanges(t *testing.T) {
+	t.Parallel()
+	sent := make(chan string, 2)
+	d := newDesk(t, statustest.New())
+	asked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sent <- r.Method + " " + r.Header.Get("Authorization")
+		_, _ = io.WriteString(w, "{}")
+	}))
+	defer asked.Close()
+	token := "SWALLOWKEEPER_STATUS_TOKEN=" + deskToken
+	call(t, []string{token}, "history", "--address", asked.URL)
+	call(t, []string{token}, "freeze", "a", "--address", asked.URL)
+	if look, change := <-sent, <-sent; look != "GET " || change != "POST Bearer "+deskToken {
+		t.Errorf("sent was %q and %q", look, change)
+	}
+	none := []string{"SWALLOWKEEPER_STATUS_TOKEN_FILE=/nowhere/token"}
+	call(t, none, "history", "--address", d.url).wants(t, exitInStep)
+	call(t, none, "freeze", "checkout", "--address", d.url).wants(t, exitFailed, "takes the token", "status.token_file", "/nowhere/token")
+}
+
+// TestRollbackFromOneThatIsNotKept has the newest generation missing from the history: the way
+// back stays open.
+func TestRollbackFromOneThatIsNotKept(t *testing.T) {
+	t.Parallel()
+	fake := statustest.New()
+	fake.Change(func(s *statustest.State) { s.History = s.History[1:] })
+	d := newDesk(t, fake)
+	d.call("rollback", "10").wants(t, exitInStep, "can't be shown", "generation 13 has the upstreams of 10")
+	d.call("rollback", "99").wants(t, exitFailed, "swallowkeeper history lists what is")
+}
+
 func TestWrongUseOfTheCommands(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, statustest.New())
@@ -274,4 +309,22 @@ func TestWithoutADaemon(t *testing.T) {
 	r.nginx[0].Hang(true)
 	r.command("status").wants(t, exitFailed, "not in step")
 	r.nginx[0].Hang(false)
+}
+
+// TestADaemonThatDoesNotAnswer has one at work that is not at its socket, as during a reload:
+// nothing is done by hand beside it, and nobody is told to stop it.
+func TestADaemonThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	cfg := persist.DefaultConfig()
+	cfg.Path = filepath.Join(t.TempDir(), "u.conf")
+	file, err := persist.Open(cfg, silent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	got := call(t, []string{"SWALLOWKEEPER_STATUS_SOCKET=/nowhere/s", "SWALLOWKEEPER_PERSIST_PATH=" + cfg.Path}, "freeze", "--all")
+	got.wants(t, exitFailed, fmt.Sprintf("process %d is at work", os.Getpid()), "try again")
+	if strings.Contains(got.stderr, "stop") {
+		t.Errorf("it says %s", got.stderr)
+	}
 }

@@ -167,8 +167,9 @@ the guard has against it; on a terminal it asks first.`,
 		}
 		if o.output == "text" {
 			if newest := o.newest(ctx); newest > 0 {
+				// The newest may not be kept or be damaged: that must not stand between a person and a good one.
 				if err := o.difference(ctx, newest, n); err != nil {
-					return err
+					fmt.Fprintf(o.stderr, "swallowkeeper: what would change can't be shown: %v\n", o.coded(err))
 				}
 			}
 		}
@@ -178,7 +179,7 @@ the guard has against it; on a terminal it asks first.`,
 		result, err := o.client.Rollback(ctx, n)
 		if err != nil {
 			if err := o.gone(err, byHand); err != nil {
-				return err
+				return keptHint(err)
 			}
 			g, err := persist.ReadGeneration(o.cfg.Persist.Path, n)
 			if err != nil {

@@ -203,7 +203,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any, header
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if c.token != "" {
+	if c.token != "" && method != http.MethodGet { // who only asks need not be trusted with it
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	resp, err := c.http.Do(req)
