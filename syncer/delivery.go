@@ -276,7 +276,7 @@ func (d *delivery) report(g upstream.Generation, changes upstream.Changes, err e
 		}
 		wait := d.waits.NextBackOff()
 		d.retry = now.Add(wait)
-		log.WithError(err).WithField("again_in", wait.Round(time.Millisecond)).Warn("the gateway is not in step")
+		log.WithError(err).WithField("again_in", wait.Round(time.Millisecond).String()).Warn("the gateway is not in step")
 		return wait
 	}
 	d.waits.Reset()

@@ -10,7 +10,9 @@ import (
 
 func TestThawed(t *testing.T) {
 	now := time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)
-	until := func(name string, d time.Duration) upstream.Freeze { return upstream.Freeze{Name: name, Until: now.Add(d)} }
+	until := func(name string, d time.Duration) upstream.Freeze {
+		return upstream.Freeze{Name: name, Until: now.Add(d)}
+	}
 	released := upstream.Freeze{Name: "released"} // by a person alone
 	for _, c := range []struct {
 		name string
@@ -21,12 +23,16 @@ func TestThawed(t *testing.T) {
 		{"none", nil, nil, 0},
 		{"without an end", []upstream.Freeze{released}, []upstream.Freeze{released}, 0},
 		{
-			"the sooner first", []upstream.Freeze{until("a", time.Hour), until("b", 2*time.Hour)},
-			[]upstream.Freeze{until("a", time.Hour), until("b", 2*time.Hour)}, time.Hour,
+			"the sooner first",
+			[]upstream.Freeze{until("a", time.Hour), until("b", 2*time.Hour)},
+			[]upstream.Freeze{until("a", time.Hour), until("b", 2*time.Hour)},
+			time.Hour,
 		},
 		{
-			"the sooner last", []upstream.Freeze{until("b", 2*time.Hour), released, until("a", time.Hour)},
-			[]upstream.Freeze{until("b", 2*time.Hour), released, until("a", time.Hour)}, time.Hour,
+			"the sooner last",
+			[]upstream.Freeze{until("b", 2*time.Hour), released, until("a", time.Hour)},
+			[]upstream.Freeze{until("b", 2*time.Hour), released, until("a", time.Hour)},
+			time.Hour,
 		},
 		{"over", []upstream.Freeze{until("a", 0), until("b", -time.Second), until("c", 1)}, []upstream.Freeze{until("c", 1)}, 1},
 	} {

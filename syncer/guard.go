@@ -105,7 +105,7 @@ func verdict(accepted upstream.Set, out []upstream.Out, hold *Hold, base int) Ve
 	for i, o := range out {
 		u, ok := accepted.Get(o.Upstream)
 		if addr, err := netip.ParseAddrPort(o.Addr); err == nil && ok && u.Name == o.Upstream && serves(u, addr) {
-			out[i].Reason += ": the guard keeps it in traffic all the same"
+			out[i].Reason += ": it is kept in traffic all the same"
 		}
 	}
 	return Verdict{Accepted: accepted, Out: out, Hold: hold, Base: base}

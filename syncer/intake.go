@@ -57,7 +57,7 @@ func (in *intake) watch(ctx context.Context, s Source, log logrus.FieldLogger) {
 	}
 	// What Run returns is the end of the context: the end that was asked for.
 	_ = retry.Default().Run(ctx, watch, func(err error, wait time.Duration) {
-		log.WithError(err).WithFields(logrus.Fields{"registry": s.Name, "again_in": wait.Round(time.Millisecond)}).
+		log.WithError(err).WithFields(logrus.Fields{"registry": s.Name, "again_in": wait.Round(time.Millisecond).String()}).
 			Error("the registry's watch ended: it is started again")
 	})
 }

@@ -152,7 +152,9 @@ func Rollback(to upstream.Generation) Order {
 			remark = v.Hold.Reason
 		}
 		g := next(before, Verdict{Accepted: set.Loadable()})
-		g.Frozen = []upstream.Freeze{{}}
+		// Those of single upstreams stay, and hold when the one of everything ends.
+		g.Frozen = append(slices.DeleteFunc(slices.Clone(before.Frozen), func(f upstream.Freeze) bool { return f.Name == "" }),
+			upstream.Freeze{})
 		g.Reason = fmt.Sprintf("rolled back to generation %d", to.Number)
 		decided := time.Now()
 		saved, err := s.Store.Save(ctx, g)
@@ -163,7 +165,7 @@ func Rollback(to upstream.Generation) Order {
 		s.recovering = time.Time{}
 		s.note(saved, s.out, nil)
 		s.adopt(before, Timing{Seen: decided, Decided: decided, Saved: time.Now()})
-		text := fmt.Sprintf("%s and frozen", g.Reason)
+		text := g.Reason + " and froze everything at it"
 		s.Log.WithFields(logrus.Fields{"generation": saved.Number, "to": to.Number}).Warn("a person " + text)
 		s.event(Event{Kind: EventRolledBack, Generation: saved.Number, Text: text})
 		return remark, nil
@@ -185,6 +187,9 @@ func (s *Syncer) freeze(ctx context.Context, freezes []upstream.Freeze) error {
 // released tells of a freeze that has ended.
 func (s *Syncer) released(f upstream.Freeze) {
 	text := frozenName(f) + " is not frozen any more"
+	if f.Name == "" {
+		text = "the freeze of everything has ended; those of single upstreams stay"
+	}
 	s.Log.WithField("upstream", f.Name).Warn(text)
 	s.event(Event{Kind: EventUnfrozen, Upstream: f.Name, Text: text})
 }

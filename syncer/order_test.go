@@ -274,6 +274,22 @@ func TestRollback(t *testing.T) {
 		w.pass(time.Minute)
 		w.wantLive(0, "a: 1, b: 2 3 4 5 6 7")
 	})
+	run(t, "what a person froze by its name stays frozen", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(time.Minute)
+		w.do(Freeze(upstream.Freeze{Name: "a"}))
+		w.do(Freeze(upstream.Freeze{}))
+		w.do(Rollback(earlier))
+		if g, _ := w.store.now(); len(g.Frozen) != 2 {
+			t.Errorf("frozen are %v", g.Frozen)
+		}
+		w.do(Unfreeze(""))
+		w.registries[0].publish("a: 9, b: 2")
+		w.pass(time.Minute)
+		w.wantLive(0, "a: 1 2, b: 2")
+	})
 	run(t, "a file that can't be written changes nothing", 1, 1, func(_ *testing.T, w *world) {
 		w.start(DefaultGuardConfig())
 		defer w.stop()

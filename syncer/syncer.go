@@ -191,7 +191,7 @@ func (s *Syncer) decide(ctx context.Context, released string) time.Duration {
 	s.note(gen, verdict.Out, err)
 	if err != nil {
 		wait := s.waits.NextBackOff()
-		s.Log.WithError(err).WithField("again_in", wait.Round(time.Millisecond)).
+		s.Log.WithError(err).WithField("again_in", wait.Round(time.Millisecond).String()).
 			Error("the conf file can't be written: nothing is pushed")
 		return wait
 	}
@@ -269,7 +269,7 @@ func (s *Syncer) judge(written upstream.Generation, now time.Time, released stri
 			holdEnds = s.recovering.Sub(now)
 		}
 		if left := since.Add(s.Guard.HoldFor).Sub(now); s.Guard.HoldFor > 0 && left <= 0 {
-			s.Log.WithFields(logrus.Fields{"hold": v.Hold.ID, "hold_for": s.Guard.HoldFor}).
+			s.Log.WithFields(logrus.Fields{"hold": v.Hold.ID, "hold_for": s.Guard.HoldFor.String()}).
 				Warn("the hold's time is up: the change goes through")
 			v, holdEnds, s.recovering = s.verdict(written, v.Hold.ID), 0, time.Time{}
 		} else if s.Guard.HoldFor > 0 && (holdEnds == 0 || left < holdEnds) {

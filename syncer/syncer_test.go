@@ -469,7 +469,7 @@ func TestRun(t *testing.T) {
 		w.pass(soon)
 		w.wantLive(0, "a: 1, b: 2")
 		out := w.syncer.Status().Out
-		if len(out) != 2 || out[0].Reason != "critical: the guard keeps it in traffic all the same" || out[1].Reason != "critical" {
+		if len(out) != 2 || out[0].Reason != "critical: it is kept in traffic all the same" || out[1].Reason != "critical" {
 			t.Errorf("left out: %v", out)
 		}
 	})

@@ -132,7 +132,7 @@ func beginWhenPossible(
 		final = err
 		return nil
 	}, func(err error, wait time.Duration) {
-		log.WithError(err).WithField("again_in", wait.Round(time.Millisecond)).Error("the conf file can't be used: nothing is pushed")
+		log.WithError(err).WithField("again_in", wait.Round(time.Millisecond).String()).Error("the conf file can't be used: nothing is pushed")
 	})
 	var wrong *exitError
 	if final != nil && !errors.As(final, &wrong) {

@@ -74,6 +74,9 @@ func (o *operator) explanation(ctx context.Context, name string) (status.Explana
 	instances, notes := explain(ctx, h.sources, e.Name)
 	e.Instances, e.Notes = append(e.Instances, instances...), append(e.Notes, notes...)
 	nameReasons(e.Servers, instances)
+	if e.Frozen {
+		keptOut(&e, "it is frozen")
+	}
 	if !e.Written && len(instances) == 0 {
 		return e, fmt.Errorf("upstream %q is not in the conf file: %s", name, strings.Join(notes, "; "))
 	}
@@ -97,9 +100,9 @@ func (o *operator) printInstances(e status.Explanation) {
 			o.say("  registry %s, asked now (index %d):%s", printable(f.Registry), f.Index, same)
 		}
 		if !said(f) {
-			verdict := "is out"
+			verdict := "not usable"
 			if f.In {
-				verdict = "is in"
+				verdict = "usable"
 			}
 			o.say("    %s %s: %s", cmp.Or(printable(f.Addr), "all of it"), verdict, printable(f.Reason))
 		}
@@ -146,6 +149,39 @@ func explain(ctx context.Context, sources []syncer.Source, name string) (instanc
 		}
 	}
 	return instances, notes
+}
+
+// keepsOut says what keeps a usable instance of an upstream out of traffic, "" for nothing.
+func keepsOut(st syncer.Status, name string) string {
+	for _, f := range st.Generation.Frozen {
+		until := "it is released"
+		if !f.Until.IsZero() {
+			until = when(f.Until)
+		}
+		switch {
+		case f.Name == "":
+			return "everything is frozen until " + until
+		case upstream.SameName(f.Name, name):
+			return "the upstream is frozen until " + until
+		}
+	}
+	if st.Hold != nil && st.Hold.Rule == syncer.RuleMinServices {
+		return "the guard holds everything"
+	}
+	return ""
+}
+
+// keptOut makes servers that are out of those that are usable and kept out all the same.
+func keptOut(e *status.Explanation, why string) {
+	for _, f := range e.Instances {
+		there := slices.ContainsFunc(e.Servers, func(s status.Server) bool { return s.Addr == f.Addr })
+		if f.In && !there && why != "" {
+			e.Servers = append(e.Servers, status.Server{
+				Addr: f.Addr, State: status.Out, Origin: f.Registry,
+				Reason: fmt.Sprintf("its registry lists it (%s), but %s", f.Reason, why),
+			})
+		}
+	}
 }
 
 // nameReasons says of each server that is in by which check, tag or rule.

@@ -15,6 +15,7 @@ import (
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
 	"swallowkeeper/status/client"
+	"swallowkeeper/syncer"
 )
 
 // The commands with which a person looks. Their text goes to standard output; what they
@@ -132,6 +133,9 @@ func (o *operator) printHold(h status.Hold) {
 		o.say("  stays: %s %s", o.c.name(s.Upstream), s.Addr)
 	}
 	o.say("  to let exactly this through: swallowkeeper approve %s", h.ID)
+	if h.Rule == syncer.RuleMinServices {
+		o.say("  the rule holds again after that: if there are fewer services for good, lower guard.min_services and reload")
+	}
 }
 
 func freezeWords(f status.Freeze) string {
@@ -264,7 +268,8 @@ func (p *program) planCommand() *cobra.Command {
 		Short: "What the next pass would do, and what has drifted",
 		Long: `plan compares what the registries say with the conf file, and the conf file with what
 each gateway really uses. It changes nothing. It exits with 0 where there is nothing to
-do, 3 where the guard holds a change, 4 where a gateway has drifted. Without the daemon
+do, 1 where a registry can't be read or the conf file not be written, 3 where the guard
+holds a change, 4 where a gateway has drifted. Without the daemon
 it is a dry run of one pass.`,
 	}, func(ctx context.Context, o *operator, _ []string) error {
 		plan, err := o.client.Plan(ctx)
@@ -289,8 +294,35 @@ it is a dry run of one pass.`,
 				o.printHold(*plan.Hold)
 			}
 		}
-		return said(planCode(plan))
+		code := planCode(plan)
+		if st, err := o.client.Status(ctx); err == nil && o.printHindrances(st) {
+			code = exitFailed
+		}
+		return said(code)
 	})
+}
+
+// printHindrances names what keeps changes from coming, and reports whether any of it is trouble.
+func (o *operator) printHindrances(st status.Status) (trouble bool) {
+	say := func(format string, a ...any) {
+		if o.output == "text" {
+			o.say(format, a...)
+		}
+	}
+	for _, r := range st.Registries {
+		if r.Trouble != "" {
+			trouble = true
+			say("registry %s can't be read, what is known stays: %s", printable(r.Name), o.c.bad(printable(r.Trouble)))
+		}
+	}
+	if st.FileError != "" {
+		trouble = true
+		say("the conf file can't be written: %s", o.c.bad(printable(st.FileError)))
+	}
+	for _, f := range st.Freezes {
+		say("frozen: %s: what the registries say of it does not come", freezeWords(f))
+	}
+	return trouble
 }
 
 func planCode(p status.Plan) int {
@@ -398,7 +430,9 @@ func (p *program) diffCommand() *cobra.Command {
 func (o *operator) difference(ctx context.Context, a, b int) error {
 	ch, err := o.client.Diff(ctx, a, b)
 	if errors.Is(err, client.ErrUnreachable) {
-		_ = o.gone(err, fromFiles)
+		if err := o.gone(err, fromFiles); err != nil {
+			return err
+		}
 		ch, err = (&history{path: o.cfg.Persist.Path}).diff(a, b)
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -111,8 +112,11 @@ func (o *operator) coded(err error) error {
 	var said *client.Error
 	if errors.As(err, &said) {
 		said.Text = harmless(said.Text)
-		if said.Code == http.StatusUnauthorized && o.tokenErr != nil {
-			err = fmt.Errorf("%w: status.token_file: %w", err, o.tokenErr)
+		if said.Code == http.StatusUnauthorized {
+			err = fmt.Errorf("%w: set SWALLOWKEEPER_STATUS_TOKEN or status.token_file, or use the socket on the daemon's machine", err)
+			if o.tokenErr != nil {
+				err = fmt.Errorf("%w: status.token_file: %w", err, o.tokenErr)
+			}
 		}
 	}
 	var coded *exitError
@@ -124,7 +128,7 @@ func (o *operator) coded(err error) error {
 
 // gone says that the daemon does not answer and what stands in for it; any other error ends the command.
 func (o *operator) gone(err error, instead string) error {
-	if !errors.Is(err, client.ErrUnreachable) {
+	if !errors.Is(err, client.ErrUnreachable) || o.named() {
 		return err
 	}
 	if !o.alone {
@@ -132,6 +136,23 @@ func (o *operator) gone(err error, instead string) error {
 	}
 	o.alone = true
 	return nil
+}
+
+// named reports whether a flag names the daemon: the files here need not be that one's.
+func (o *operator) named() bool { return o.address != "" || o.socket != "" }
+
+// ours makes sure, before something is changed, that the daemon at the configured socket works
+// with this configuration: several on one machine may share a socket by mistake.
+func (o *operator) ours(ctx context.Context) error {
+	if o.named() {
+		return nil
+	}
+	st, err := o.client.Status(ctx)
+	if err != nil || filepath.Clean(st.File) == filepath.Clean(o.cfg.Persist.Path) {
+		return nil //nolint:nilerr // the change itself will tell
+	}
+	return exit(exitUsage, fmt.Errorf("the daemon that answers writes %s, and this configuration names %s: "+
+		"give each a status.socket and status.address of its own", printable(st.File), o.cfg.Persist.Path))
 }
 
 // needed is the error of a command that can do nothing without the daemon.
@@ -207,7 +228,9 @@ func (o *operator) offline(ctx context.Context) (status.Status, upstream.Generat
 		return st, gen, exit(exitUsage, err)
 	}
 	defer h.close(o.logger(config.Log{Level: "error"}))
-	st.InStep = true
+	if st.InStep = gen.Number > 0; !st.InStep {
+		st.Reasons = append(st.Reasons, fmt.Sprintf("there is no conf file at %s: nothing was written yet", o.cfg.Persist.Path))
+	}
 	for _, t := range h.targets {
 		if a, ok := t.Gateway.(syncer.Assumer); ok {
 			a.Assume(gen.Set.Without(gen.Pushing))

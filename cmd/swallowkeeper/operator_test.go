@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
+	"swallowkeeper/upstream"
 )
 
 // desk is a daemon that the operator's commands talk to: its API with a fake behind it.
@@ -42,6 +44,7 @@ func newDesk(t *testing.T, fake *statustest.Fake) *desk {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	d := &desk{t: t, fake: fake, socket: filepath.Join(dir, "s"), conf: filepath.Join(dir, "u.conf")}
+	fake.Change(func(s *statustest.State) { s.Status.File = d.conf })
 	d.start()
 	return d
 }
@@ -118,7 +121,7 @@ func TestWhatTheCommandsSay(t *testing.T) {
 			if !json.Valid([]byte(got.stdout)) {
 				t.Errorf("this is no JSON: %s", got.stdout)
 			}
-			wantGolden(t, test.name+".json", got.stdout)
+			wantGolden(t, test.name+".json", strings.ReplaceAll(got.stdout, d.conf, "/var/lib/swallowkeeper/u.conf"))
 		})
 	}
 }
@@ -309,6 +312,78 @@ func TestWithoutADaemon(t *testing.T) {
 	r.nginx[0].Hang(true)
 	r.command("status").wants(t, exitFailed, "not in step")
 	r.nginx[0].Hang(false)
+}
+
+// TestOnlyTheRightDaemonIsSteered: where a flag names a daemon that is not there, the files here
+// stay as they are, and a daemon that works with other files is not taken for ours.
+func TestOnlyTheRightDaemonIsSteered(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).configure()
+	r.baseline(want{"a": "10.0.0.1:80"})
+	before := r.read()
+	for _, where := range [][]string{{"--address", "http://" + deadAddr(t)}, {"--socket", "/nowhere/s"}} {
+		for _, args := range [][]string{
+			{"freeze", "--all"},
+			{"unfreeze", "--all"},
+			{"rollback", "1", "--yes"},
+			{"status"},
+			{"history"},
+			{"diff", "1", "1"},
+			{"upstreams"},
+			{"explain", r.prefix + "a"},
+			{"plan"},
+		} {
+			got := r.command(append(args, where...)...)
+			got.wants(t, exitFailed, "the daemon does not answer")
+			if strings.Contains(got.stdout, "10.0.0.1") {
+				t.Errorf("%v speaks of the files here", args)
+			}
+		}
+	}
+	if diff := cmp.Diff(before, r.read(), cmp.AllowUnexported(upstream.Set{})); diff != "" {
+		t.Errorf("the conf file has changed: %s", diff)
+	}
+
+	other := newDesk(t, statustest.New())
+	env := []string{"SWALLOWKEEPER_STATUS_SOCKET=" + other.socket, "SWALLOWKEEPER_PERSIST_PATH=/var/lib/another.conf"}
+	for _, args := range [][]string{{"freeze", "checkout"}, {"unfreeze", "coupon"}, {"approve", statustest.HoldID}, {"rollback", "10"}} {
+		call(t, env, args...).wants(t, exitUsage, other.conf, "/var/lib/another.conf", "status.socket")
+	}
+	other.fake.Read(func(s statustest.State) {
+		if len(s.Approved)+len(s.Frozen)+len(s.Unfrozen)+len(s.Rolled) > 0 {
+			t.Error("another daemon was steered")
+		}
+	})
+	call(t, env, "freeze", "checkout", "--socket", other.socket).wants(t, exitInStep) // by name it is meant
+}
+
+// TestWhatIsNotThereIsSaid has no conf file, a socket that this account may not use, and a
+// daemon that hangs.
+func TestWhatIsNotThereIsSaid(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).configure()
+	r.command("status").wants(t, exitFailed, "not in step", "nothing was written yet")
+
+	hanging, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hanging.Close()
+	r.command("freeze", "--all", "--socket", hanging.Addr().String(), "--timeout", "100ms").
+		wants(t, exitFailed, "hangs or is slow", "it may still do it")
+}
+
+// TestPlanNamesWhatHinders: where a registry can't be read, "no changes" is not the whole truth.
+func TestPlanNamesWhatHinders(t *testing.T) {
+	t.Parallel()
+	fake := statustest.New()
+	fake.Change(func(s *statustest.State) {
+		s.Status.Registries[0].Trouble = "No cluster leader"
+		s.Plan = status.Plan{}
+	})
+	d := newDesk(t, fake)
+	d.call("plan").wants(t, exitFailed, "can't be read, what is known stays: No cluster leader")
+	d.call("plan", "--output", "json").wants(t, exitFailed)
 }
 
 // TestADaemonThatDoesNotAnswer has one at work that is not at its socket, as during a reload:

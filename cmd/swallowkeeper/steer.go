@@ -30,6 +30,9 @@ func (p *program) approveCommand() *cobra.Command {
 		Long: `approve lets exactly the change through that has this ID; status shows it. Should the
 registry have changed meanwhile, nothing is let through, and the new ID is named.`,
 	}, func(ctx context.Context, o *operator, args []string) error {
+		if err := o.ours(ctx); err != nil {
+			return err
+		}
 		if err := o.client.Approve(ctx, args[0]); err != nil {
 			return needed(err, "let it through with swallowkeeper --sync-once --approve "+args[0])
 		}
@@ -68,6 +71,9 @@ say, until unfreeze or for the time that is given. It holds over restarts.`,
 		if length > 0 {
 			f.For = length.String()
 		}
+		if err := o.ours(ctx); err != nil {
+			return err
+		}
 		if err := o.client.Freeze(ctx, f); err != nil {
 			if err := o.gone(err, byHand); err != nil {
 				return err
@@ -102,6 +108,9 @@ func (p *program) unfreezeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := o.ours(ctx); err != nil {
+			return err
+		}
 		if err := o.client.Unfreeze(ctx, name); err != nil {
 			if err := o.gone(err, byHand); err != nil {
 				return err
@@ -114,6 +123,9 @@ func (p *program) unfreezeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+		}
+		if name == status.Everything {
+			return o.done("the freeze of everything has ended; those of single upstreams stay")
 		}
 		return o.done(named(name) + " is not frozen any more")
 	})
@@ -142,7 +154,7 @@ func named(name string) string {
 // newest is the number of the newest generation, 0 where it can't be known.
 func (o *operator) newest(ctx context.Context) int {
 	st, err := o.client.Status(ctx)
-	if !errors.Is(err, client.ErrUnreachable) {
+	if !errors.Is(err, client.ErrUnreachable) || o.named() {
 		return st.Generation.Number // 0 where it could not tell
 	}
 	gen, _, err := persist.Read(o.cfg.Persist.Path)
@@ -163,6 +175,9 @@ the guard has against it; on a terminal it asks first.`,
 	}, func(ctx context.Context, o *operator, args []string) error {
 		n, err := number(args[0])
 		if err != nil {
+			return err
+		}
+		if err := o.ours(ctx); err != nil {
 			return err
 		}
 		if o.output == "text" {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -121,7 +122,7 @@ func (s *surface) serve(ctx context.Context, cfg status.Config, log logrus.Field
 			log.WithField("at", cmp.Or(site.URL(), cfg.Socket)).Info("the page and the API are there")
 			return site.Serve(ctx)
 		}, func(err error, wait time.Duration) {
-			log.WithError(err).WithField("again_in", wait.Round(time.Millisecond)).Warn("the page and the API can't be had")
+			log.WithError(err).WithField("again_in", wait.Round(time.Millisecond).String()).Warn("the page and the API can't be had")
 		})
 	}
 	address, socket := cfg, cfg
@@ -254,9 +255,10 @@ func (s *surface) Explain(ctx context.Context, name string) (status.Explanation,
 	instances, notes := explain(ctx, w.house.sources, name)
 	e.Instances, e.Notes = append(e.Instances, instances...), append(e.Notes, notes...)
 	nameReasons(e.Servers, instances)
+	keptOut(&e, keepsOut(st, name))
 	known = known || len(instances) > 0
 	if !known {
-		return e, status.As(status.ErrNotFound, fmt.Errorf("upstream %q: no registry lists it and it is not in the conf file", name))
+		return e, status.As(status.ErrNotFound, fmt.Errorf("upstream %q is not in the conf file: %s", name, strings.Join(notes, "; ")))
 	}
 	return e, nil
 }

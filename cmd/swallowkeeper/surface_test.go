@@ -131,6 +131,12 @@ func TestAFreezeHoldsOverARestartAndARollbackGoesBack(t *testing.T) {
 	r.up("b", "10.0.0.3:80")
 	d = r.daemon()
 	r.inStep(want{"a": "10.0.0.1:80", "b": "10.0.0.3:80"})
+	var e status.Explanation
+	r.ask("GET", "/api/v1/upstreams/"+name, nil, &e)
+	if i := slices.IndexFunc(e.Servers, func(s status.Server) bool { return s.Addr == "10.0.0.2:80" }); i < 0 ||
+		e.Servers[i].State != status.Out || !strings.Contains(e.Servers[i].Reason, "but the upstream is frozen until 20") {
+		t.Errorf("what the freeze keeps out has no reason: %+v", e)
+	}
 	if f := r.status().Freezes; len(f) != 1 || f[0].Name != name || time.Until(f[0].Until) < 50*time.Minute {
 		t.Errorf("frozen is %+v", f)
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -208,6 +209,16 @@ func (c *Client) send(ctx context.Context, method, path string, body any, header
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrPermission):
+			return nil, fmt.Errorf("no right to the socket: run this as the daemon's account, as a member of its group, or as root: %w", err)
+		case errors.Is(err, context.DeadlineExceeded):
+			text := "the daemon did not answer in time: it runs, but hangs or is slow, see its log"
+			if method != http.MethodGet {
+				text += "; it may still do it, look with swallowkeeper status"
+			}
+			return nil, fmt.Errorf("%s: %w", text, context.DeadlineExceeded)
+		}
 		var refused *net.OpError
 		if errors.As(err, &refused) && refused.Op == "dial" {
 			return nil, fmt.Errorf("%w: %w", ErrUnreachable, refused)

@@ -14,7 +14,7 @@
   const kinds = [...changesUpstreams, 'pushed', 'in_step', 'out_of_step', 'store_failed'];
 
   const state = {
-    status: null, upstreams: [], history: [], events: [],
+    status: null, upstreams: [], history: null, events: [], // a null is not read yet
     query: '', only: '', shown: shownAtFirst, allEvents: false,
     open: new Map(), // by upstream: the address whose detail is shown
   };
@@ -504,6 +504,7 @@
   // ---- History ----
 
   function showHistory() {
+    if (!state.history) return; // what the server drew stays
     const current = state.status?.generation.number;
     keyed($('history-list'), state.history.length ? state.history.map((g) => ({ ...g, now: g.number === current })) : [null],
       (g) => g?.number ?? 0, historyRow);
