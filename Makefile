@@ -10,7 +10,7 @@ help: #? print this list
 	@sed -n 's/^\([a-z]*\):.*#? \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 build: #? build bin/swallowkeeper
-	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/swallowkeeper ./cmd/swallowkeeper
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/swallowkeeper ./cmd/swallowkeeper
 
 demo: build #? see all of it at work on this machine, with nothing installed
 	bin/swallowkeeper demo

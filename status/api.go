@@ -135,6 +135,7 @@ type Hold struct {
 	Reason  string       `json:"reason"`
 	Since   time.Time    `json:"since"`
 	Servers []HeldServer `json:"servers"` // those that stay because of it
+	Of      int          `json:"of"`      // of so many
 }
 
 // HeldServer stays although its registry does not list it any more.

@@ -45,6 +45,7 @@ type Hold struct {
 	Rule    string // RuleMinServices or RuleMaxRemoval
 	Reason  string // in words, with the figures
 	Removed []Held // the servers that stay because of it
+	Of      int    // of so many servers
 }
 
 // Held is one server that stays although its registry does not list it any more.
@@ -145,14 +146,14 @@ func (c GuardConfig) tooFew(last, seen, wanted upstream.Set) *Hold {
 		ID: identify(RuleMinServices, change.Added, change.Updated, change.Removed), Rule: RuleMinServices,
 		Reason: fmt.Sprintf("the registries list %d services with a usable server, min_services is %d: everything is held",
 			usable, c.MinServices),
-		Removed: removals(last, wanted),
+		Removed: removals(last, wanted), Of: last.Servers(),
 	}
 }
 
 // emptied is the hold on what comes from registries that suddenly list nothing usable while
 // others go on: to each of them its own part is everything.
 func emptied(written upstream.Set, registries []string) *Hold {
-	h := &Hold{ID: identify(RuleMinServices, registries), Rule: RuleMinServices}
+	h := &Hold{ID: identify(RuleMinServices, registries), Rule: RuleMinServices, Of: written.Servers()}
 	for _, name := range registries {
 		h.Removed = append(h.Removed, removals(written.From(name), upstream.Set{})...)
 	}
@@ -173,7 +174,7 @@ func (c GuardConfig) tooMany(total int, gone []Held, recovering bool) *Hold {
 		reason = fmt.Sprintf("%d of %d servers are still missing: removals are held until nothing has come back for %s",
 			len(gone), total, recovery)
 	}
-	return &Hold{ID: identify(RuleMaxRemoval, gone), Rule: RuleMaxRemoval, Reason: reason, Removed: gone}
+	return &Hold{ID: identify(RuleMaxRemoval, gone), Rule: RuleMaxRemoval, Reason: reason, Removed: gone, Of: total}
 }
 
 // partOf reports whether the hold keeps only what the other one kept, and less of it.

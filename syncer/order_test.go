@@ -38,8 +38,8 @@ func TestApprove(t *testing.T) {
 		w.registries[0].publish("a: 1")
 		w.pass(soon)
 		hold := w.syncer.Status().Hold
-		if hold == nil {
-			t.Fatal("nothing is held")
+		if hold == nil || hold.Of != 5 {
+			t.Fatalf("held is %+v", hold)
 		}
 		w.wantLive(0, "a: 1 2 3 4, b: 5")
 		return hold

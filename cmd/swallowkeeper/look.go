@@ -123,7 +123,11 @@ func (o *operator) printStatus(st status.Status) {
 }
 
 func (o *operator) printHold(h status.Hold) {
-	o.say("%s: %s", o.c.bad("held"), h.Reason)
+	since := ""
+	if !h.Since.IsZero() { // a plan's hold has none yet
+		since = " (since " + when(h.Since) + ")"
+	}
+	o.say("%s: %s%s", o.c.bad("held"), h.Reason, since)
 	const most = 20
 	for i, s := range h.Servers {
 		if i == most {
@@ -213,7 +217,7 @@ func (o *operator) printServer(s status.Server) {
 	if s.State != status.In {
 		state = o.c.bad(s.State)
 	}
-	line := fmt.Sprintf("  %s %s: %s", state, printable(s.Addr), printable(s.Reason))
+	line := fmt.Sprintf("  %s %s: %s", state, cmp.Or(printable(s.Addr), "all of it"), printable(s.Reason))
 	if !s.Since.IsZero() {
 		line += ", since " + when(s.Since)
 	}

@@ -59,7 +59,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitInStep
 	}
@@ -67,7 +67,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	switch {
 	case !errors.As(err, &coded):
 		// What cobra itself finds wrong is always the usage.
-		fmt.Fprintf(stderr, "swallowkeeper: %v\nTry: swallowkeeper --help\n", err)
+		fmt.Fprintf(stderr, "swallowkeeper: %v\nTry: %s --help\n", err, command.CommandPath())
 		return exitUsage
 	case !errors.Is(err, errSaid):
 		fmt.Fprintf(stderr, "swallowkeeper: %v\n", err)

@@ -23,7 +23,7 @@ func showHold(h *syncer.Hold, since time.Time) *status.Hold {
 	if h == nil {
 		return nil
 	}
-	shown := &status.Hold{ID: h.ID, Rule: h.Rule, Reason: h.Reason, Since: since, Servers: []status.HeldServer{}}
+	shown := &status.Hold{ID: h.ID, Rule: h.Rule, Reason: h.Reason, Since: since, Servers: []status.HeldServer{}, Of: h.Of}
 	for _, r := range h.Removed {
 		shown.Servers = append(shown.Servers, status.HeldServer{Upstream: r.Upstream, Addr: r.Addr.String()})
 	}
@@ -147,7 +147,7 @@ func showUpstream(u upstream.Upstream, st syncer.Status, held map[syncer.Held]bo
 		if f.Name == "" || upstream.SameName(f.Name, u.Name) {
 			frozen = "frozen until it is released"
 			if !f.Until.IsZero() {
-				frozen = "frozen until " + f.Until.Format(time.RFC3339)
+				frozen = "frozen until " + when(f.Until)
 			}
 		}
 	}

@@ -229,7 +229,7 @@
     const args = { n: s.gateways.length, m: s.gateways.filter((g) => g.in_step).length, g: s.generation.number };
     if (s.file_error) return ['bad', t('verdict.not_written')];
     if (!s.in_step) return ['bad', t('verdict.not_in_step', args)];
-    if (held) return ['warn', t('verdict.held', { n: held, all: s.servers })];
+    if (held) return ['warn', t('verdict.held', { n: held, all: s.holds[0].of })];
     if (s.holds.length) return ['warn', t('verdict.held_other')];
     if (!s.ready) return ['warn', t('verdict.not_ready', args)];
     if (s.freezes.length) return ['warn', t('verdict.frozen', args)];

@@ -130,7 +130,7 @@ func (h *handler) verdict(language string, now status.Status) verdict {
 	case !now.InStep:
 		level, key = "bad", "verdict.not_in_step"
 	case held > 0:
-		level, key, args = "warn", "verdict.held", []any{"n", held, "all", now.Servers}
+		level, key, args = "warn", "verdict.held", []any{"n", held, "all", now.Holds[0].Of}
 	case len(now.Holds) > 0:
 		level, key = "warn", "verdict.held_other"
 	case !now.Ready:

@@ -93,8 +93,9 @@ func (s *State) hold(h status.Hold, upstreams []string) status.Hold {
 			}
 		}
 	}
+	_, servers, _ := count(s.Upstreams)
+	h.Of = servers
 	if h.Reason == "" {
-		_, servers, _ := count(s.Upstreams)
 		h.Reason = fmt.Sprintf("%d of %d servers would go, max_removal allows 5%%: removals are held", len(h.Servers), servers)
 	}
 	s.Status.Holds = append(s.Status.Holds, h)
