@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
@@ -34,6 +35,8 @@ func (s *story) invite(spare *instance) {
 	v := s.view
 	registry := strings.TrimPrefix(s.registry.url, "http://")
 	api, proxy := strings.TrimPrefix(s.gateway.API(), "http://"), strings.TrimPrefix(s.gateway.Proxy(), "http://")
+	page, token, _ := strings.Cut(s.page, "/#token=")
+	ask := func(command string) string { return fmt.Sprintf("%s %s --address %s", os.Args[0], command, page) }
 	v.say("\n%s", v.bold("Now you. A small server waits at "+spare.addr+". In another terminal:"))
 	for _, try := range []struct{ what, command string }{
 		{"register it", fmt.Sprintf(`curl -X PUT %s/v1/agent/service/register -d '{"Name":"hello","Port":%d}'`, registry, spare.port)},
@@ -43,6 +46,8 @@ func (s *story) invite(spare *instance) {
 		{"deregister", fmt.Sprintf("curl -X PUT %s/v1/agent/service/deregister/hello", registry)},
 		{"rest " + s.up[web][0].name, fmt.Sprintf("curl -X PUT '%s/v1/agent/service/maintenance/%s?enable=true'", registry, s.up[web][0].name)},
 		{"nginx's file", "cat " + s.conf},
+		{"the verdict", ask("status")},
+		{"freeze it", "SWALLOWKEEPER_STATUS_TOKEN=" + token + " " + ask("freeze hello")},
 	} {
 		v.say("  %-12s  %s", try.what, v.accent(try.command))
 	}
