@@ -1,13 +1,15 @@
 package syncer
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
 	"swallowkeeper/upstream"
 )
 
-// frozen is what the registries gave with everything that a person froze as it is written:
+// frozen is what the registries gave with everything that a person froze as it is written.
+// What a freeze keeps out is out with that reason.
 //
 //	written      seen           frozen      judged
 //	a: 1, b: 2   a: 3, b: 4     b           a: 3, b: 2
@@ -17,15 +19,28 @@ func frozen(written upstream.Generation, seen upstream.Set) upstream.Set {
 	if len(written.Frozen) == 0 {
 		return seen
 	}
-	list := slices.DeleteFunc(slices.Collect(seen.All()), func(u upstream.Upstream) bool {
-		return isFrozen(written.Frozen, u.Name)
-	})
+	var list []upstream.Upstream
+	out := seen.Out()
+	for u := range seen.All() {
+		if !isFrozen(written.Frozen, u.Name) {
+			list = append(list, u)
+			continue
+		}
+		old, _ := written.Set.Get(u.Name)
+		for _, addr := range serving(u) {
+			if !serves(old, addr) {
+				out = append(out, upstream.Out{
+					Service: u.Name, Upstream: cmp.Or(old.Name, u.Name), Addr: addr.String(), Reason: "it is usable, and a freeze keeps it out",
+				})
+			}
+		}
+	}
 	for u := range written.Set.All() {
 		if isFrozen(written.Frozen, u.Name) {
 			list = append(list, u)
 		}
 	}
-	return upstream.NewSet(list, seen.Out()...)
+	return upstream.NewSet(list, out...)
 }
 
 // isFrozen reports whether an upstream is frozen, by its name or with all others.

@@ -127,9 +127,16 @@ func TestFreeze(t *testing.T) {
 		w.registries[0].publish("a: 9, b: 2 3, c: 4")
 		w.pass(time.Minute)
 		w.wantLive(0, "a: 1, b: 2 3, c: 4")
+		want := []upstream.Out{{Service: "a", Upstream: "a", Addr: "10.0.0.9:80", Reason: "it is usable, and a freeze keeps it out"}}
+		if out := w.syncer.Status().Out; !slices.Equal(out, want) {
+			t.Errorf("out are %v", out)
+		}
 		w.do(Unfreeze("a"))
 		w.pass(soon)
 		w.wantLive(0, "a: 9, b: 2 3, c: 4")
+		if out := w.syncer.Status().Out; len(out) != 0 {
+			t.Errorf("out are %v", out)
+		}
 		if f, u := w.told.of(EventFrozen), w.told.of(EventUnfrozen); len(f) != 1 || len(u) != 1 || f[0].Upstream != "a" {
 			t.Errorf("told of %v and %v", f, u)
 		}

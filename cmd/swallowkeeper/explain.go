@@ -171,15 +171,19 @@ func keepsOut(st syncer.Status, name string) string {
 	return ""
 }
 
-// keptOut makes servers that are out of those that are usable and kept out all the same.
+// keptOut says of instances that are usable and out what keeps them out.
 func keptOut(e *status.Explanation, why string) {
 	for _, f := range e.Instances {
-		there := slices.ContainsFunc(e.Servers, func(s status.Server) bool { return s.Addr == f.Addr })
-		if f.In && !there && why != "" {
-			e.Servers = append(e.Servers, status.Server{
-				Addr: f.Addr, State: status.Out, Origin: f.Registry,
-				Reason: fmt.Sprintf("its registry lists it (%s), but %s", f.Reason, why),
-			})
+		if !f.In || why == "" {
+			continue
+		}
+		i := slices.IndexFunc(e.Servers, func(s status.Server) bool { return s.Addr == f.Addr })
+		if i < 0 {
+			i = len(e.Servers)
+			e.Servers = append(e.Servers, status.Server{Addr: f.Addr, State: status.Out, Origin: f.Registry})
+		}
+		if s := &e.Servers[i]; s.State == status.Out {
+			s.Reason = fmt.Sprintf("its registry lists it (%s), but %s", f.Reason, why)
 		}
 	}
 }
