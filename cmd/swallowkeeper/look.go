@@ -3,9 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +12,6 @@ import (
 
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
-	"swallowkeeper/status/client"
 	"swallowkeeper/syncer"
 )
 
@@ -266,82 +263,6 @@ func (p *program) completeUpstreams(_ *cobra.Command, args []string, _ string) (
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-func (p *program) planCommand() *cobra.Command {
-	return p.asking(&cobra.Command{
-		Use: "plan", Args: cobra.NoArgs,
-		Short: "What the next pass would do, and what has drifted",
-		Long: `plan compares what the registries say with the conf file, and the conf file with what
-each gateway really uses. It changes nothing. It exits with 0 where there is nothing to
-do, 1 where a registry can't be read or the conf file not be written, 3 where the guard
-holds a change, 4 where a gateway has drifted. Without the daemon
-it is a dry run of one pass.`,
-	}, func(ctx context.Context, o *operator, _ []string) error {
-		plan, err := o.client.Plan(ctx)
-		if err != nil {
-			if err := o.gone(err, "this is a dry run of one pass"); err != nil {
-				return err
-			}
-			return o.once(ctx, onceFlags{sync: true, dryRun: true, output: o.output, timeout: o.timeout})
-		}
-		if done, err := o.json(plan); err != nil {
-			return err
-		} else if !done {
-			o.printChanges("conf file", plan.File)
-			for _, g := range plan.Gateways {
-				if g.Error != "" {
-					o.say("gateway %s: %s", g.Name, o.c.bad(printable(g.Error)))
-					continue
-				}
-				o.printChanges("gateway "+g.Name, g.Changes)
-			}
-			if plan.Hold != nil {
-				o.printHold(*plan.Hold)
-			}
-		}
-		code := planCode(plan)
-		if st, err := o.client.Status(ctx); err == nil && o.printHindrances(st) {
-			code = exitFailed
-		}
-		return said(code)
-	})
-}
-
-// printHindrances names what keeps changes from coming, and reports whether any of it is trouble.
-func (o *operator) printHindrances(st status.Status) (trouble bool) {
-	say := func(format string, a ...any) {
-		if o.output == "text" {
-			o.say(format, a...)
-		}
-	}
-	for _, r := range st.Registries {
-		if r.Trouble != "" {
-			trouble = true
-			say("registry %s can't be read, what is known stays: %s", printable(r.Name), o.c.bad(printable(r.Trouble)))
-		}
-	}
-	if st.FileError != "" {
-		trouble = true
-		say("the conf file can't be written: %s", o.c.bad(printable(st.FileError)))
-	}
-	for _, f := range st.Freezes {
-		say("frozen: %s: what the registries say of it does not come", freezeWords(f))
-	}
-	return trouble
-}
-
-func planCode(p status.Plan) int {
-	code := exitInStep
-	for _, g := range p.Gateways {
-		if g.Error != "" || len(g.Changes.Added)+len(g.Changes.Updated)+len(g.Changes.Removed) > 0 {
-			code = exitNotInStep
-		}
-	}
-	if p.Hold != nil {
-		code = exitHeld
-	}
-	return code
-}
-
 // printChanges prints a difference, a line for each line of nginx syntax.
 func (o *operator) printChanges(what string, ch status.Changes) {
 	o.say("%s: %s", what, ch.Summary)
@@ -363,97 +284,4 @@ func (o *operator) printChanges(what string, ch status.Changes) {
 	for _, u := range ch.Removed {
 		block(o.c.out("-"), u.Name, nil, u.Lines)
 	}
-}
-
-const fromFiles = "this is what is kept beside the conf file"
-
-func (p *program) historyCommand() *cobra.Command {
-	return p.asking(&cobra.Command{
-		Use: "history [N]", Args: cobra.MaximumNArgs(1),
-		Short: "The generations that are kept; with N what that one changed",
-	}, func(ctx context.Context, o *operator, args []string) error {
-		kept, err := o.client.History(ctx)
-		if err != nil {
-			if err := o.gone(err, fromFiles); err != nil {
-				return err
-			}
-			if kept, err = (&history{path: o.cfg.Persist.Path}).list(); err != nil {
-				return err
-			}
-		}
-		if len(args) == 1 {
-			n, err := number(args[0])
-			if err != nil {
-				return err
-			}
-			i := slices.IndexFunc(kept, func(g status.Generation) bool { return g.Number == n })
-			switch {
-			case i < 0:
-				return fmt.Errorf("generation %d is not kept: swallowkeeper history lists what is", n)
-			case i+1 == len(kept):
-				return fmt.Errorf("generation %d is the oldest that is kept: there is none before it to compare it with", n)
-			}
-			return o.difference(ctx, kept[i+1].Number, n)
-		}
-		if done, err := o.json(map[string]any{"generations": kept}); done || err != nil {
-			return err
-		}
-		for _, g := range kept {
-			what := cmp.Or(printable(g.Reason), g.Summary)
-			if g.Damaged != "" {
-				o.say("%6d  %s", g.Number, o.c.bad("damaged: "+printable(g.Damaged)))
-				continue
-			}
-			o.say("%6d  %s  %4d upstreams  %5d servers  %s", g.Number, when(g.Time), g.Upstreams, g.Servers, what)
-		}
-		if len(kept) == 0 {
-			o.say("nothing is kept yet")
-		}
-		return nil
-	})
-}
-
-func (p *program) diffCommand() *cobra.Command {
-	return p.asking(&cobra.Command{
-		Use: "diff A B", Args: cobra.ExactArgs(2),
-		Short: "What leads from one generation that is kept to another",
-	}, func(ctx context.Context, o *operator, args []string) error {
-		a, err := number(args[0])
-		if err != nil {
-			return err
-		}
-		b, err := number(args[1])
-		if err != nil {
-			return err
-		}
-		return o.difference(ctx, a, b)
-	})
-}
-
-// difference asks the daemon, and reads the files where there is none.
-func (o *operator) difference(ctx context.Context, a, b int) error {
-	ch, err := o.client.Diff(ctx, a, b)
-	if errors.Is(err, client.ErrUnreachable) {
-		if err := o.gone(err, fromFiles); err != nil {
-			return err
-		}
-		ch, err = (&history{path: o.cfg.Persist.Path}).diff(a, b)
-	}
-	if err != nil {
-		return keptHint(err)
-	}
-	if done, err := o.json(ch); done || err != nil {
-		return err
-	}
-	o.printChanges(fmt.Sprintf("generation %d to %d", a, b), ch)
-	return nil
-}
-
-// keptHint adds to the error of a generation that is not there where to look.
-func keptHint(err error) error {
-	var said *client.Error
-	if errors.Is(err, persist.ErrNotKept) || errors.As(err, &said) && said.Code == http.StatusNotFound {
-		return fmt.Errorf("%w: swallowkeeper history lists what is", err)
-	}
-	return err
 }

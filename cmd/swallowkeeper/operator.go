@@ -148,8 +148,13 @@ func (o *operator) ours(ctx context.Context) error {
 		return nil
 	}
 	st, err := o.client.Status(ctx)
-	if err != nil || filepath.Clean(st.File) == filepath.Clean(o.cfg.Persist.Path) {
-		return nil //nolint:nilerr // the change itself will tell
+	switch {
+	case errors.Is(err, client.ErrUnreachable):
+		return nil // the change will not reach it either
+	case err != nil:
+		return err
+	case filepath.Clean(st.File) == filepath.Clean(o.cfg.Persist.Path):
+		return nil
 	}
 	return exit(exitUsage, fmt.Errorf("the daemon that answers writes %s, and this configuration names %s: "+
 		"give each a status.socket and status.address of its own", printable(st.File), o.cfg.Persist.Path))

@@ -373,6 +373,33 @@ func TestWhatIsNotThereIsSaid(t *testing.T) {
 		wants(t, exitFailed, "hangs or is slow", "it may still do it")
 }
 
+// TestAnUnknownStatusIsNotAGoodOne: where the daemon can't tell how it is, nothing is steered,
+// and a plan does not count as all there is.
+func TestAnUnknownStatusIsNotAGoodOne(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method != http.MethodGet:
+			t.Errorf("%s %s arrives", r.Method, r.URL)
+		case r.URL.Path == "/api/v1/status":
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		_, _ = io.WriteString(w, "{}")
+	}))
+	broken.Listener = l
+	broken.Start()
+	defer broken.Close()
+	env := []string{"SWALLOWKEEPER_STATUS_SOCKET=" + socket}
+	for _, args := range [][]string{{"plan"}, {"freeze", "--all"}, {"unfreeze", "--all"}, {"approve", "0123"}, {"rollback", "1"}} {
+		call(t, env, args...).wants(t, exitFailed, "500")
+	}
+}
+
 // TestPlanNamesWhatHinders: where a registry can't be read, "no changes" is not the whole truth.
 func TestPlanNamesWhatHinders(t *testing.T) {
 	t.Parallel()

@@ -151,17 +151,23 @@ func named(name string) string {
 	return "upstream " + printable(name)
 }
 
-// newest is the number of the newest generation, 0 where it can't be known.
-func (o *operator) newest(ctx context.Context) int {
+// newest is the number of the newest generation, 0 before there is one.
+func (o *operator) newest(ctx context.Context) (int, error) {
 	st, err := o.client.Status(ctx)
 	if !errors.Is(err, client.ErrUnreachable) || o.named() {
-		return st.Generation.Number // 0 where it could not tell
+		return st.Generation.Number, err
 	}
 	gen, _, err := persist.Read(o.cfg.Persist.Path)
-	if err != nil {
-		return 0
+	return gen.Number, err
+}
+
+// step shows what leads from the newest generation to another.
+func (o *operator) step(ctx context.Context, to int) error {
+	newest, err := o.newest(ctx)
+	if err != nil || newest == 0 {
+		return err
 	}
-	return gen.Number
+	return o.difference(ctx, newest, to)
 }
 
 func (p *program) rollbackCommand() *cobra.Command {
@@ -181,11 +187,9 @@ the guard has against it; on a terminal it asks first.`,
 			return err
 		}
 		if o.output == "text" {
-			if newest := o.newest(ctx); newest > 0 {
-				// The newest may not be kept or be damaged: that must not stand between a person and a good one.
-				if err := o.difference(ctx, newest, n); err != nil {
-					fmt.Fprintf(o.stderr, "swallowkeeper: what would change can't be shown: %v\n", o.coded(err))
-				}
+			// The newest may not be kept or be damaged: that must not stand between a person and a good one.
+			if err := o.step(ctx, n); err != nil {
+				fmt.Fprintf(o.stderr, "swallowkeeper: what would change can't be shown: %v\n", o.coded(err))
 			}
 		}
 		if !yes && !o.agreed(fmt.Sprintf("Go back to generation %d and freeze everything at it?", n)) {

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"swallowkeeper/status"
+)
+
+func (p *program) planCommand() *cobra.Command {
+	return p.asking(&cobra.Command{
+		Use: "plan", Args: cobra.NoArgs,
+		Short: "What the next pass would do, and what has drifted",
+		Long: `plan compares what the registries say with the conf file, and the conf file with what
+each gateway really uses. It changes nothing. It exits with 0 where there is nothing to
+do, 1 where a registry can't be read or the conf file not be written, 3 where the guard
+holds a change, 4 where a gateway has drifted. Without the daemon
+it is a dry run of one pass.`,
+	}, func(ctx context.Context, o *operator, _ []string) error {
+		plan, err := o.client.Plan(ctx)
+		if err != nil {
+			if err := o.gone(err, "this is a dry run of one pass"); err != nil {
+				return err
+			}
+			return o.once(ctx, onceFlags{sync: true, dryRun: true, output: o.output, timeout: o.timeout})
+		}
+		if done, err := o.json(plan); err != nil {
+			return err
+		} else if !done {
+			o.printChanges("conf file", plan.File)
+			for _, g := range plan.Gateways {
+				if g.Error != "" {
+					o.say("gateway %s: %s", g.Name, o.c.bad(printable(g.Error)))
+					continue
+				}
+				o.printChanges("gateway "+g.Name, g.Changes)
+			}
+			if plan.Hold != nil {
+				o.printHold(*plan.Hold)
+			}
+		}
+		code := planCode(plan)
+		st, err := o.client.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if o.printHindrances(st) {
+			code = exitFailed
+		}
+		return said(code)
+	})
+}
+
+// printHindrances names what keeps changes from coming, and reports whether any of it is trouble.
+func (o *operator) printHindrances(st status.Status) (trouble bool) {
+	say := func(format string, a ...any) {
+		if o.output == "text" {
+			o.say(format, a...)
+		}
+	}
+	for _, r := range st.Registries {
+		if r.Trouble != "" {
+			trouble = true
+			say("registry %s can't be read, what is known stays: %s", printable(r.Name), o.c.bad(printable(r.Trouble)))
+		}
+	}
+	if st.FileError != "" {
+		trouble = true
+		say("the conf file can't be written: %s", o.c.bad(printable(st.FileError)))
+	}
+	for _, f := range st.Freezes {
+		say("frozen: %s: what the registries say of it does not come", freezeWords(f))
+	}
+	return trouble
+}
+
+func planCode(p status.Plan) int {
+	code := exitInStep
+	for _, g := range p.Gateways {
+		if g.Error != "" || len(g.Changes.Added)+len(g.Changes.Updated)+len(g.Changes.Removed) > 0 {
+			code = exitNotInStep
+		}
+	}
+	if p.Hold != nil {
+		code = exitHeld
+	}
+	return code
+}
