@@ -49,7 +49,7 @@ func BenchmarkChange(b *testing.B) {
 		services, conns int
 	}{{10, 200}, {1000, 4096}, {1000, 200}} {
 		b.Run(fmt.Sprintf("services=%d/consul-connections=%d", bb.services, bb.conns), func(b *testing.B) {
-			w := newWorld(b, bb.services, bb.conns, false)
+			w := newWorld(b, bb.services, bb.conns, world{})
 			var least, first, all samples
 			for b.Loop() {
 				time.Sleep(between)
@@ -73,7 +73,7 @@ func BenchmarkChange(b *testing.B) {
 // BenchmarkIdle reports what swallowkeeper costs while nothing changes: processor time
 // in a second, with 1,000 services of 10 instances.
 func BenchmarkIdle(b *testing.B) {
-	w := newWorld(b, 1000, 4096, false)
+	w := newWorld(b, 1000, 4096, world{})
 	const wait = 25 * time.Second // two comparisons of the live state, at the default of one in 10 s
 	for b.Loop() {
 		before := w.cpu(b)
@@ -85,23 +85,39 @@ func BenchmarkIdle(b *testing.B) {
 }
 
 // BenchmarkSurface compares, change by change in turn, a swallowkeeper that nobody looks at with
-// one whose page, metrics and events are read all the time. 1.00 and 0 would be no cost.
+// one whose page, API, metrics and events are read all the time. With BASE=FILE, a swallowkeeper
+// from before there was anything to look at, that one is compared too. 1.00 and 0 MB would be no
+// cost. The memory is the median over the run: at a single moment it depends on what the garbage
+// collector is about.
 func BenchmarkSurface(b *testing.B) {
-	alone, watched := newWorld(b, 200, 4096, false), newWorld(b, 200, 4096, true)
-	var without, with samples
-	for b.Loop() {
-		time.Sleep(between)
-		_, all := alone.change(b, service, true)
-		without.add(all)
-		time.Sleep(between)
-		_, all = watched.change(b, service, true)
-		with.add(all)
+	for _, services := range []int{200, 1000} {
+		b.Run(fmt.Sprintf("services=%d", services), func(b *testing.B) {
+			names := []string{"alone", "watched"}
+			worlds := []*world{newWorld(b, services, 4096, world{}), newWorld(b, services, 4096, world{watched: true})}
+			if file := os.Getenv("BASE"); file != "" {
+				names = append(names, "base")
+				worlds = append(worlds, newWorld(b, services, 4096, world{binary: file}))
+			}
+			took, mb := make([]samples, len(worlds)), make([]samples, len(worlds))
+			for b.Loop() {
+				for i, w := range worlds {
+					time.Sleep(between)
+					_, all := w.change(b, service, true)
+					took[i].add(all)
+					mb[i] = append(mb[i], w.rss(b))
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+			for i, name := range names {
+				b.ReportMetric(took[i].percentile(50), name+"-p50-ms")
+				b.ReportMetric(mb[i].percentile(50), name+"-MB-RSS")
+				if name != "watched" {
+					b.ReportMetric(took[1].percentile(50)/took[i].percentile(50), "watched-p50/"+name)
+					b.ReportMetric(mb[1].percentile(50)-mb[i].percentile(50), "MB-RSS-watched-more-than-"+name)
+				}
+			}
+		})
 	}
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(without.percentile(50), "alone-p50-ms")
-	b.ReportMetric(with.percentile(50), "watched-p50-ms")
-	b.ReportMetric(with.percentile(50)/without.percentile(50), "watched-p50/alone")
-	b.ReportMetric(watched.rss(b)-alone.rss(b), "MB-RSS-more")
 }
 
 // samples are times in milliseconds.
@@ -127,9 +143,12 @@ type world struct {
 	now     map[string]int // which of the servers a service uses
 	process *exec.Cmd
 	client  *http.Client
+	binary  string // "": what this source makes
+	watched bool   // its page, metrics and events are read all the time
+	socket  string // where, "" where nobody looks
 }
 
-func newWorld(b *testing.B, services, conns int, watched bool) *world {
+func newWorld(b *testing.B, services, conns int, kind world) *world {
 	b.Helper()
 	consul := consultestserver.Start(b, consultestserver.WithMaxConnsPerClient(conns))
 	gateway, err := dyupstest.New(dyupstest.Options{Workers: 4, WorkerHeader: true})
@@ -137,10 +156,9 @@ func newWorld(b *testing.B, services, conns int, watched bool) *world {
 		b.Fatal(err)
 	}
 	b.Cleanup(gateway.Close)
-	w := &world{
-		consul: consul.Client(b), gateway: gateway, now: map[string]int{},
-		client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
-	}
+	w := &kind
+	w.consul, w.gateway, w.now = consul.Client(b), gateway, map[string]int{}
+	w.client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for i := range w.servers {
 		name := fmt.Sprint(i)
 		w.servers[i] = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
@@ -152,13 +170,9 @@ func newWorld(b *testing.B, services, conns int, watched bool) *world {
 	w.register(b, service, 0)
 	w.register(b, floor, 0)
 	w.startFloor(b, consul.Addr)
-	socket := ""
-	if watched {
-		socket = filepath.Join(b.TempDir(), "s")
-	}
-	w.start(b, consul.Addr, socket)
-	if watched {
-		w.watch(b, socket)
+	w.start(b, consul.Addr)
+	if w.watched {
+		w.watch(b)
 	}
 	w.await(b, service, time.Now(), true)
 	w.await(b, floor, time.Now(), false)
@@ -302,11 +316,11 @@ func (w *world) startFloor(b *testing.B, consul string) {
 
 // watch reads the page and the metrics every second, as a page that is open and a Prometheus
 // in a hurry do, and follows the events.
-func (w *world) watch(b *testing.B, socket string) {
+func (w *world) watch(b *testing.B) {
 	ctx, cancel := context.WithCancel(b.Context())
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
+		return d.DialContext(ctx, "unix", w.socket)
 	}}}
 	read := func(path string) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, http.NoBody)
@@ -319,7 +333,7 @@ func (w *world) watch(b *testing.B, socket string) {
 		}
 	}
 	var watching sync.WaitGroup
-	for _, path := range []string{"/", "/metrics", "/api/v1/events"} {
+	for _, path := range []string{"/", "/api/v1/upstreams", "/metrics", "/api/v1/events"} {
 		watching.Go(func() {
 			for ctx.Err() == nil {
 				read(path) // the events end with the context alone
@@ -334,12 +348,20 @@ func (w *world) watch(b *testing.B, socket string) {
 }
 
 // start runs swallowkeeper as it is installed: a process of its own.
-func (w *world) start(b *testing.B, consul, socket string) {
+func (w *world) start(b *testing.B, consul string) {
 	b.Helper()
 	dir := b.TempDir()
-	binary := filepath.Join(dir, "swallowkeeper")
-	if out, err := exec.Command("go", "build", "-o", binary, "swallowkeeper/cmd/swallowkeeper").CombinedOutput(); err != nil {
-		b.Fatalf("build: %v\n%s", err, out)
+	shown := ""
+	if w.binary == "" {
+		w.binary = filepath.Join(dir, "swallowkeeper")
+		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", w.binary, "swallowkeeper/cmd/swallowkeeper")
+		if out, err := build.CombinedOutput(); err != nil {
+			b.Fatalf("build: %v\n%s", err, out)
+		}
+		if w.watched {
+			w.socket = filepath.Join(dir, "s")
+		}
+		shown = fmt.Sprintf("[status]\naddress = \"\"\nsocket = %q\n", w.socket)
 	}
 	conf := filepath.Join(dir, "swallowkeeper.toml")
 	text := fmt.Sprintf(`[log]
@@ -348,19 +370,16 @@ level = "warning"
 type = "consul"
 address = %q
 exclude = ["consul", %q]
-[status]
-address = ""
-socket = %q
-[persist]
+%s[persist]
 path = %q
 [[gateway]]
 type = "dyups"
 address = %q
-`, consul, floor, socket, filepath.Join(dir, "upstreams.conf"), w.gateway.API())
+`, consul, floor, shown, filepath.Join(dir, "upstreams.conf"), w.gateway.API())
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	w.process = exec.Command(binary, "--config", conf)
+	w.process = exec.Command(w.binary, "--config", conf)
 	w.process.Stderr = os.Stderr
 	if err := w.process.Start(); err != nil {
 		b.Fatal(err)

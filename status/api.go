@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"errors"
+	"iter"
 	"time"
 )
 
@@ -15,8 +16,9 @@ type Daemon interface {
 	Status() Status
 	// Alive says why the program does not work any more, nil where its loops come round.
 	Alive() error
-	// Upstreams lists what is accepted, in order of names, each with its servers in and out.
-	Upstreams() []Upstream
+	// Upstreams yields what is accepted, in order of names, each with its servers in and out, and
+	// then the services that have no upstream.
+	Upstreams() iter.Seq[Upstream]
 	// Explain says of every instance of one upstream why it is in or out, as the registries
 	// answer now.
 	Explain(ctx context.Context, upstream string) (Explanation, error)
@@ -26,8 +28,8 @@ type Daemon interface {
 	History() ([]Generation, error)
 	// Diff leads from one generation that is kept to another.
 	Diff(from, to int) (Changes, error)
-	// Timeline lists what happened lately, the oldest first.
-	Timeline() []Event
+	// Timeline lists at most so many of the newest events, the oldest first.
+	Timeline(most int) []Event
 	// Subscribe yields what happens from now on, until the context ends; a reader that is slow
 	// loses the oldest. Its channel is closed at the end.
 	Subscribe(ctx context.Context) <-chan Event

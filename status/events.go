@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -102,7 +103,7 @@ func (s *Site) missed(last string) []Event {
 	if err != nil {
 		return nil
 	}
-	all := s.daemon.Timeline()
+	all := s.daemon.Timeline(math.MaxInt)
 	i := slices.IndexFunc(all, func(e Event) bool { return e.ID > id })
 	if i < 0 {
 		return nil

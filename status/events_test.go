@@ -199,7 +199,7 @@ func TestAReaderThatComesBackGetsWhatItMissed(t *testing.T) {
 				return fmt.Sprint(all[0].ID - 1_000_000), all
 			},
 		} {
-			last, missed := away(d.Timeline())
+			last, missed := away(d.Timeline(100))
 			conn := p.dial(t, "/api/v1/events", "Last-Event-ID: "+last)
 			var got []string
 			read := make(chan struct{})
@@ -217,7 +217,7 @@ func TestAReaderThatComesBackGetsWhatItMissed(t *testing.T) {
 			_ = conn.Close()
 			<-read
 			var want []string
-			all := d.Timeline()
+			all := d.Timeline(100)
 			for _, e := range append(missed, all[len(all)-1]) {
 				want = append(want, fmt.Sprint(e.ID))
 			}

@@ -8,10 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"math"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 //go:embed openapi.yaml
@@ -44,9 +48,9 @@ func (s *Site) routes() []route {
 			_, _ = w.Write(openAPI)
 		}},
 		{"GET /api/v1/status", large, show(func(*http.Request) (any, error) { return d.Status(), nil })},
-		{"GET /api/v1/upstreams", large, show(func(*http.Request) (any, error) {
-			return map[string]any{"upstreams": d.Upstreams()}, nil
-		})},
+		{"GET /api/v1/upstreams", large, func(w http.ResponseWriter, r *http.Request) {
+			answerEach(w, r, "upstreams", d.Upstreams())
+		}},
 		{"GET /api/v1/upstreams/{name}", large, show(func(r *http.Request) (any, error) {
 			return d.Explain(r.Context(), r.PathValue("name"))
 		})},
@@ -61,20 +65,28 @@ func (s *Site) routes() []route {
 			return map[string]any{"generations": kept}, err
 		})},
 		{"GET /api/v1/diff", large, show(func(r *http.Request) (any, error) {
-			from, err := number(r, "from")
+			from, err := number(r, "from", "the number of a generation")
 			if err != nil {
 				return nil, err
 			}
-			to, err := number(r, "to")
+			to, err := number(r, "to", "the number of a generation")
 			if err != nil {
 				return nil, err
 			}
 			return d.Diff(from, to)
 		})},
 		{"GET /api/v1/plan", large, show(func(r *http.Request) (any, error) { return d.Plan(r.Context()) })},
-		{"GET /api/v1/timeline", large, show(func(*http.Request) (any, error) {
-			return map[string]any{"events": d.Timeline()}, nil
-		})},
+		{"GET /api/v1/timeline", large, func(w http.ResponseWriter, r *http.Request) {
+			last := math.MaxInt
+			if r.URL.Query().Has("last") {
+				var err error
+				if last, err = number(r, "last", "how many events there shall be at most"); err != nil {
+					fail(w, code(err), err.Error())
+					return
+				}
+			}
+			answerEach(w, r, "events", slices.Values(d.Timeline(last)))
+		}},
 		{"GET /api/v1/events", small, s.events},
 
 		{"POST /api/v1/holds/{id}/approve", change, show(func(r *http.Request) (any, error) {
@@ -184,26 +196,58 @@ func show(f func(*http.Request) (any, error)) http.HandlerFunc {
 	}
 }
 
-// answer writes JSON, and compressed where that is understood: the upstreams may be many.
+// answer writes JSON, and compressed where that is understood.
 func answer(w http.ResponseWriter, r *http.Request, code int, value any) {
 	text, err := json.Marshal(whole(value))
 	if err != nil {
 		fail(w, http.StatusInternalServerError, err.Error())
 		return
 	}
+	body, end := begin(w, r, code, len(text) >= worthZipping)
+	defer end()
+	_, _ = body.Write(append(text, '\n'))
+}
+
+// answerEach writes an object with one list, an element at a time: all of it at once may be megabytes.
+func answerEach[E any](w http.ResponseWriter, r *http.Request, name string, list iter.Seq[E]) {
+	body, end := begin(w, r, http.StatusOK, true)
+	defer end()
+	_, _ = fmt.Fprintf(body, "{%q:[", name)
+	encoder, separator := json.NewEncoder(body), ""
+	for e := range list {
+		_, _ = io.WriteString(body, separator)
+		if encoder.Encode(whole(e)) != nil {
+			return // the reader has gone
+		}
+		separator = ","
+	}
+	_, _ = io.WriteString(body, "]}\n")
+}
+
+// begin writes the head of an answer in JSON. What is written to body is compressed where that
+// is understood and worth it; end is for when all is written.
+func begin(w http.ResponseWriter, r *http.Request, code int, worth bool) (body io.Writer, end func()) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Add("Vary", "Accept-Encoding")
-	if len(text) < worthZipping || !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	if !worth || !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		w.WriteHeader(code)
-		_, _ = w.Write(append(text, '\n'))
-		return
+		return w, func() {}
 	}
 	w.Header().Set("Content-Encoding", "gzip")
 	w.WriteHeader(code)
-	z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // it fails only for a level that there is not
-	_, _ = z.Write(append(text, '\n'))
-	_ = z.Close()
+	z := zippers.Get().(*gzip.Writer) //nolint:forcetypeassert // it has nothing else
+	z.Reset(w)
+	return z, func() {
+		_ = z.Close() // the reader has gone
+		zippers.Put(z)
+	}
 }
+
+// zippers are used again: each has most of a megabyte.
+var zippers = sync.Pool{New: func() any {
+	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // it fails only for a level that there is not
+	return z
+}}
 
 // worthZipping is from how many bytes on an answer is compressed.
 const worthZipping = 2048
@@ -254,10 +298,11 @@ func read(r *http.Request, into any) error {
 	return nil
 }
 
-func number(r *http.Request, name string) (int, error) {
+// number reads one of the query, from 1 on. what says what it is.
+func number(r *http.Request, name, what string) (int, error) {
 	n, err := strconv.Atoi(r.URL.Query().Get(name))
 	if err != nil || n < 1 {
-		return 0, As(ErrInvalid, fmt.Errorf("%s=%q: allowed is the number of a generation", name, r.URL.Query().Get(name)))
+		return 0, As(ErrInvalid, fmt.Errorf("%s=%q: allowed is %s", name, r.URL.Query().Get(name), what))
 	}
 	return n, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,6 +93,37 @@ func TestLargeAnswersAreCompressedForWhoeverAsks(t *testing.T) {
 	small := r.ask(t, r.http, http.MethodGet, "/readyz?format=json", "", "Accept-Encoding", "gzip")
 	if small.Header.Get("Content-Encoding") != "" {
 		t.Error("a few bytes are compressed")
+	}
+}
+
+func TestListsAreWholeJSON(t *testing.T) {
+	for name, d := range map[string]status.Daemon{"none": statustest.Empty(), "some": statustest.New()} {
+		t.Run(name, func(t *testing.T) {
+			r := serve(t, d, "", status.Parts{})
+			var got struct {
+				Upstreams []status.Upstream
+				Events    []status.Event
+			}
+			for path, n := range map[string]func() (is, want int){
+				"upstreams":       func() (int, int) { return len(got.Upstreams), len(slices.Collect(d.Upstreams())) },
+				"timeline":        func() (int, int) { return len(got.Events), len(d.Timeline(10000)) },
+				"timeline?last=2": func() (int, int) { return len(got.Events), len(d.Timeline(2)) },
+			} {
+				a := r.ask(t, r.http, http.MethodGet, "/api/v1/"+path, "")
+				if err := json.Unmarshal([]byte(a.text), &got); err != nil || a.StatusCode != http.StatusOK || strings.Contains(a.text, "null") {
+					t.Fatalf("%s: %d %q: %v", path, a.StatusCode, a.text, err)
+				}
+				if is, want := n(); is != want {
+					t.Errorf("%s has %d of %d", path, is, want)
+				}
+			}
+			for _, wrong := range []string{"0", "-1", "x", ""} {
+				a := r.ask(t, r.http, http.MethodGet, "/api/v1/timeline?last="+wrong, "")
+				if a.StatusCode != http.StatusBadRequest || !strings.Contains(a.text, "how many events") {
+					t.Errorf("last=%s: %d %s", wrong, a.StatusCode, a.text)
+				}
+			}
+		})
 	}
 }
 

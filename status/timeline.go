@@ -12,8 +12,9 @@ type Timeline struct {
 	most int
 
 	mu        sync.Mutex
-	next      uint64
-	kept      []Event
+	next      uint64  // the number of the next event
+	kept      []Event // a ring once it is full: the oldest is where the next one goes
+	oldest    int
 	listeners map[chan Event]struct{}
 }
 
@@ -34,10 +35,12 @@ func (t *Timeline) Add(e Event) {
 	defer t.mu.Unlock()
 	e.ID = t.next
 	t.next++
-	if len(t.kept) >= 2*t.most { // rarely, so that adding stays cheap
-		t.kept = append([]Event(nil), t.kept[len(t.kept)-t.most:]...)
+	if len(t.kept) < t.most {
+		t.kept = append(t.kept, e)
+	} else {
+		t.kept[t.oldest] = e
+		t.oldest = (t.oldest + 1) % t.most
 	}
-	t.kept = append(t.kept, e)
 	for c := range t.listeners {
 		for sent := false; !sent; {
 			select {
@@ -53,12 +56,16 @@ func (t *Timeline) Add(e Event) {
 	}
 }
 
-// Events lists what is kept, the oldest first.
-func (t *Timeline) Events() []Event {
+// Newest lists at most so many of the events that are kept, the oldest first.
+func (t *Timeline) Newest(most int) []Event {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	kept := t.kept[max(0, len(t.kept)-t.most):]
-	return append([]Event(nil), kept...)
+	n := min(most, len(t.kept))
+	list := make([]Event, 0, n)
+	for i := len(t.kept) - n; i < len(t.kept); i++ {
+		list = append(list, t.kept[(t.oldest+i)%len(t.kept)])
+	}
+	return list
 }
 
 // Subscribe yields what is added from now on, until the context ends; then the channel is closed.

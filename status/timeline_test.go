@@ -15,12 +15,20 @@ func TestTheTimelineKeepsTheNewest(t *testing.T) {
 	for i := range 10 {
 		tl.Add(status.Event{Text: strconv.Itoa(i)})
 		want := min(i+1, 3)
-		got := tl.Events()
+		got := tl.Newest(5)
 		if i == 0 {
 			first = got[0].ID
 		}
 		if len(got) != want || got[want-1].Text != strconv.Itoa(i) || got[want-1].ID != first+uint64(i) {
 			t.Fatalf("after %d it has %v", i, got)
+		}
+		for j, e := range got {
+			if e.ID != got[0].ID+uint64(j) {
+				t.Fatalf("after %d it has %v", i, got)
+			}
+		}
+		if two := tl.Newest(2); len(two) != min(i+1, 2) || two[len(two)-1] != got[want-1] || two[0].ID != got[want-1].ID-uint64(len(two)-1) {
+			t.Fatalf("after %d the newest are %v", i, two)
 		}
 	}
 	if first >= 1<<53 {

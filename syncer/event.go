@@ -39,6 +39,8 @@ type Event struct {
 	Gateway    string
 	// Text says it in words; it may hold text from a registry.
 	Text string
+	// Written is the generation, for EventGeneration.
+	Written upstream.Generation
 	// Timing is of the change that a generation carries, for EventGeneration and EventPushed.
 	Timing Timing
 	// Added, Updated and Removed count upstreams, In and Out servers, for EventGeneration.

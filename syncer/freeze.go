@@ -1,7 +1,6 @@
 package syncer
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -19,22 +18,15 @@ func frozen(written upstream.Generation, seen upstream.Set) upstream.Set {
 	if len(written.Frozen) == 0 {
 		return seen
 	}
-	var list []upstream.Upstream
-	out := seen.Out()
+	var list, kept []upstream.Upstream
 	for u := range seen.All() {
-		if !isFrozen(written.Frozen, u.Name) {
+		if isFrozen(written.Frozen, u.Name) {
+			kept = append(kept, u)
+		} else {
 			list = append(list, u)
-			continue
-		}
-		old, _ := written.Set.Get(u.Name)
-		for _, addr := range serving(u) {
-			if !serves(old, addr) {
-				out = append(out, upstream.Out{
-					Service: u.Name, Upstream: cmp.Or(old.Name, u.Name), Addr: addr.String(), Reason: "it is usable, and a freeze keeps it out",
-				})
-			}
 		}
 	}
+	out := append(seen.Out(), keptOut(written.Set, slices.Values(kept), "a freeze")...)
 	for u := range written.Set.All() {
 		if isFrozen(written.Frozen, u.Name) {
 			list = append(list, u)

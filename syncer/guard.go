@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -84,7 +85,7 @@ func (c GuardConfig) judge(written upstream.Generation, seen upstream.Set, relea
 	last := written.Set
 	wanted := c.withoutUnusable(last, seen)
 	if hold := c.tooFew(last, seen, wanted); hold != nil && hold.ID != released {
-		return verdict(last, seen.Out(), hold, written.Base)
+		return verdict(last, append(seen.Out(), keptOut(last, seen.All(), "a hold on everything")...), hold, written.Base)
 	} else if hold == nil {
 		base := cmp.Or(written.Base, last.Servers())
 		if hold = c.tooMany(base, removals(last, wanted), recovering); hold != nil && hold.ID != released {
@@ -114,6 +115,23 @@ func verdict(accepted upstream.Set, out []upstream.Out, hold *Hold, base int) Ve
 
 func serves(u upstream.Upstream, addr netip.AddrPort) bool {
 	return slices.ContainsFunc(u.Servers, func(s upstream.Server) bool { return s.Addr == addr && !s.Down })
+}
+
+// keptOut lists the servers of upstreams that are usable and that last does not have: what keeps
+// it as it is keeps them out.
+func keptOut(last upstream.Set, upstreams iter.Seq[upstream.Upstream], by string) []upstream.Out {
+	var out []upstream.Out
+	for u := range upstreams {
+		old, _ := last.Get(u.Name)
+		for _, addr := range serving(u) {
+			if !serves(old, addr) {
+				out = append(out, upstream.Out{
+					Service: u.Name, Upstream: cmp.Or(old.Name, u.Name), Addr: addr.String(), Reason: "it is usable, and " + by + " keeps it out",
+				})
+			}
+		}
+	}
+	return out
 }
 
 // withoutUnusable answers OnUnhealthy: afterwards every upstream has a server.

@@ -151,6 +151,30 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// What a hold on everything keeps out is out with that reason, as what a freeze keeps out is.
+func TestJudgeKeptOut(t *testing.T) {
+	c := DefaultGuardConfig()
+	c.MinServices = 3
+	out := func(last, seen string) string {
+		t.Helper()
+		var all []string
+		for _, o := range c.Judge(written(last), set(seen), "").Out {
+			all = append(all, o.Upstream+" "+o.Addr+" "+o.Reason)
+		}
+		return strings.Join(all, ", ")
+	}
+	const why = " it is usable, and a hold on everything keeps it out"
+	if got, want := out("a: 1, b: 2", "a: 1 9, c: 3"), "a 10.0.0.9:80"+why+", c 10.0.0.3:80"+why; got != want {
+		t.Errorf("out is %q, want %q", got, want)
+	}
+	if got := out("a: 1, b: 2", "a: 1 9, b: 2, c: 3"); got != "" {
+		t.Errorf("nothing is held, and out is %q", got)
+	}
+	if got := out("a: 1 2 3 4, b: 5, c: 6", "a: 9, b: 5, c: 6"); got != "" {
+		t.Errorf("only removals are held, and out is %q", got)
+	}
+}
+
 func TestJudgeReleased(t *testing.T) {
 	c := DefaultGuardConfig()
 	for _, tt := range []struct{ name, last, seen, accepted, other string }{

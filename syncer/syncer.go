@@ -3,7 +3,6 @@ package syncer
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -217,7 +216,7 @@ func (s *Syncer) adopt(before upstream.Generation, timing Timing) {
 	s.mu.Unlock()
 	logChanges(s.Log.WithField("generation", gen.Number), changes)
 	e := Event{
-		Kind: EventGeneration, Generation: gen.Number, Text: gen.Reason, Timing: timing,
+		Kind: EventGeneration, Generation: gen.Number, Text: gen.Reason, Written: gen, Timing: timing,
 		Added: len(changes.Added), Updated: len(changes.Updated), Removed: len(changes.Removed),
 	}
 	for m := range moves(changes) {
@@ -469,12 +468,18 @@ func (s *Syncer) Status() Status {
 	return st
 }
 
-// Since says since when servers get traffic and instances are out. What is in neither is as
-// it is since before the start.
-func (s *Syncer) Since() (in map[Held]time.Time, out map[upstream.Out]time.Time) {
+// InSince is since when a server gets traffic, the zero time where that is since before the start.
+func (s *Syncer) InSince(server Held) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return maps.Clone(s.since.in), maps.Clone(s.since.out)
+	return s.since.in[server]
+}
+
+// OutSince is since when an instance is out, the zero time where that is since before the start.
+func (s *Syncer) OutSince(o upstream.Out) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.since.out[o]
 }
 
 // Beat is when the loop last came round. It does every second, unless the store keeps it.

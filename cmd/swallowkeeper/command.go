@@ -65,7 +65,8 @@ read its configuration again.`,
 	flags.StringVar(&p.logFormat, "log-format", "", "`FORMAT`: text or json")
 	once.register(c)
 
-	c.AddCommand(p.checkCommand(), p.demoCommand(), p.manCommand(), p.nginxCommand(), p.versionCommand())
+	c.AddCommand(p.checkCommand(), p.demoCommand(), p.nginxCommand(), p.versionCommand())
+	c.AddCommand(p.packagerCommands()...)
 	c.AddCommand(p.doctorCommand())
 	c.AddCommand(p.operatorCommands()...)
 	c.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)

@@ -154,15 +154,11 @@ func explain(ctx context.Context, sources []syncer.Source, name string) (instanc
 // keepsOut says what keeps a usable instance of an upstream out of traffic, "" for nothing.
 func keepsOut(st syncer.Status, name string) string {
 	for _, f := range st.Generation.Frozen {
-		until := "it is released"
-		if !f.Until.IsZero() {
-			until = when(f.Until)
-		}
 		switch {
 		case f.Name == "":
-			return "everything is frozen until " + until
+			return "everything is frozen " + frozenUntil(f.Until)
 		case upstream.SameName(f.Name, name):
-			return "the upstream is frozen until " + until
+			return "the upstream is frozen " + frozenUntil(f.Until)
 		}
 	}
 	if st.Hold != nil && st.Hold.Rule == syncer.RuleMinServices {

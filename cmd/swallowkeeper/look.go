@@ -144,10 +144,7 @@ func freezeWords(f status.Freeze) string {
 	if what == status.Everything {
 		what = "everything"
 	}
-	if f.Until.IsZero() {
-		return what + " until it is released"
-	}
-	return what + " until " + when(f.Until)
+	return what + " " + frozenUntil(f.Until)
 }
 
 func unfreezeArg(f status.Freeze) string {

@@ -1,3 +1,5 @@
+//go:build man
+
 package main
 
 import (
@@ -28,8 +30,10 @@ rest of Consul's own hold where the configuration says nothing else.
 
 ` + config.DefaultPath + ` is the configuration where no other is given.`
 
-// manCommand writes the manual pages. It is for packagers and hidden from people: the pages
-// say what --help says.
+// packagerCommands are those of a build for packagers, with the tag "man".
+func (p *program) packagerCommands() []*cobra.Command { return []*cobra.Command{p.manCommand()} }
+
+// manCommand writes the manual pages, which say what --help says.
 func (p *program) manCommand() *cobra.Command {
 	var dir string
 	c := &cobra.Command{

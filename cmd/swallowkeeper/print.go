@@ -97,10 +97,14 @@ func printChanges(w io.Writer, c palette, what string, ch upstream.Changes) {
 }
 
 func summary(c upstream.Changes) string {
-	if c.Empty() {
+	return counted(len(c.Added), len(c.Updated), len(c.Removed))
+}
+
+func counted(added, updated, removed int) string {
+	if added+updated+removed == 0 {
 		return "no changes"
 	}
-	return fmt.Sprintf("%d added, %d updated, %d removed", len(c.Added), len(c.Updated), len(c.Removed))
+	return fmt.Sprintf("%d added, %d updated, %d removed", added, updated, removed)
 }
 
 // lines is an upstream as nginx reads it, a directive a line.

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
+	"swallowkeeper/internal/nginxconf"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
@@ -45,8 +48,9 @@ func showFreezes(freezes []upstream.Freeze) []status.Freeze {
 // showSet is what a generation has, where nothing else is known.
 func showSet(g upstream.Generation) []status.Upstream {
 	shown := make([]status.Upstream, 0, g.Set.Len())
+	see := lookout{frozen: g.Frozen}
 	for u := range g.Set.All() {
-		shown = append(shown, showUpstream(u, syncer.Status{Generation: g}, nil, nil).Upstream)
+		shown = append(shown, see.upstream(u))
 	}
 	return shown
 }
@@ -76,114 +80,144 @@ func showGateway(g syncer.GatewayStatus, newest int) (shown status.Gateway, why 
 	return shown, why
 }
 
-// showUpstreams joins what is accepted with what is left out.
-func showUpstreams(s *syncer.Syncer) []status.Upstream {
+// showUpstreams joins what is accepted with what is left out, one upstream after the other: there
+// may be thousands.
+func showUpstreams(s *syncer.Syncer) iter.Seq[status.Upstream] {
 	st := s.Status()
-	in, out := s.Since()
-	held := map[syncer.Held]bool{}
+	see := &lookout{frozen: st.Generation.Frozen, in: s.InSince, out: s.OutSince}
 	if st.Hold != nil {
+		see.held = map[syncer.Held]bool{}
 		for _, r := range st.Hold.Removed {
-			held[r] = true
+			see.held[r] = true
 		}
 	}
-	left := map[string][]upstream.Out{}
+	left := map[string][]upstream.Out{} // by the name of the upstream in lower case
+	var names []string                  // in the order of their first
 	for _, o := range st.Out {
-		name := o.Upstream
-		if name == "" {
-			name = o.Service
+		name := strings.ToLower(cmp.Or(o.Upstream, o.Service))
+		if _, there := left[name]; !there {
+			names = append(names, name)
 		}
-		left[strings.ToLower(name)] = append(left[strings.ToLower(name)], o)
+		left[name] = append(left[name], o)
 	}
-	shown := make([]status.Upstream, 0, st.Generation.Set.Len())
-	for u := range st.Generation.Set.All() {
-		v := showUpstream(u, st, held, in)
-		for _, o := range left[strings.ToLower(u.Name)] {
-			v.leave(o, out[o])
+	return func(yield func(status.Upstream) bool) {
+		for u := range st.Generation.Set.All() {
+			shown := see.upstream(u)
+			for _, o := range left[strings.ToLower(u.Name)] {
+				see.leave(&shown, o)
+			}
+			if !yield(shown) {
+				return
+			}
 		}
-		delete(left, strings.ToLower(u.Name))
-		shown = append(shown, v.Upstream)
+		// A service of which nothing is in traffic has no upstream, and still a place here.
+		for _, name := range names {
+			if _, there := st.Generation.Set.Get(name); there {
+				continue
+			}
+			first := left[name][0]
+			shown := status.Upstream{
+				Name: printable(cmp.Or(first.Upstream, first.Service)), Options: []string{}, Servers: []status.Server{},
+			}
+			for _, o := range left[name] {
+				see.leave(&shown, o)
+			}
+			if !yield(shown) {
+				return
+			}
+		}
 	}
-	// A service of which nothing is in traffic has no upstream, and still a place here.
-	for _, o := range st.Out {
-		name := o.Upstream
-		if name == "" {
-			name = o.Service
-		}
-		rest, there := left[strings.ToLower(name)]
-		if !there {
-			continue
-		}
-		delete(left, strings.ToLower(name))
-		v := view{status.Upstream{Name: printable(name), Options: []string{}, Servers: []status.Server{}}}
-		for _, o := range rest {
-			v.leave(o, out[o])
-		}
-		shown = append(shown, v.Upstream)
-	}
-	return shown
 }
 
-type view struct{ status.Upstream }
+// lookout is what has to be known to say why a server is in or out, and since when. Of what it does
+// not have it says nothing.
+type lookout struct {
+	frozen []upstream.Freeze
+	held   map[syncer.Held]bool
+	in     func(syncer.Held) time.Time
+	out    func(upstream.Out) time.Time
+
+	body           []byte // used again for each upstream
+	origin, listed string // the last server's, and the words for it: most have the same
+}
 
 // leave adds an instance that is out, or says of one that is in why it would be out.
-func (v *view) leave(o upstream.Out, since time.Time) {
-	for i, s := range v.Servers {
+func (l *lookout) leave(u *status.Upstream, o upstream.Out) {
+	for i, s := range u.Servers {
 		if o.Addr != "" && s.Addr == o.Addr {
-			v.Servers[i].Reason = printable(o.Reason)
+			u.Servers[i].Reason = printable(o.Reason)
 			if s.State == status.In {
-				v.Servers[i].State = status.Held
+				u.Servers[i].State = status.Held
 			}
 			return
 		}
 	}
-	v.Servers = append(v.Servers, status.Server{
-		Addr: printable(o.Addr), State: status.Out, Reason: printable(o.Reason), Since: since,
+	u.Servers = append(u.Servers, status.Server{
+		Addr: printable(o.Addr), State: status.Out, Reason: printable(o.Reason), Since: l.out(o),
 	})
 }
 
-func showUpstream(u upstream.Upstream, st syncer.Status, held map[syncer.Held]bool, in map[syncer.Held]time.Time) view {
-	frozen := ""
-	for _, f := range st.Generation.Frozen {
-		if f.Name == "" || upstream.SameName(f.Name, u.Name) {
-			frozen = "frozen until it is released"
-			if !f.Until.IsZero() {
-				frozen = "frozen until " + when(f.Until)
-			}
-		}
-	}
-	v := view{status.Upstream{
+func (l *lookout) upstream(u upstream.Upstream) status.Upstream {
+	frozen := frozenBy(l.frozen, u.Name)
+	shown := status.Upstream{
 		Name: u.Name, Canary: u.Canary, Frozen: frozen != "",
 		Options: []string{}, Servers: make([]status.Server, 0, len(u.Servers)),
-	}}
-	var options []string
-	for _, l := range lines(u) {
-		if text, ok := strings.CutPrefix(l, "server "); ok {
-			_, text, _ = strings.Cut(text, " ")
-			options = append(options, strings.TrimSuffix(text, ";"))
-		} else {
-			v.Options = append(v.Options, strings.TrimSuffix(l, ";"))
+	}
+	for _, s := range u.Servers {
+		server := l.server(u.Name, s)
+		if frozen != "" && server.State == status.In {
+			server.State, server.Reason = status.Frozen, frozen
+		}
+		shown.Servers = append(shown.Servers, server)
+	}
+	l.body = nginxconf.AppendBody(l.body[:0], u)
+	i := 0
+	for line := range strings.SplitSeq(strings.TrimSpace(string(l.body)), "\n") {
+		directive := strings.TrimSuffix(line, ";")
+		if text, ok := strings.CutPrefix(directive, "server "); ok {
+			_, shown.Servers[i].Options, _ = strings.Cut(text, " ")
+			i++
+		} else if directive != "" {
+			shown.Options = append(shown.Options, directive)
 		}
 	}
-	for i, s := range u.Servers {
-		id := syncer.Held{Upstream: u.Name, Addr: s.Addr}
-		shown := status.Server{
-			Addr: s.Addr.String(), State: status.In, Reason: "listed as usable by " + s.Origin,
-			Origin: s.Origin, Since: in[id],
-		}
-		if i < len(options) {
-			shown.Options = options[i]
-		}
-		switch {
-		case s.Down:
-			shown.State, shown.Reason = status.Down, "marked down: its service is deregistered"
-		case held[id]:
-			shown.State, shown.Reason = status.Held, "gone from its registry, and the guard holds the removal"
-		case frozen != "":
-			shown.State, shown.Reason = status.Frozen, frozen
-		}
-		v.Servers = append(v.Servers, shown)
+	return shown
+}
+
+func (l *lookout) server(name string, s upstream.Server) status.Server {
+	id := syncer.Held{Upstream: name, Addr: s.Addr}
+	if l.listed == "" || l.origin != s.Origin {
+		l.origin, l.listed = s.Origin, "listed as usable by "+s.Origin
 	}
-	return v
+	shown := status.Server{Addr: s.Addr.String(), State: status.In, Reason: l.listed, Origin: s.Origin}
+	if l.in != nil {
+		shown.Since = l.in(id)
+	}
+	switch {
+	case s.Down:
+		shown.State, shown.Reason = status.Down, "marked down: its service is deregistered"
+	case l.held[id]:
+		shown.State, shown.Reason = status.Held, "gone from its registry, and the guard holds the removal"
+	}
+	return shown
+}
+
+// frozenBy says how an upstream is frozen, "" where it is not.
+func frozenBy(freezes []upstream.Freeze, name string) string {
+	for _, f := range freezes {
+		if f.Name == "" || upstream.SameName(f.Name, name) {
+			return "frozen " + frozenUntil(f.Until)
+		}
+	}
+	return ""
+}
+
+// frozenUntil says until when; the zero time is until a person ends the freeze.
+func frozenUntil(t time.Time) string {
+	if t.IsZero() {
+		return "until it is released"
+	}
+	return "until " + when(t)
 }
 
 func showPlan(out syncer.Outcome) status.Plan {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"net/http"
 	"runtime"
 	"strings"
 	"sync"
@@ -33,6 +35,8 @@ type surface struct {
 	metrics  *syncer.Metrics
 	meters   meters
 	reloads  *prometheus.CounterVec
+	page     http.Handler
+	exposed  http.Handler // the metrics
 
 	mu   sync.Mutex
 	work work
@@ -76,6 +80,9 @@ func newSurface() *surface {
 	if err != nil {
 		panic(err) // a name that there are two of: no test would pass
 	}
+	// Compressing takes more memory than all of the metrics are.
+	s.exposed = promhttp.HandlerFor(s.measured, promhttp.HandlerOpts{MaxRequestsInFlight: 4, DisableCompression: true})
+	s.page = page.New(s)
 	return s
 }
 
@@ -103,8 +110,7 @@ var _ status.Daemon = (*surface)(nil)
 
 // parts are what the server shows beside the API.
 func (s *surface) parts(log logrus.FieldLogger) status.Parts {
-	metrics := promhttp.HandlerFor(s.measured, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
-	return status.Parts{Page: page.New(s), Metrics: metrics, Log: log}
+	return status.Parts{Page: s.page, Metrics: s.exposed, Log: log}
 }
 
 // serve shows the surface until the context ends. An address or a socket that can't be had
@@ -146,7 +152,7 @@ func (s *surface) serve(ctx context.Context, cfg status.Config, log logrus.Field
 func (s *surface) take(w work) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w.history, w.began = &history{path: w.cfg.Persist.Path}, time.Now()
+	w.history, w.began = &history{path: w.cfg.Persist.Path, most: w.cfg.Persist.History}, time.Now()
 	s.work = w
 }
 
@@ -159,6 +165,9 @@ func (s *surface) now() work {
 // observe takes in what happens.
 func (s *surface) observe(e syncer.Event) {
 	s.metrics.Observe(e)
+	if e.Kind == syncer.EventGeneration {
+		s.now().history.written(e)
+	}
 	o := status.Event{
 		Time: e.Time, Kind: e.Kind, Generation: e.Generation,
 		Upstream: e.Upstream, Addr: e.Addr, Gateway: e.Gateway, Text: printable(e.Text),
@@ -223,7 +232,7 @@ func (s *surface) Status() status.Status {
 }
 
 // Upstreams implements status.Daemon.
-func (s *surface) Upstreams() []status.Upstream {
+func (s *surface) Upstreams() iter.Seq[status.Upstream] {
 	w := s.now()
 	return showUpstreams(w.syncer)
 }
@@ -238,7 +247,7 @@ func (s *surface) Explain(ctx context.Context, name string) (status.Explanation,
 	}
 	e.Upstream = status.Upstream{Name: name, Options: []string{}, Servers: []status.Server{}}
 	known := e.Written
-	for _, u := range showUpstreams(w.syncer) {
+	for u := range showUpstreams(w.syncer) {
 		if upstream.SameName(u.Name, name) {
 			e.Upstream, known = u, true
 		}
@@ -291,7 +300,7 @@ func (s *surface) History() ([]status.Generation, error) { return s.now().histor
 func (s *surface) Diff(from, to int) (status.Changes, error) { return s.now().history.diff(from, to) }
 
 // Timeline implements status.Daemon.
-func (s *surface) Timeline() []status.Event { return s.timeline.Events() }
+func (s *surface) Timeline(most int) []status.Event { return s.timeline.Newest(most) }
 
 // Subscribe implements status.Daemon.
 func (s *surface) Subscribe(ctx context.Context) <-chan status.Event {

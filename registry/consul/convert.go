@@ -274,10 +274,10 @@ func (c converter) addresses(i *instance) ([]netip.AddrPort, error) {
 }
 
 // hostForm excludes what ends in a number, which resolvers may read as an address.
-var hostForm = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?$`)
+var hostForm = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$`)
 
 func isHostName(s string) bool {
-	if !hostForm.MatchString(s) {
+	if len(strings.TrimSuffix(s, ".")) > 253 || !hostForm.MatchString(s) {
 		return false
 	}
 	if _, err := netip.ParseAddr(s); err == nil {
@@ -333,11 +333,11 @@ func matching(globs []string, value string) (glob string, ok bool) {
 	return globs[i], true
 }
 
-var plain = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,80}$`)
+var plain = regexp.MustCompile(`^[A-Za-z0-9_.:-]+$`)
 
 // show quotes what is not plain.
 func show(s string) string {
-	if plain.MatchString(s) {
+	if len(s) <= 80 && plain.MatchString(s) {
 		return s
 	}
 	return quote(s)

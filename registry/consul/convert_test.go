@@ -386,3 +386,26 @@ func describeAll(t *testing.T, set upstream.Set, cfg Config) []string {
 	}
 	return all
 }
+
+func TestLengths(t *testing.T) {
+	t.Parallel()
+	long := func(n int) string { return strings.Repeat("a", n) }
+	for _, c := range []struct {
+		what  string
+		is    func(string) bool
+		holds string
+		not   string
+	}{
+		{"a host name", isHostName, long(253), long(254)},
+		{"a host name with its dot", isHostName, long(253) + ".", long(254) + "."},
+		{"a registry's name", validName, long(200), long(201)},
+		{"shown as it is", func(s string) bool { return show(s) == s }, long(80), long(81)},
+	} {
+		if !c.is(c.holds) || c.is(c.not) {
+			t.Errorf("%s: %d characters are %t, %d are %t", c.what, len(c.holds), c.is(c.holds), len(c.not), c.is(c.not))
+		}
+	}
+	if validName("") || isHostName("") {
+		t.Error("no name is one")
+	}
+}

@@ -58,7 +58,7 @@ host() {
 # common stages what is the same on every architecture.
 common() {
 	local shell page
-	host go build -ldflags "-X main.version=$VERSION" -o "$stage/host" ./cmd/swallowkeeper
+	host go build -tags man -ldflags "-X main.version=$VERSION" -o "$stage/host" ./cmd/swallowkeeper
 	mkdir "$stage/completions"
 	for shell in bash zsh fish; do
 		"$stage/host" completion "$shell" >"$stage/completions/swallowkeeper.$shell"

@@ -9,6 +9,7 @@ import (
 	"embed"
 	"html/template"
 	"net/http"
+	texttemplate "text/template"
 	"time"
 
 	"swallowkeeper/status"
@@ -45,19 +46,21 @@ func New(daemon status.Daemon) http.Handler {
 	return mux
 }
 
+// page writes as it goes: a page may be megabytes, and many may be asked for at once.
 func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 	language := chooseLanguage(r)
-	var body bytes.Buffer
-	if err := h.templates[language].Execute(&body, h.view(language, r.URL.Query())); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
 	protect(w.Header())
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Language", htmlLanguage(language))
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Vary", "Accept-Language")
-	_, _ = w.Write(body.Bytes())
+	switch err := h.templates[language].Execute(w, h.view(language, r.URL.Query())).(type) { //nolint:errorlint // it wraps none of its own
+	case nil:
+	case texttemplate.ExecError:
+		panic(err) // the log is told
+	default:
+		panic(http.ErrAbortHandler) // the reader has gone
+	}
 }
 
 // asset serves one file of the page. It is asked for again with every load, so that a new program

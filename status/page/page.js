@@ -588,7 +588,7 @@
       showHistory();
     },
     timeline: async () => {
-      state.events = (await api('timeline')).events.slice(-eventsKept);
+      state.events = (await api(`timeline?last=${eventsKept}`)).events;
       showEvents();
     },
   };

@@ -1,6 +1,8 @@
 package page
 
 import (
+	"iter"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -75,14 +77,13 @@ func (h *handler) view(language string, query url.Values) view {
 	for _, held := range now.Holds {
 		v.Holds = append(v.Holds, groupHold(held))
 	}
-	v.Upstreams = cards(h.daemon.Upstreams(), v.Query, v.State)
-	v.Matched = len(v.Upstreams)
-	if !v.All {
-		v.Upstreams = v.Upstreams[:min(len(v.Upstreams), shownUpstreams)]
+	most := shownUpstreams
+	if v.All {
+		most = math.MaxInt
 	}
-	v.Events = slices.Clone(h.daemon.Timeline())
+	v.Upstreams, v.Matched = cards(h.daemon.Upstreams(), v.Query, v.State, most)
+	v.Events = h.daemon.Timeline(shownEvents)
 	slices.Reverse(v.Events)
-	v.Events = v.Events[:min(len(v.Events), shownEvents)]
 	h.history(&v, query)
 	return v
 }
@@ -159,24 +160,25 @@ func groupHold(held status.Hold) hold {
 	return h
 }
 
-// cards are the upstreams that match, those with trouble first.
-func cards(upstreams []status.Upstream, query, state string) []card {
+// cards are the first of the upstreams that match, those with trouble before the others, and how
+// many match.
+func cards(upstreams iter.Seq[status.Upstream], query, state string, most int) (shown []card, matched int) {
 	query = strings.ToLower(strings.TrimSpace(query))
-	var all []card
-	for _, upstream := range upstreams {
-		if matches(upstream, query, state) {
-			all = append(all, newCard(upstream))
+	var troubled, others []card
+	for upstream := range upstreams {
+		if !matches(upstream, query, state) {
+			continue
+		}
+		matched++
+		switch c := newCard(upstream); {
+		case len(c.Reasons) > 0 && len(troubled) < most:
+			troubled = append(troubled, c)
+		case len(c.Reasons) == 0 && len(others) < most:
+			others = append(others, c)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b card) int { return rank(a) - rank(b) })
-	return all
-}
-
-func rank(c card) int {
-	if len(c.Reasons) > 0 {
-		return 0
-	}
-	return 1
+	shown = append(troubled, others...)
+	return shown[:min(len(shown), most)], matched
 }
 
 func newCard(upstream status.Upstream) card {

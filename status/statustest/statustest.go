@@ -5,6 +5,7 @@ package statustest
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -141,10 +142,10 @@ func (f *Fake) Alive() error {
 }
 
 // Upstreams implements [status.Daemon].
-func (f *Fake) Upstreams() []status.Upstream {
+func (f *Fake) Upstreams() iter.Seq[status.Upstream] {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return clone(f.state.Upstreams)
+	return slices.Values(clone(f.state.Upstreams))
 }
 
 // Explain implements [status.Daemon].
@@ -216,7 +217,7 @@ func (s *State) kept(number int) ([]status.Upstream, error) {
 }
 
 // Timeline implements [status.Daemon].
-func (f *Fake) Timeline() []status.Event { return f.timeline.Events() }
+func (f *Fake) Timeline(most int) []status.Event { return f.timeline.Newest(most) }
 
 // Subscribe implements [status.Daemon].
 func (f *Fake) Subscribe(ctx context.Context) <-chan status.Event { return f.timeline.Subscribe(ctx) }

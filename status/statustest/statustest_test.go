@@ -96,7 +96,7 @@ func TestEverybodyAtOnce(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			ctx := context.WithoutCancel(t.Context())
-			for _, u := range f.Upstreams() {
+			for u := range f.Upstreams() {
 				_ = f.Freeze(ctx, status.FreezeRequest{Name: u.Name})
 				_, _ = f.Explain(ctx, u.Name)
 				_ = f.Unfreeze(ctx, u.Name)
@@ -106,7 +106,7 @@ func TestEverybodyAtOnce(t *testing.T) {
 			_ = f.Approve(ctx, "h")
 			_, _ = f.Rollback(ctx, 1)
 			_, _ = f.History()
-			_ = f.Timeline()
+			_ = f.Timeline(100)
 		})
 	}
 	all.Wait()
