@@ -1,7 +1,7 @@
 package status
 
 import (
-	"compress/gzip"
+	"bufio"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -15,7 +15,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 //go:embed openapi.yaml
@@ -235,22 +236,20 @@ func begin(w http.ResponseWriter, r *http.Request, code int, worth bool) (body i
 	}
 	w.Header().Set("Content-Encoding", "gzip")
 	w.WriteHeader(code)
-	z := zippers.Get().(*gzip.Writer) //nolint:forcetypeassert // it has nothing else
-	z.Reset(w)
-	return z, func() {
-		_ = z.Close() // the reader has gone
-		zippers.Put(z)
+	z, _ := gzip.NewWriterLevel(w, gzip.StatelessCompression) // it fails only for a level that there is not
+	buffered := bufio.NewWriterSize(z, zippedAtOnce)
+	return buffered, func() {
+		_, _ = buffered.Flush(), z.Close() // what fails has failed because the reader has gone
 	}
 }
 
-// zippers are used again: each has most of a megabyte.
-var zippers = sync.Pool{New: func() any {
-	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // it fails only for a level that there is not
-	return z
-}}
-
-// worthZipping is from how many bytes on an answer is compressed.
-const worthZipping = 2048
+const (
+	// worthZipping is from how many bytes on an answer is compressed.
+	worthZipping = 2048
+	// zippedAtOnce is what is compressed together. The writer remembers nothing beyond it, while that of
+	// the standard library has more than a megabyte for each answer.
+	zippedAtOnce = 32 << 10
+)
 
 // failure is the JSON of every error.
 type failure struct {

@@ -1,12 +1,9 @@
 package tracing
 
 import (
-	"fmt"
 	"net/url"
 	"os"
-	"slices"
 	"strconv"
-	"strings"
 
 	"swallowkeeper/internal/setting"
 )
@@ -39,28 +36,16 @@ func valid(endpoint string) bool {
 		u.RawQuery == "" && u.Fragment == ""
 }
 
-// url is the endpoint; a lone slash is no path.
+// url is where to send to: a lone slash is no path. It is "" where the configuration names nobody.
 func (c Config) url() string {
-	if u, err := url.Parse(c.Endpoint); err == nil && u.Path == "/" {
-		return strings.TrimSuffix(c.Endpoint, "/")
+	u, err := url.Parse(c.Endpoint)
+	if err != nil || c.Endpoint == "" {
+		return "" // Validate has refused what is no URL
 	}
-	return c.Endpoint
-}
-
-// endpoints are the standard variables that name a collector.
-func endpoints() []string {
-	return []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"}
-}
-
-// environment says what is wrong with the variables' endpoints, or nil. The SDK would go to
-// a collector on this machine instead.
-func environment() error {
-	for _, name := range endpoints() {
-		if v := os.Getenv(name); v != "" && !valid(v) {
-			return fmt.Errorf("%s is not http://host:port or https://host:port", name)
-		}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = tracesPath
 	}
-	return nil
+	return u.String()
 }
 
 // on tells whether there is anybody to send traces to.
@@ -68,5 +53,6 @@ func (c Config) on() bool {
 	if disabled, _ := strconv.ParseBool(os.Getenv("OTEL_SDK_DISABLED")); disabled {
 		return false
 	}
-	return c.Endpoint != "" || slices.ContainsFunc(endpoints(), func(name string) bool { return os.Getenv(name) != "" })
+	_, endpoint := variable("ENDPOINT")
+	return c.Endpoint != "" || endpoint != ""
 }

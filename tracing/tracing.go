@@ -19,7 +19,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -35,9 +35,8 @@ const (
 	mostChanges = 64
 	// mostText bounds a value: it may hold names from a registry.
 	mostText = 300
-	// sendTimeout is for one request to the collector, farewell for all of Close.
-	sendTimeout = 5 * time.Second
-	farewell    = 2 * time.Second
+	// farewell is for all of Close.
+	farewell = 2 * time.Second
 )
 
 // Tracer makes traces of events. A nil one makes none.
@@ -69,20 +68,12 @@ func New(c Config, version string, gateways []string, log logrus.FieldLogger) (*
 	if !c.on() {
 		return nil, nil //nolint:nilnil // a nil tracer is one that is switched off
 	}
-	options := []otlptracehttp.Option{
-		otlptracehttp.WithTimeout(sendTimeout),
-		// What can't be sent now is of little use later.
-		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{
-			Enabled: true, InitialInterval: time.Second, MaxInterval: sendTimeout, MaxElapsedTime: 2 * sendTimeout,
-		}),
-	}
-	if c.Endpoint != "" {
-		options = append(options, otlptracehttp.WithEndpointURL(c.url()))
-	} else if err := environment(); err != nil {
+	to, err := newTarget(c)
+	if err != nil {
 		return nil, err
 	}
 	ctx := context.Background() // nothing is connected yet
-	to, err := otlptracehttp.New(ctx, options...)
+	sends, err := otlptrace.New(ctx, newClient(to))
 	if err != nil {
 		return nil, fmt.Errorf("make the traces' exporter: %w", err)
 	}
@@ -95,7 +86,7 @@ func New(c Config, version string, gateways []string, log logrus.FieldLogger) (*
 	}
 	limits := sdktrace.NewSpanLimits()
 	limits.AttributeValueLengthLimit = mostText
-	e := newExporter(to, log)
+	e := newExporter(sends, log)
 	t := &Tracer{exporter: e, gateways: gateways}
 	t.provider = sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(e, sdktrace.WithBatchTimeout(time.Second)),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -275,7 +276,7 @@ func TestACollectorThatIsNoneDelaysNobody(t *testing.T) {
 
 func TestTheLogIsToldOnce(t *testing.T) {
 	c := collector(t)
-	c.Refuse(true)
+	c.Refuse(&tracingtest.Refusal{Code: http.StatusServiceUnavailable})
 	var text bytes.Buffer
 	log := logrus.New()
 	log.SetOutput(&text)

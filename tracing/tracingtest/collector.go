@@ -10,8 +10,9 @@ import (
 	"sync"
 	"time"
 
-	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
+	trace "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -35,7 +36,15 @@ type Collector struct {
 	spans    []Span
 	resource map[string]any
 	requests int
-	refusing bool
+	headers  http.Header
+	refusal  *Refusal
+	answer   []byte
+}
+
+// Refusal is an answer to a request that is not taken.
+type Refusal struct {
+	Code       int
+	RetryAfter string // "": the collector does not say
 }
 
 // New starts a collector.
@@ -49,11 +58,27 @@ func New() *Collector {
 // Close ends it.
 func (c *Collector) Close() { c.server.Close() }
 
-// Refuse has it answer with 503, or take traces again.
-func (c *Collector) Refuse(refusing bool) {
+// Refuse has it take nothing; with nil it takes traces again.
+func (c *Collector) Refuse(how *Refusal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.refusing = refusing
+	c.refusal = how
+}
+
+// LeaveOut has it say that it takes only a part of what it is sent.
+func (c *Collector) LeaveOut(spans uint64, why string) {
+	part := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), spans)
+	part = protowire.AppendString(protowire.AppendTag(part, 2, protowire.BytesType), why)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answer = protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), part)
+}
+
+// Headers are those of the last request.
+func (c *Collector) Headers() http.Header {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.headers
 }
 
 // Requests counts those to the path of traces, refused ones included.
@@ -93,7 +118,7 @@ func (c *Collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body = unpacked
 	}
 	data, err := io.ReadAll(io.LimitReader(body, 16<<20))
-	var request collector.ExportTraceServiceRequest
+	var request trace.TracesData // as an ExportTraceServiceRequest is on the wire
 	if err == nil {
 		err = proto.Unmarshal(data, &request)
 	}
@@ -104,16 +129,21 @@ func (c *Collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.requests++
-	if c.refusing {
-		http.Error(w, "not now", http.StatusServiceUnavailable)
+	c.headers = r.Header
+	if c.refusal != nil {
+		if c.refusal.RetryAfter != "" {
+			w.Header().Set("Retry-After", c.refusal.RetryAfter)
+		}
+		http.Error(w, "not now", c.refusal.Code)
 		return
 	}
 	c.take(&request)
 	w.Header().Set("Content-Type", "application/x-protobuf") // an empty body is an empty answer
+	_, _ = w.Write(c.answer)
 }
 
 // take keeps the spans of a request. Locked.
-func (c *Collector) take(request *collector.ExportTraceServiceRequest) {
+func (c *Collector) take(request *trace.TracesData) {
 	for _, from := range request.GetResourceSpans() {
 		for k, v := range values(from.GetResource().GetAttributes()) {
 			c.resource[k] = v
