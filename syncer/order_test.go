@@ -374,9 +374,6 @@ func TestEventsOfAChange(t *testing.T) {
 				t.Errorf("%s is in since %s", server, at)
 			}
 		}
-		if at := w.syncer.InSince(Held{Upstream: "b", Addr: netip.MustParseAddrPort("10.0.0.4:80")}); !at.IsZero() {
-			t.Errorf("what is gone is in since %s", at)
-		}
 	})
 	run(t, "a gateway that is down and comes back", 1, 1, func(t *testing.T, w *world) {
 		w.start(DefaultGuardConfig())

@@ -212,7 +212,7 @@ func (s *Syncer) adopt(before upstream.Generation, timing Timing) {
 	}
 	changes := upstream.Diff(before.Set, gen.Set)
 	s.mu.Lock()
-	s.since.moved(changes, gen.Time)
+	s.since.moved(before.Number, changes, gen.Time)
 	s.mu.Unlock()
 	logChanges(s.Log.WithField("generation", gen.Number), changes)
 	e := Event{
@@ -468,11 +468,11 @@ func (s *Syncer) Status() Status {
 	return st
 }
 
-// InSince is since when a server gets traffic, the zero time where that is since before the start.
+// InSince is since when a server gets traffic that does, the zero time where that is since before the start.
 func (s *Syncer) InSince(server Held) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.since.in[server]
+	return s.since.serves(server)
 }
 
 // OutSince is since when an instance is out, the zero time where that is since before the start.
