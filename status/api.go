@@ -108,6 +108,8 @@ type Registry struct {
 	Name     string    `json:"name"`
 	Answered time.Time `json:"answered"` // when its answer changed last; zero: never
 	Trouble  string    `json:"trouble,omitempty"`
+	// TroubleSince is since when it is in trouble; zero: it is in none.
+	TroubleSince time.Time `json:"trouble_since"`
 }
 
 // Gateway is one gateway.

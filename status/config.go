@@ -45,6 +45,12 @@ func (c Config) Validate() error {
 	return nil
 }
 
+// CheckToken returns why the token can't be had: its file can't be read, or has none.
+func (c Config) CheckToken() error {
+	_, err := readToken(c)
+	return err
+}
+
 func validAddress(address string) bool {
 	if address == "" {
 		return true

@@ -17,6 +17,9 @@ func OpenAPI() []byte { return openAPI }
 // MostStreams is how many streams of events there may be.
 const MostStreams = mostStreams
 
+// MostConnections is how many connections there may be at the address.
+const MostConnections = mostConnections
+
 // MostAnswers is how many large answers are made at once.
 const MostAnswers = mostAnswers
 

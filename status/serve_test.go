@@ -10,11 +10,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"go.uber.org/goleak"
 
 	"swallowkeeper/status"
+	"swallowkeeper/status/statustest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -85,6 +87,41 @@ func serve(t *testing.T, d status.Daemon, token string, parts status.Parts) *run
 		}
 	})
 	return r
+}
+
+// Whoever can reach the address may open connections without an end: those beyond the limit wait.
+func TestConnectionsAtTheAddressAreBounded(t *testing.T) {
+	r := serve(t, statustest.New(), "", status.Parts{})
+	at := strings.TrimSuffix(strings.TrimPrefix(r.URL(), "http://"), "/")
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	first := dial()
+	for range status.MostConnections - 1 {
+		dial()
+	}
+	late := dial()
+	if _, err := io.WriteString(late, "GET /healthz HTTP/1.1\r\nHost: "+at+"\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, len("HTTP/1.1 200 OK"))
+	_ = late.SetReadDeadline(time.Now().Add(200 * time.Millisecond)) // nothing comes
+	if n, err := late.Read(answer); err == nil {
+		t.Fatalf("it is answered: %s", answer[:n])
+	}
+	if code := r.ask(t, r.unix, http.MethodGet, "/healthz", "").StatusCode; code != http.StatusOK {
+		t.Errorf("over the socket: %d", code)
+	}
+	_ = first.Close()
+	_ = late.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.ReadFull(late, answer); err != nil || string(answer) != "HTTP/1.1 200 OK" {
+		t.Errorf("once there is room: %q, %v", answer, err)
+	}
 }
 
 // answer is what came back.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -39,8 +40,10 @@ type Site struct {
 // Limits of what a client may ask for.
 const (
 	mostStreams = 64
-	mostBody    = 64 << 10
-	readTimeout = 10 * time.Second
+	// mostConnections is at the address, which anybody may reach; further ones wait.
+	mostConnections = 512
+	mostBody        = 64 << 10
+	readTimeout     = 10 * time.Second
 	// workTimeout is what the daemon may take of answerTimeout.
 	answerTimeout = 30 * time.Second
 	workTimeout   = 25 * time.Second
@@ -59,9 +62,11 @@ func Listen(c Config, d Daemon, p Parts) (*Site, error) {
 	s.streams, s.ending = make(chan struct{}, mostStreams), make(chan struct{})
 	s.answers = make(chan struct{}, mostAnswers)
 	if c.Address != "" {
-		if s.tcp, err = net.Listen("tcp", c.Address); err != nil { //nolint:noctx // it ends at once
+		tcp, err := net.Listen("tcp", c.Address) //nolint:noctx // it ends at once
+		if err != nil {
 			return nil, fmt.Errorf("status.address: %w", err)
 		}
+		s.tcp = netutil.LimitListener(tcp, mostConnections)
 	}
 	if c.Socket != "" {
 		if s.unix, err = listenUnix(c.Socket); err != nil {

@@ -28,6 +28,8 @@ type RegistryStatus struct {
 	Answered time.Time
 	// Trouble is why it can't be read now, nil where it can.
 	Trouble error
+	// TroubleSince is since when; the zero time where there is none.
+	TroubleSince time.Time
 }
 
 // GatewayStatus says how one gateway is.

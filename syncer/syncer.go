@@ -459,8 +459,11 @@ func (s *Syncer) Status() Status {
 	s.mu.Unlock()
 	answered := s.intake.answered()
 	for _, src := range s.Sources {
-		st.Registries = append(st.Registries,
-			RegistryStatus{Name: src.Name, Answered: answered[src.Name], Trouble: trouble(src.Registry)})
+		r := RegistryStatus{Name: src.Name, Answered: answered[src.Name]}
+		if t, ok := src.Registry.(Troubled); ok {
+			r.Trouble, r.TroubleSince = t.Trouble(), t.TroubleSince()
+		}
+		st.Registries = append(st.Registries, r)
 	}
 	for _, d := range s.deliveries {
 		st.Gateways = append(st.Gateways, d.status())
@@ -486,13 +489,9 @@ func (s *Syncer) OutSince(o upstream.Out) time.Time {
 func (s *Syncer) Beat() time.Time { return time.Unix(0, s.beat.Load()) }
 
 // Troubled is a registry that can say why it is not readable just now.
-type Troubled interface{ Trouble() error }
-
-func trouble(r Registry) error {
-	if t, ok := r.(Troubled); ok {
-		return t.Trouble()
-	}
-	return nil
+type Troubled interface {
+	Trouble() error
+	TroubleSince() time.Time
 }
 
 func stopped() *time.Timer {

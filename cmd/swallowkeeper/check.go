@@ -61,6 +61,9 @@ func (p *program) check(ctx context.Context, limit time.Duration) error {
 		}
 		fmt.Fprintf(p.stdout, "# %s: %s: %s\n", what, c.good("ok"), found)
 	}
+	if cfg.Status.TokenFile != "" {
+		say("status.token_file", "it has a token", cfg.Status.CheckToken())
+	}
 	for _, src := range h.sources {
 		set, err := firstSet(ctx, src, limit)
 		say("registry "+src.Name, fmt.Sprintf("%d upstreams, %d servers, %d left out", set.Usable(), set.Servers(), len(set.Out())), err)

@@ -74,11 +74,7 @@ func (p *program) daemon(ctx context.Context) error {
 func (p *program) reload(ctx context.Context, old *running, log *logrus.Logger, n *notifier, show *surface) *running {
 	cfg, err := p.load()
 	if err == nil {
-		// Found before the old run ends: what is wrong within the values.
-		var h *house
-		if h, err = build(cfg, log, meters{}); err == nil {
-			h.close(log)
-		}
+		err = usable(cfg, log)
 	}
 	if err != nil {
 		log.WithError(err).Error("the new configuration is refused: the old one goes on")
@@ -88,7 +84,7 @@ func (p *program) reload(ctx context.Context, old *running, log *logrus.Logger, 
 	if err := old.end(); err != nil {
 		log.WithError(err).Warn("the old run did not end cleanly")
 	}
-	now, err := begin(ctx, cfg, log, n, show)
+	now, err := beginAgain(ctx, cfg, log, n, show)
 	if err == nil {
 		configureLog(log, cfg.Log)
 		show.reloaded(true, 1)
@@ -97,11 +93,44 @@ func (p *program) reload(ctx context.Context, old *running, log *logrus.Logger, 
 	}
 	log.WithError(err).Error("the new configuration is refused: the old one goes on")
 	show.reloaded(false, 1)
-	if now, err = begin(ctx, old.cfg, log, n, show); err != nil {
+	if now, err = beginAgain(ctx, old.cfg, log, n, show); err != nil {
 		log.WithError(err).Error("the old configuration can't go on either")
 		return nil
 	}
 	return now
+}
+
+// usable finds what is wrong within the values, before the old run ends for them.
+func usable(cfg config.Config, log *logrus.Logger) error {
+	h, err := build(cfg, log, meters{})
+	if err != nil {
+		return err
+	}
+	h.close(log)
+	return cfg.Status.CheckToken()
+}
+
+// othersTurn is how long a reload waits for a command that took the conf file's lock between two runs.
+const othersTurn = 10 * time.Second
+
+// beginAgain is begin after another run has ended. Its lock was free for a moment: a person's command
+// may have it, and gives it back soon.
+func beginAgain(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifier, show *surface) (*running, error) {
+	var now *running
+	var final error
+	limited, cancel := context.WithTimeout(ctx, othersTurn)
+	defer cancel()
+	_ = retry.Default().Run(limited, func(context.Context) error {
+		now, final = begin(ctx, cfg, log, n, show)
+		var locked *persist.LockedError
+		if errors.As(final, &locked) {
+			return final
+		}
+		return nil
+	}, func(err error, _ time.Duration) {
+		log.WithError(err).Warn("a command has the conf file: the new run waits for it")
+	})
+	return now, final
 }
 
 // running is a syncer at work with one configuration.

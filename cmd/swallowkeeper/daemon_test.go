@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"swallowkeeper/dyups/dyupstest"
 )
@@ -150,6 +151,68 @@ func TestDaemonReadsItsConfigurationAgain(t *testing.T) {
 	if u, _ := r.read().Set.Get(r.prefix + "a"); u.Options.Keepalive != 33 {
 		t.Errorf("keepalive %d, want the old configuration's 33", u.Options.Keepalive)
 	}
+	if code := d.stop(); code != exitInStep {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// A token file that can't be read is no reason to lose the page by a reload.
+func TestDaemonRefusesATokenThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.pageAddr = "127.0.0.1:0"
+	r.configure()
+	r.up("a", "10.0.0.1:80")
+	d := r.process(nil)
+	r.inStep(want{"a": "10.0.0.1:80"})
+	d.says(`the page and the API are there" at="http://127.0.0.1`)
+	text, err := os.ReadFile(r.toml)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := strings.Replace(string(text), fmt.Sprintf("token = %q", pageToken), `token_file = "/nowhere/token"`, 1)
+	if err := os.WriteFile(r.toml, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.signal(syscall.SIGHUP)
+	d.says("the new configuration is refused: the old one goes on")
+	d.says("status.token_file: ")
+	if n := strings.Count(d.log.String(), "the page and the API are there"); n != 2 { // at the address and at the socket, once
+		t.Errorf("the page was taken %d times:\n%s", n, d.log.String())
+	}
+	call(t, nil, "check", "--config", r.toml).wants(t, exitFailed, "status.token_file: ")
+}
+
+// A person's command takes the conf file's lock between the two runs of a reload.
+func TestDaemonReloadsWhileACommandHasTheFile(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).configure()
+	r.up("a", "10.0.0.1:80")
+	d := r.process(nil)
+	r.inStep(want{"a": "10.0.0.1:80"})
+	lock, err := os.OpenFile(filepath.Join(filepath.Dir(r.conf), "."+filepath.Base(r.conf)+".lock"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	has := make(chan error, 1)
+	go func() { has <- unix.Flock(int(lock.Fd()), unix.LOCK_EX) }() // it gets it as soon as the old run gives it back
+	d.signal(syscall.SIGHUP)
+	select {
+	case err := <-has:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("the lock was never free")
+	}
+	d.says("a command has the conf file")
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_UN); err != nil {
+		t.Fatal(err)
+	}
+	d.says("the configuration is read again")
+	r.up("a", "10.0.0.2:80")
+	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80"})
 	if code := d.stop(); code != exitInStep {
 		t.Errorf("exit code %d", code)
 	}

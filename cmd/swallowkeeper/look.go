@@ -93,6 +93,9 @@ func (o *operator) printStatus(st status.Status) {
 		state := o.c.good("read")
 		if r.Trouble != "" {
 			state = o.c.bad(printable(r.Trouble))
+			if !r.TroubleSince.IsZero() {
+				state += ", since " + when(r.TroubleSince)
+			}
 		} else if r.Answered.IsZero() {
 			state = o.c.bad("no answer yet")
 		}

@@ -65,7 +65,9 @@ func (p *program) asking(c *cobra.Command, do func(ctx context.Context, o *opera
 		}
 		var err error
 		if o.cfg, err = p.load(); err != nil {
-			return err
+			if o.cfg, err = o.withoutFile(err); err != nil {
+				return err
+			}
 		}
 		if err := o.choose(); err != nil {
 			return err
@@ -81,6 +83,25 @@ func (p *program) asking(c *cobra.Command, do func(ctx context.Context, o *opera
 		return o.coded(do(ctx, o, args))
 	}
 	return c
+}
+
+// withoutFile stands in for a configuration that can't be used. Somebody may be mending it while the
+// daemon goes on with the old one: who names the daemon by a flag gets through.
+func (o *operator) withoutFile(err error) (config.Config, error) {
+	switch {
+	case len(o.set) > 0:
+		return config.Config{}, err
+	case !o.named():
+		return config.Config{}, fmt.Errorf("%w\nto ask the daemon at work all the same: --socket %s", err, config.Default().Status.Socket)
+	}
+	fmt.Fprintf(o.stderr, "swallowkeeper: %v; the daemon that the flag names is asked all the same\n", err)
+	cfg := config.Default()
+	for _, e := range o.env {
+		if token, is := strings.CutPrefix(e, "SWALLOWKEEPER_STATUS_TOKEN="); is {
+			cfg.Status.Token = token
+		}
+	}
+	return cfg, nil
 }
 
 // choose picks the way to the daemon: what a flag names, the socket, the address.
@@ -191,7 +212,7 @@ func harmless(text string) string {
 		one := text[:n]
 		if n == 0 {
 			_, n = utf8.DecodeRuneInString(text)
-			if one = text[:n]; one != "\n" && one != `\` {
+			if one = text[:n]; one != "\n" {
 				one = printable(one)
 			}
 		}

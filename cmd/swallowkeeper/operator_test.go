@@ -126,6 +126,48 @@ func TestWhatTheCommandsSay(t *testing.T) {
 	}
 }
 
+// TestABrokenConfigurationKeepsNobodyFromTheDaemon: somebody may be mending it just now.
+func TestABrokenConfigurationKeepsNobodyFromTheDaemon(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, statustest.New())
+	broken := filepath.Join(t.TempDir(), "broken.toml")
+	if err := os.WriteFile(broken, []byte("[guard]\nmin_servces = 3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := d.call("status", "--config", broken, "--socket", d.socket)
+	got.wants(t, exitHeld, "min_servces", "the daemon that the flag names is asked all the same")
+	if want := d.call("status", "--socket", d.socket).stdout; clock.ReplaceAllString(got.stdout, "") != clock.ReplaceAllString(want, "") {
+		t.Errorf("it says\n%s\nand otherwise\n%s", got.stdout, want)
+	}
+	d.call("status", "--config", broken).wants(t, exitUsage, "min_servces", "--socket /run/swallowkeeper/swallowkeeper.sock")
+	d.call("status", "--config", broken, "--socket", d.socket, "--set", "guard.nonsense=1").wants(t, exitUsage)
+
+	// Over HTTP the token of the environment counts.
+	call(t, nil, "freeze", "checkout", "--config", broken, "--address", d.url).wants(t, exitFailed, "SWALLOWKEEPER_STATUS_TOKEN")
+	call(t, []string{"SWALLOWKEEPER_STATUS_TOKEN=" + deskToken}, "freeze", "checkout", "--config", broken, "--address", d.url).
+		wants(t, exitInStep)
+}
+
+func TestPrintable(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"":                       "",
+		`plain, "quoted" 中文 a\b`: `plain, "quoted" 中文 a\b`,
+		"a\x1b[2J\nb":            `a\x1b[2J\nb`,
+		"\u202ereversed\u2028":   `\u202ereversed\u2028`,
+		"\xff\ufffd":             `\xff�`,
+		"\u009b31m":              `\u009b31m`,
+	} {
+		got := printable(given)
+		if got != want {
+			t.Errorf("%q is printed as %s, want %s", given, got, want)
+		}
+		if again := printable(got); again != got {
+			t.Errorf("%s becomes %s", got, again)
+		}
+	}
+}
+
 func TestHostileTextStaysOnItsLine(t *testing.T) {
 	t.Parallel()
 	fake := statustest.New()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/fatih/color"
 	"github.com/sirupsen/logrus"
@@ -129,8 +130,20 @@ func lineDiff(u upstream.Update) (in, gone []string) {
 	return in, gone
 }
 
-// printable keeps what a registry wrote from moving the cursor or beginning a line.
+// printable keeps what a registry wrote from moving the cursor or beginning a line. What is printable
+// stays as it is, so that a text which is made so twice, by the daemon and by the command, looks the same.
 func printable(s string) string {
-	quoted := strconv.Quote(s)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+	var out strings.Builder
+	for s != "" {
+		r, n := utf8.DecodeRuneInString(s)
+		switch one := s[:n]; {
+		case strconv.IsPrint(r) && (r != utf8.RuneError || n > 1):
+			out.WriteString(one)
+		default:
+			quoted := strconv.Quote(one)
+			out.WriteString(quoted[1 : len(quoted)-1])
+		}
+		s = s[n:]
+	}
+	return out.String()
 }

@@ -213,7 +213,7 @@ func (s *surface) Status() status.Status {
 		shown := status.Registry{Name: r.Name, Answered: r.Answered}
 		switch {
 		case r.Trouble != nil:
-			shown.Trouble = printable(r.Trouble.Error())
+			shown.Trouble, shown.TroubleSince = printable(r.Trouble.Error()), r.TroubleSince
 			out.Reasons = append(out.Reasons, fmt.Sprintf("registry %s: %s", r.Name, shown.Trouble))
 		case r.Answered.IsZero():
 			out.Reasons = append(out.Reasons, fmt.Sprintf("registry %s has not answered yet", r.Name))

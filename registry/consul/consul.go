@@ -80,6 +80,9 @@ func (r *Registry) Name() string { return r.name }
 // Trouble says why something can't be read just now, or returns nil.
 func (r *Registry) Trouble() error { return r.trouble.current() }
 
+// TroubleSince is since when there is such trouble without a pause, the zero time where there is none.
+func (r *Registry) TroubleSince() time.Time { return r.trouble.began() }
+
 // Watch publishes the complete set as soon as it is known and again after each change.
 // It retries by itself, and returns nil when the context has ended and everything that
 // it started has ended too. One Watch of a Registry runs at a time.

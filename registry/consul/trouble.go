@@ -85,6 +85,15 @@ func (t *troubles) clear() {
 	t.told = false
 }
 
+func (t *troubles) began() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.loops) == 0 {
+		return time.Time{}
+	}
+	return t.since
+}
+
 func (t *troubles) current() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -90,3 +90,30 @@ func TestReason(t *testing.T) {
 		})
 	}
 }
+
+// Trouble is on from the first loop that fails until the last one is well.
+func TestTroubleSince(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, _ := test.NewNullLogger()
+		r := &Registry{trouble: newTroubles(log)}
+		since := func(want time.Time) {
+			t.Helper()
+			if got := r.TroubleSince(); !got.Equal(want) || (r.Trouble() == nil) != want.IsZero() {
+				t.Errorf("in trouble since %s, want %s: %v", got, want, r.Trouble())
+			}
+		}
+		since(time.Time{})
+		began := time.Now()
+		r.trouble.report("a", "read a", errors.New("refused"))
+		<-time.After(time.Minute)
+		r.trouble.report("b", "read b", errors.New("refused"))
+		since(began)
+		r.trouble.over("a")
+		since(began)
+		r.trouble.over("b")
+		since(time.Time{})
+		again := time.Now()
+		r.trouble.report("a", "read a", errors.New("refused"))
+		since(again)
+	})
+}

@@ -337,7 +337,9 @@
   function registryRow(r) {
     return el('li', {}, el('span', { class: 'name' }, r.name), ' ',
       tag(!r.trouble, t('registry.ok'), t('registry.trouble')),
-      el('p', { class: 'soft' }, `${t('registry.changed')} `, when(r.answered)), reason(r.trouble));
+      el('p', { class: 'soft' }, `${t('registry.changed')} `, when(r.answered),
+        r.trouble && [` · ${t('registry.trouble')}, ${t('since')} `, when(r.trouble_since)]),
+      reason(r.trouble));
   }
 
   // ---- Upstreams ----
