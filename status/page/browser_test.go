@@ -2,6 +2,7 @@ package page_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -449,12 +450,12 @@ func searchAndReasons(t *testing.T, ctx context.Context) {
 	names := "[...document.querySelectorAll('.card h3')].map(h => h.textContent).join(' ')"
 	b.run(chromedp.SendKeys("#q", "kernel", chromedp.ByQuery))
 	b.until(names + " === 'search'")
-	b.shows("maintenance: \"kernel update\"")
+	b.shows("it is in maintenance: \"kernel update\"")
 	b.set("#q", "")
 	b.click("#search input[value=out] + span")
 	b.until(names + " === 'checkout search'")
 	b.click(".card .chip.in")
-	b.shows("every check passes")
+	b.shows("listed as usable by consul")
 	b.shows("max_fails=3 fail_timeout=2s · from consul")
 	b.run(chromedp.SendKeys("#q", "nosuch", chromedp.ByQuery))
 	b.shows("Nothing matches.")
@@ -564,6 +565,36 @@ func inChinese(t *testing.T, ctx context.Context) {
 	b.shows("已拦截：")
 	b.shows("批准")
 	b.until("document.documentElement.lang === 'zh-Hans'")
+	b.shows("台服务器中有") // why it is held
+	samples := page.Samples()
+	for _, nested := range []string{
+		`check "a; registry b: c" is critical: it is kept in traffic all the same`, "registry a: held: it is frozen; no changes",
+	} {
+		samples = append(samples, [2]string{nested, page.Said(nested)})
+	}
+	f.Change(func(s *statustest.State) {
+		for i, sample := range samples { // each as a server's reason
+			s.Upstreams = append(s.Upstreams, status.Upstream{Name: fmt.Sprintf("a-%03d", i), Servers: []status.Server{
+				{Addr: "10.0.0.1:80", State: status.Out, Reason: sample[0]},
+			}})
+		}
+	}, happening("server_out", `10.0.0.1:80 gets no traffic any more of "a; b"`))
+	b.shows(`10.0.0.1:80 不再承接 "a; b" 的流量`)
+	b.value("document.querySelector('#more button')?.click(); 0", nil)
+	var want []string
+	for _, sample := range samples {
+		want = append(want, sample[1])
+	}
+	list, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.until(fmt.Sprintf("document.querySelectorAll('.card').length > %d", len(want)))
+	var missing []string
+	b.value(fmt.Sprintf("(%s).filter((text) => !document.getElementById('grid').textContent.includes(text))", list), &missing)
+	if len(missing) > 0 {
+		t.Errorf("the script does not say %q", missing)
+	}
 	for _, english := range []string{"Held", "Approve", "Gateways", "in step", "ago", "Roll back", "Search"} {
 		var seen bool
 		b.value(fmt.Sprintf("document.body.innerText.includes(%q)", english), &seen)

@@ -20,7 +20,7 @@ func quiet() *statustest.Fake {
 			u.Frozen = false
 			for k := range u.Servers {
 				if server := &u.Servers[k]; server.State == status.Held || server.State == status.Frozen {
-					server.State, server.Reason = status.In, "every check passes"
+					server.State, server.Reason = status.In, "listed as usable by consul@127.0.0.1:8500"
 				}
 			}
 		}

@@ -15,7 +15,7 @@ import (
 	"swallowkeeper/status"
 )
 
-//go:embed page.html page.css page.js text.json
+//go:embed page.html page.css page.js text.json said.json
 var files embed.FS
 
 // policy lets the page have its own style, script and API, and nothing else. No script may make
@@ -28,16 +28,17 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 type handler struct {
 	daemon    status.Daemon
 	texts     table
+	said      phrases
 	templates map[string]*template.Template // by language
 }
 
 // New returns what serves the page of a daemon, at "/", and its parts at "/page.css" and "/page.js".
 func New(daemon status.Daemon) http.Handler {
-	h := &handler{daemon: daemon, texts: loadTexts(), templates: map[string]*template.Template{}}
+	h := &handler{daemon: daemon, texts: loadTexts(), said: loadPhrases(), templates: map[string]*template.Template{}}
 	source := read("page.html")
 	for _, language := range languages {
 		h.templates[language] = template.Must(
-			template.New("page").Funcs(h.texts.funcs(language)).Parse(string(source)))
+			template.New("page").Funcs(h.texts.funcs(language)).Funcs(h.said.funcs(language)).Parse(string(source)))
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", h.page)

@@ -31,6 +31,34 @@
   // known is the text for a word of the API, or the word itself where there is none.
   const known = (key, word) => texts[key] ?? word;
 
+  // said is what the daemon says, in the page's words, or as it said it where no phrase fits: of those in
+  // said.json the first that does. The server has the same rules.
+  const phrases = JSON.parse($('phrases')?.textContent ?? '[]').map(({ en, zh }) => ({
+    zh, form: new RegExp(`^${en.replace(/[.*+?^$()|[\]\\]/g, '\\$&').replace(/\{([a-z]+[0-9]*)\}/g, '(?<$1>.+?)')}$`, 's'),
+  }));
+  const sayings = new Map();
+
+  function said(text) {
+    if (!text || !phrases.length) return text;
+    if (!sayings.has(text)) {
+      if (sayings.size > 5000) sayings.clear();
+      const quotes = []; // names from a registry, in which nothing is to be found
+      const bare = text.replace(/"(?:[^"\\]|\\.)*"/g, (quote) => `\0${quotes.push(quote) - 1}\0`);
+      sayings.set(text, translate(bare, 8).replace(/\0(\d+)\0/g, (_, i) => quotes[i]));
+    }
+    return sayings.get(text);
+  }
+
+  function translate(text, left) {
+    for (const { form, zh } of left ? phrases : []) {
+      const found = form.exec(text);
+      if (!found) continue;
+      return zh.replace(/\{([a-z]+[0-9]*)\}/g, (_, name) =>
+        name.startsWith('why') ? translate(found.groups[name], left - 1) : found.groups[name]);
+    }
+    return text;
+  }
+
   const svgNames = new Set(['svg', 'use', 'rect', 'line', 'circle']);
 
   // el makes an element: properties that begin with "on" are listeners, all others attributes;
@@ -48,7 +76,7 @@
   }
 
   const button = (label, onclick, properties) => el('button', { type: 'button', onclick, ...properties }, label);
-  const reason = (text) => text ? el('p', { class: 'reason' }, text) : null;
+  const reason = (text) => text ? el('p', { class: 'reason' }, said(text)) : null;
 
   // keyed shows items in order, and touches only those that are new, changed or gone: so focus,
   // selection and scrolling stay where they are.
@@ -249,7 +277,7 @@
     const g = s.generation;
     fill($('verdict-more'), reason(s.file_error), s.reasons.map(reason), g.number
       ? el('p', {}, t('changed_last'), ' ', when(g.time), ` · ${t('generation', { g: g.number })}`,
-        g.summary && ` · ${g.summary}`, g.reason && ` · ${g.reason}`)
+        g.summary && ` · ${said(g.summary)}`, g.reason && ` · ${said(g.reason)}`)
       : el('p', {}, t('nothing_written')));
     fill($('facts'), fact(s.upstreams, t('fact.upstreams', { n: s.upstreams })),
       fact(s.servers, t('fact.servers', { n: s.servers })), fact(s.out, t('fact.out')),
@@ -363,7 +391,7 @@
     u.servers ??= [];
     u.options ??= [];
     return { u, name: u.name, mark: JSON.stringify(u),
-      hay: [u.name, ...u.servers.map((s) => s.state === 'in' ? s.addr : `${s.addr} ${s.reason}`)].join('\n').toLowerCase(),
+      hay: [u.name, ...u.servers.map((s) => s.state === 'in' ? s.addr : `${s.addr} ${s.reason} ${said(s.reason)}`)].join('\n').toLowerCase(),
       states: new Set(u.servers.map((s) => s.state)),
       rank: u.servers.some((s) => s.state !== 'in' && s.state !== 'frozen') ? 0 : 1 };
   }
@@ -391,11 +419,11 @@
         u.frozen && el('span', { class: 'tag frozen' }, t('state.frozen')),
         el('span', { class: 'soft' }, t('serving', { m: serving, n: u.servers.length }))),
       el('ul', { class: 'chips' }, u.servers.map((s) => el('li', {}, el('button', { type: 'button',
-        class: `chip ${s.state}`, title: `${known(`state.${s.state}`, s.state)}: ${s.reason}`,
-        'aria-label': `${s.addr}, ${known(`state.${s.state}`, s.state)}: ${s.reason}`,
+        class: `chip ${s.state}`, title: `${known(`state.${s.state}`, s.state)}: ${said(s.reason)}`,
+        'aria-label': `${s.addr}, ${known(`state.${s.state}`, s.state)}: ${said(s.reason)}`,
         'data-addr': s.addr, 'data-focus': s.addr }, s.addr)))),
       reasons(u.servers).map((r) => el('p', { class: 'why' },
-        el('b', { class: r.state }, known(`state.${r.state}`, r.state)), ` ${r.reason} `,
+        el('b', { class: r.state }, known(`state.${r.state}`, r.state)), ` ${said(r.reason)} `,
         el('span', { class: 'soft' }, r.since && r.since !== zero && when(r.since),
           r.addrs.length < u.servers.length && ` ${r.addrs.join(', ')}`))),
       detail,
@@ -420,7 +448,7 @@
     detail.hidden = false;
     fill(detail, el('b', { class: s.state }, known(`state.${s.state}`, s.state)), ` ${s.addr}`,
       s.since && s.since !== zero && [` · ${t('since')} `, when(s.since)],
-      el('br'), s.reason, s.options && ` · ${s.options}`, s.origin && ` · ${t('from', { name: s.origin })}`,
+      el('br'), said(s.reason), s.options && ` · ${s.options}`, s.origin && ` · ${t('from', { name: s.origin })}`,
       u.options.length > 0 && ` · ${u.options.join('; ')}`);
   }
 
@@ -434,7 +462,7 @@
         findings.length === 0 && el('p', {}, t('why.none')),
         el('ul', { class: 'rows' }, findings.map((f) => el('li', {},
           el('span', { class: `chip ${f.in ? 'in' : 'out'}` }, f.addr), ' ',
-          el('b', {}, f.in ? t('state.in') : t('state.out')), ` ${f.reason} `,
+          el('b', {}, f.in ? t('state.in') : t('state.out')), ` ${said(f.reason)} `,
           el('span', { class: 'soft' }, t('from', { name: f.registry }))))));
     } catch (error) {
       fill(content, reason(t('error', { text: error.message })));
@@ -458,7 +486,7 @@
   function eventRow(e) {
     if (!e) return el('li', { class: 'soft' }, t('lately.none'));
     return el('li', {}, el('span', { class: `kind ${e.kind}` }, known(`kind.${e.kind}`, e.kind)), ' ',
-      el('span', { class: 'text' }, e.text || [e.upstream, e.addr, e.gateway].filter(Boolean).join(' ')), ' ',
+      el('span', { class: 'text' }, said(e.text) || [e.upstream, e.addr, e.gateway].filter(Boolean).join(' ')), ' ',
       el('span', { class: 'soft' }, when(e.time), e.took_ms > 0 && ` · ${took(e.took_ms)}`));
   }
 
@@ -523,7 +551,7 @@
     if (!g) return el('li', { class: 'soft' }, t('history.none'));
     return el('li', {}, el('span', { class: 'name' }, String(g.number)), ' ', g.now && el('span', { class: 'tag ok' }, t('history.now')),
       ' ', el('span', { class: 'soft' }, when(g.time)),
-      el('p', {}, [g.summary, g.reason].filter(Boolean).join(' · ')), reason(g.damaged),
+      el('p', {}, [g.summary, g.reason].filter(Boolean).map(said).join(' · ')), reason(g.damaged),
       !g.now && !g.damaged && button(t('rollback'), () => rollback(g.number),
         { class: 'rollback', 'data-focus': 'rollback', 'aria-label': `${t('rollback')}: ${t('generation', { g: g.number })}` }));
   }
@@ -535,7 +563,7 @@
     const parts = [...(c.removed ?? []).map((u) => lines(u.name, u.lines)),
       ...(c.updated ?? []).map((u) => lines(u.name, u.out, u.in)),
       ...(c.added ?? []).map((u) => lines(u.name, [], u.lines))];
-    return el('div', { class: 'diff' }, el('p', {}, c.summary || (parts.length ? '' : t('diff.none'))), parts.slice(0, 100).flat(),
+    return el('div', { class: 'diff' }, el('p', {}, said(c.summary) || (parts.length ? '' : t('diff.none'))), parts.slice(0, 100).flat(),
       parts.length > 100 && el('p', { class: 'soft' }, t('diff.more', { n: parts.length - 100 })));
   }
 

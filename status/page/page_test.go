@@ -40,7 +40,7 @@ func TestWithoutScript(t *testing.T) {
 			"in step", "/", "", same, false,
 			[]string{
 				"In step: 2 gateways show generation 12", "edge-2", "4711", "consul", "gets traffic",
-				`<html lang="en"`, "check &#34;http&#34; is critical: connection refused", "rollback",
+				`<html lang="en"`, "check &#34;http&#34; is critical", "rollback",
 			},
 			[]string{"swallowkeeper approve"},
 		},

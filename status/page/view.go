@@ -25,6 +25,7 @@ var states = []string{status.In, status.Down, status.Held, status.Frozen, status
 type view struct {
 	Lang, Tag    string
 	Texts        map[string]string
+	Phrases      phrases // nil in the language that the daemon speaks
 	Status       status.Status
 	Verdict      verdict
 	Holds        []hold
@@ -74,6 +75,9 @@ func (h *handler) view(language string, query url.Values) view {
 		Verdict: h.verdict(language, now), States: states,
 		Query: query.Get("q"), State: query.Get("state"), All: query.Get("all") == "1",
 	}
+	if language != english {
+		v.Phrases = h.said
+	}
 	for _, held := range now.Holds {
 		v.Holds = append(v.Holds, groupHold(held))
 	}
@@ -81,7 +85,7 @@ func (h *handler) view(language string, query url.Values) view {
 	if v.All {
 		most = math.MaxInt
 	}
-	v.Upstreams, v.Matched = cards(h.daemon.Upstreams(), v.Query, v.State, most)
+	v.Upstreams, v.Matched = cards(h.daemon.Upstreams(), filter{v.Query, v.State, func(s string) string { return h.said.in(language, s) }}, most)
 	v.Events = h.daemon.Timeline(shownEvents)
 	slices.Reverse(v.Events)
 	h.history(&v, query)
@@ -160,13 +164,20 @@ func groupHold(held status.Hold) hold {
 	return h
 }
 
+// filter is which upstreams are looked for: by a text, which may be one of the page's language, and
+// by the state of a server.
+type filter struct {
+	query, state string
+	said         func(string) string
+}
+
 // cards are the first of the upstreams that match, those with trouble before the others, and how
 // many match.
-func cards(upstreams iter.Seq[status.Upstream], query, state string, most int) (shown []card, matched int) {
-	query = strings.ToLower(strings.TrimSpace(query))
+func cards(upstreams iter.Seq[status.Upstream], f filter, most int) (shown []card, matched int) {
+	f.query = strings.ToLower(strings.TrimSpace(f.query))
 	var troubled, others []card
 	for upstream := range upstreams {
-		if !matches(upstream, query, state) {
+		if !f.matches(upstream) {
 			continue
 		}
 		matched++
@@ -202,21 +213,19 @@ func newCard(upstream status.Upstream) card {
 	return c
 }
 
-// said is what a search finds of a server: why it serves as usual is the same everywhere.
-func said(s status.Server) string {
-	if s.State == status.In {
-		return s.Addr
+// finds is whether a search finds a server: why it serves as usual is the same everywhere.
+func (f filter) finds(s status.Server) bool {
+	text := s.Addr
+	if s.State != status.In {
+		text += " " + s.Reason + " " + f.said(s.Reason)
 	}
-	return s.Addr + " " + s.Reason
+	return strings.Contains(strings.ToLower(text), f.query)
 }
 
-func matches(upstream status.Upstream, query, state string) bool {
-	if slices.Contains(states, state) && !slices.ContainsFunc(upstream.Servers,
-		func(s status.Server) bool { return s.State == state }) {
+func (f filter) matches(upstream status.Upstream) bool {
+	if slices.Contains(states, f.state) && !slices.ContainsFunc(upstream.Servers,
+		func(s status.Server) bool { return s.State == f.state }) {
 		return false
 	}
-	return strings.Contains(strings.ToLower(upstream.Name), query) ||
-		slices.ContainsFunc(upstream.Servers, func(s status.Server) bool {
-			return strings.Contains(strings.ToLower(said(s)), query)
-		})
+	return strings.Contains(strings.ToLower(upstream.Name), f.query) || slices.ContainsFunc(upstream.Servers, f.finds)
 }

@@ -250,7 +250,7 @@ func (f *Fake) Approve(_ context.Context, id string) error {
 			})
 		}
 		s.Upstreams = slices.DeleteFunc(s.Upstreams, func(u status.Upstream) bool { return len(u.Servers) == 0 })
-		g := s.write("approved hold " + id)
+		g := s.write("changed what hold " + id + " kept")
 		return status.Event{
 			Kind: "approved", Generation: g.Number, Text: "a person let hold " + id + " through",
 		}, nil

@@ -49,9 +49,9 @@ func New() *Fake {
 		server.State, server.Reason, server.Since = status.Out, reason, since
 	}
 	out(0, 0, `check "http" is critical: <img src=x onerror=alert(2)> "quoted" & 'quoted'`, ago(5*time.Minute))
-	out(5, 1, `check "http" is critical: connection refused`, ago(3*time.Minute))
-	out(17, 0, `maintenance: "kernel update"`, ago(70*time.Minute))
-	out(17, 1, `maintenance: "kernel update"`, ago(70*time.Minute))
+	out(5, 1, `check "http" is critical`, ago(3*time.Minute))
+	out(17, 0, `it is in maintenance: "kernel update"`, ago(70*time.Minute))
+	out(17, 1, `it is in maintenance: "kernel update"`, ago(70*time.Minute))
 	down := &s.Upstreams[20].Servers[0]
 	down.State, down.Reason = status.Down, "marked down: its service is deregistered"
 	f.generations(now)
@@ -83,7 +83,7 @@ func Large(upstreams, servers int) *Fake {
 	for i := range upstreams {
 		s.Upstreams = append(s.Upstreams, upstream(fmt.Sprintf("service-%05d", i), i, servers, now.Add(-time.Hour)))
 	}
-	s.write("registry")
+	s.write("added service-0000")
 	return f
 }
 
@@ -99,7 +99,7 @@ func upstream(name string, i, servers int, since time.Time) status.Upstream {
 	u := status.Upstream{Name: name, Options: []string{"keepalive 20"}}
 	for k := range servers {
 		u.Servers = append(u.Servers, status.Server{
-			Addr: fmt.Sprintf("10.%d.%d.%d:8080", 20+i/250, i%250, k+11), State: status.In, Reason: "every check passes",
+			Addr: fmt.Sprintf("10.%d.%d.%d:8080", 20+i/250, i%250, k+11), State: status.In, Reason: "listed as usable by consul@127.0.0.1:8500",
 			Options: "max_fails=3 fail_timeout=2s", Origin: "consul@127.0.0.1:8500", Since: since,
 		})
 	}
@@ -110,7 +110,7 @@ func upstream(name string, i, servers int, since time.Time) status.Upstream {
 func (f *Fake) generations(now time.Time) {
 	s := &f.state
 	all := s.Upstreams
-	reasons := []string{"start", "rollback to 5", "registry", "approved hold 77aa01", "registry", "registry"}
+	reasons := []string{"added account, basket, billing, 17 more", "rolled back to generation 5", "changed mail", "changed billing, catalog", "changed search", "changed account"}
 	s.Status.Generation.Number = 6
 	for i, reason := range reasons {
 		s.Upstreams = clone(all)
@@ -146,11 +146,11 @@ func (f *Fake) night(now time.Time, names []string) {
 		if i%7 == 0 {
 			n := 7 + i/7
 			f.Tell(status.Event{
-				Time: at, Kind: "generation", Generation: n, Text: fmt.Sprintf("generation %d: 1 updated", n),
+				Time: at, Kind: "generation", Generation: n, Text: "changed " + name,
 			})
 			f.Tell(status.Event{
 				Time: at, Kind: "pushed", Gateway: "edge-1", Generation: n, TookMS: float64(4 + i*i%37),
-				Text: fmt.Sprintf("edge-1 shows generation %d on 4 workers", n),
+				Text: fmt.Sprintf("all of its workers have generation %d", n),
 			})
 		}
 	}
