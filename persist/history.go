@@ -56,6 +56,8 @@ func ReadGeneration(path string, number int) (upstream.Generation, error) {
 func readKept(path string, number int) (upstream.Generation, error) {
 	c, err := readFile(keptFile(path, number))
 	switch {
+	case errors.Is(err, ErrForeign):
+		err = fmt.Errorf("%s is not one of ours: it is never used", keptFile(path, number))
 	case err != nil:
 	case c.info == nil:
 		err = ErrNotKept

@@ -199,7 +199,7 @@ type Server struct {
 	Reason  string    `json:"reason"`
 	Options string    `json:"options,omitempty"` // as nginx reads them, e.g. weight=2
 	Origin  string    `json:"origin,omitempty"`  // the registries it comes from
-	Since   time.Time `json:"since"`             // of its state; zero: since before the start
+	Since   time.Time `json:"since"`             // of its state; zero: since before the start, or not known
 }
 
 // Explanation is one upstream with what the registries say of it now.

@@ -32,7 +32,8 @@ func (s *Site) protect(next http.Handler, trusted bool) http.Handler {
 		fail(w, http.StatusForbidden, "another site asked for this change")
 	}))
 	next = sameSite.Handler(next)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(to http.ResponseWriter, r *http.Request) {
+		w := &begun{ResponseWriter: to}
 		defer func() {
 			switch caught := recover(); caught {
 			case nil:
@@ -40,6 +41,9 @@ func (s *Site) protect(next http.Handler, trusted bool) http.Handler {
 				panic(caught)
 			default:
 				s.parts.Log.WithField("path", r.URL.Path).Errorf("an answer panicked: %v\n%s", caught, debug.Stack())
+				if w.wrote {
+					panic(http.ErrAbortHandler) // the reader sees that it is cut
+				}
 				fail(w, http.StatusInternalServerError, "the answer failed: the log has more")
 			}
 		}()
@@ -55,6 +59,25 @@ func (s *Site) protect(next http.Handler, trusted bool) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// begun is an answer, and whether some of it is on its way.
+type begun struct {
+	http.ResponseWriter
+	wrote bool
+}
+
+// Unwrap is for http.ResponseController.
+func (b *begun) Unwrap() http.ResponseWriter { return b.ResponseWriter }
+
+func (b *begun) WriteHeader(code int) {
+	b.wrote = true
+	b.ResponseWriter.WriteHeader(code)
+}
+
+func (b *begun) Write(p []byte) (int, error) {
+	b.wrote = true
+	return b.ResponseWriter.Write(p)
 }
 
 // ourName reports whether a request is for us: a page on the net may have its own name

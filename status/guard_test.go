@@ -1,6 +1,8 @@
 package status_test
 
 import (
+	"io"
+	"iter"
 	"net"
 	"net/http"
 	"os"
@@ -190,6 +192,53 @@ func TestAPanicEndsOneAnswer(t *testing.T) {
 	}
 	if a := r.ask(t, r.http, http.MethodGet, "/healthz", ""); a.StatusCode != http.StatusOK {
 		t.Errorf("then health answers %d", a.StatusCode)
+	}
+}
+
+// TestAPanicInTheMiddleCutsTheAnswer: what looks whole and is not would be believed.
+func TestAPanicInTheMiddleCutsTheAnswer(t *testing.T) {
+	d := failing{statustest.New()}
+	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, strings.Repeat("<p>", 10000))
+		panic("in the middle")
+	})
+	r := serve(t, d, "", status.Parts{Page: page})
+	for _, path := range []string{"/api/v1/upstreams", "/"} {
+		for _, encoding := range []string{"identity", "gzip"} {
+			q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.TrimSuffix(r.URL(), "/")+path, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q.Header.Set("Accept-Encoding", encoding)
+			a, err := r.http.Do(q)
+			if err == nil {
+				var text []byte
+				text, err = io.ReadAll(a.Body)
+				_ = a.Body.Close()
+				if err == nil {
+					t.Errorf("%s in %s ends as if it were whole: %d %.100q", path, encoding, a.StatusCode, text)
+				}
+			}
+		}
+	}
+	if !strings.Contains(r.log.String(), "in the middle") {
+		t.Errorf("the log: %s", r.log)
+	}
+}
+
+// failing ends in the middle of its upstreams.
+type failing struct{ *statustest.Fake }
+
+func (f failing) Upstreams() iter.Seq[status.Upstream] {
+	return func(yield func(status.Upstream) bool) {
+		for range 1000 {
+			for u := range f.Fake.Upstreams() {
+				if !yield(u) {
+					return
+				}
+			}
+		}
+		panic("in the middle")
 	}
 }
 

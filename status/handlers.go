@@ -205,24 +205,24 @@ func answer(w http.ResponseWriter, r *http.Request, code int, value any) {
 		return
 	}
 	body, end := begin(w, r, code, len(text) >= worthZipping)
-	defer end()
 	_, _ = body.Write(append(text, '\n'))
+	end()
 }
 
 // answerEach writes an object with one list, an element at a time: all of it at once may be megabytes.
 func answerEach[E any](w http.ResponseWriter, r *http.Request, name string, list iter.Seq[E]) {
 	body, end := begin(w, r, http.StatusOK, true)
-	defer end()
 	_, _ = fmt.Fprintf(body, "{%q:[", name)
 	encoder, separator := json.NewEncoder(body), ""
 	for e := range list {
 		_, _ = io.WriteString(body, separator)
 		if encoder.Encode(whole(e)) != nil {
-			return // the reader has gone
+			panic(http.ErrAbortHandler) // the reader has gone
 		}
 		separator = ","
 	}
 	_, _ = io.WriteString(body, "]}\n")
+	end()
 }
 
 // begin writes the head of an answer in JSON. What is written to body is compressed where that

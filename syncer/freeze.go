@@ -1,7 +1,9 @@
 package syncer
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"swallowkeeper/upstream"
@@ -26,7 +28,7 @@ func frozen(written upstream.Generation, seen upstream.Set) upstream.Set {
 			list = append(list, u)
 		}
 	}
-	out := append(seen.Out(), keptOut(written.Set, slices.Values(kept), "a freeze")...)
+	out := keptOut(written.Set, slices.Values(kept), seen.Out(), "a freeze")
 	for u := range written.Set.All() {
 		if isFrozen(written.Frozen, u.Name) {
 			list = append(list, u)
@@ -68,6 +70,14 @@ func sooner(a, b time.Duration) time.Duration {
 
 func sameFreezes(a, b []upstream.Freeze) bool {
 	return slices.EqualFunc(a, b, func(a, b upstream.Freeze) bool { return a.Name == b.Name && a.Until.Equal(b.Until) })
+}
+
+func frozenNames(freezes []upstream.Freeze) string {
+	var names []string
+	for _, f := range freezes {
+		names = append(names, frozenName(f))
+	}
+	return cmp.Or(strings.Join(names, ", "), "none")
 }
 
 func frozenName(f upstream.Freeze) string {

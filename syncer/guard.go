@@ -85,7 +85,7 @@ func (c GuardConfig) judge(written upstream.Generation, seen upstream.Set, relea
 	last := written.Set
 	wanted := c.withoutUnusable(last, seen)
 	if hold := c.tooFew(last, seen, wanted); hold != nil && hold.ID != released {
-		return verdict(last, append(seen.Out(), keptOut(last, seen.All(), "a hold on everything")...), hold, written.Base)
+		return verdict(last, keptOut(last, seen.All(), seen.Out(), "a hold on everything"), hold, written.Base)
 	} else if hold == nil {
 		base := cmp.Or(written.Base, last.Servers())
 		if hold = c.tooMany(base, removals(last, wanted), recovering); hold != nil && hold.ID != released {
@@ -117,16 +117,22 @@ func serves(u upstream.Upstream, addr netip.AddrPort) bool {
 	return slices.ContainsFunc(u.Servers, func(s upstream.Server) bool { return s.Addr == addr && !s.Down })
 }
 
-// keptOut lists the servers of upstreams that are usable and that last does not have: what keeps
-// it as it is keeps them out.
-func keptOut(last upstream.Set, upstreams iter.Seq[upstream.Upstream], by string) []upstream.Out {
-	var out []upstream.Out
+// keptOut adds to what is out the servers of upstreams that are usable and that last does not have:
+// what keeps it as it is keeps them out. An address that is out by another instance has its reason.
+func keptOut(last upstream.Set, upstreams iter.Seq[upstream.Upstream], out []upstream.Out, by string) []upstream.Out {
+	has := make(map[Held]bool, len(out))
+	for _, o := range out {
+		if addr, err := netip.ParseAddrPort(o.Addr); err == nil {
+			has[Held{o.Upstream, addr}] = true
+		}
+	}
 	for u := range upstreams {
 		old, _ := last.Get(u.Name)
+		name := cmp.Or(old.Name, u.Name)
 		for _, addr := range serving(u) {
-			if !serves(old, addr) {
+			if !serves(old, addr) && !has[Held{name, addr}] {
 				out = append(out, upstream.Out{
-					Service: u.Name, Upstream: cmp.Or(old.Name, u.Name), Addr: addr.String(), Reason: "it is usable, and " + by + " keeps it out",
+					Service: u.Name, Upstream: name, Addr: addr.String(), Reason: "it is usable, and " + by + " keeps it out",
 				})
 			}
 		}

@@ -167,6 +167,12 @@ func TestJudgeKeptOut(t *testing.T) {
 	if got, want := out("a: 1, b: 2", "a: 1 9, c: 3"), "a 10.0.0.9:80"+why+", c 10.0.0.3:80"+why; got != want {
 		t.Errorf("out is %q, want %q", got, want)
 	}
+	// One address, and two instances there: the reason of the one that is no good counts.
+	critical := upstream.Out{Service: "a", Upstream: "a", Addr: "10.0.0.9:80", Reason: "critical"}
+	both := upstream.NewSet(slices.Collect(set("a: 1 9").All()), critical)
+	if v := c.Judge(written("a: 1, b: 2"), both, ""); len(v.Out) != 1 || v.Out[0] != critical {
+		t.Errorf("out is %+v", v.Out)
+	}
 	if got := out("a: 1, b: 2", "a: 1 9, b: 2, c: 3"); got != "" {
 		t.Errorf("nothing is held, and out is %q", got)
 	}

@@ -130,7 +130,7 @@ func Unfreeze(name string) Order {
 			return upstream.SameName(o.Name, name)
 		})
 		if len(left) == len(s.gen.Frozen) {
-			return "", fmt.Errorf("unfreeze %s: it is not frozen: %w", frozenName(f), ErrUnknown)
+			return "", fmt.Errorf("unfreeze %s: it is not frozen; frozen are: %s: %w", frozenName(f), frozenNames(s.gen.Frozen), ErrUnknown)
 		}
 		if err := s.freeze(ctx, left); err != nil {
 			return "", err

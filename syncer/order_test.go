@@ -369,7 +369,7 @@ func TestEventsOfAChange(t *testing.T) {
 			t.Errorf("told of %+v and %+v", in, out)
 		}
 		for server, later := range map[string]bool{"10.0.0.3:80": true, "10.0.0.1:80": false} {
-			at := w.syncer.InSince(Held{Upstream: "a", Addr: netip.MustParseAddrPort(server)})
+			at := w.syncer.Since().In(Held{Upstream: "a", Addr: netip.MustParseAddrPort(server)})
 			if at.IsZero() || at.After(published.Add(-time.Millisecond)) != later {
 				t.Errorf("%s is in since %s", server, at)
 			}

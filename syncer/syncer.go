@@ -471,18 +471,11 @@ func (s *Syncer) Status() Status {
 	return st
 }
 
-// InSince is since when a server gets traffic that does, the zero time where that is since before the start.
-func (s *Syncer) InSince(server Held) time.Time {
+// Since says from when servers are in and instances are out.
+func (s *Syncer) Since() Since {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.since.serves(server)
-}
-
-// OutSince is since when an instance is out, the zero time where that is since before the start.
-func (s *Syncer) OutSince(o upstream.Out) time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.since.out[o]
+	return s.since.now()
 }
 
 // Beat is when the loop last came round. It does every second, unless the store keeps it.

@@ -37,7 +37,9 @@ func newClient(t target) *client {
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: t.tls,
 		MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute,
 	}
-	return &client{target: t, http: &http.Client{Transport: transport, Timeout: t.timeout}}
+	// A collector that moved is told of: the headers, which may have a secret, are for the one that is named.
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &client{target: t, http: &http.Client{Transport: transport, Timeout: t.timeout, CheckRedirect: stay}}
 }
 
 // Start implements otlptrace.Client.
@@ -61,7 +63,17 @@ func (c *client) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpan
 	}
 	waits := &asked{BackOff: backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(time.Second), backoff.WithMaxInterval(sendTimeout), backoff.WithMaxElapsedTime(patience))}
-	return backoff.Retry(func() error { return c.send(ctx, body, waits) }, backoff.WithContext(waits, ctx))
+	var last error
+	err = backoff.Retry(func() error {
+		if failed := c.send(ctx, body, waits); ctx.Err() == nil || last == nil {
+			last = failed
+		}
+		return last
+	}, backoff.WithContext(waits, ctx))
+	if err != nil && ctx.Err() != nil {
+		return last // why it did not go before the end came
+	}
+	return err
 }
 
 // send sends once. What need not be tried again is a permanent error.
@@ -95,11 +107,21 @@ func (c *client) send(ctx context.Context, body []byte, waits *asked) error {
 	err = fmt.Errorf("%s answers %s: %s", c.target.url, response.Status, cmp.Or(strings.TrimSpace(string(answer)), "nothing more"))
 	switch response.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		seconds, _ := strconv.Atoi(response.Header.Get("Retry-After"))
-		waits.least = time.Duration(seconds) * time.Second
+		waits.least = retryAfter(response.Header.Get("Retry-After"), time.Now())
 		return err
 	}
 	return backoff.Permanent(err)
+}
+
+// retryAfter is how long a collector asks to be left alone: seconds, or until a date.
+func retryAfter(text string, now time.Time) time.Duration {
+	if seconds, err := strconv.Atoi(text); err == nil {
+		return time.Duration(min(seconds, int(patience/time.Second)+1)) * time.Second
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return at.Sub(now)
+	}
+	return 0
 }
 
 // asked waits at least as long as the collector asked for.

@@ -37,6 +37,11 @@ func TestWhatACollectorAnswers(t *testing.T) {
 		{"it is busy", tracingtest.Refusal{Code: http.StatusServiceUnavailable}, 2, ""},
 		{"it is busy and says for how long", tracingtest.Refusal{Code: http.StatusTooManyRequests, RetryAfter: "1"}, 2, ""},
 		{"it asks for more than we have", tracingtest.Refusal{Code: http.StatusServiceUnavailable, RetryAfter: "3600"}, 1, "503"},
+		{"it asks for a date", tracingtest.Refusal{
+			Code: http.StatusServiceUnavailable, RetryAfter: time.Now().Add(time.Hour).UTC().Format(http.TimeFormat),
+		}, 1, "503"},
+		{"it asks for ages", tracingtest.Refusal{Code: http.StatusServiceUnavailable, RetryAfter: "9999999999"}, 1, "503"},
+		{"it has moved", tracingtest.Refusal{Code: http.StatusTemporaryRedirect, Location: "http://127.0.0.1:1/"}, 1, "307"},
 		{"it takes nothing of the kind", tracingtest.Refusal{Code: http.StatusBadRequest}, 1, "400 Bad Request: not now"},
 		{"it lets nobody in", tracingtest.Refusal{Code: http.StatusUnauthorized}, 1, "401"},
 	} {
@@ -66,6 +71,26 @@ func TestWhatACollectorAnswers(t *testing.T) {
 				t.Errorf("the log: %s", log.String())
 			}
 		})
+	}
+}
+
+// What is cut by the end of the daemon is told with the collector's own words.
+func TestTheEndCutsATry(t *testing.T) {
+	t.Parallel()
+	c := collector(t)
+	c.Refuse(&tracingtest.Refusal{Code: http.StatusServiceUnavailable, RetryAfter: "9"})
+	var log bytes.Buffer
+	to := logrus.New()
+	to.SetOutput(&log)
+	tr, err := tracing.New(tracing.Config{Endpoint: c.URL}, "v1", nil, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.Observe(generation(1, "one"))
+	arrives(t, c, 1)
+	tr.Close()
+	if !strings.Contains(log.String(), "503") || !strings.Contains(log.String(), "not now") {
+		t.Errorf("the log: %s", log.String())
 	}
 }
 
@@ -102,6 +127,21 @@ func TestTheVariablesOfTheSpecification(t *testing.T) {
 		deeper := httptest.NewServer(http.StripPrefix("/otel", c))
 		defer deeper.Close()
 		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", deeper.URL+"/otel/")
+		send(t)
+		if len(c.Spans()) != 3 {
+			t.Errorf("%d spans", len(c.Spans()))
+		}
+	})
+	t.Run("below a path with a slash in a name", func(t *testing.T) {
+		c := collector(t)
+		deeper := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.EscapedPath() == "/a%2Fb/v1/traces" {
+				r.URL.Path = "/v1/traces"
+				c.ServeHTTP(w, r)
+			}
+		}))
+		defer deeper.Close()
+		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", deeper.URL+"/a%2Fb")
 		send(t)
 		if len(c.Spans()) != 3 {
 			t.Errorf("%d spans", len(c.Spans()))
@@ -172,17 +212,25 @@ func TestTheVariablesOfTheSpecification(t *testing.T) {
 
 // Each wrong value is told by the variable's name, and no header by its value.
 func TestWrongVariables(t *testing.T) {
-	for name, value := range map[string]string{
-		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT":    "localhost:4318",
-		"OTEL_EXPORTER_OTLP_PROTOCOL":           "grpc",
-		"OTEL_EXPORTER_OTLP_TRACES_HEADERS":     "hush",
-		"OTEL_EXPORTER_OTLP_COMPRESSION":        "zstd",
-		"OTEL_EXPORTER_OTLP_TIMEOUT":            "10s",
-		"OTEL_EXPORTER_OTLP_CERTIFICATE":        "/nowhere/ca.pem",
-		"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": "/nowhere/cert.pem",
+	for _, wrong := range [][2]string{
+		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "localhost:4318"},
+		{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"},
+		{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "hush"},
+		{"OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%0Ahush"},
+		{"OTEL_EXPORTER_OTLP_HEADERS", "my key=hush"},
+		{"OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"},
+		{"OTEL_EXPORTER_OTLP_TIMEOUT", "10s"},
+		{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem"},
+		{"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/nowhere/cert.pem"},
+		{"OTEL_TRACES_SAMPLER", "nonsense"},
+		{"OTEL_TRACES_SAMPLER_ARG", "banana"},
+		{"OTEL_TRACES_SAMPLER_ARG", "NaN"},
+		{"OTEL_RESOURCE_ATTRIBUTES", "a=%zz"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		name, value := wrong[0], wrong[1]
+		t.Run(name+"="+value, func(t *testing.T) {
 			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+			t.Setenv("OTEL_TRACES_SAMPLER", "traceidratio")
 			t.Setenv(name, value)
 			_, err := tracing.New(tracing.Config{}, "v1", nil, logrus.New())
 			if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "hush") {

@@ -8,10 +8,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // sendTimeout is for one request to the collector, unless OTEL_EXPORTER_OTLP_TIMEOUT is set.
@@ -38,8 +39,33 @@ func newTarget(c Config) (target, error) {
 	if t.url == "" {
 		errs = append(errs, t.fromEnvironment())
 	}
-	errs = append(errs, t.setHeaders(), t.setCompression(), t.setTimeout(), t.setTLS())
+	errs = append(errs, t.setHeaders(), t.setCompression(), t.setTimeout(), t.setTLS(), checkSDK())
 	return t, errors.Join(errs...)
+}
+
+// checkSDK looks at what the SDK reads itself: where that is wrong it would say so past our log, and go on
+// with something else.
+func checkSDK() error {
+	switch sampler := os.Getenv("OTEL_TRACES_SAMPLER"); sampler {
+	case "", "always_on", "always_off", "parentbased_always_on", "parentbased_always_off":
+	case "traceidratio", "parentbased_traceidratio":
+		const name = "OTEL_TRACES_SAMPLER_ARG"
+		value := os.Getenv(name)
+		if share, err := strconv.ParseFloat(value, 64); value != "" && (err != nil || !(share >= 0 && share <= 1)) {
+			return fmt.Errorf("%s is %q: allowed is a number from 0 to 1", name, value)
+		}
+	default:
+		return fmt.Errorf("OTEL_TRACES_SAMPLER is %q: allowed is always_on, always_off or traceidratio, "+
+			"or one of them behind parentbased_", sampler)
+	}
+	const name = "OTEL_RESOURCE_ATTRIBUTES"
+	for pair := range strings.SplitSeq(os.Getenv(name), ",") {
+		_, value, found := strings.Cut(pair, "=")
+		if _, err := url.PathUnescape(strings.TrimSpace(value)); strings.TrimSpace(pair) != "" && (!found || err != nil) {
+			return fmt.Errorf("%s is not key=value,key=value", name)
+		}
+	}
+	return nil
 }
 
 // variable is the value of OTEL_EXPORTER_OTLP_TRACES_word or of the one without TRACES_, and which of them.
@@ -62,7 +88,7 @@ func (t *target) fromEnvironment() error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if name == "OTEL_EXPORTER_OTLP_ENDPOINT" { // the base of all signals' paths
-		u.Path = path.Join("/", u.Path, tracesPath)
+		u = u.JoinPath(tracesPath)
 	}
 	t.url = u.String()
 	if name, value := variable("PROTOCOL"); value != "" && value != "http/protobuf" {
@@ -80,7 +106,8 @@ func (t *target) setHeaders() error {
 		}
 		key, value, found := strings.Cut(pair, "=")
 		value, err := url.PathUnescape(strings.TrimSpace(value))
-		if key = strings.TrimSpace(key); !found || key == "" || err != nil {
+		if key = strings.TrimSpace(key); !found || err != nil ||
+			!httpguts.ValidHeaderFieldName(key) || !httpguts.ValidHeaderFieldValue(value) {
 			return fmt.Errorf("%s is not key=value,key=value", name)
 		}
 		t.headers.Set(key, value)

@@ -128,17 +128,37 @@ func (o *operator) printHold(h status.Hold) {
 		since = " (since " + when(h.Since) + ")"
 	}
 	o.say("%s: %s%s", o.c.bad("held"), h.Reason, since)
-	const most = 20
-	for i, s := range h.Servers {
-		if i == most {
-			o.say("  and %d more", len(h.Servers)-most)
-			break
-		}
-		o.say("  stays: %s %s", o.c.name(s.Upstream), s.Addr)
-	}
 	o.say("  to let exactly this through: swallowkeeper approve %s", h.ID)
 	if h.Rule == syncer.RuleMinServices {
 		o.say("  the rule holds again after that: if there are fewer services for good, lower guard.min_services and reload")
+	}
+	o.printStays(h.Servers)
+}
+
+// What is shown of the servers that stay: upstreams, and servers of each.
+const mostStaying, mostOfOne = 20, 6
+
+// printStays names the servers that a hold keeps, an upstream a line.
+func (o *operator) printStays(servers []status.HeldServer) {
+	for shown := 0; len(servers) > 0; shown++ {
+		if shown == mostStaying-o.fewer {
+			o.say("  and %d servers more", len(servers))
+			return
+		}
+		name := servers[0].Upstream
+		n := slices.IndexFunc(servers, func(s status.HeldServer) bool { return s.Upstream != name })
+		if n < 0 {
+			n = len(servers)
+		}
+		line := "  stays: " + o.c.name(name)
+		for _, s := range servers[:min(n, mostOfOne)] {
+			line += " " + s.Addr
+		}
+		if n > mostOfOne {
+			line += fmt.Sprintf(" and %d more", n-mostOfOne)
+		}
+		o.say("%s", line)
+		servers = servers[n:]
 	}
 }
 

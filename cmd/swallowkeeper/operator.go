@@ -36,6 +36,7 @@ type operator struct {
 	client *client.Client
 	c      palette
 	alone  bool // without the daemon, and it was said
+	fewer  int  // lines of what a hold keeps than there might be: the terminal is not high
 	// tokenErr is why there is no token to send; who only looks needs none.
 	tokenErr error
 }

@@ -84,7 +84,7 @@ func showGateway(g syncer.GatewayStatus, newest int) (shown status.Gateway, why 
 // may be thousands.
 func showUpstreams(s *syncer.Syncer) iter.Seq[status.Upstream] {
 	st := s.Status()
-	see := &lookout{frozen: st.Generation.Frozen, in: s.InSince, out: s.OutSince}
+	see := &lookout{frozen: st.Generation.Frozen, since: s.Since(), heldSince: st.HeldSince}
 	if st.Hold != nil {
 		see.held = map[syncer.Held]bool{}
 		for _, r := range st.Hold.Removed {
@@ -132,10 +132,10 @@ func showUpstreams(s *syncer.Syncer) iter.Seq[status.Upstream] {
 // lookout is what has to be known to say why a server is in or out, and since when. Of what it does
 // not have it says nothing.
 type lookout struct {
-	frozen []upstream.Freeze
-	held   map[syncer.Held]bool
-	in     func(syncer.Held) time.Time
-	out    func(upstream.Out) time.Time
+	frozen    []upstream.Freeze
+	held      map[syncer.Held]bool
+	heldSince time.Time
+	since     syncer.Since
 
 	body           []byte // used again for each upstream
 	origin, listed string // the last server's, and the words for it: most have the same
@@ -147,13 +147,13 @@ func (l *lookout) leave(u *status.Upstream, o upstream.Out) {
 		if o.Addr != "" && s.Addr == o.Addr {
 			u.Servers[i].Reason = printable(o.Reason)
 			if s.State == status.In {
-				u.Servers[i].State = status.Held
+				u.Servers[i].State, u.Servers[i].Since = status.Held, l.since.Out(o)
 			}
 			return
 		}
 	}
 	u.Servers = append(u.Servers, status.Server{
-		Addr: printable(o.Addr), State: status.Out, Reason: printable(o.Reason), Since: l.out(o),
+		Addr: printable(o.Addr), State: status.Out, Reason: printable(o.Reason), Since: l.since.Out(o),
 	})
 }
 
@@ -166,7 +166,7 @@ func (l *lookout) upstream(u upstream.Upstream) status.Upstream {
 	for _, s := range u.Servers {
 		server := l.server(u.Name, s)
 		if frozen != "" && server.State == status.In {
-			server.State, server.Reason = status.Frozen, frozen
+			server.State, server.Reason, server.Since = status.Frozen, frozen, time.Time{}
 		}
 		shown.Servers = append(shown.Servers, server)
 	}
@@ -189,15 +189,13 @@ func (l *lookout) server(name string, s upstream.Server) status.Server {
 	if l.listed == "" || l.origin != s.Origin {
 		l.origin, l.listed = s.Origin, "listed as usable by "+s.Origin
 	}
-	shown := status.Server{Addr: s.Addr.String(), State: status.In, Reason: l.listed, Origin: s.Origin}
-	if l.in != nil {
-		shown.Since = l.in(id)
-	}
+	shown := status.Server{Addr: s.Addr.String(), State: status.In, Reason: l.listed, Origin: s.Origin, Since: l.since.In(id)}
 	switch {
 	case s.Down:
 		shown.State, shown.Reason = status.Down, "marked down: its service is deregistered"
 	case l.held[id]:
-		shown.State, shown.Reason = status.Held, "gone from its registry, and the guard holds the removal"
+		shown.State, shown.Since = status.Held, l.heldSince
+		shown.Reason = "gone from its registry, and the guard holds the removal"
 	}
 	return shown
 }

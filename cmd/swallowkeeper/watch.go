@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"strings"
@@ -124,31 +125,50 @@ func (w *watcher) draw() {
 	if !w.live || w.last == nil {
 		return
 	}
-	var text strings.Builder
-	to := *w.operator
-	p := *w.program
-	p.stdout = &text
-	to.program = &p
-	if w.lost != "" {
-		to.say("%s", w.c.bad(w.lost))
-	}
-	to.printStatus(*w.last)
-	text.WriteByte('\n')
-	for _, l := range w.tail {
-		text.WriteString(l + "\n")
-	}
-	lines := strings.Split(strings.TrimRight(text.String(), "\n"), "\n")
+	height := math.MaxInt
 	if f, ok := w.stdout.(*os.File); ok {
-		if _, height, err := term.GetSize(int(f.Fd())); err == nil && height > 0 {
-			lines = lines[:min(len(lines), height)]
+		if _, rows, err := term.GetSize(int(f.Fd())); err == nil && rows > 0 {
+			height = rows
 		}
 	}
+	lines := w.picture(height)
 	begin := ""
 	if !w.drawn {
 		w.drawn, begin = true, enterScreen
 	}
 	// Home, each line with what was behind it cleared, then what is below: nothing flickers.
 	fmt.Fprint(w.stdout, begin+"\x1b[H"+strings.Join(lines, "\x1b[K\r\n")+"\x1b[K\x1b[J")
+}
+
+// leastTail is how much of what happened last is always shown, as far as there is.
+const leastTail = 4
+
+// picture is the status, and below it what happened last, in so many lines. Where they are too few, what
+// a hold keeps is cut first, then the end of the status.
+func (w *watcher) picture(height int) []string {
+	tail := len(w.tail)
+	head := w.head(0)
+	if over := len(head) + 1 + min(tail, leastTail) - height; over > 0 {
+		head = w.head(min(over+1, mostStaying-1)) // one line more, which says how many are not there
+	}
+	room := max(0, height-1-min(tail, leastTail))
+	head = head[:min(len(head), room)]
+	tail = max(0, min(tail, height-1-len(head)))
+	return append(append(head, ""), w.tail[len(w.tail)-tail:]...)
+}
+
+// head is the status in lines, with fewer of what is held.
+func (w *watcher) head(fewer int) []string {
+	var text strings.Builder
+	to := *w.operator
+	p := *w.program
+	p.stdout = &text
+	to.program, to.fewer = &p, fewer
+	if w.lost != "" {
+		to.say("%s", w.c.bad(w.lost))
+	}
+	to.printStatus(*w.last)
+	return strings.Split(strings.TrimRight(text.String(), "\n"), "\n")
 }
 
 // leave gives the terminal back.

@@ -45,6 +45,7 @@ type Collector struct {
 type Refusal struct {
 	Code       int
 	RetryAfter string // "": the collector does not say
+	Location   string // for a redirect
 }
 
 // New starts a collector.
@@ -131,6 +132,9 @@ func (c *Collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.requests++
 	c.headers = r.Header
 	if c.refusal != nil {
+		if c.refusal.Location != "" {
+			w.Header().Set("Location", c.refusal.Location)
+		}
 		if c.refusal.RetryAfter != "" {
 			w.Header().Set("Retry-After", c.refusal.RetryAfter)
 		}

@@ -1,0 +1,62 @@
+package syncer
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"swallowkeeper/upstream"
+)
+
+func TestSince(t *testing.T) {
+	at := func(minute int) time.Time { return time.Date(2026, 11, 21, 2, minute, 0, 0, time.UTC) }
+	addr := func(n string) netip.AddrPort { return netip.MustParseAddrPort("10.0.0." + n + ":80") }
+	s := newSince()
+	now := upstream.Set{}
+	step := func(to string, minute int) {
+		s.moved(minute, upstream.Diff(now, set(to)), at(minute))
+		now = set(to)
+	}
+	in := func(name, server string, want time.Time) {
+		t.Helper()
+		if got := s.now().In(Held{name, addr(server)}); !got.Equal(want) {
+			t.Errorf("%s %s is in since %s, want %s", name, server, got, want)
+		}
+	}
+	step("a: 1 2, web: 4", 0)
+	step("a: 1 2 3, web: 4 5", 1)
+	in("a", "1", at(0))
+	in("a", "3", at(1))
+	earlier := s.now()
+	step("a: 3 down, b: 9, Web: 4 5", 2)
+	in("a", "3", at(2)) // from when it is marked down
+	in("b", "9", at(2))
+	in("Web", "4", at(0)) // another name for the same
+	in("Web", "5", at(1))
+	step("a: 3, b: 9, Web: 4 5", 3)
+	in("a", "3", at(3))
+	if got := earlier.In(Held{"a", addr("3")}); !got.Equal(at(1)) {
+		t.Errorf("what was taken earlier has changed: %s", got)
+	}
+	step("", 4)
+	if n := len(s.in); n != 0 {
+		t.Errorf("%d servers that are gone are remembered: %v", n, s.in)
+	}
+
+	critical := upstream.Out{Service: "a", Upstream: "a", Addr: "10.0.0.1:80", Reason: "critical"}
+	other := upstream.Out{Service: "a", Upstream: "a", Addr: "10.0.0.2:80", Reason: "critical"}
+	s.left([]upstream.Out{critical}, at(5))
+	if got := s.now().Out(critical); !got.IsZero() {
+		t.Errorf("what was out at the start is out since %s", got)
+	}
+	s.left([]upstream.Out{critical, other}, at(6))
+	before := s.now()
+	other.Reason = "in maintenance"
+	s.left([]upstream.Out{other}, at(7))
+	if got := s.now().Out(other); !got.Equal(at(6)) {
+		t.Errorf("with another reason it is out since %s, want %s", got, at(6))
+	}
+	if got := before.Out(other); !got.Equal(at(6)) {
+		t.Errorf("what was taken earlier has changed: %s", got)
+	}
+}
