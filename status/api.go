@@ -40,7 +40,10 @@ type Daemon interface {
 	Freeze(ctx context.Context, f FreezeRequest) error
 	// Unfreeze ends a freeze; name is "*" for that of everything.
 	Unfreeze(ctx context.Context, name string) error
-	// Rollback writes a generation that is kept again, pushes it, and freezes everything at it.
+	// RollbackPlan is what going back to a generation that is kept would do; it changes nothing.
+	RollbackPlan(ctx context.Context, generation int) (RollbackPlan, error)
+	// Rollback writes a generation that is kept again, pushes it, and freezes everything at it. It
+	// returns when each gateway has shown it or has failed to, or after some seconds.
 	Rollback(ctx context.Context, generation int) (RollbackResult, error)
 }
 
@@ -166,11 +169,20 @@ type RollbackRequest struct {
 	Generation int `json:"generation"`
 }
 
+// RollbackPlan is what a rollback would do.
+type RollbackPlan struct {
+	Changes Changes `json:"changes"` // to the conf file
+	// Opinion is what the guard would say of the step: "" where nothing speaks against it.
+	Opinion string `json:"opinion,omitempty"`
+}
+
 // RollbackResult is what a rollback led to.
 type RollbackResult struct {
 	Generation Generation `json:"generation"` // the new one, with the old one's upstreams
 	// Opinion is what the guard would have said of the step: "" where nothing speaks against it.
 	Opinion string `json:"opinion,omitempty"`
+	// Gateways are as they are then: one that is not in step does not have the generation yet.
+	Gateways []Gateway `json:"gateways"`
 }
 
 // States of a server.

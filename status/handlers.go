@@ -76,6 +76,13 @@ func (s *Site) routes() []route {
 			}
 			return d.Diff(from, to)
 		})},
+		{"GET /api/v1/rollback", large, show(func(r *http.Request) (any, error) {
+			to, err := number(r, "generation", "the number of a generation")
+			if err != nil {
+				return nil, err
+			}
+			return d.RollbackPlan(r.Context(), to)
+		})},
 		{"GET /api/v1/plan", large, show(func(r *http.Request) (any, error) { return d.Plan(r.Context()) })},
 		{"GET /api/v1/timeline", large, func(w http.ResponseWriter, r *http.Request) {
 			last := math.MaxInt

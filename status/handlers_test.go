@@ -27,7 +27,7 @@ func TestWhatIsNotThere(t *testing.T) {
 		{"GET", "/api/v1/nothing", 404, "", "openapi.yaml"},
 		{"GET", "/api/v2/status", 404, "", "openapi.yaml"},
 		{"POST", "/api/v1/status", 405, "GET", "POST"},
-		{"GET", "/api/v1/rollback", 405, "POST", "GET"},
+		{"GET", "/api/v1/freezes", 405, "POST", "GET"},
 		{"PUT", "/api/v1/freezes/a", 405, "DELETE", "PUT"},
 		{"GET", "/anything", 200, "", "the page"},
 		{"GET", "/metrics", 200, "", "the page"},

@@ -141,16 +141,29 @@ func Unfreeze(name string) Order {
 	}
 }
 
+// Opinion changes nothing: the remark is what the guard would have against a [Rollback].
+func Opinion(to upstream.Generation) Order {
+	return func(_ context.Context, s *Syncer) (string, error) {
+		_, remark := s.step(to)
+		return remark, nil
+	}
+}
+
+// step is what of an earlier generation may be written, and what the guard has against it.
+func (s *Syncer) step(to upstream.Generation) (upstream.Set, string) {
+	set := s.withoutStrangers(s.gen.Set, to.Set)
+	if v := s.Guard.Judge(s.gen, set, ""); v.Hold != nil {
+		return set, v.Hold.Reason
+	}
+	return set, ""
+}
+
 // Rollback writes an earlier generation again, pushes it and freezes everything at it. The
 // remark is what the guard has against the step; a person's word counts for more.
 func Rollback(to upstream.Generation) Order {
 	return func(ctx context.Context, s *Syncer) (string, error) {
 		before := s.gen
-		set := s.withoutStrangers(before.Set, to.Set)
-		remark := ""
-		if v := s.Guard.Judge(before, set, ""); v.Hold != nil {
-			remark = v.Hold.Reason
-		}
+		set, remark := s.step(to)
 		g := next(before, Verdict{Accepted: set.Loadable()})
 		// Those of single upstreams stay, and hold when the one of everything ends.
 		g.Frozen = append(slices.DeleteFunc(slices.Clone(before.Frozen), func(f upstream.Freeze) bool { return f.Name == "" }),

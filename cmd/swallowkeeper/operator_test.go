@@ -254,7 +254,7 @@ func TestCommandsOverTheAddress(t *testing.T) {
 	ask("", "history", "12").wants(t, exitInStep, "generation 11 to 12: ")
 	ask("", "diff", "11", "12").wants(t, exitInStep, "generation 11 to 12: ")
 	ask("", "diff", "1", "12").wants(t, exitFailed, "generation 1 is not kept: swallowkeeper history lists")
-	ask(deskToken, "rollback", "11", "--yes").wants(t, exitInStep, "generation 12 to 11: ", "generation 13 has the upstreams of 11")
+	ask(deskToken, "rollback", "11", "--yes").wants(t, exitInStep, "back to generation 11: ", "generation 13 has the upstreams of 11")
 	ask(deskToken, "approve", statustest.HoldID).wants(t, exitInStep)
 }
 
@@ -287,7 +287,7 @@ func TestRollbackFromOneThatIsNotKept(t *testing.T) {
 	fake := statustest.New()
 	fake.Change(func(s *statustest.State) { s.History = s.History[1:] })
 	d := newDesk(t, fake)
-	d.call("rollback", "10").wants(t, exitInStep, "can't be shown", "generation 13 has the upstreams of 10")
+	d.call("rollback", "10").wants(t, exitInStep, "back to generation 10", "the guard would hold it: 9 of 82", "generation 13 has the upstreams of 10")
 	d.call("rollback", "99").wants(t, exitFailed, "swallowkeeper history lists what is")
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"swallowkeeper/status"
 	"swallowkeeper/status/client"
 	"swallowkeeper/syncer"
+	"swallowkeeper/upstream"
 )
 
 // The commands with which a person steers. Where the daemon does not run, what can be done
@@ -151,23 +153,37 @@ func named(name string) string {
 	return "upstream " + printable(name)
 }
 
-// newest is the number of the newest generation, 0 before there is one.
-func (o *operator) newest(ctx context.Context) (int, error) {
-	st, err := o.client.Status(ctx)
-	if !errors.Is(err, client.ErrUnreachable) || o.named() {
-		return st.Generation.Number, err
+// step shows what leads from what is written now to an earlier generation, and what the guard has against it.
+func (o *operator) step(ctx context.Context, to int) error {
+	plan, err := o.client.RollbackPlan(ctx, to)
+	if errors.Is(err, client.ErrUnreachable) && !o.named() {
+		plan, err = o.stepByHand(to)
 	}
-	gen, _, err := persist.Read(o.cfg.Persist.Path)
-	return gen.Number, err
+	if err != nil {
+		return keptHint(err)
+	}
+	o.printChanges(fmt.Sprintf("back to generation %d", to), plan.Changes)
+	if plan.Opinion != "" {
+		o.say("%s: %s", o.c.bad("the guard would hold it"), plan.Opinion)
+	}
+	return nil
 }
 
-// step shows what leads from the newest generation to another.
-func (o *operator) step(ctx context.Context, to int) error {
-	newest, err := o.newest(ctx)
-	if err != nil || newest == 0 {
-		return err
+// stepByHand is what the files say of a step.
+func (o *operator) stepByHand(to int) (status.RollbackPlan, error) {
+	now, _, err := persist.Read(o.cfg.Persist.Path)
+	if err != nil {
+		return status.RollbackPlan{}, err
 	}
-	return o.difference(ctx, newest, to)
+	g, err := readKept(o.cfg.Persist.Path, to)
+	if err != nil {
+		return status.RollbackPlan{}, err
+	}
+	plan := status.RollbackPlan{Changes: showChanges(upstream.Diff(now.Set, g.Set))}
+	if v := o.cfg.Guard.Judge(now, g.Set, ""); v.Hold != nil {
+		plan.Opinion = v.Hold.Reason
+	}
+	return plan, nil
 }
 
 func (p *program) rollbackCommand() *cobra.Command {
@@ -186,9 +202,11 @@ the guard has against it; on a terminal it asks first.`,
 		if err := o.ours(ctx); err != nil {
 			return err
 		}
+		told := false
 		if o.output == "text" {
-			// The newest may not be kept or be damaged: that must not stand between a person and a good one.
-			if err := o.step(ctx, n); err != nil {
+			// What can't be shown must not stand between a person and a good generation.
+			err := o.step(ctx, n)
+			if told = err == nil; !told {
 				fmt.Fprintf(o.stderr, "swallowkeeper: what would change can't be shown: %v\n", o.coded(err))
 			}
 		}
@@ -213,15 +231,28 @@ the guard has against it; on a terminal it asks first.`,
 			}
 			result.Generation = showGeneration(now)
 		}
-		if done, err := o.json(result); done || err != nil {
-			return err
+		code := exitInStep
+		for _, g := range result.Gateways {
+			if !g.InStep {
+				code = exitNotInStep
+			}
 		}
-		if result.Opinion != "" {
+		if done, err := o.json(result); err != nil {
+			return err
+		} else if done {
+			return said(code)
+		}
+		if result.Opinion != "" && !told {
 			o.say("the guard would have held it: %s", result.Opinion)
 		}
 		o.say("generation %d has the upstreams of %d; everything is frozen until swallowkeeper unfreeze --all",
 			result.Generation.Number, n)
-		return nil
+		for _, g := range result.Gateways {
+			if !g.InStep {
+				o.say("gateway %s: %s", printable(g.Name), o.c.bad(cmp.Or(printable(g.Error), "it does not show it yet")))
+			}
+		}
+		return said(code)
 	})
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return c

@@ -332,17 +332,64 @@ func (s *surface) Unfreeze(ctx context.Context, name string) error {
 	return err
 }
 
+// RollbackPlan implements status.Daemon.
+func (s *surface) RollbackPlan(ctx context.Context, generation int) (status.RollbackPlan, error) {
+	w := s.now()
+	g, err := readKept(w.cfg.Persist.Path, generation)
+	if err != nil {
+		return status.RollbackPlan{}, err
+	}
+	remark, err := s.order(ctx, syncer.Opinion(g))
+	if err != nil {
+		return status.RollbackPlan{}, err
+	}
+	return status.RollbackPlan{
+		Changes: showChanges(upstream.Diff(w.syncer.Status().Generation.Set, g.Set)), Opinion: remark,
+	}, nil
+}
+
 // Rollback implements status.Daemon.
 func (s *surface) Rollback(ctx context.Context, generation int) (status.RollbackResult, error) {
 	g, err := readKept(s.now().cfg.Persist.Path, generation)
 	if err != nil {
 		return status.RollbackResult{}, err
 	}
+	began := time.Now()
 	remark, err := s.order(ctx, syncer.Rollback(g))
 	if err != nil {
 		return status.RollbackResult{}, err
 	}
-	return status.RollbackResult{Generation: showGeneration(s.now().syncer.Status().Generation), Opinion: remark}, nil
+	result := status.RollbackResult{Generation: showGeneration(s.now().syncer.Status().Generation), Opinion: remark}
+	result.Gateways = s.delivered(ctx, result.Generation.Number, began)
+	return result, nil
+}
+
+// mostDelivering is how long a person waits for the gateways to show what was ordered.
+const mostDelivering = 10 * time.Second
+
+// delivered waits until each gateway has shown the generation, or has failed to since it was begun.
+func (s *surface) delivered(ctx context.Context, generation int, began time.Time) []status.Gateway {
+	ctx, cancel := context.WithTimeout(ctx, mostDelivering)
+	defer cancel()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		pending := false
+		shown := []status.Gateway{}
+		for _, g := range s.now().syncer.Status().Gateways {
+			one, _ := showGateway(g, generation)
+			pending = pending || !one.InStep && (one.Error == "" || one.Checked.Before(began))
+			shown = append(shown, one)
+		}
+		if !pending {
+			return shown
+		}
+		select {
+		case <-ctx.Done():
+			return shown
+		case <-look.C:
+		}
+	}
 }
 
 // order has the syncer carry an order out.

@@ -158,7 +158,7 @@ func TestAFreezeHoldsOverARestartAndARollbackGoesBack(t *testing.T) {
 		t.Errorf("one that is not kept: %d", code)
 	}
 	var back status.RollbackResult
-	if code := r.ask("POST", "/api/v1/rollback", status.RollbackRequest{Generation: 1}, &back); code != http.StatusOK || back.Generation.Number != 4 {
+	if code := r.ask("POST", "/api/v1/rollback", status.RollbackRequest{Generation: 1}, &back); code != http.StatusOK || back.Generation.Number != 4 || len(back.Gateways) != 1 || !back.Gateways[0].InStep {
 		t.Fatalf("rolling back: %d, %+v", code, back)
 	}
 	r.inStep(want{"a": "10.0.0.1:80"})
@@ -170,6 +170,27 @@ func TestAFreezeHoldsOverARestartAndARollbackGoesBack(t *testing.T) {
 	r.ask("DELETE", "/api/v1/freezes/*", nil, nil)
 	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80", "c": "10.0.0.4:80"})
 	_ = d
+}
+
+// A rollback that nginx does not get is no success.
+func TestARollbackSaysWhoDoesNotHaveIt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).configure()
+	r.up("a", "10.0.0.1:80")
+	d := r.process(nil)
+	r.inStep(want{"a": "10.0.0.1:80"})
+	r.up("a", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80")
+	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80 10.0.0.3:80 10.0.0.4:80"})
+	r.nginx[0].Close()
+	began := time.Now()
+	call(t, nil, "rollback", "1", "--config", r.toml).wants(t, exitNotInStep,
+		"back to generation 1: 0 added, 1 updated, 0 removed", "the guard would hold it: 3 of 4 servers would go",
+		"everything is frozen", "gateway gw1: ", "refused")
+	if took := time.Since(began); took > mostDelivering {
+		t.Errorf("it took %s", took)
+	}
+	d.stop()
+	call(t, nil, "rollback", "2", "--config", r.toml).wants(t, exitNotInStep, "back to generation 2: ", "gateway gw1")
 }
 
 func TestWhatIsShownIsTrue(t *testing.T) {

@@ -116,6 +116,12 @@ func (c *Client) Unfreeze(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, "/api/v1/freezes/"+url.PathEscape(name), nil, nil)
 }
 
+// RollbackPlan is what going back to a generation would do.
+func (c *Client) RollbackPlan(ctx context.Context, generation int) (p status.RollbackPlan, err error) {
+	err = c.call(ctx, http.MethodGet, "/api/v1/rollback?generation="+strconv.Itoa(generation), nil, &p)
+	return p, err
+}
+
 // Rollback goes back to a generation and freezes everything at it.
 func (c *Client) Rollback(ctx context.Context, generation int) (r status.RollbackResult, err error) {
 	err = c.call(ctx, http.MethodPost, "/api/v1/rollback", status.RollbackRequest{Generation: generation}, &r)

@@ -570,18 +570,19 @@
   const difference = (from, to) => api(`diff?from=${from}&to=${to}`);
 
   async function rollback(number) {
-    let diff;
+    let plan;
     try {
-      diff = await difference(state.status.generation.number, number);
+      plan = await api(`rollback?generation=${number}`);
     } catch (error) {
       say('bad', t('error', { text: error.message }));
       return;
     }
-    const yes = await ask(t('rollback.title', { g: number }), [el('p', {}, t('rollback.text')), changes(diff)],
-      t('rollback'), true);
+    const yes = await ask(t('rollback.title', { g: number }), [el('p', {}, t('rollback.text')),
+      plan.opinion && reason(t('rollback.against', { text: said(plan.opinion) })), changes(plan.changes)], t('rollback'), true);
     if (yes) await act('POST', 'rollback', { generation: number }, (result) => [
       t('rollback.done', { n: result.generation.number, g: number }),
-      ...result.opinion ? [t('rollback.opinion', { text: result.opinion })] : []]);
+      ...result.opinion ? [t('rollback.opinion', { text: said(result.opinion) })] : [],
+      ...result.gateways.filter((g) => !g.in_step).map((g) => t('rollback.behind', { name: g.name, text: g.error ?? '' }))]);
   }
 
   async function showDiff(event) {

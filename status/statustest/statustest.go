@@ -296,6 +296,17 @@ func (f *Fake) Unfreeze(_ context.Context, name string) error {
 	})
 }
 
+// RollbackPlan implements [status.Daemon].
+func (f *Fake) RollbackPlan(_ context.Context, generation int) (status.RollbackPlan, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	set, err := f.state.kept(generation)
+	if err != nil {
+		return status.RollbackPlan{}, err
+	}
+	return status.RollbackPlan{Changes: diff(f.state.Upstreams, set), Opinion: f.state.Opinion}, nil
+}
+
 // Rollback implements [status.Daemon]: the upstreams are those of the generation again.
 func (f *Fake) Rollback(_ context.Context, generation int) (status.RollbackResult, error) {
 	var result status.RollbackResult
@@ -308,7 +319,8 @@ func (f *Fake) Rollback(_ context.Context, generation int) (status.RollbackResul
 		s.Upstreams = clone(set)
 		s.Status.Freezes = append(without(s.Status.Freezes, status.Everything), status.Freeze{Name: status.Everything})
 		s.markFrozen()
-		result.Generation, result.Opinion = s.write(fmt.Sprintf("rollback to %d", generation)), s.Opinion
+		result.Generation, result.Opinion = s.write(fmt.Sprintf("rolled back to generation %d", generation)), s.Opinion
+		result.Gateways = slices.Clone(s.Status.Gateways)
 		return status.Event{
 			Kind: "rolled_back", Generation: result.Generation.Number,
 			Text: fmt.Sprintf("a person went back to generation %d", generation),
