@@ -43,7 +43,7 @@ func (r *report) checkInterfaces() {
 			Check: "interface", Severity: Problem, Where: r.facts.Nginx.Main,
 			What: "nginx has no dyups interface",
 			Why:  "Nothing can be pushed: changes take effect at the next reload only.",
-			Change: "server { listen 127.0.0.1:18882; location / { dyups_interface; add_header " +
+			Change: "server { listen " + r.listenFor() + "; location / { dyups_interface; add_header " +
 				"X-Dyups-Worker $pid always; } }" +
 				"   # in http { }; where nginx has no dyups module: swallowkeeper nginx install-lua",
 		})
@@ -68,6 +68,20 @@ func (r *report) checkInterfaces() {
 			})
 		}
 	}
+}
+
+// listenFor is where the interface is looked for: at the first gateway's address.
+func (r *report) listenFor() string {
+	for _, g := range r.facts.Gateways {
+		if path, is := strings.CutPrefix(g.Address, "unix:"); is {
+			return "unix:" + path
+		}
+		if _, at, is := strings.Cut(g.Address, "://"); is {
+			at, _, _ = strings.Cut(at, "/")
+			return at
+		}
+	}
+	return "127.0.0.1:18882"
 }
 
 func describeListens(server *nginxtree.Directive) string {

@@ -70,7 +70,9 @@ var cases = []struct {
 	{name: "conf-exact", fresh: true, bad: true},
 	{name: "conf-not-written", fresh: true},
 	{name: "upstreams", facts: func(f *doctor.Facts) { f.Gateways[0].Live = []string{"SHOP", "Shop"} }}, // likewise
-	{name: "stock-duplicate", stock: true, bad: true},
+	{name: "stock-duplicate", facts: func(f *doctor.Facts) {
+		f.Gateways[0].Address = "http://127.0.0.1:19999"
+	}, stock: true, bad: true},
 	{name: "stock-traffic", stock: true},
 	{name: "name-case", stock: true, dns: true},
 	{name: "queue-small", facts: func(f *doctor.Facts) {

@@ -110,7 +110,10 @@ type Generation struct {
 type Registry struct {
 	Name     string    `json:"name"`
 	Answered time.Time `json:"answered"` // when its answer changed last; zero: never
-	Trouble  string    `json:"trouble,omitempty"`
+	// Heard is when it gave its last good answer, news or not; zero: never. Where nothing changes it
+	// answers when the wait is over only.
+	Heard   time.Time `json:"heard"`
+	Trouble string    `json:"trouble,omitempty"`
 	// TroubleSince is since when it is in trouble; zero: it is in none.
 	TroubleSince time.Time `json:"trouble_since"`
 }
@@ -277,6 +280,10 @@ type Event struct {
 	Gateway    string    `json:"gateway,omitempty"`
 	// Text says it in words.
 	Text string `json:"text"`
+	// In and Out are, of a generation, how many servers began and ceased to get traffic. Of very many at
+	// once not each has an event of its own.
+	In  int `json:"in,omitempty"`
+	Out int `json:"out,omitempty"`
 	// TookMS is, where a gateway took a change, how long from the registry's answer, in milliseconds.
 	TookMS float64 `json:"took_ms,omitempty"`
 }

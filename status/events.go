@@ -58,6 +58,12 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 	// Gateways are compared without an event too: the status follows by itself.
 	status := time.NewTimer(time.Second)
 	defer status.Stop()
+	if len(missed) == 0 && r.Header.Get("Last-Event-ID") == "" {
+		// Who comes back later gets what comes from now on, also where nothing has come meanwhile.
+		if !send("id: %d\n", s.newest()) {
+			return
+		}
+	}
 	if !sendStatus() {
 		return
 	}
@@ -94,6 +100,14 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// newest is the ID of the last event. Before the first one it is below all that this process gives.
+func (s *Site) newest() uint64 {
+	if last := s.daemon.Timeline(1); len(last) > 0 {
+		return last[0].ID
+	}
+	return uint64(max(1, s.daemon.Status().Started.UnixMicro()) - 1) //nolint:gosec // it is not below 0
 }
 
 // missed is what a reader that was away has not seen, as far as it is kept: its header names

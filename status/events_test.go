@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"swallowkeeper/status"
+	"swallowkeeper/status/client"
 	"swallowkeeper/status/statustest"
 )
 
@@ -226,6 +227,39 @@ func TestAReaderThatComesBackGetsWhatItMissed(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAReaderKnowsWhereItBegan: who comes for the first time gets an ID with the first status, so that
+// nothing is missed when the connection breaks before anything has happened.
+func TestAReaderKnowsWhereItBegan(t *testing.T) {
+	quiet := statustest.Empty()
+	quiet.Change(func(s *statustest.State) { s.Status.Started = time.Now() })
+	for name, d := range map[string]*statustest.Fake{"after events": statustest.New(), "before the first": quiet} {
+		t.Run(name, func(t *testing.T) {
+			r := serve(t, d, "", status.Parts{})
+			c := client.Socket(r.socket)
+			defer c.Close()
+			var last uint64
+			err := c.Watch(t.Context(), &last, func(st *status.Status, _ *status.Event) bool { return st == nil })
+			if err != nil || last == 0 {
+				t.Fatalf("after the first status it knows of %d: %v", last, err)
+			}
+			if newest := d.Timeline(1); len(newest) > 0 && last != newest[0].ID {
+				t.Errorf("it knows of %d, the newest is %d", last, newest[0].ID)
+			}
+			d.Tell(status.Event{Kind: "pushed", Text: "while nobody was there"})
+			var missed string
+			err = c.Watch(t.Context(), &last, func(_ *status.Status, e *status.Event) bool {
+				if e != nil {
+					missed = e.Text
+				}
+				return e == nil
+			})
+			if err != nil || missed != "while nobody was there" || last != d.Timeline(1)[0].ID {
+				t.Errorf("it missed %q, and knows of %d: %v", missed, last, err)
+			}
+		})
+	}
 }
 
 func TestAReaderThatDoesNotReadIsLetGo(t *testing.T) {

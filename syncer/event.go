@@ -72,7 +72,7 @@ func (s *Syncer) event(e Event) {
 	s.Event(e)
 }
 
-// mostServerEvents bounds what one decision tells of single servers; its own event names the rest.
+// mostServerEvents bounds what one decision tells of single servers; its own event counts all of them.
 const mostServerEvents = 200
 
 func (s *Syncer) serverEvents(generation int, c upstream.Changes) {

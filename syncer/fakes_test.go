@@ -51,6 +51,8 @@ func (r *fakeRegistry) Watch(ctx context.Context, publish func(upstream.Set)) er
 	}
 }
 
+func (r *fakeRegistry) Heard() time.Time { return time.Time{} }
+
 func (r *fakeRegistry) TroubleSince() time.Time { return time.Time{} }
 
 func (r *fakeRegistry) Trouble() error {

@@ -28,6 +28,8 @@ type RegistryStatus struct {
 	Answered time.Time
 	// Trouble is why it can't be read now, nil where it can.
 	Trouble error
+	// Heard is when it gave its last good answer, news or not; the zero time where it does not tell.
+	Heard time.Time
 	// TroubleSince is since when; the zero time where there is none.
 	TroubleSince time.Time
 }

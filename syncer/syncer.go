@@ -461,7 +461,7 @@ func (s *Syncer) Status() Status {
 	for _, src := range s.Sources {
 		r := RegistryStatus{Name: src.Name, Answered: answered[src.Name]}
 		if t, ok := src.Registry.(Troubled); ok {
-			r.Trouble, r.TroubleSince = t.Trouble(), t.TroubleSince()
+			r.Trouble, r.TroubleSince, r.Heard = t.Trouble(), t.TroubleSince(), t.Heard()
 		}
 		st.Registries = append(st.Registries, r)
 	}
@@ -481,10 +481,12 @@ func (s *Syncer) Since() Since {
 // Beat is when the loop last came round. It does every second, unless the store keeps it.
 func (s *Syncer) Beat() time.Time { return time.Unix(0, s.beat.Load()) }
 
-// Troubled is a registry that can say why it is not readable just now.
+// Troubled is a registry that can say why it is not readable just now and since when, and when it gave
+// its last good answer.
 type Troubled interface {
 	Trouble() error
 	TroubleSince() time.Time
+	Heard() time.Time
 }
 
 func stopped() *time.Timer {

@@ -99,6 +99,9 @@ func (o *operator) printStatus(st status.Status) {
 		} else if r.Answered.IsZero() {
 			state = o.c.bad("no answer yet")
 		}
+		if !r.Heard.IsZero() {
+			state += ", last answer " + when(r.Heard)
+		}
 		o.say("registry %s: %s", r.Name, state)
 	}
 	for _, g := range st.Gateways {

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -336,6 +338,11 @@ func TestWithoutADaemon(t *testing.T) {
 	r.command("diff", "2", "1").wants(t, exitInStep, "1 removed")
 	r.command("diff", "2", "7").wants(t, exitFailed, "not in the history", "swallowkeeper history")
 	r.command("plan").wants(t, exitInStep, "no changes", "a dry run")
+	var plan map[string]any // of the same shape as with the daemon
+	if err := json.Unmarshal([]byte(r.command("plan", "--output", "json").stdout), &plan); err != nil ||
+		!slices.Equal(slices.Sorted(maps.Keys(plan)), []string{"file", "gateways", "hold"}) {
+		t.Errorf("the plan has %v: %v", slices.Sorted(maps.Keys(plan)), err)
+	}
 	r.command("approve", "0123").wants(t, exitFailed, "--sync-once --approve 0123")
 	r.command("watch").wants(t, exitFailed, "the daemon does not answer")
 

@@ -5,7 +5,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"swallowkeeper/config"
 	"swallowkeeper/status"
+	"swallowkeeper/syncer"
 )
 
 func (p *program) planCommand() *cobra.Command {
@@ -23,22 +25,10 @@ it is a dry run of one pass.`,
 			if err := o.gone(err, "this is a dry run of one pass"); err != nil {
 				return err
 			}
-			return o.once(ctx, onceFlags{sync: true, dryRun: true, output: o.output, timeout: o.timeout})
+			return o.planByHand(ctx)
 		}
-		if done, err := o.json(plan); err != nil {
+		if err := o.printPlan(plan); err != nil {
 			return err
-		} else if !done {
-			o.printChanges("conf file", plan.File)
-			for _, g := range plan.Gateways {
-				if g.Error != "" {
-					o.say("gateway %s: %s", g.Name, o.c.bad(printable(g.Error)))
-					continue
-				}
-				o.printChanges("gateway "+g.Name, g.Changes)
-			}
-			if plan.Hold != nil {
-				o.printHold(*plan.Hold)
-			}
 		}
 		code := planCode(plan)
 		st, err := o.client.Status(ctx)
@@ -50,6 +40,43 @@ it is a dry run of one pass.`,
 		}
 		return said(code)
 	})
+}
+
+// planByHand is a dry run of one pass.
+func (o *operator) planByHand(ctx context.Context) error {
+	log := o.logger(config.Log{Level: "error", Format: o.cfg.Log.Format})
+	h, err := build(o.cfg, log, meters{})
+	if err != nil {
+		return exit(exitUsage, err)
+	}
+	defer h.close(log)
+	out, err := syncer.New(h.parts(o.cfg, readOnly(o.cfg.Persist.Path), log)).
+		RunOnce(ctx, syncer.Once{Limit: o.timeout, DryRun: true})
+	if err := o.printPlan(showPlan(out)); err != nil {
+		return err
+	}
+	if err != nil {
+		return exit(exitFailed, err)
+	}
+	return said(exitCode(out, nil, true))
+}
+
+func (o *operator) printPlan(plan status.Plan) error {
+	if done, err := o.json(plan); done || err != nil {
+		return err
+	}
+	o.printChanges("conf file", plan.File)
+	for _, g := range plan.Gateways {
+		if g.Error != "" {
+			o.say("gateway %s: %s", g.Name, o.c.bad(printable(g.Error)))
+			continue
+		}
+		o.printChanges("gateway "+g.Name, g.Changes)
+	}
+	if plan.Hold != nil {
+		o.printHold(*plan.Hold)
+	}
+	return nil
 }
 
 // printHindrances names what keeps changes from coming, and reports whether any of it is trouble.

@@ -170,7 +170,7 @@ func (s *surface) observe(e syncer.Event) {
 	}
 	o := status.Event{
 		Time: e.Time, Kind: e.Kind, Generation: e.Generation,
-		Upstream: e.Upstream, Addr: e.Addr, Gateway: e.Gateway, Text: printable(e.Text),
+		Upstream: e.Upstream, Addr: e.Addr, Gateway: e.Gateway, Text: printable(e.Text), In: e.In, Out: e.Out,
 	}
 	if e.Kind == syncer.EventPushed {
 		o.TookMS = float64(e.Timing.Pushed.Sub(e.Timing.Seen).Microseconds()) / 1000
@@ -210,7 +210,7 @@ func (s *surface) Status() status.Status {
 	}
 	out.Freezes = showFreezes(st.Generation.Frozen)
 	for _, r := range st.Registries {
-		shown := status.Registry{Name: r.Name, Answered: r.Answered}
+		shown := status.Registry{Name: r.Name, Answered: r.Answered, Heard: r.Heard}
 		switch {
 		case r.Trouble != nil:
 			shown.Trouble, shown.TroubleSince = printable(r.Trouble.Error()), r.TroubleSince

@@ -220,6 +220,9 @@ func TestWhatIsShownIsTrue(t *testing.T) {
 	if code := r.ask("GET", "/api/v1/upstreams/nobody-has-this", nil, nil); code != http.StatusNotFound {
 		t.Errorf("explained one that is not there: %d", code)
 	}
+	if reg := r.status().Registries[0]; time.Since(reg.Heard) > time.Minute || reg.Heard.Before(reg.Answered.Add(-time.Second)) {
+		t.Errorf("the registry was heard at %s, and its answer changed at %s", reg.Heard, reg.Answered)
+	}
 	r.nginx[0].Hang(true)
 	r.up("a", "10.0.0.2:80")
 	eventually(t, 20*time.Second, "not ready", func() bool { return r.ask("GET", "/readyz", nil, nil) == http.StatusServiceUnavailable })

@@ -55,7 +55,7 @@ func (w *watcher) run(ctx context.Context) error {
 	var never error
 	again := retry.Policy{First: 200 * time.Millisecond, Longest: 2 * time.Second, Healthy: 10 * time.Second}
 	_ = again.Run(ctx, func(ctx context.Context) error { // what it returns is the end of the context
-		err := w.client.Watch(ctx, w.seen, w.take)
+		err := w.client.Watch(ctx, &w.seen, w.take)
 		if w.last == nil {
 			never = needed(err, "start it, or see swallowkeeper status")
 			return nil
@@ -75,7 +75,6 @@ func (w *watcher) take(st *status.Status, e *status.Event) bool {
 		w.last, w.lost = st, ""
 	}
 	if e != nil {
-		w.seen = e.ID
 		w.tell(*e)
 	}
 	w.mu.Unlock()

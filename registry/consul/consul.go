@@ -80,6 +80,15 @@ func (r *Registry) Name() string { return r.name }
 // Trouble says why something can't be read just now, or returns nil.
 func (r *Registry) Trouble() error { return r.trouble.current() }
 
+// Heard is when the last good answer came, news or not; the zero time before the first. Where nothing
+// changes, a query is answered after the wait only.
+func (r *Registry) Heard() time.Time {
+	if at := r.endpoint.heard.Load(); at != 0 {
+		return time.Unix(0, at).UTC()
+	}
+	return time.Time{}
+}
+
 // TroubleSince is since when there is such trouble without a pause, the zero time where there is none.
 func (r *Registry) TroubleSince() time.Time { return r.trouble.began() }
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -24,6 +25,8 @@ const maxBody = 64 << 20
 type endpoint struct {
 	metrics *Metrics // nil: none
 	name    string   // of the registry, for the metrics
+
+	heard *atomic.Int64 // when the last good answer came, in nanoseconds of Unix; 0: never
 
 	base   api.Config
 	tls    *tls.Config
@@ -45,7 +48,7 @@ func newEndpoint(cfg Config) (endpoint, error) {
 	set(&base.Scheme, a.scheme)
 	set(&base.PathPrefix, a.prefix)
 	base.Address = a.host
-	e := endpoint{socket: a.socket}
+	e := endpoint{socket: a.socket, heard: new(atomic.Int64)}
 	set(&base.Datacenter, cfg.Datacenter)
 	set(&base.Namespace, cfg.Namespace)
 	set(&base.Partition, cfg.Partition)
@@ -129,7 +132,10 @@ func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, e
 	return &client{
 		api: a, close: transport.CloseIdleConnections, cfg: cfg, grace: grace,
 		token: conf.Token, tokenFile: conf.TokenFile,
-		answered: func() { e.metrics.answered(e.name) },
+		answered: func() {
+			e.heard.Store(time.Now().UnixNano())
+			e.metrics.answered(e.name)
+		},
 	}, nil
 }
 

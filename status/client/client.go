@@ -130,11 +130,11 @@ func (c *Client) Rollback(ctx context.Context, generation int) (r status.Rollbac
 
 // Watch calls f with each event, and with the status at the start and after what happened,
 // until the context ends, f returns false, or the daemon goes. One of both is nil. Where
-// after is the ID of an event, those come first that have happened since.
-func (c *Client) Watch(ctx context.Context, after uint64, f func(*status.Status, *status.Event) bool) error {
+// last is the ID of an event, those come first that have happened since; it is kept at the last one.
+func (c *Client) Watch(ctx context.Context, last *uint64, f func(*status.Status, *status.Event) bool) error {
 	header := http.Header{}
-	if after > 0 {
-		header.Set("Last-Event-ID", strconv.FormatUint(after, 10))
+	if *last > 0 {
+		header.Set("Last-Event-ID", strconv.FormatUint(*last, 10))
 	}
 	resp, err := c.send(ctx, http.MethodGet, "/api/v1/events", nil, header)
 	if err != nil {
@@ -147,6 +147,10 @@ func (c *Client) Watch(ctx context.Context, after uint64, f func(*status.Status,
 	for lines.Scan() {
 		key, value, _ := strings.Cut(lines.Text(), ": ")
 		switch key {
+		case "id":
+			if id, err := strconv.ParseUint(value, 10, 64); err == nil {
+				*last = id
+			}
 		case "event":
 			kind = value
 		case "data":

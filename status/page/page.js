@@ -365,7 +365,7 @@
   function registryRow(r) {
     return el('li', {}, el('span', { class: 'name' }, r.name), ' ',
       tag(!r.trouble, t('registry.ok'), t('registry.trouble')),
-      el('p', { class: 'soft' }, `${t('registry.changed')} `, when(r.answered),
+      el('p', { class: 'soft' }, `${t('registry.changed')} `, when(r.answered), ` · ${t('registry.heard')} `, when(r.heard),
         r.trouble && [` · ${t('registry.trouble')}, ${t('since')} `, when(r.trouble_since)]),
       reason(r.trouble));
   }
@@ -506,9 +506,12 @@
       const at = Math.floor((Date.parse(e.time) - start) / (end - start) * 60);
       if (at < 0) continue;
       const bucket = buckets[Math.min(at, 59)];
-      if (e.kind === 'server_in') { bucket.in++; all.in++; }
-      if (e.kind === 'server_out') { bucket.out++; all.out++; }
-      if (e.kind === 'generation') { bucket.generations++; all.n++; }
+      if (e.kind === 'generation') { // of very many servers at once not each has an event
+        const came = e.in ?? 0, went = e.out ?? 0;
+        bucket.in += came; all.in += came;
+        bucket.out += went; all.out += went;
+        bucket.generations++; all.n++;
+      }
       if (e.took_ms > 0) { bucket.took = Math.max(bucket.took, e.took_ms); all.took.push(e.took_ms); }
     }
     const most = Math.max(1, ...buckets.map((b) => Math.max(b.in, b.out)));

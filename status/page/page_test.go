@@ -81,6 +81,8 @@ func TestWithoutScript(t *testing.T) {
 			nil,
 		},
 		{"the browser's language", "/", "de, zh-CN;q=0.8, en;q=0.5", same, false, []string{"一致：2 个网关均为第 12 代", `<html lang="zh-Hans"`}, nil},
+		{"the language that is liked most", "/", "en;q=0.1, zh;q=0.9", same, false, []string{`<html lang="zh-Hans"`}, nil},
+		{"a language that is not wanted", "/", "zh;q=0", same, false, []string{`<html lang="en"`}, nil},
 		{"the address's language", "/?lang=en", "zh-CN", same, false, []string{"In step: 2 gateways"}, nil},
 		{"a language that there is not", "/?lang=xx", "fr", same, false, []string{"In step: 2 gateways"}, nil},
 		{"search by name", "/?q=CHECK", "", same, false, []string{"<h3>checkout</h3>"}, []string{"<h3>basket</h3>"}},

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,20 +82,25 @@ func (t table) funcs(language string) template.FuncMap {
 	}
 }
 
-// chooseLanguage takes the language that is asked for with ?lang=, or the first that the browser's
-// list has and the page too.
+// chooseLanguage takes the language that is asked for with ?lang=, or of those that the page has the
+// one that the browser likes most.
 func chooseLanguage(r *http.Request) string {
 	if asked := r.URL.Query().Get("lang"); slices.Contains(languages, asked) {
 		return asked
 	}
+	chosen, most := english, 0.0
 	for part := range strings.SplitSeq(r.Header.Get("Accept-Language"), ",") {
-		tag, _, _ := strings.Cut(part, ";")
+		tag, weight, weighed := strings.Cut(part, ";")
 		tag, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(tag)), "-")
-		if slices.Contains(languages, tag) {
-			return tag
+		liking := 1.0
+		if text, is := strings.CutPrefix(strings.TrimSpace(weight), "q="); weighed && is {
+			liking, _ = strconv.ParseFloat(text, 64) // what is no number is 0
+		}
+		if slices.Contains(languages, tag) && liking > most {
+			chosen, most = tag, liking
 		}
 	}
-	return english
+	return chosen
 }
 
 // htmlLanguage is the language's tag: the Chinese here is in simplified characters.

@@ -31,6 +31,7 @@ type view struct {
 	Holds        []hold
 	Upstreams    []card
 	Matched      int
+	Listed       int // matched or not
 	Query, State string
 	States       []string
 	All          bool
@@ -85,7 +86,7 @@ func (h *handler) view(language string, query url.Values) view {
 	if v.All {
 		most = math.MaxInt
 	}
-	v.Upstreams, v.Matched = cards(h.daemon.Upstreams(), filter{v.Query, v.State, func(s string) string { return h.said.in(language, s) }}, most)
+	v.Upstreams, v.Matched, v.Listed = cards(h.daemon.Upstreams(), filter{v.Query, v.State, func(s string) string { return h.said.in(language, s) }}, most)
 	v.Events = h.daemon.Timeline(shownEvents)
 	slices.Reverse(v.Events)
 	h.history(&v, query)
@@ -172,11 +173,12 @@ type filter struct {
 }
 
 // cards are the first of the upstreams that match, those with trouble before the others, and how
-// many match.
-func cards(upstreams iter.Seq[status.Upstream], f filter, most int) (shown []card, matched int) {
+// many match and there are.
+func cards(upstreams iter.Seq[status.Upstream], f filter, most int) (shown []card, matched, listed int) {
 	f.query = strings.ToLower(strings.TrimSpace(f.query))
 	var troubled, others []card
 	for upstream := range upstreams {
+		listed++
 		if !f.matches(upstream) {
 			continue
 		}
@@ -189,7 +191,7 @@ func cards(upstreams iter.Seq[status.Upstream], f filter, most int) (shown []car
 		}
 	}
 	shown = append(troubled, others...)
-	return shown[:min(len(shown), most)], matched
+	return shown[:min(len(shown), most)], matched, listed
 }
 
 func newCard(upstream status.Upstream) card {

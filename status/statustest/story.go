@@ -33,7 +33,7 @@ func New() *Fake {
 		Gateways: []status.Gateway{
 			gateway("edge-1", now, "4711", "4712", "4713", "4714"), gateway("edge-2", now, "2201", "2202"),
 		},
-		Registries: []status.Registry{{Name: "consul@127.0.0.1:8500", Answered: ago(3 * time.Minute)}},
+		Registries: []status.Registry{{Name: "consul@127.0.0.1:8500", Answered: ago(3 * time.Minute), Heard: ago(40 * time.Second)}},
 	}
 	names := []string{
 		Hostile, "account", "basket", "billing", "catalog", "checkout", "coupon", "delivery", "gallery", "invoice",
@@ -78,7 +78,7 @@ func Large(upstreams, servers int) *Fake {
 	s.Status = status.Status{
 		Version: "1.4.0", Started: now.Add(-time.Hour), File: "/etc/nginx/conf.d/dyups.upstream.conf",
 		Gateways:   []status.Gateway{gateway("edge-1", now, "4711", "4712")},
-		Registries: []status.Registry{{Name: "consul@127.0.0.1:8500", Answered: now}},
+		Registries: []status.Registry{{Name: "consul@127.0.0.1:8500", Answered: now, Heard: now}},
 	}
 	for i := range upstreams {
 		s.Upstreams = append(s.Upstreams, upstream(fmt.Sprintf("service-%05d", i), i, servers, now.Add(-time.Hour)))
@@ -143,11 +143,15 @@ func (f *Fake) night(now time.Time, names []string) {
 				Text: fmt.Sprintf("%s %s %s", addr, text, name),
 			})
 		}
+		n := 7 + i/7
+		told := status.Event{Time: at, Kind: "generation", Generation: n, Text: "changed " + name}
+		if kind == "server_in" {
+			told.In = 1 + i*5%4
+		} else {
+			told.Out = 1 + i*5%4
+		}
+		f.Tell(told)
 		if i%7 == 0 {
-			n := 7 + i/7
-			f.Tell(status.Event{
-				Time: at, Kind: "generation", Generation: n, Text: "changed " + name,
-			})
 			f.Tell(status.Event{
 				Time: at, Kind: "pushed", Gateway: "edge-1", Generation: n, TookMS: float64(4 + i*i%37),
 				Text: fmt.Sprintf("all of its workers have generation %d", n),
