@@ -3,6 +3,7 @@ package persist
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -51,6 +52,45 @@ func ReadGeneration(path string, number int) (upstream.Generation, error) {
 		}
 	}
 	return upstream.Generation{}, fmt.Errorf("read generation %d: %w", number, err)
+}
+
+// Headers are the generations that are kept beside the conf file at path, the oldest first, as their
+// headers have them: without their sets, and nobody has looked whether their digests fit. What has no
+// header of its number is not among them.
+func Headers(path string) ([]upstream.Generation, error) {
+	numbers, err := History(path)
+	if err != nil {
+		return nil, err
+	}
+	if path, err = resolve(path); err != nil {
+		return nil, fmt.Errorf("read the history: %w", err)
+	}
+	var all []upstream.Generation
+	for _, n := range slices.Backward(numbers) {
+		if g, err := readHeader(keptFile(path, n)); err == nil && g.Number == n {
+			all = append(all, g)
+		}
+	}
+	return all, nil
+}
+
+// mostHeader is more than the header of a generation in the history has: notes of what is under way are
+// not in it.
+const mostHeader = 8 << 10
+
+func readHeader(file string) (upstream.Generation, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return upstream.Generation{}, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, mostHeader))
+	if err != nil {
+		return upstream.Generation{}, err
+	}
+	h := header{rest: text}
+	_, err = h.read()
+	return h.g, err
 }
 
 func readKept(path string, number int) (upstream.Generation, error) {

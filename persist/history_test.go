@@ -104,6 +104,44 @@ func TestTheBaselineEntersTheHistory(t *testing.T) {
 	}
 }
 
+func TestHeaders(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "u.conf")
+	if all, err := persist.Headers(path); err != nil || len(all) != 0 {
+		t.Errorf("without a history: %v, %v", all, err)
+	}
+	f := keeping(t, path, 4)
+	load(t, f)
+	var want []upstream.Generation
+	for n := 1; n <= 6; n++ {
+		g, err := f.Save(t.Context(), upstream.Generation{Set: set(n, 2), Reason: "reason " + strconv.Itoa(n)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Set = upstream.Set{}
+		want = append(want, g)
+	}
+	folder := filepath.Join(filepath.Dir(path), ".u.conf.history")
+	whole, err := os.ReadFile(filepath.Join(folder, "6"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"4": "no header", "99": string(whole), ".tmp-1": "", "x": "y"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := persist.Headers(path)
+	if err != nil || len(all) != 3 {
+		t.Fatalf("the headers are %+v, %v", all, err)
+	}
+	for i, w := range []upstream.Generation{want[2], want[4], want[5]} { // 4 has none, and 99 another's
+		same(t, all[i], w)
+		if all[i].Reason != w.Reason || all[i].Set.Len() != 0 {
+			t.Errorf("the header of %d is %+v", w.Number, all[i])
+		}
+	}
+}
+
 func TestADamagedGenerationIsNotUsed(t *testing.T) {
 	for name, damage := range map[string]func(string) string{
 		"another server": func(s string) string { return strings.Replace(s, "10.", "11.", 1) },

@@ -29,6 +29,21 @@ func NewTimeline(most int) *Timeline {
 	return &Timeline{most: most, next: next, listeners: map[chan Event]struct{}{}}
 }
 
+// Before puts in what happened before this process, the oldest first, as long as nothing else has. It is
+// told to nobody: the numbers are below those of every process.
+func (t *Timeline) Before(events []Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.kept) > 0 {
+		return
+	}
+	events = events[max(0, len(events)-t.most):]
+	for i, e := range events {
+		e.ID = uint64(i) + 1 //nolint:gosec // it is not negative
+		t.kept = append(t.kept, e)
+	}
+}
+
 // Add numbers an event, keeps it and hands it on. It never blocks.
 func (t *Timeline) Add(e Event) {
 	t.mu.Lock()

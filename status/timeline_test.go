@@ -36,6 +36,22 @@ func TestTheTimelineKeepsTheNewest(t *testing.T) {
 	}
 }
 
+func TestTheTimelineBefore(t *testing.T) {
+	tl := status.NewTimeline(3)
+	listening := tl.Subscribe(t.Context())
+	before := []status.Event{{Text: "0"}, {Text: "1"}, {Text: "2"}, {Text: "3"}}
+	tl.Before(before)
+	tl.Add(status.Event{Text: "4"})
+	tl.Before(before) // there is something already
+	got := tl.Newest(10)
+	if len(got) != 3 || got[0].Text != "2" || got[2].Text != "4" || got[0].ID != 2 || got[2].ID <= 3 {
+		t.Errorf("it has %+v", got)
+	}
+	if e := <-listening; e.Text != "4" {
+		t.Errorf("a listener is told of %+v", e)
+	}
+}
+
 func TestASlowListenerLosesTheOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tl := status.NewTimeline(3)

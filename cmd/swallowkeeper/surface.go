@@ -154,6 +154,20 @@ func (s *surface) take(w work) {
 	defer s.mu.Unlock()
 	w.history, w.began = &history{path: w.cfg.Persist.Path, most: w.cfg.Persist.History}, time.Now()
 	s.work = w
+	s.timeline.Before(before(w.cfg.Persist.Path))
+}
+
+// before is what was written before this process, as the history has it. Where that can't be read, it
+// says so when somebody asks for it.
+func before(path string) []status.Event {
+	kept, _ := persist.Headers(path)
+	var events []status.Event
+	for _, g := range kept {
+		events = append(events, status.Event{
+			Time: g.Time, Kind: syncer.EventGeneration, Generation: g.Number, Text: printable(g.Reason),
+		})
+	}
+	return events
 }
 
 func (s *surface) now() work {

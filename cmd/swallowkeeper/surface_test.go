@@ -137,6 +137,11 @@ func TestAFreezeHoldsOverARestartAndARollbackGoesBack(t *testing.T) {
 		e.Servers[i].State != status.Out || !strings.Contains(e.Servers[i].Reason, "but the upstream is frozen until 20") {
 		t.Errorf("what the freeze keeps out has no reason: %+v", e)
 	}
+	var timeline struct{ Events []status.Event }
+	r.ask("GET", "/api/v1/timeline", nil, &timeline)
+	if e := timeline.Events; len(e) < 2 || e[0].Generation != 1 || e[0].Kind != "generation" || e[0].Text != "added "+name || e[1].ID < 1<<32 {
+		t.Errorf("what was before the restart is not told: %+v", e)
+	}
 	if f := r.status().Freezes; len(f) != 1 || f[0].Name != name || time.Until(f[0].Until) < 50*time.Minute {
 		t.Errorf("frozen is %+v", f)
 	}
