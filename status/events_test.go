@@ -233,14 +233,16 @@ func TestAReaderThatComesBackGetsWhatItMissed(t *testing.T) {
 // nothing is missed when the connection breaks before anything has happened.
 func TestAReaderKnowsWhereItBegan(t *testing.T) {
 	quiet := statustest.Empty()
-	quiet.Change(func(s *statustest.State) { s.Status.Started = time.Now() })
+	quiet.Change(func(s *statustest.State) { s.Status.Started = time.Now().Add(-time.Minute) })
 	for name, d := range map[string]*statustest.Fake{"after events": statustest.New(), "before the first": quiet} {
 		t.Run(name, func(t *testing.T) {
 			r := serve(t, d, "", status.Parts{})
 			c := client.Socket(r.socket)
 			defer c.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
 			var last uint64
-			err := c.Watch(t.Context(), &last, func(st *status.Status, _ *status.Event) bool { return st == nil })
+			err := c.Watch(ctx, &last, func(st *status.Status, _ *status.Event) bool { return st == nil })
 			if err != nil || last == 0 {
 				t.Fatalf("after the first status it knows of %d: %v", last, err)
 			}
@@ -249,7 +251,7 @@ func TestAReaderKnowsWhereItBegan(t *testing.T) {
 			}
 			d.Tell(status.Event{Kind: "pushed", Text: "while nobody was there"})
 			var missed string
-			err = c.Watch(t.Context(), &last, func(_ *status.Status, e *status.Event) bool {
+			err = c.Watch(ctx, &last, func(_ *status.Status, e *status.Event) bool {
 				if e != nil {
 					missed = e.Text
 				}

@@ -28,12 +28,14 @@ func (w *watch) readList(ctx context.Context, index uint64) (uint64, bool, error
 		return got, false, nil
 	}
 	wanted, refused := w.choose(list)
-	if w.listShrinks(wanted) {
-		if list, _, err = w.client.services(ctx, query{consistent: true}); err != nil {
+	believed := got
+	if got < w.listIndex || w.listShrinks(wanted) {
+		if list, believed, err = w.client.services(ctx, query{consistent: true}); err != nil {
 			return 0, false, during("confirm that services are gone", err)
 		}
 		wanted, refused = w.choose(list)
 	}
+	w.listIndex = believed
 	return got, w.takeList(wanted, refused), nil
 }
 
@@ -73,12 +75,17 @@ func (c *Config) unwanted(name string, tags []string) string {
 
 // listShrinks tells whether so much is gone that the answer must be confirmed: all, or
 // more than a quarter and at least two. Agents and servers that just started, and those
-// between two leaders, were seen to answer with valid but empty lists.
+// between two leaders, were seen to answer with valid but empty lists; a server that has just
+// become the leader was seen to answer with a part, before it had read all of its log. The first
+// list is confirmed too: there is nothing yet to compare it with.
 func (w *watch) listShrinks(wanted map[string]bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !w.listed {
+		return true
+	}
 	if len(wanted) == 0 {
-		return len(w.services) > 0 || !w.listed
+		return len(w.services) > 0
 	}
 	gone := 0
 	for name := range w.services {

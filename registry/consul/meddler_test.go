@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"encoding/json"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -207,13 +208,15 @@ func TestShrinkIsConfirmed(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		lies    func(*http.Request) bool
-		body    string
+		body    string // "": the answer, older and with the last element gone
 		confirm func(*http.Request, *httptest.ResponseRecorder)
 		says    string
 	}{
 		{"an empty list", list, `{}`, nil, ""},
 		{"a list with half", list, `{"web":[]}`, nil, ""},
 		{"no instance", web, `[]`, nil, ""},
+		{"an older list without one", list, ``, nil, ""},
+		{"older instances without one", web, ``, nil, ""},
 		{"an empty list that nobody confirms", list, `{}`, replace(500, "", "No cluster leader"), "confirm that services are gone"},
 		{"no instance and nobody confirms", web, `[]`, replace(500, "", "No cluster leader"), "confirm that instances are gone"},
 	} {
@@ -231,6 +234,8 @@ func TestShrinkIsConfirmed(t *testing.T) {
 			m.meddle(func(r *http.Request, a *httptest.ResponseRecorder) {
 				switch {
 				case !test.lies(r):
+				case !r.URL.Query().Has("consistent") && test.body == "":
+					older(t, a)
 				case !r.URL.Query().Has("consistent"):
 					replace(200, "application/json", test.body)(r, a)
 				default:
@@ -254,6 +259,32 @@ func TestShrinkIsConfirmed(t *testing.T) {
 			w.servers("web", 3)
 		})
 	}
+}
+
+// older makes an answer of one that a server gives which has not read all of its log yet: its index
+// is lower, and what came last is not there.
+func older(t *testing.T, a *httptest.ResponseRecorder) {
+	t.Helper()
+	var list []json.RawMessage
+	var services map[string][]string
+	body := a.Body.Bytes()
+	var part any
+	switch {
+	case json.Unmarshal(body, &list) == nil && len(list) > 0:
+		part = list[:len(list)-1]
+	case json.Unmarshal(body, &services) == nil:
+		delete(services, "job")
+		part = services
+	default:
+		t.Errorf("the answer is %s", body)
+	}
+	text, err := json.Marshal(part)
+	if err != nil {
+		t.Error(err)
+	}
+	a.Body.Reset()
+	a.Body.Write(text)
+	a.Header().Set("X-Consul-Index", "2")
 }
 
 // TestShrinkThatIsTrue is believed.

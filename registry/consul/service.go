@@ -50,8 +50,9 @@ func (w *watch) readService(ctx context.Context, s *service, index uint64) (uint
 		return got, false, nil
 	}
 	next := w.convert(ctx, s, entries)
-	if w.serviceShrinks(s, next) {
-		if entries, _, err = w.client.instances(ctx, s.name, query{consistent: true}); err != nil {
+	believed := got
+	if got < s.index || w.serviceShrinks(s, next) {
+		if entries, believed, err = w.client.instances(ctx, s.name, query{consistent: true}); err != nil {
 			return 0, false, during("confirm that instances are gone", err)
 		}
 		next = w.convert(ctx, s, entries)
@@ -59,6 +60,7 @@ func (w *watch) readService(ctx context.Context, s *service, index uint64) (uint
 	if ctx.Err() != nil {
 		return 0, false, ctx.Err() // a lookup may have been cut short
 	}
+	s.index = believed
 	return got, w.takeService(s, entries, next), nil
 }
 

@@ -25,6 +25,9 @@ type watch struct {
 	seed    maphash.Seed
 	loops   sync.WaitGroup
 	ctx     context.Context //nolint:containedctx // the life of the run, for loops that begin later
+	// listIndex is that of the last list that was believed. A lower one comes from a server that has not read
+	// all of its log yet, or began anew: the leader must confirm it. Only the list's loop uses it.
+	listIndex uint64
 
 	mu        sync.Mutex
 	listed    bool
@@ -39,7 +42,7 @@ type watch struct {
 }
 
 // service is what is known of one selected service. The watch's mutex guards it, but for
-// turn.
+// index and turn.
 type service struct {
 	name    string
 	loop    string
@@ -51,6 +54,8 @@ type service struct {
 	hosted []*api.ServiceEntry
 	// stop ends the service's own watch; nil means that it is covered by sweeping.
 	stop context.CancelFunc
+	// index is that of the last answer that was believed, as listIndex is. Only who has the turn uses it.
+	index uint64
 	// turn is held by whoever reads the service, so that no older answer overtakes a newer.
 	turn chan struct{}
 	cover
