@@ -6,7 +6,7 @@ import (
 )
 
 // Said is what the daemon said in Chinese.
-func Said(text string) string { return loadPhrases().in(chinese, text) }
+func Said(text string) string { return loadPhrases().inChinese(text) }
 
 // Samples are a text for each phrase, and what it is in Chinese.
 func Samples() [][2]string {

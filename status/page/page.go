@@ -9,6 +9,7 @@ import (
 	"embed"
 	"html/template"
 	"net/http"
+	"sync"
 	texttemplate "text/template"
 	"time"
 
@@ -28,23 +29,35 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 type handler struct {
 	daemon    status.Daemon
 	texts     table
-	said      phrases
-	templates map[string]*template.Template // by language
+	said      func() phrases
+	templates map[string]func() *template.Template // by language
 }
 
 // New returns what serves the page of a daemon, at "/", and its parts at "/page.css" and "/page.js".
 func New(daemon status.Daemon) http.Handler {
-	h := &handler{daemon: daemon, texts: loadTexts(), said: loadPhrases(), templates: map[string]*template.Template{}}
-	source := read("page.html")
+	// What takes memory is made when somebody looks, and in the language that it is for.
+	h := &handler{
+		daemon: daemon, texts: loadTexts(), said: sync.OnceValue(loadPhrases), templates: map[string]func() *template.Template{},
+	}
 	for _, language := range languages {
-		h.templates[language] = template.Must(
-			template.New("page").Funcs(h.texts.funcs(language)).Funcs(h.said.funcs(language)).Parse(string(source)))
+		h.templates[language] = sync.OnceValue(func() *template.Template {
+			page := template.New("page").Funcs(h.texts.funcs(language))
+			return template.Must(page.Funcs(template.FuncMap{"said": h.saying(language)}).Parse(string(read("page.html"))))
+		})
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", h.page)
 	mux.Handle("GET /page.css", asset("text/css; charset=utf-8", read("page.css")))
 	mux.Handle("GET /page.js", asset("text/javascript; charset=utf-8", read("page.js")))
 	return mux
+}
+
+// saying puts what the daemon says into a language of the page.
+func (h *handler) saying(language string) func(string) string {
+	if language == english {
+		return func(text string) string { return text }
+	}
+	return func(text string) string { return h.said().inChinese(text) }
 }
 
 // page writes as it goes: a page may be megabytes, and many may be asked for at once.
@@ -55,7 +68,7 @@ func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Language", htmlLanguage(language))
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Vary", "Accept-Language")
-	switch err := h.templates[language].Execute(w, h.view(language, r.URL.Query())).(type) { //nolint:errorlint // it wraps none of its own
+	switch err := h.templates[language]().Execute(w, h.view(language, r.URL.Query())).(type) { //nolint:errorlint // it wraps none of its own
 	case nil:
 	case texttemplate.ExecError:
 		panic(err) // the log is told

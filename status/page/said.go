@@ -3,7 +3,6 @@ package page
 import (
 	"encoding/json"
 	"fmt"
-	"html/template"
 	"regexp"
 	"strings"
 )
@@ -43,18 +42,11 @@ func loadPhrases() phrases {
 	return list
 }
 
-func (list phrases) funcs(language string) template.FuncMap {
-	return template.FuncMap{"said": func(text string) string { return list.in(language, text) }}
-}
-
 // deepest is how many phrases may be one within the other. Text from a registry may look like many.
 const deepest = 8
 
-// in is what the daemon said in a language of the page, or as it said it where no phrase fits.
-func (list phrases) in(language, text string) string {
-	if language == english {
-		return text
-	}
+// inChinese is what the daemon said, or as it said it where no phrase fits.
+func (list phrases) inChinese(text string) string {
 	var quotes []string
 	text = quoted.ReplaceAllStringFunc(text, func(quote string) string {
 		quotes = append(quotes, quote)

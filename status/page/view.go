@@ -77,7 +77,7 @@ func (h *handler) view(language string, query url.Values) view {
 		Query: query.Get("q"), State: query.Get("state"), All: query.Get("all") == "1",
 	}
 	if language != english {
-		v.Phrases = h.said
+		v.Phrases = h.said()
 	}
 	for _, held := range now.Holds {
 		v.Holds = append(v.Holds, groupHold(held))
@@ -86,7 +86,7 @@ func (h *handler) view(language string, query url.Values) view {
 	if v.All {
 		most = math.MaxInt
 	}
-	v.Upstreams, v.Matched, v.Listed = cards(h.daemon.Upstreams(), filter{v.Query, v.State, func(s string) string { return h.said.in(language, s) }}, most)
+	v.Upstreams, v.Matched, v.Listed = cards(h.daemon.Upstreams(), filter{v.Query, v.State, h.saying(language)}, most)
 	v.Events = h.daemon.Timeline(shownEvents)
 	slices.Reverse(v.Events)
 	h.history(&v, query)
