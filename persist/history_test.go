@@ -61,6 +61,7 @@ func TestTheLastGenerationsAreKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		f.Archive()
 		g.Leaving, g.Base = nil, 0 // these count only while it is the newest
 		want = append(want, g)
 	}
@@ -80,6 +81,33 @@ func TestTheLastGenerationsAreKept(t *testing.T) {
 	_, err := persist.ReadGeneration(path, 2)
 	if !errors.Is(err, persist.ErrNotKept) {
 		t.Errorf("of one that was pruned: %v", err)
+	}
+}
+
+// TestTheHistoryIsOnNobodysWay: Save leaves it for later, and none is forgotten.
+func TestTheHistoryIsOnNobodysWay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "u.conf")
+	f := keeping(t, path, 5)
+	load(t, f)
+	step := func(n int, want ...int) {
+		t.Helper()
+		if _, err := f.Save(t.Context(), upstream.Generation{Set: set(n, 1)}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, numbers(t, path)); diff != "" {
+			t.Errorf("after %d was saved: %s", n, diff)
+		}
+	}
+	step(1)
+	f.Archive()
+	f.Archive() // there is nothing more to do
+	step(2, 1)
+	step(3, 2, 1) // the next one sees to it, before its memory is used again
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int{3, 2, 1}, numbers(t, path)); diff != "" {
+		t.Errorf("after the end: %s", diff)
 	}
 }
 
@@ -117,6 +145,7 @@ func TestHeaders(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		f.Archive()
 		g.Set = upstream.Set{}
 		want = append(want, g)
 	}
@@ -144,7 +173,7 @@ func TestHeaders(t *testing.T) {
 
 func TestADamagedGenerationIsNotUsed(t *testing.T) {
 	for name, damage := range map[string]func(string) string{
-		"another server": func(s string) string { return strings.Replace(s, "10.", "11.", 1) },
+		"another server": func(s string) string { return strings.Replace(s, "server 10.", "server 11.", 1) },
 		"cut off":        func(s string) string { return s[:len(s)/2] },
 		"another number": func(s string) string { return strings.Replace(s, "generation: 1", "generation: 2", 1) },
 		"empty":          func(string) string { return "" },

@@ -43,6 +43,7 @@ type File struct {
 	read     bool                // the file was read once, so last holds
 	last     upstream.Generation // what was read or written last; without its set
 	newest   int                 // in the history at the start
+	kept     func()              // puts what was saved last into the history; nil once that is done
 	disk     disk
 }
 
@@ -76,6 +77,21 @@ func Open(cfg Config, log logrus.FieldLogger) (*File, error) {
 	return f, nil
 }
 
+// Archive puts what was saved last into the history. Save leaves that for later, so that it is on nobody's
+// way to a gateway; without a call the next Save does it, or Close.
+func (f *File) Archive() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.archive()
+}
+
+func (f *File) archive() {
+	if f.kept != nil {
+		f.kept()
+		f.kept = nil
+	}
+}
+
 // Close gives the lock back. The lock's file stays: removing it would let two others
 // lock two different files.
 func (f *File) Close() error {
@@ -84,6 +100,7 @@ func (f *File) Close() error {
 	if f.lock == nil {
 		return nil
 	}
+	f.archive()
 	err := releaseLock(f.lock)
 	f.lock = nil
 	return err
@@ -163,6 +180,7 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 	if err := ctx.Err(); err != nil {
 		return upstream.Generation{}, err
 	}
+	f.archive() // the renderer is about to use its memory again
 	blocks, err := f.renderer.render(g.Set)
 	if err != nil {
 		return upstream.Generation{}, err
@@ -207,7 +225,8 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 		f.disk = is
 	}
 	if next.Number != f.last.Number {
-		f.keep(renderHeader(plain(next)), blocks, next.Number)
+		header, number := renderHeader(plain(next)), next.Number
+		f.kept = func() { f.keep(header, blocks, number) }
 	}
 	f.last = next
 	next.Set, next.Leaving, next.Pushing = g.Set, slices.Clone(leaving), slices.Clone(pushing)

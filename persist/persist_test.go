@@ -82,6 +82,7 @@ func save(t *testing.T, f *persist.File, s upstream.Set, leaving ...string) upst
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.Archive()
 	return g
 }
 

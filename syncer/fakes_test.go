@@ -61,14 +61,22 @@ func (r *fakeRegistry) Trouble() error {
 	return r.trouble
 }
 
+// Archive implements Archiver.
+func (s *fakeStore) Archive() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.archived = append(s.archived, s.gen.Number)
+}
+
 // fakeStore is a conf file in memory.
 type fakeStore struct {
-	events *events
-	mu     sync.Mutex
-	gen    upstream.Generation
-	fail   error
-	load   error
-	saves  int
+	archived []int // generations
+	events   *events
+	mu       sync.Mutex
+	gen      upstream.Generation
+	fail     error
+	load     error
+	saves    int
 }
 
 func (f *fakeStore) Load() (upstream.Generation, error) { return f.gen, f.load }

@@ -48,3 +48,7 @@ type Store interface {
 	Load() (upstream.Generation, error)
 	Save(ctx context.Context, g upstream.Generation) (upstream.Generation, error)
 }
+
+// Archiver is a store that keeps earlier generations. What it does for that is asked for when the new
+// one is on its way to the gateways.
+type Archiver interface{ Archive() }

@@ -368,6 +368,9 @@ func TestEventsOfAChange(t *testing.T) {
 		if len(in) != 1 || in[0].Upstream != "a" || len(out) != 1 || out[0].Upstream != "b" {
 			t.Errorf("told of %+v and %+v", in, out)
 		}
+		if !slices.Equal(w.store.archived, []int{1, 2}) {
+			t.Errorf("put into the history were %v", w.store.archived)
+		}
 		for server, later := range map[string]bool{"10.0.0.3:80": true, "10.0.0.1:80": false} {
 			at := w.syncer.Since().In(Held{Upstream: "a", Addr: netip.MustParseAddrPort(server)})
 			if at.IsZero() || at.After(published.Add(-time.Millisecond)) != later {

@@ -210,6 +210,9 @@ func (s *Syncer) adopt(before upstream.Generation, timing Timing) {
 	for _, d := range s.deliveries {
 		d.to(gen, timing)
 	}
+	if a, ok := s.Store.(Archiver); ok {
+		a.Archive()
+	}
 	changes := upstream.Diff(before.Set, gen.Set)
 	s.mu.Lock()
 	s.since.moved(before.Number, changes, gen.Time)

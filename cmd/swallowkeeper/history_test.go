@@ -122,6 +122,7 @@ func writeGenerations(t *testing.T, cfg persist.Config, n int, tell func(syncer.
 		if err != nil {
 			t.Fatal(err)
 		}
+		f.Archive()
 		c := upstream.Diff(before, g.Set)
 		before = g.Set
 		tell(syncer.Event{
