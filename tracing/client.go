@@ -78,6 +78,7 @@ func (c *client) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpan
 
 // send sends once. What need not be tried again is a permanent error.
 func (c *client) send(ctx context.Context, body []byte, waits *asked) error {
+	waits.least = 0 // what an earlier answer asked for is over
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.target.url, bytes.NewReader(body))
 	if err != nil {
 		return backoff.Permanent(err)

@@ -17,6 +17,19 @@ import (
 	"swallowkeeper/tracing/tracingtest"
 )
 
+// logging is a tracer for the collector, and its log; that may be read once the tracer is closed.
+func logging(t *testing.T, c *tracingtest.Collector) (*tracing.Tracer, *bytes.Buffer) {
+	t.Helper()
+	var text bytes.Buffer
+	log := logrus.New()
+	log.SetOutput(&text)
+	tr, err := tracing.New(tracing.Config{Endpoint: c.URL}, "v1", nil, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr, &text
+}
+
 // arrives waits for a number of requests.
 func arrives(t *testing.T, c *tracingtest.Collector, requests int) {
 	t.Helper()
@@ -49,13 +62,7 @@ func TestWhatACollectorAnswers(t *testing.T) {
 			t.Parallel()
 			c := collector(t)
 			c.Refuse(&tt.refusal)
-			var log bytes.Buffer
-			to := logrus.New()
-			to.SetOutput(&log)
-			tr, err := tracing.New(tracing.Config{Endpoint: c.URL}, "v1", nil, to)
-			if err != nil {
-				t.Fatal(err)
-			}
+			tr, log := logging(t, c)
 			tr.Observe(generation(1, "one"))
 			arrives(t, c, tt.requests)
 			c.Refuse(nil)
@@ -79,13 +86,7 @@ func TestTheEndCutsATry(t *testing.T) {
 	t.Parallel()
 	c := collector(t)
 	c.Refuse(&tracingtest.Refusal{Code: http.StatusServiceUnavailable, RetryAfter: "9"})
-	var log bytes.Buffer
-	to := logrus.New()
-	to.SetOutput(&log)
-	tr, err := tracing.New(tracing.Config{Endpoint: c.URL}, "v1", nil, to)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tr, log := logging(t, c)
 	tr.Observe(generation(1, "one"))
 	arrives(t, c, 1)
 	tr.Close()
@@ -98,13 +99,7 @@ func TestAPartThatIsLeftOutIsTold(t *testing.T) {
 	t.Parallel()
 	c := collector(t)
 	c.LeaveOut(2, "too many\nattributes")
-	var log bytes.Buffer
-	to := logrus.New()
-	to.SetOutput(&log)
-	tr, err := tracing.New(tracing.Config{Endpoint: c.URL}, "v1", nil, to)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tr, log := logging(t, c)
 	tr.Observe(generation(1, "one"))
 	tr.Close()
 	if !strings.Contains(log.String(), "left out 2 spans: too many") || strings.Count(log.String(), "\n") != 1 {

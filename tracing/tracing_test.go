@@ -1,7 +1,6 @@
 package tracing_test
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -277,13 +276,7 @@ func TestACollectorThatIsNoneDelaysNobody(t *testing.T) {
 func TestTheLogIsToldOnce(t *testing.T) {
 	c := collector(t)
 	c.Refuse(&tracingtest.Refusal{Code: http.StatusServiceUnavailable})
-	var text bytes.Buffer
-	log := logrus.New()
-	log.SetOutput(&text)
-	tr, err := tracing.New(tracing.Config{Endpoint: c.URL}, "v1", nil, log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tr, text := logging(t, c)
 	for n := range 3 {
 		tr.Observe(generation(n+1, "again"))
 		before := c.Requests()

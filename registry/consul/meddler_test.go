@@ -261,6 +261,28 @@ func TestShrinkIsConfirmed(t *testing.T) {
 	}
 }
 
+// TestTheFirstListIsConfirmed: there is nothing yet that a part of a list could be compared with, and what
+// the conf file has from before would be taken away.
+func TestTheFirstListIsConfirmed(t *testing.T) {
+	t.Parallel()
+	m := startMeddler(t)
+	for _, service := range []string{"web", "api", "job"} {
+		m.register(t, registration("n1", service, service+"1", "10.0.0.1", 80, "passing"))
+	}
+	m.meddle(func(r *http.Request, a *httptest.ResponseRecorder) {
+		if r.URL.Path == "/v1/catalog/services" && !r.URL.Query().Has("consistent") {
+			older(t, a)
+		}
+	})
+	w := run(t, newTestRegistry(t, testConfig(m.front), silent()))
+	w.servers("job", 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if first := w.sets[0]; first.Len() != 3 {
+		t.Errorf("the first set has %d services", first.Len())
+	}
+}
+
 // older makes an answer of one that a server gives which has not read all of its log yet: its index
 // is lower, and what came last is not there.
 func older(t *testing.T, a *httptest.ResponseRecorder) {
