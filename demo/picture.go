@@ -91,11 +91,11 @@ func (s *story) totals(width int) string {
 		paintFailed = s.view.bad
 	}
 	st := s.status()
-	state, paint := fmt.Sprintf("generation %d, in step", st.Generation.Number), s.view.faint
+	state, paint := fmt.Sprintf("generation %d, in sync", st.Generation.Number), s.view.faint
 	switch {
 	case st.Hold != nil:
 		state, paint = "held: "+st.Hold.Reason, s.view.warn
-	case !st.InStep():
+	case !st.InSync():
 		state, paint = fmt.Sprintf("generation %d, on its way", st.Generation.Number), s.view.warn
 	}
 	state = cut(state, width-len(requests)-len(failed)-6)

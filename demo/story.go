@@ -46,7 +46,7 @@ func (s *story) introduce() {
 	v.say(`%s   all of it runs in this one process, on loopback
 
   registry        %s   speaks Consul's HTTP API
-  swallowkeeper   watches the registry, writes the conf file, keeps the gateway in step
+  swallowkeeper   watches the registry, writes the conf file, keeps the gateway in sync
                   %s   its page: watch the story there
   gateway         %s   carries the traffic, with 4 workers
                   %s   its dyups API: changes without a reload
@@ -97,7 +97,7 @@ func (s *story) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.inStep(ctx); err != nil {
+	if err := s.inSync(ctx); err != nil {
 		return err
 	}
 	s.line("All 4 workers of the gateway have them, %s after the first was started.", ms(time.Since(began)))
@@ -120,7 +120,7 @@ func (s *story) scaleOut(ctx context.Context) error {
 		}
 		s.line("%s registered, and served its first request %s later.", i.name, ms(took))
 	}
-	if err := s.inStep(ctx); err != nil {
+	if err := s.inSync(ctx); err != nil {
 		return err
 	}
 	return s.allServe(ctx, web)
@@ -135,7 +135,7 @@ func (s *story) rollingRestart(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.inStep(ctx); err != nil {
+		if err := s.inSync(ctx); err != nil {
 			return err
 		}
 		began := time.Now()
@@ -143,7 +143,7 @@ func (s *story) rollingRestart(ctx context.Context) error {
 		if err := s.services.deregister(ctx, old); err != nil {
 			return err
 		}
-		if err := s.inStep(ctx); err != nil {
+		if err := s.inSync(ctx); err != nil {
 			return err
 		}
 		s.line("%s for %s: in after %s, out of every worker after %s.", fresh.name, old.name, ms(in), ms(time.Since(began)))
@@ -158,7 +158,7 @@ func (s *story) crash(ctx context.Context) error {
 	began := time.Now()
 	s.services.crash(victim)
 	s.leave(victim)
-	if err := s.inStep(ctx); err != nil {
+	if err := s.inSync(ctx); err != nil {
 		return err
 	}
 	s.line("Its check, asked every %s, failed: out of every worker %s after its death.", checkInterval, ms(time.Since(began)))
@@ -199,7 +199,7 @@ func (s *story) recovery(ctx context.Context) error {
 	if err := s.await(ctx, "the hold ends", func() bool { return s.status().Hold == nil }); err != nil {
 		return err
 	}
-	if err := s.inStep(ctx); err != nil {
+	if err := s.inSync(ctx); err != nil {
 		return err
 	}
 	if s.pushed() != s.before {
@@ -213,7 +213,7 @@ func (s *story) recovery(ctx context.Context) error {
 		return err
 	}
 	s.line("%s takes the crashed one's place: first request after %s.", i.name, ms(took))
-	if err := s.inStep(ctx); err != nil {
+	if err := s.inSync(ctx); err != nil {
 		return err
 	}
 	return s.allServe(ctx, web, search)
@@ -254,11 +254,11 @@ func (s *story) leave(i *instance) {
 	s.up[i.service] = slices.DeleteFunc(slices.Clone(s.up[i.service]), func(o *instance) bool { return o == i })
 }
 
-// inStep waits until the controller says that the gateway is in step and every worker
+// inSync waits until the controller says that the gateway is in sync and every worker
 // has exactly the instances that should serve.
-func (s *story) inStep(ctx context.Context) error {
+func (s *story) inSync(ctx context.Context) error {
 	return s.await(ctx, "the gateway has exactly the instances that are up", func() bool {
-		return s.everyWorkerHasAll() && s.status().InStep()
+		return s.everyWorkerHasAll() && s.status().InSync()
 	})
 }
 

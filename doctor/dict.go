@@ -45,7 +45,7 @@ func (r *report) checkDict() {
 		Check: "dict-size", Severity: Warning,
 		What: fmt.Sprintf("All %s take about %s, the shared memory dyups has %s", many(len(list), "upstream"), inBytes(need), inBytes(room)),
 		Why: "When it is full a change is refused and changes nothing: nginx keeps what it had, and swallowkeeper is " +
-			"not in step.",
+			"out of sync.",
 		Change: fmt.Sprintf("lua_shared_dict dyups %dm;   # a reload is enough: it reads the conf file anew", megabytes),
 	}.at([]*nginxtree.Directive{at}))
 }

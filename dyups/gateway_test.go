@@ -246,7 +246,7 @@ func TestWithoutHeaderAFullQueueIsNotForgotten(t *testing.T) {
 	s := server(t, o)
 	g := gateway(t, s, o, quiet())
 	before, want := many(200, 9), many(200, 10)
-	eventually(t, "in step", func() bool { _, err := sync(t.Context(), g, before); return err == nil })
+	eventually(t, "in sync", func() bool { _, err := sync(t.Context(), g, before); return err == nil })
 	eventually(t, "both workers", func() bool { return len(s.Workers()[0].Upstreams)+len(s.Workers()[1].Upstreams) == 400 })
 	live, err := g.Live(t.Context())
 	if err != nil {
@@ -266,11 +266,11 @@ func TestWithoutHeaderAFullQueueIsNotForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 		if upstream.Diff(live, want).Empty() {
-			t.Fatal("it counts as in step")
+			t.Fatal("it counts as in sync")
 		}
 	}
 	s.StallWorker(other, false)
-	eventually(t, "in step", func() bool { _, err := sync(t.Context(), g, want); return err == nil })
+	eventually(t, "in sync", func() bool { _, err := sync(t.Context(), g, want); return err == nil })
 	eventually(t, "both workers", func() bool {
 		return maps.Equal(s.Workers()[0].Upstreams, s.Workers()[1].Upstreams)
 	})
@@ -293,7 +293,7 @@ func TestQueueFullOfOthersChanges(t *testing.T) {
 		c.HTTPClient.CloseIdleConnections()
 		g := gateway(t, s, o, quiet())
 		want := many(60, 10)
-		eventually(t, "in step", func() bool { _, err := sync(t.Context(), g, want); return err == nil })
+		eventually(t, "in sync", func() bool { _, err := sync(t.Context(), g, want); return err == nil })
 		eventually(t, "the last changes are read", func() bool {
 			for _, w := range s.Workers() {
 				if len(w.Upstreams) != 60 {
@@ -389,7 +389,7 @@ func TestWhatABrokenPushHasSentIsTakenBack(t *testing.T) {
 	}
 	s.Hang(false)
 	s.Delay(0)
-	eventually(t, "in step", func() bool { _, err := sync(t.Context(), g, file); return err == nil })
+	eventually(t, "in sync", func() bool { _, err := sync(t.Context(), g, file); return err == nil })
 	alike(t, s, file)
 }
 
@@ -404,7 +404,7 @@ func TestWorkerCrashesBeforeAChange(t *testing.T) {
 		after := set(web("a", 1), web("b", uint16(10+i)))
 		_ = g.Apply(t.Context(), upstream.Diff(before, after))
 		before = after
-		eventually(t, "all workers are in step", func() bool {
+		eventually(t, "all workers are in sync", func() bool {
 			_, err := sync(t.Context(), g, after)
 			return err == nil && !g.Incomplete()
 		})
@@ -524,7 +524,7 @@ func TestWhatAllCrashedWorkersShowIsRepaired(t *testing.T) {
 	for i := range 4 {
 		s.CrashWorker(i)
 	}
-	eventually(t, "in step", func() bool {
+	eventually(t, "in sync", func() bool {
 		_, err := sync(t.Context(), g, want)
 		return err == nil && !g.Incomplete()
 	})
@@ -781,7 +781,7 @@ func TestTrouble(t *testing.T) {
 		cancel()
 		s.Hang(false)
 
-		eventually(t, "in step again", func() bool { _, err := sync(t.Context(), g, set(web("a", 2))); return err == nil })
+		eventually(t, "in sync again", func() bool { _, err := sync(t.Context(), g, set(web("a", 2))); return err == nil })
 		eventually(t, "all workers", func() bool {
 			for _, w := range s.Workers() {
 				if !strings.Contains(w.Upstreams["a"], ":2 ") {

@@ -158,13 +158,13 @@ func (n *tengine) settle(want upstream.Set) {
 	g := n.gateway(nil)
 	defer g.Close()
 	g.Assume(want)
-	inStep := 0
+	inSync := 0
 	eventually(n.t, "every worker has read the queue", func() bool {
 		live, err := g.Live(n.t.Context())
-		if inStep++; err != nil || !upstream.Diff(live, want).Empty() {
-			inStep = 0
+		if inSync++; err != nil || !upstream.Diff(live, want).Empty() {
+			inSync = 0
 		}
-		return inStep == 20
+		return inSync == 20
 	})
 }
 

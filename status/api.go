@@ -70,9 +70,9 @@ type Status struct {
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
 	Time    time.Time `json:"time"` // of this answer
-	// InStep says that every gateway's own answers show the newest generation.
-	InStep bool `json:"in_step"`
-	// Ready says that it is in step and the registries are fresh; Reasons say why not, in words.
+	// InSync says that every gateway's own answers show the newest generation.
+	InSync bool `json:"in_step"`
+	// Ready says that it is in sync and the registries are fresh; Reasons say why not, in words.
 	Ready      bool       `json:"ready"`
 	Reasons    []string   `json:"reasons"`
 	Generation Generation `json:"generation"`
@@ -121,10 +121,10 @@ type Registry struct {
 // Gateway is one gateway.
 type Gateway struct {
 	Name       string    `json:"name"`
-	InStep     bool      `json:"in_step"`
+	InSync     bool      `json:"in_step"`
 	Generation int       `json:"generation"` // what it showed last
 	Checked    time.Time `json:"checked"`    // zero: not yet
-	Since      time.Time `json:"since"`      // since when it is, or is not, in step
+	Since      time.Time `json:"since"`      // since when it is, or is not, in sync
 	Error      string    `json:"error,omitempty"`
 	// Workers is empty where they can't be told apart.
 	Workers []Worker `json:"workers"`
@@ -133,7 +133,7 @@ type Gateway struct {
 // Worker is one worker process of a gateway.
 type Worker struct {
 	ID     string    `json:"id"` // its process ID
-	InStep bool      `json:"in_step"`
+	InSync bool      `json:"in_step"`
 	Since  time.Time `json:"since"` // since when it is known
 	Error  string    `json:"error,omitempty"`
 }
@@ -184,7 +184,7 @@ type RollbackResult struct {
 	Generation Generation `json:"generation"` // the new one, with the old one's upstreams
 	// Opinion is what the guard would have said of the step: "" where nothing speaks against it.
 	Opinion string `json:"opinion,omitempty"`
-	// Gateways are as they are then: one that is not in step does not have the generation yet.
+	// Gateways are as they are then: one that is out of sync does not have the generation yet.
 	Gateways []Gateway `json:"gateways"`
 }
 

@@ -59,9 +59,9 @@ func TestHealthAndReadiness(t *testing.T) {
 	expect("/readyz?format=json", `{"ready":true,"reasons":[]}`, 200)
 	d.Change(func(s *statustest.State) {
 		s.Dead = io.ErrClosedPipe
-		s.Status.Gateways[1].InStep, s.Status.Gateways[1].Error = false, "connection refused"
+		s.Status.Gateways[1].InSync, s.Status.Gateways[1].Error = false, "connection refused"
 	})
-	why := "gateway edge-2 is not in step: connection refused"
+	why := "gateway edge-2 is out of sync: connection refused"
 	expect("/healthz", io.ErrClosedPipe.Error(), 503)
 	expect("/readyz", "not ready: "+why, 503)
 	expect("/readyz?format=json", `{"ready":false,"reasons":["`+why+`"]}`, 503)

@@ -70,7 +70,7 @@ type delivery struct {
 	gone     names         // what it has confirmed to be without
 	compared time.Time     // when it was asked last
 	pushing  time.Time     // when it began to be told last
-	retry    time.Time     // while it is not in step: when to try again by itself
+	retry    time.Time     // while it is out of sync: when to try again by itself
 	waits    *backoff.ExponentialBackOff
 }
 
@@ -257,11 +257,11 @@ func (d *delivery) report(g upstream.Generation, changes upstream.Changes, err e
 	d.mu.Lock()
 	before, timing := d.state, d.timing
 	d.state.Checked = now
-	d.state.InStep, d.state.Err = err == nil, err
+	d.state.InSync, d.state.Err = err == nil, err
 	if err == nil {
 		d.state.Generation = g.Number
 	}
-	if d.state.InStep != before.InStep || before.Checked.IsZero() {
+	if d.state.InSync != before.InSync || before.Checked.IsZero() {
 		d.state.Since = now
 	}
 	d.mu.Unlock()
@@ -276,16 +276,16 @@ func (d *delivery) report(g upstream.Generation, changes upstream.Changes, err e
 		}
 		wait := d.waits.NextBackOff()
 		d.retry = now.Add(wait)
-		log.WithError(err).WithField("again_in", wait.Round(time.Millisecond).String()).Warn("the gateway is not in step")
+		log.WithError(err).WithField("again_in", wait.Round(time.Millisecond).String()).Warn("the gateway is out of sync")
 		return wait
 	}
 	d.waits.Reset()
 	d.retry = time.Time{}
 	switch {
 	case !changes.Empty():
-		log.WithFields(counts(changes)).Info("the gateway took the changes and is in step")
-	case before.Checked.IsZero() || !before.InStep:
-		log.WithField("upstreams", g.Set.Len()).Info("the gateway is in step")
+		log.WithFields(counts(changes)).Info("the gateway took the changes and is in sync")
+	case before.Checked.IsZero() || !before.InSync:
+		log.WithField("upstreams", g.Set.Len()).Info("the gateway is in sync")
 	}
 	if u, ok := d.target.Gateway.(Unsettled); ok && u.Incomplete() {
 		return min(unsettledAgain, d.target.Resync)
@@ -299,13 +299,13 @@ func (d *delivery) tell(before GatewayStatus, g upstream.Generation, t Timing, e
 	e := Event{Time: now, Generation: g.Number, Gateway: d.target.Name, Err: err}
 	switch {
 	case err != nil:
-		if before.InStep || before.Checked.IsZero() {
-			e.Kind, e.Text = EventOutOfStep, err.Error()
+		if before.InSync || before.Checked.IsZero() {
+			e.Kind, e.Text = EventOutOfSync, err.Error()
 			d.event(e)
 		}
 		return
-	case !before.InStep:
-		e.Kind, e.Text = EventInStep, "it shows generation "+strconv.Itoa(g.Number)
+	case !before.InSync:
+		e.Kind, e.Text = EventInSync, "it shows generation "+strconv.Itoa(g.Number)
 		d.event(e)
 	}
 	if before.Generation != g.Number && !t.Seen.IsZero() {

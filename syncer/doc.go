@@ -1,4 +1,4 @@
-// Package syncer keeps gateways in step with registries. One change goes through it
+// Package syncer keeps gateways in sync with registries. One change goes through it
 // top to bottom:
 //
 //	intake.go    what each registry published last

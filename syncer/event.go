@@ -23,8 +23,8 @@ const (
 	EventUnfrozen    = "unfrozen"     // a freeze ended
 	EventRolledBack  = "rolled_back"  // a person went back to an earlier generation
 	EventPushed      = "pushed"       // a gateway confirmed a generation on all of its workers
-	EventInStep      = "in_step"      // a gateway is in step again
-	EventOutOfStep   = "out_of_step"  // a gateway is not in step any more
+	EventInSync      = "in_step"      // a gateway is in sync again
+	EventOutOfSync   = "out_of_step"  // a gateway is no longer in sync
 	EventStoreFailed = "store_failed" // the conf file could not be written
 	EventStored      = "stored"       // it could again
 )
@@ -47,7 +47,7 @@ type Event struct {
 	Added, Updated, Removed, In, Out int
 	// Workers counts those that can be told apart, for EventPushed.
 	Workers int
-	// Err is why, for EventOutOfStep and EventStoreFailed.
+	// Err is why, for EventOutOfSync and EventStoreFailed.
 	Err error
 }
 

@@ -26,12 +26,12 @@ type Metrics struct {
 
 // What is true now.
 var descs = struct {
-	inStep, gatewayInStep, workerInStep, gatewayGeneration, gatewayLive, gatewayLiveServers, generation,
+	inSync, gatewayInSync, workerInSync, gatewayGeneration, gatewayLive, gatewayLiveServers, generation,
 	upstreams, servers, out, holds, held, freezes, registryUp, registryAnswered, fileOK, upstreamServers *prometheus.Desc
 }{
-	inStep:             desc("in_step", "1 where every gateway shows the newest generation and the conf file is as it was written."),
-	gatewayInStep:      desc("gateway_in_step", "1 where the gateway's own answers show the newest generation.", "gateway"),
-	workerInStep:       desc("gateway_worker_in_step", "1 where this worker shows it. The worker is its process ID.", "gateway", "worker"),
+	inSync:             desc("in_step", "1 where every gateway shows the newest generation and the conf file is as it was written."),
+	gatewayInSync:      desc("gateway_in_step", "1 where the gateway's own answers show the newest generation.", "gateway"),
+	workerInSync:       desc("gateway_worker_in_step", "1 where this worker shows it. The worker is its process ID.", "gateway", "worker"),
 	gatewayGeneration:  desc("gateway_generation", "The generation that the gateway showed last.", "gateway"),
 	gatewayLive:        desc("gateway_live_upstreams", "Upstreams that the gateway has, foreign ones included.", "gateway"),
 	gatewayLiveServers: desc("gateway_live_servers", "Servers that the gateway has, foreign ones included.", "gateway"),
@@ -167,7 +167,7 @@ func (m *Metrics) Collect(c chan<- prometheus.Metric) {
 		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	newest := st.Generation.Number
-	gauge(descs.inStep, one(st.InStep()))
+	gauge(descs.inSync, one(st.InSync()))
 	gauge(descs.generation, float64(newest))
 	gauge(descs.upstreams, float64(st.Generation.Set.Len()))
 	gauge(descs.servers, float64(st.Generation.Set.Servers()))
@@ -190,13 +190,13 @@ func (m *Metrics) Collect(c chan<- prometheus.Metric) {
 		}
 	}
 	for _, g := range st.Gateways {
-		inStep := g.InStep && g.Generation == newest
-		gauge(descs.gatewayInStep, one(inStep), g.Name)
+		inSync := g.InSync && g.Generation == newest
+		gauge(descs.gatewayInSync, one(inSync), g.Name)
 		gauge(descs.gatewayGeneration, float64(g.Generation), g.Name)
 		gauge(descs.gatewayLive, float64(g.Live), g.Name)
 		gauge(descs.gatewayLiveServers, float64(g.LiveServers), g.Name)
 		for _, w := range g.Workers {
-			gauge(descs.workerInStep, one(inStep && w.Err == nil), g.Name, w.ID)
+			gauge(descs.workerInSync, one(inSync && w.Err == nil), g.Name, w.ID)
 		}
 	}
 	if m.upstreams() {

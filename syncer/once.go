@@ -44,11 +44,11 @@ type Outcome struct {
 type GatewayOutcome struct {
 	Name    string
 	Changes upstream.Changes
-	Err     error // why it is not in step; nil in a dry run that could read it
+	Err     error // why it is out of sync; nil in a dry run that could read it
 }
 
-// InStep reports whether the gateway shows what is accepted, as far as was asked.
-func (g GatewayOutcome) InStep(dryRun bool) bool {
+// InSync reports whether the gateway shows what is accepted, as far as was asked.
+func (g GatewayOutcome) InSync(dryRun bool) bool {
 	return g.Err == nil && (!dryRun || g.Changes.Empty())
 }
 
@@ -193,7 +193,7 @@ func bringOnce(ctx context.Context, gw Gateway, g upstream.Generation) (upstream
 	}
 }
 
-// forget drops the notes of what was leaving and pushed, once every gateway is in step.
+// forget drops the notes of what was leaving and pushed, once every gateway is in sync.
 func (s *Syncer) forget(ctx context.Context, g upstream.Generation, gateways []GatewayOutcome) error {
 	if len(g.Leaving)+len(g.Pushing) == 0 {
 		return nil

@@ -50,7 +50,7 @@ func TestApprove(t *testing.T) {
 		w.do(Approve(hold.ID))
 		w.pass(soon)
 		w.wantLive(0, "a: 1")
-		if st := w.syncer.Status(); st.Hold != nil || !st.InStep() {
+		if st := w.syncer.Status(); st.Hold != nil || !st.InSync() {
 			t.Errorf("status %+v", st)
 		}
 		if len(w.told.of(EventHeld)) != 1 || len(w.told.of(EventApproved)) != 1 || len(w.told.of(EventHoldEnded)) != 1 {
@@ -383,14 +383,14 @@ func TestEventsOfAChange(t *testing.T) {
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(time.Minute)
-		if got := w.told.of(EventInStep); len(got) != 1 {
+		if got := w.told.of(EventInSync); len(got) != 1 {
 			t.Errorf("told of %+v", got)
 		}
 		w.gateways[0].setFail(errors.New("refused"))
 		w.pass(time.Minute)
 		w.gateways[0].setFail(nil)
 		w.pass(10 * time.Minute)
-		down, up := w.told.of(EventOutOfStep), w.told.of(EventInStep)
+		down, up := w.told.of(EventOutOfSync), w.told.of(EventInSync)
 		if len(down) != 1 || down[0].Gateway != "A" || len(up) != 1 {
 			t.Errorf("told of %+v and %+v", down, up)
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 // Plan finds what the next decision of the running syncer would do, and what each gateway
-// would need to be in step. The targets are asked instead of the syncer's own, whose
+// would need to be in sync. The targets are asked instead of the syncer's own, whose
 // gateways are at work: others of the same configuration. Nothing is changed.
 func (s *Syncer) Plan(ctx context.Context, targets []Target) (Outcome, error) {
 	var out Outcome

@@ -37,11 +37,11 @@ type RegistryStatus struct {
 // GatewayStatus says how one gateway is.
 type GatewayStatus struct {
 	Name string
-	// InStep says that its own answers showed Generation when it was Checked last.
-	InStep     bool
+	// InSync says that its own answers showed Generation when it was Checked last.
+	InSync     bool
 	Generation int
 	Checked    time.Time // the zero time before the first check
-	Since      time.Time // since when it is, or is not, in step
+	Since      time.Time // since when it is, or is not, in sync
 	Err        error     // why it is not
 	// Live and LiveServers are how many it used when it was asked last, and what it took since;
 	// Workers are its workers, none where they can't be told apart.
@@ -49,10 +49,10 @@ type GatewayStatus struct {
 	Workers           []upstream.Worker
 }
 
-// InStep reports whether every gateway showed the newest generation.
-func (s Status) InStep() bool {
+// InSync reports whether every gateway showed the newest generation.
+func (s Status) InSync() bool {
 	for _, g := range s.Gateways {
-		if !g.InStep || g.Generation != s.Generation.Number {
+		if !g.InSync || g.Generation != s.Generation.Number {
 			return false
 		}
 	}

@@ -35,7 +35,7 @@ type Parts struct {
 	Event func(Event)
 }
 
-// Syncer keeps the targets in step with the sources.
+// Syncer keeps the targets in sync with the sources.
 type Syncer struct {
 	Parts
 	intake     *intake
@@ -79,7 +79,7 @@ func New(p Parts) *Syncer {
 	return s
 }
 
-// Run keeps the targets in step until the context ends. It returns an error only
+// Run keeps the targets in sync until the context ends. It returns an error only
 // where the store can't be read at the start.
 func (s *Syncer) Run(ctx context.Context) error {
 	if err := s.load(); err != nil {
@@ -391,10 +391,10 @@ func next(g upstream.Generation, v Verdict) upstream.Generation {
 	return n
 }
 
-// settle drops the notes of what was leaving and pushed, once every gateway is in step.
+// settle drops the notes of what was leaving and pushed, once every gateway is in sync.
 func (s *Syncer) settle(ctx context.Context) {
 	defer s.changed()
-	if len(s.gen.Leaving)+len(s.gen.Pushing) == 0 || !s.Status().InStep() {
+	if len(s.gen.Leaving)+len(s.gen.Pushing) == 0 || !s.Status().InSync() {
 		return
 	}
 	gen := s.gen

@@ -34,7 +34,7 @@ func TestRun(t *testing.T) {
 		if got, want := w.events.take(), []string{"save a: 1", "apply a: 1"}; !slices.Equal(got, want) {
 			t.Errorf("%q, want %q", got, want)
 		}
-		if st := w.syncer.Status(); !st.InStep() || st.Generation.Number != 1 || st.Registries[0].Answered.IsZero() {
+		if st := w.syncer.Status(); !st.InSync() || st.Generation.Number != 1 || st.Registries[0].Answered.IsZero() {
 			t.Errorf("status %+v", st)
 		}
 	})
@@ -62,7 +62,7 @@ func TestRun(t *testing.T) {
 		}
 	})
 
-	run(t, "what is in step is left alone", 1, 1, func(t *testing.T, w *world) {
+	run(t, "what is in sync is left alone", 1, 1, func(t *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].set("a: 1")
 		w.start(DefaultGuardConfig())
@@ -74,7 +74,7 @@ func TestRun(t *testing.T) {
 		if got := w.events.take(); len(got) > 0 {
 			t.Errorf("nothing had changed, yet: %q", got)
 		}
-		if st := w.syncer.Status(); !st.InStep() || st.Generation.Number != 7 {
+		if st := w.syncer.Status(); !st.InSync() || st.Generation.Number != 7 {
 			t.Errorf("status %+v", st)
 		}
 	})
@@ -86,7 +86,7 @@ func TestRun(t *testing.T) {
 		w.registries[0].publish("a: 1")
 		w.pass(time.Minute)
 		w.wantLive(0, "")
-		if st := w.syncer.Status(); st.StoreErr == nil || st.InStep() {
+		if st := w.syncer.Status(); st.StoreErr == nil || st.InSync() {
 			t.Errorf("status %+v", st)
 		}
 		w.store.setFail(nil)
@@ -196,7 +196,7 @@ func TestRun(t *testing.T) {
 		}
 		told := 0
 		for _, e := range w.log.AllEntries() {
-			if e.Message == "the gateway is not in step" {
+			if e.Message == "the gateway is out of sync" {
 				told++
 			}
 		}
@@ -490,12 +490,12 @@ func TestRun(t *testing.T) {
 		w.pass(soon)
 		w.store.setFail(errors.New("read-only file system"))
 		w.pass(verifyEvery)
-		if st := w.syncer.Status(); !errors.Is(st.StoreErr, w.store.fail) || st.InStep() {
+		if st := w.syncer.Status(); !errors.Is(st.StoreErr, w.store.fail) || st.InSync() {
 			t.Errorf("status %+v", st)
 		}
 		w.store.setFail(nil)
 		w.pass(verifyEvery)
-		if st := w.syncer.Status(); !st.InStep() {
+		if st := w.syncer.Status(); !st.InSync() {
 			t.Errorf("status %+v", st)
 		}
 	})
@@ -642,10 +642,10 @@ func TestRunOnce(t *testing.T) {
 		o.Limit = 10 * time.Second
 		return New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), o)
 	}
-	run(t, "in step", 1, 2, func(t *testing.T, w *world) {
+	run(t, "in sync", 1, 2, func(t *testing.T, w *world) {
 		w.registries[0].publish("a: 1, b: 2")
 		out, err := once(t, w, Once{})
-		if err != nil || out.Hold != nil || len(out.Written.Added) != 2 || !out.Gateways[0].InStep(false) {
+		if err != nil || out.Hold != nil || len(out.Written.Added) != 2 || !out.Gateways[0].InSync(false) {
 			t.Errorf("%+v, %v", out, err)
 		}
 		w.wantStored("a: 1, b: 2")
@@ -654,7 +654,7 @@ func TestRunOnce(t *testing.T) {
 	run(t, "a dry run touches nothing", 1, 1, func(t *testing.T, w *world) {
 		w.registries[0].publish("a: 1, b: 2")
 		out, err := once(t, w, Once{DryRun: true})
-		if err != nil || len(out.Written.Added) != 2 || len(out.Gateways[0].Changes.Added) != 2 || out.Gateways[0].InStep(true) {
+		if err != nil || len(out.Written.Added) != 2 || len(out.Gateways[0].Changes.Added) != 2 || out.Gateways[0].InSync(true) {
 			t.Errorf("%+v, %v", out, err)
 		}
 		if got := w.events.take(); len(got) > 0 {

@@ -110,7 +110,7 @@ func (t *Tracer) Observe(e syncer.Event) {
 		for _, e := range early {
 			t.delivered(e)
 		}
-	case syncer.EventPushed, syncer.EventOutOfStep:
+	case syncer.EventPushed, syncer.EventOutOfSync:
 		t.delivered(e)
 	}
 }
@@ -197,7 +197,7 @@ func (t *Tracer) failed(e syncer.Event) {
 			trace.WithAttributes(attribute.String("swallowkeeper.gateway", e.Gateway)))
 		span.SetStatus(codes.Error, bounded(e.Err.Error()))
 		span.End(trace.WithTimestamp(e.Time))
-		c.span.SetStatus(codes.Error, "a gateway is not in step")
+		c.span.SetStatus(codes.Error, "a gateway is out of sync")
 		c.last = e.Time
 	}
 }

@@ -123,7 +123,7 @@ func TestAGatewayThatIsBehind(t *testing.T) {
 	tr.Observe(generation(1, "one"))
 	tr.Observe(pushed(1, "a", 10))
 	tr.Observe(syncer.Event{
-		Kind: syncer.EventOutOfStep, Generation: 1, Gateway: "b", Time: after(20), Err: errors.New("connection refused"),
+		Kind: syncer.EventOutOfSync, Generation: 1, Gateway: "b", Time: after(20), Err: errors.New("connection refused"),
 	})
 	tr.Observe(generation(2, "two"))
 	tr.Observe(pushed(2, "a", 40))
@@ -164,7 +164,7 @@ func TestAQuickGateway(t *testing.T) {
 	c := collector(t)
 	tr := tracer(t, c.URL, "a", "b")
 	for range 1000 { // of the generation that the program began with
-		tr.Observe(syncer.Event{Kind: syncer.EventOutOfStep, Generation: 6, Gateway: "b", Time: after(0), Err: errors.New("down")})
+		tr.Observe(syncer.Event{Kind: syncer.EventOutOfSync, Generation: 6, Gateway: "b", Time: after(0), Err: errors.New("down")})
 	}
 	tr.Observe(pushed(7, "a", 10))
 	tr.Observe(generation(7, "changed web"))
@@ -184,7 +184,7 @@ func TestLongAfter(t *testing.T) {
 	tr.Observe(generation(1, "one"))
 	tr.TimeUp()
 	tr.Observe(syncer.Event{
-		Kind: syncer.EventOutOfStep, Generation: 1, Gateway: "a", Time: after(60_000), Err: errors.New("timeout"),
+		Kind: syncer.EventOutOfSync, Generation: 1, Gateway: "a", Time: after(60_000), Err: errors.New("timeout"),
 	})
 	tr.Observe(pushed(1, "a", 90_000))
 	tr.Close()
@@ -212,7 +212,7 @@ func TestHostileTextStaysTextAndBounded(t *testing.T) {
 			c := collector(t)
 			tr := tracer(t, c.URL, "a")
 			tr.Observe(generation(1, tt.text))
-			tr.Observe(syncer.Event{Kind: syncer.EventOutOfStep, Generation: 1, Gateway: "a", Time: after(9), Err: errors.New(tt.text)})
+			tr.Observe(syncer.Event{Kind: syncer.EventOutOfSync, Generation: 1, Gateway: "a", Time: after(9), Err: errors.New(tt.text)})
 			tr.Close()
 			whole, gateways := named(c.Spans(), "change"), named(c.Spans(), "gateway")
 			if len(whole) != 1 || len(gateways) != 1 {

@@ -104,13 +104,13 @@ func TestBadConsulNotThere(t *testing.T) {
 	t.Cleanup(s.Close)
 	r.nginx[0] = s
 	d := r.daemon()
-	r.inStep(all)
+	r.inSync(all)
 	d.says("connection refused")
 
 	consul.Restart()
 	r.up("a", "10.0.0.3:80")
 	all["a"] = "10.0.0.1:80 10.0.0.3:80"
-	r.inStep(all)
+	r.inSync(all)
 	d.says("everything can be read again")
 }
 
@@ -122,7 +122,7 @@ func TestBadConsulWithoutLeader(t *testing.T) {
 	r.configure()
 	r.baseline(want{"a": "10.0.0.1:80", "b": "10.0.0.2:80"})
 	d := r.daemon()
-	d.says("is in step")
+	d.says("is in sync")
 	before := r.state()
 	consul.LoseLeader()
 	until(t, 2*patience, func() string { // Consul hopes for a leader for a while, and then says so or says nothing
@@ -175,7 +175,7 @@ func TestBadConsulRights(t *testing.T) {
 	r.same(before)
 	d := r.daemon()
 	d.says("the list is cut by ACLs")
-	d.says("is in step")
+	d.says("is in sync")
 	r.same(before)
 	if code := d.stop(); code != 0 {
 		t.Errorf("exit code %d", code)
@@ -183,8 +183,8 @@ func TestBadConsulRights(t *testing.T) {
 
 	// Meant to see a part: then that part is all there is.
 	with(fmt.Sprintf("token = %q\nacl_filtered = \"accept\"\n[guard]\nmax_removal = 1", token.SecretID))
-	r.once().wants(t, exitInStep, "1 removed")
-	r.inStep(want{"a": "10.0.0.1:80"})
+	r.once().wants(t, exitInSync, "1 removed")
+	r.inSync(want{"a": "10.0.0.1:80"})
 }
 
 func TestBadFolder(t *testing.T) {
@@ -205,14 +205,14 @@ func TestBadFolder(t *testing.T) {
 		if err := os.Mkdir(filepath.Dir(r.conf), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		r.inStep(want{"a": "10.0.0.1:80"})
+		r.inSync(want{"a": "10.0.0.1:80"})
 	})
 	t.Run("lost on the way", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t).configure()
 		r.baseline(want{"a": "10.0.0.1:80"})
 		d := r.daemon()
-		d.says("is in step")
+		d.says("is in sync")
 		posts := r.nginx[0].Posts()
 		away := filepath.Dir(r.conf) + ".away"
 		if err := os.Rename(filepath.Dir(r.conf), away); err != nil {
@@ -228,7 +228,7 @@ func TestBadFolder(t *testing.T) {
 		if err := os.Rename(away, filepath.Dir(r.conf)); err != nil {
 			t.Fatal(err)
 		}
-		r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80"})
+		r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
 	})
 	t.Run("a file of another writer", func(t *testing.T) {
 		t.Parallel()
@@ -261,7 +261,7 @@ func TestBadFolder(t *testing.T) {
 		if got := r.addresses(r.read().Set)["a"]; got != "10.0.0.1:80" || r.nginx[0].Posts() != before.Posts[0] {
 			t.Errorf("the file has %s, %d posts", got, r.nginx[0].Posts())
 		}
-		r.once("--set", `persist.check=["true"]`).wants(t, exitInStep)
+		r.once("--set", `persist.check=["true"]`).wants(t, exitInSync)
 	})
 }
 
@@ -327,11 +327,11 @@ func TestBadGateway(t *testing.T) {
 			r.up("a", "10.0.0.1:80")
 			r.up("b", "10.0.0.2:80")
 			got := r.once()
-			got.wants(t, exitNotInStep, append(tt.parts, "gateway bad: not in step: ", "gateway good: in step (2 added, 0 updated, 0 removed)")...)
+			got.wants(t, exitOutOfSync, append(tt.parts, "gateway bad: out of sync: ", "gateway good: in sync (2 added, 0 updated, 0 removed)")...)
 			if strings.Contains(got.stdout+got.stderr, "\x1b") {
 				t.Errorf("what the gateway answered reaches the terminal: %q", got.stdout+got.stderr)
 			}
-			r.inStep(want{"a": "10.0.0.1:80", "b": "10.0.0.2:80"})
+			r.inSync(want{"a": "10.0.0.1:80", "b": "10.0.0.2:80"})
 		})
 	}
 }
@@ -367,7 +367,7 @@ func TestBadSecondSwallowkeeper(t *testing.T) {
 	r := newRig(t).configure()
 	r.baseline(want{"a": "10.0.0.1:80"})
 	first := r.process(nil)
-	first.says("is in step")
+	first.says("is in sync")
 	before := r.state()
 	naming := fmt.Sprintf("process %d writes it already", first.pid)
 	r.once().wants(t, exitFailed, naming)
@@ -376,10 +376,10 @@ func TestBadSecondSwallowkeeper(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	second.says(naming)
-	r.once("--dry-run").wants(t, exitInStep) // reads only
-	call(t, nil, "check", "--config", r.toml).wants(t, exitInStep)
+	r.once("--dry-run").wants(t, exitInSync) // reads only
+	call(t, nil, "check", "--config", r.toml).wants(t, exitInSync)
 	r.same(before)
 	first.kill()
 	first.wait()
-	r.once().wants(t, exitInStep)
+	r.once().wants(t, exitInSync)
 }

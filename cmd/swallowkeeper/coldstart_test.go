@@ -95,7 +95,7 @@ func TestColdStart(t *testing.T) {
 		return r.differs(s, gen.Set)
 	})
 	t.Logf("one change more is posted after %s", took.Round(time.Millisecond))
-	if code := d.stop(); code != exitInStep {
+	if code := d.stop(); code != exitInSync {
 		t.Errorf("exit code %d", code)
 	}
 }

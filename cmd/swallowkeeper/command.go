@@ -33,7 +33,7 @@ func (p *program) root() *cobra.Command {
 	var once onceFlags
 	c := &cobra.Command{
 		Use:   "swallowkeeper",
-		Short: "Keep nginx upstreams in step with a service registry, without reloads",
+		Short: "Keep nginx upstreams in sync with a service registry, without reloads",
 		Long: `swallowkeeper watches a service registry, judges every change against safety
 limits, writes the accepted upstreams to an nginx conf file, and pushes what
 differs into the memory of each gateway through the dyups API.
@@ -84,7 +84,7 @@ type onceFlags struct {
 
 func (o *onceFlags) register(c *cobra.Command) {
 	f := c.Flags()
-	f.BoolVar(&o.sync, "sync-once", false, "one pass, then exit: 0 in step, 1 failed, 2 wrong usage, 3 held, 4 a gateway is not in step")
+	f.BoolVar(&o.sync, "sync-once", false, "one pass, then exit: 0 in sync, 1 failed, 2 wrong usage, 3 held, 4 a gateway is out of sync")
 	f.BoolVar(&o.dryRun, "dry-run", false, "with --sync-once: print the changes and touch nothing")
 	f.StringVar(&o.output, "output", "text", "with --sync-once: `FORMAT` text or json")
 	f.StringVar(&o.approve, "approve", "", "with --sync-once: let exactly the hold with this `ID` through")

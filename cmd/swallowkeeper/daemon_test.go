@@ -26,9 +26,9 @@ func TestDaemonLeavesNothingBehind(t *testing.T) {
 	r.up("a", "10.0.0.1:80")
 	before := goleak.IgnoreCurrent()
 	d := r.daemon()
-	r.inStep(want{"a": "10.0.0.1:80"})
+	r.inSync(want{"a": "10.0.0.1:80"})
 	began := time.Now()
-	if code := d.stop(); code != exitInStep {
+	if code := d.stop(); code != exitInSync {
 		t.Errorf("exit code %d", code)
 	}
 	if took := time.Since(began); took > time.Second {
@@ -50,10 +50,10 @@ func TestDaemonSignalsEndIt(t *testing.T) {
 			r := newRig(t).configure()
 			r.up("a", "10.0.0.1:80")
 			d := r.process(nil)
-			r.inStep(want{"a": "10.0.0.1:80"})
+			r.inSync(want{"a": "10.0.0.1:80"})
 			began := time.Now()
 			d.signal(s)
-			if code := d.wait(); code != exitInStep {
+			if code := d.wait(); code != exitInSync {
 				t.Errorf("exit code %d", code)
 			}
 			if took := time.Since(began); took > time.Second {
@@ -61,7 +61,7 @@ func TestDaemonSignalsEndIt(t *testing.T) {
 			}
 			d.says("swallowkeeper ends")
 			// Traffic goes on as it was: nothing is taken away at the end.
-			r.inStep(want{"a": "10.0.0.1:80"})
+			r.inSync(want{"a": "10.0.0.1:80"})
 		})
 	}
 	t.Run("while nothing answers", func(t *testing.T) {
@@ -72,7 +72,7 @@ func TestDaemonSignalsEndIt(t *testing.T) {
 		d := r.process(nil)
 		d.says("the conf file is the baseline")
 		began := time.Now()
-		if code := d.stop(); code != exitInStep {
+		if code := d.stop(); code != exitInSync {
 			t.Errorf("exit code %d", code)
 		}
 		if took := time.Since(began); took > time.Second {
@@ -88,7 +88,7 @@ func TestDaemonSignalsEndIt(t *testing.T) {
 		d := r.process(nil)
 		d.says("again_in=")
 		began := time.Now()
-		if code := d.stop(); code != exitInStep {
+		if code := d.stop(); code != exitInSync {
 			t.Errorf("exit code %d", code)
 		}
 		if took := time.Since(began); took > time.Second {
@@ -105,7 +105,7 @@ func TestDaemonReadsItsConfigurationAgain(t *testing.T) {
 	r.up("a", "10.0.0.1:80")
 	d := r.process(nil)
 	all := want{"a": "10.0.0.1:80"}
-	r.inStep(all)
+	r.inSync(all)
 	first := r.read().Number
 
 	r.extra = "[upstream]\nkeepalive = 33\n"
@@ -116,7 +116,7 @@ func TestDaemonReadsItsConfigurationAgain(t *testing.T) {
 		u, _ := r.read().Set.Get(r.prefix + "a")
 		return u.Options.Keepalive == 33
 	})
-	r.inStep(all)
+	r.inSync(all)
 	if n := r.read().Number; n != first+1 {
 		t.Errorf("generation %d follows %d", n, first)
 	}
@@ -147,11 +147,11 @@ func TestDaemonReadsItsConfigurationAgain(t *testing.T) {
 		return strings.Count(d.log.String(), "the new configuration is refused: the old one goes on") == 4
 	})
 	r.up("a", "10.0.0.2:80")
-	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80"})
+	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
 	if u, _ := r.read().Set.Get(r.prefix + "a"); u.Options.Keepalive != 33 {
 		t.Errorf("keepalive %d, want the old configuration's 33", u.Options.Keepalive)
 	}
-	if code := d.stop(); code != exitInStep {
+	if code := d.stop(); code != exitInSync {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -164,7 +164,7 @@ func TestDaemonRefusesATokenThatIsNotThere(t *testing.T) {
 	r.configure()
 	r.up("a", "10.0.0.1:80")
 	d := r.process(nil)
-	r.inStep(want{"a": "10.0.0.1:80"})
+	r.inSync(want{"a": "10.0.0.1:80"})
 	d.says(`the page and the API are there" at="http://127.0.0.1`)
 	text, err := os.ReadFile(r.toml)
 	if err != nil {
@@ -189,7 +189,7 @@ func TestDaemonReloadsWhileACommandHasTheFile(t *testing.T) {
 	r := newRig(t).configure()
 	r.up("a", "10.0.0.1:80")
 	d := r.process(nil)
-	r.inStep(want{"a": "10.0.0.1:80"})
+	r.inSync(want{"a": "10.0.0.1:80"})
 	lock, err := os.OpenFile(filepath.Join(filepath.Dir(r.conf), "."+filepath.Base(r.conf)+".lock"), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -218,8 +218,8 @@ func TestDaemonReloadsWhileACommandHasTheFile(t *testing.T) {
 	}
 	d.says("the configuration is read again")
 	r.up("a", "10.0.0.2:80")
-	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80"})
-	if code := d.stop(); code != exitInStep {
+	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
+	if code := d.stop(); code != exitInSync {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -275,20 +275,20 @@ func TestDaemonTellsSystemd(t *testing.T) {
 
 	d := r.process([]string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=3000000"})
 	hears(`^READY=1$`, 1)
-	hears(`^STATUS=in step: 1 upstreams, 1 servers, generation 1$`, 1)
+	hears(`^STATUS=in sync: 1 upstreams, 1 servers, generation 1$`, 1)
 	hears(`^WATCHDOG=1$`, 2)
 	r.critical("a", "10.0.0.1:80")
 	hears(`^STATUS=.*held: the registries list 0 services`, 1)
 	r.up("a", "10.0.0.1:80")
 	r.nginx[0].Close()
 	r.up("a", "10.0.0.2:80")
-	hears(`^STATUS=not in step.*trouble with gw1`, 1)
+	hears(`^STATUS=out of sync.*trouble with gw1`, 1)
 	d.signal(syscall.SIGHUP)
 	hears(`^RELOADING=1\nMONOTONIC_USEC=\d+\n?$`, 1)
 	hears(`^READY=1$`, 2)
 	d.end()
 	hears(`^STOPPING=1$`, 1)
-	if code := d.wait(); code != exitInStep {
+	if code := d.wait(); code != exitInSync {
 		t.Errorf("exit code %d", code)
 	}
 	mu.Lock()
@@ -323,14 +323,14 @@ func TestDaemonWarmRestartTouchesNothing(t *testing.T) {
 				gets := r.nginx[0].Gets()
 				d := r.daemon()
 				d.says("left out") // the registry has answered
-				d.says("is in step")
+				d.says("is in sync")
 				eventually(t, patience, "it is compared some times", func() bool { return r.nginx[0].Gets() >= gets+25 })
-				if code := d.stop(); code != exitInStep {
+				if code := d.stop(); code != exitInSync {
 					t.Errorf("exit code %d", code)
 				}
 				r.same(before)
 			}
-			r.once().wants(t, exitInStep)
+			r.once().wants(t, exitInSync)
 			r.same(before)
 		})
 	}
@@ -345,20 +345,20 @@ func TestDaemonOneGatewayDelaysNoOther(t *testing.T) {
 	r.configure()
 	r.up("a", "10.0.0.1:80")
 	d := r.daemon()
-	r.inStep(want{"a": "10.0.0.1:80"})
+	r.inSync(want{"a": "10.0.0.1:80"})
 	r.nginx[0].Hang(true)
 	addrs := many(5)
 	for i := range addrs {
 		began := time.Now()
 		r.up("a", addrs[i])
-		r.inStep(want{"a": "10.0.0.1:80 " + strings.Join(addrs[:i+1], " ")}, good)
+		r.inSync(want{"a": "10.0.0.1:80 " + strings.Join(addrs[:i+1], " ")}, good)
 		if took := time.Since(began); took > time.Second { // its timeout is two
 			t.Errorf("change %d took %s", i, took)
 		}
 	}
 	d.says("gateway=dead")
 	r.nginx[0].Hang(false)
-	r.inStep(want{"a": "10.0.0.1:80 " + strings.Join(addrs, " ")})
+	r.inSync(want{"a": "10.0.0.1:80 " + strings.Join(addrs, " ")})
 }
 
 // A registry that does not answer keeps its part, also over a restart.
@@ -375,27 +375,27 @@ func TestDaemonSilentRegistryKeepsItsPart(t *testing.T) {
 	r.up("two", "10.0.0.4:80")
 	all := want{"one": "10.0.0.1:80 10.0.0.2:80", "one-more": "10.0.0.3:80", "two": "10.0.0.4:80"}
 	d := r.daemon()
-	r.inStep(all)
+	r.inSync(all)
 
 	first.silence(true)
 	r.gone("one", "10.0.0.1:80")
 	r.up("two", "10.0.0.5:80")
 	all["two"] = "10.0.0.4:80 10.0.0.5:80"
-	r.inStep(all)
+	r.inSync(all)
 	d.stop()
 	d = r.daemon()
-	d.says("is in step")
+	d.says("is in sync")
 	r.up("two", "10.0.0.6:80")
 	r.up("two-more", "10.0.0.7:80")
 	all["two"], all["two-more"] = "10.0.0.4:80 10.0.0.5:80 10.0.0.6:80", "10.0.0.7:80"
-	r.inStep(all)
+	r.inSync(all)
 	r.once().wants(t, exitFailed, "process "+strconv.Itoa(os.Getpid())+" writes it already")
 	d.stop()
 	r.once("--timeout", "1s").wants(t, exitFailed, "registry one gave no answer within 1s")
-	r.inStep(all)
+	r.inSync(all)
 
 	r.daemon()
 	first.silence(false)
 	all["one"] = "10.0.0.2:80"
-	r.inStep(all)
+	r.inSync(all)
 }

@@ -22,7 +22,7 @@ func TestFaultFileNeverTruncatedOnABadDisk(t *testing.T) {
 		r.configure()
 		r.baseline(want{"a": "10.0.0.1:80"})
 		d := r.daemon()
-		d.says("is in step")
+		d.says("is in sync")
 		return r, d
 	}
 	after := want{"a": "10.0.0.1:80 10.0.0.2:80"}
@@ -48,7 +48,7 @@ func TestFaultFileNeverTruncatedOnABadDisk(t *testing.T) {
 		if err := os.Remove(filler); err != nil {
 			t.Fatal(err)
 		}
-		r.inStep(after)
+		r.inSync(after)
 	})
 	t.Run("read-only", func(t *testing.T) {
 		r, d := start(t)
@@ -61,7 +61,7 @@ func TestFaultFileNeverTruncatedOnABadDisk(t *testing.T) {
 			t.Errorf("%d posts", n)
 		}
 		under()
-		r.inStep(after)
+		r.inSync(after)
 	})
 	t.Run("full at the start", func(t *testing.T) {
 		t.Parallel()

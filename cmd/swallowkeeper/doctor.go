@@ -82,7 +82,7 @@ func (p *program) doctor(ctx context.Context, f doctorFlags, stdin io.Reader) er
 		return exit(exitUsage, err)
 	}
 	found = doctor.Sort(append(found, doctor.Examine(facts)...))
-	code := exitInStep
+	code := exitInSync
 	if doctor.Failed(found) {
 		code = exitFailed
 	}
@@ -94,7 +94,7 @@ func (p *program) doctor(ctx context.Context, f doctorFlags, stdin io.Reader) er
 	switch {
 	case err != nil:
 		return exit(exitFailed, err)
-	case code != exitInStep:
+	case code != exitInSync:
 		return exit(code, errSaid)
 	}
 	return nil

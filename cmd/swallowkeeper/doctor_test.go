@@ -26,7 +26,7 @@ func (r *rig) writeFile(name, text string) string {
 func TestDoctor(t *testing.T) {
 	r := newRig(t).configure()
 	r.up("web", "10.0.0.1:80")
-	r.once().wants(t, exitInStep)
+	r.once().wants(t, exitInSync)
 	api, err := url.Parse(r.nginx[0].API())
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ http {
 	ask := func(args ...string) ran {
 		return call(t, nil, append([]string{"--config", r.toml, "doctor"}, args...)...)
 	}
-	ask("--nginx-conf", good).wants(t, exitInStep, "nothing found")
+	ask("--nginx-conf", good).wants(t, exitInSync, "nothing found")
 	ask("--nginx-conf", bad).wants(t, exitFailed, "problem: ", "[proxy-pass]", "nginx.conf:8", "problems: 1")
 	ask("--nginx", filepath.Join(r.dir, "none")).wants(t, exitFailed, "not examined: ", "[nginx-unread]")
 

@@ -34,7 +34,7 @@ func TestFaultEmptyCatalogDeletesNothing(t *testing.T) {
 	all := want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80", "c": "10.0.0.4:80"}
 	r.baseline(all)
 	d := r.daemon()
-	d.says("is in step")
+	d.says("is in sync")
 	before := r.state()
 
 	consul.RestartEmpty()
@@ -46,11 +46,11 @@ func TestFaultEmptyCatalogDeletesNothing(t *testing.T) {
 	// One service is back: most of the rest is still missing, and stays.
 	r.up("b", "10.0.0.3:80", "10.0.0.5:80")
 	d.says("max_removal allows 50%")
-	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80 10.0.0.5:80", "c": "10.0.0.4:80"})
+	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80 10.0.0.5:80", "c": "10.0.0.4:80"})
 	r.up("a", "10.0.0.1:80", "10.0.0.2:80")
 	r.up("c", "10.0.0.4:80")
 	d.says("the hold has ended")
-	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80 10.0.0.5:80", "c": "10.0.0.4:80"})
+	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80 10.0.0.5:80", "c": "10.0.0.4:80"})
 	if n := r.nginx[0].Deletes(); n != 0 {
 		t.Errorf("%d upstreams were deleted", n)
 	}
@@ -62,7 +62,7 @@ func TestFaultFailedPushIsRetried(t *testing.T) {
 	r := newRig(t).configure()
 	d := r.daemon()
 	r.up("a", "10.0.0.1:80")
-	r.inStep(want{"a": "10.0.0.1:80"})
+	r.inSync(want{"a": "10.0.0.1:80"})
 
 	for _, answer := range []struct {
 		status int
@@ -80,18 +80,18 @@ func TestFaultFailedPushIsRetried(t *testing.T) {
 		addr := fmt.Sprintf("10.0.1.%d:%d", len(answer.body)+1, answer.status)
 		r.up("a", addr)
 		eventually(t, patience, "it is posted again", func() bool { return r.nginx[0].Posts() > posts+failing })
-		r.inStep(want{"a": "10.0.0.1:80 " + addr})
+		r.inSync(want{"a": "10.0.0.1:80 " + addr})
 		d.says(answer.say)
 		r.gone("a", addr)
-		r.inStep(want{"a": "10.0.0.1:80"})
+		r.inSync(want{"a": "10.0.0.1:80"})
 	}
 
 	// The same with a deletion.
 	r.up("b", "10.0.0.2:80")
-	r.inStep(want{"a": "10.0.0.1:80", "b": "10.0.0.2:80"})
+	r.inSync(want{"a": "10.0.0.1:80", "b": "10.0.0.2:80"})
 	r.nginx[0].FailNext(2, 500, "something else", http.MethodDelete)
 	r.gone("b", "10.0.0.2:80")
-	r.inStep(want{"a": "10.0.0.1:80"})
+	r.inSync(want{"a": "10.0.0.1:80"})
 }
 
 // With all instances critical an empty POST changed nothing: nginx kept the servers and
@@ -105,12 +105,12 @@ func TestFaultAllCriticalKeepsServersInFileAndMemory(t *testing.T) {
 		r.up("a", addrs...)
 		r.up("b", "10.0.0.3:80")
 		d := r.daemon()
-		r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80"})
+		r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80"})
 		r.critical("a", addrs...)
 		eventually(t, patience, "both are left out", func() bool { return strings.Count(d.log.String(), "left out") >= 2 })
 		// The next change shows that it is not just late.
 		r.up("b", "10.0.0.4:80")
-		last := func(a string) { r.inStep(want{"a": a, "b": "10.0.0.3:80 10.0.0.4:80"}) }
+		last := func(a string) { r.inSync(want{"a": a, "b": "10.0.0.3:80 10.0.0.4:80"}) }
 		// One may go out before the other is critical too; the last never does.
 		eventually(t, patience, "b has both", func() bool {
 			b, ok := r.read().Set.Get(r.prefix + "b")
@@ -135,7 +135,7 @@ func TestFaultAllCriticalKeepsServersInFileAndMemory(t *testing.T) {
 		r.baseline(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80"})
 		r.critical("a", addrs...)
 		before := r.state()
-		r.once().wants(t, exitInStep, "left out", "is critical")
+		r.once().wants(t, exitInSync, "left out", "is critical")
 		r.same(before)
 	})
 	t.Run("remove", func(t *testing.T) {
@@ -146,9 +146,9 @@ func TestFaultAllCriticalKeepsServersInFileAndMemory(t *testing.T) {
 		r.up("a", addrs...)
 		r.up("b", "10.0.0.3:80")
 		r.daemon()
-		r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80"})
+		r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80"})
 		r.critical("a", addrs...)
-		r.inStep(want{"b": "10.0.0.3:80"})
+		r.inSync(want{"b": "10.0.0.3:80"})
 	})
 }
 
@@ -158,13 +158,13 @@ func TestFaultCheckFlipWakes(t *testing.T) {
 	r := newRig(t).configure() // waits of three minutes
 	r.up("a", "10.0.0.1:80", "10.0.0.2:80")
 	r.daemon()
-	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80"})
+	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
 	for range 3 {
 		began := time.Now()
 		r.critical("a", "10.0.0.2:80")
-		r.inStep(want{"a": "10.0.0.1:80"})
+		r.inSync(want{"a": "10.0.0.1:80"})
 		r.up("a", "10.0.0.2:80")
-		r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80"})
+		r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("two flips took %s", took)
 		}
@@ -198,7 +198,7 @@ func TestFaultNodeChecksAndAddressesCount(t *testing.T) {
 		"address": "10.0.0.9:84 10.255.0.2:85", "ipv6": "[2001:db8::1]:86 [2001:db8::2]:87", "twice": "10.0.0.1:88",
 	}
 	r.daemon()
-	r.inStep(all)
+	r.inSync(all)
 	text, err := os.ReadFile(r.conf)
 	if err != nil {
 		t.Fatal(err)
@@ -216,7 +216,7 @@ func TestFaultNodeChecksAndAddressesCount(t *testing.T) {
 		{CheckID: "disk", Name: "disk", Status: api.HealthPassing},
 	}})
 	all["node-check"] = "10.0.0.1:80 10.0.0.2:80"
-	r.inStep(all)
+	r.inSync(all)
 }
 
 // One service with null tags stopped all syncing.
@@ -244,9 +244,9 @@ func TestFaultNullTags(t *testing.T) {
 	r.put("some", instance{addr: "10.0.0.2:80", tags: []string{"x"}})
 	r.put("gray", instance{addr: "10.0.0.3:80", tags: []string{"gray=b"}})
 	r.daemon()
-	r.inStep(want{"none": "10.0.0.1:80", "some": "10.0.0.2:80", "gray_b": "10.0.0.3:80"})
+	r.inSync(want{"none": "10.0.0.1:80", "some": "10.0.0.2:80", "gray_b": "10.0.0.3:80"})
 	r.up("none", "10.0.0.4:80")
-	r.inStep(want{"none": "10.0.0.1:80 10.0.0.4:80", "some": "10.0.0.2:80", "gray_b": "10.0.0.3:80"})
+	r.inSync(want{"none": "10.0.0.1:80 10.0.0.4:80", "some": "10.0.0.2:80", "gray_b": "10.0.0.3:80"})
 }
 
 // A service called `x { server 6.6.6.6; } upstream y` wrote configuration.
@@ -296,11 +296,11 @@ func TestFaultHostileServiceName(t *testing.T) {
 
 	d := r.daemon()
 	good := want{"good": "10.0.0.1:80", "also": "10.0.0.2:80"}
-	r.inStep(good)
+	r.inSync(good)
 	d.says("left out")
 	r.up("also", "10.0.0.3:80")
 	good["also"] = "10.0.0.2:80 10.0.0.3:80"
-	r.inStep(good)
+	r.inSync(good)
 
 	text, err := os.ReadFile(r.conf)
 	if err != nil {
@@ -342,7 +342,7 @@ func TestFaultFileNeverTruncated(t *testing.T) {
 	r.up("a", addrs[0])
 	r.up("b", addrs[:20]...)
 	d := r.daemon()
-	r.inStep(want{"a": addrs[0], "b": strings.Join(addrs[:20], " ")})
+	r.inSync(want{"a": addrs[0], "b": strings.Join(addrs[:20], " ")})
 
 	ctx, cancel := context.WithCancel(t.Context())
 	reads, bad, done := 0, "", make(chan struct{})
@@ -361,7 +361,7 @@ func TestFaultFileNeverTruncated(t *testing.T) {
 		r.up("b", a)
 		r.up("a", a)
 		r.gone("a", a)
-		r.inStep(want{"a": addrs[0], "b": strings.Join(addrs[:21+i], " ")}) // a generation at least
+		r.inSync(want{"a": addrs[0], "b": strings.Join(addrs[:21+i], " ")}) // a generation at least
 	}
 	cancel()
 	<-done
@@ -415,7 +415,7 @@ func TestFaultMemoryHasFilesOptions(t *testing.T) {
 	r.up("c", "10.0.0.4:80")
 	r.daemon()
 	all := want{"a": strings.Join(addrs, " "), "b": "10.0.0.1:80 10.0.0.2:80 10.0.0.3:80", "c": "10.0.0.4:80"}
-	r.inStep(all)
+	r.inSync(all)
 
 	for name, bodies := range posted(r.nginx[0].Calls()) {
 		u, ok := r.read().Set.Get(name)
@@ -464,7 +464,7 @@ func TestFaultMemoryHasFilesOptions(t *testing.T) {
 	// A real change behind them shows that they were seen.
 	r.up("c", "10.0.0.5:80")
 	all["c"] = "10.0.0.4:80 10.0.0.5:80"
-	r.inStep(all)
+	r.inSync(all)
 	after := r.state()
 	if n := after.Posts[0] - before.Posts[0]; n != 1 {
 		t.Errorf("%d posts for one change", n)
@@ -480,7 +480,7 @@ func TestFaultReadBackAfterRestarts(t *testing.T) {
 		r := newRig(t).configure()
 		r.baseline(all)
 		d := r.daemon()
-		d.says("is in step")
+		d.says("is in sync")
 		return r, d
 	}
 	t.Run("the gateway reloads", func(t *testing.T) {
@@ -489,7 +489,7 @@ func TestFaultReadBackAfterRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.up("b", "10.0.0.9:80")
-		r.inStep(want{"a": all["a"], "b": "10.0.0.3:80 10.0.0.9:80", "c": all["c"]})
+		r.inSync(want{"a": all["a"], "b": "10.0.0.3:80 10.0.0.9:80", "c": all["c"]})
 	})
 	t.Run("the gateway reloads an older file", func(t *testing.T) {
 		r, _ := start(t)
@@ -499,7 +499,7 @@ func TestFaultReadBackAfterRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.up("b", "10.0.0.9:80")
-		r.inStep(want{"a": all["a"], "b": "10.0.0.3:80 10.0.0.9:80", "c": all["c"]})
+		r.inSync(want{"a": all["a"], "b": "10.0.0.3:80 10.0.0.9:80", "c": all["c"]})
 		now, err := os.ReadFile(r.conf)
 		if err != nil {
 			t.Fatal(err)
@@ -511,18 +511,18 @@ func TestFaultReadBackAfterRestarts(t *testing.T) {
 		if e := os.WriteFile(r.conf, now, 0o644); err != nil || e != nil {
 			t.Fatal(err, e)
 		}
-		r.inStep(want{"a": all["a"], "b": "10.0.0.3:80 10.0.0.9:80", "c": all["c"]})
+		r.inSync(want{"a": all["a"], "b": "10.0.0.3:80 10.0.0.9:80", "c": all["c"]})
 	})
 	t.Run("a worker crashes", func(t *testing.T) {
 		r, d := start(t)
 		r.up("b", "10.0.0.9:80")
 		all := want{"a": all["a"], "b": "10.0.0.3:80 10.0.0.9:80", "c": all["c"]}
-		r.inStep(all)
+		r.inSync(all)
 		r.nginx[0].CrashWorker(2) // it comes back with what nginx loaded at its start: nothing
 		if r.wrong(all, r.nginx) == "" {
 			t.Fatal("the crash changed nothing")
 		}
-		r.inStep(all)
+		r.inSync(all)
 		d.says("as after a crash")
 	})
 	t.Run("the gateway starts anew and empty", func(t *testing.T) {
@@ -537,7 +537,7 @@ func TestFaultReadBackAfterRestarts(t *testing.T) {
 		}
 		t.Cleanup(s.Close)
 		r.nginx = []*dyupstest.Server{s}
-		r.inStep(all)
+		r.inSync(all)
 	})
 	t.Run("somebody meddles", func(t *testing.T) {
 		r, _ := start(t)
@@ -560,7 +560,7 @@ func TestFaultReadBackAfterRestarts(t *testing.T) {
 		send(http.MethodPost, r.prefix+"b", "server 10.9.9.9:1;")
 		send(http.MethodPost, "mine", "server 10.9.9.9:2;")
 		r.own = []string{"mine"}
-		r.inStep(all)
+		r.inSync(all)
 		if r.nginx[0].Workers()[0].Upstreams["mine"] == "" {
 			t.Error("the operator's own upstream is gone")
 		}
@@ -574,7 +574,7 @@ func TestFaultReadBackAfterRestarts(t *testing.T) {
 		r.up("d", "10.0.0.5:80")
 		r.up("b", "10.0.0.6:80")
 		r.daemon()
-		r.inStep(want{"a": all["a"], "b": "10.0.0.3:80 10.0.0.6:80", "d": "10.0.0.5:80"})
+		r.inSync(want{"a": all["a"], "b": "10.0.0.3:80 10.0.0.6:80", "d": "10.0.0.5:80"})
 	})
 	t.Run("swallowkeeper ends before the gateway has it", func(t *testing.T) {
 		r, d := start(t)
@@ -591,7 +591,7 @@ func TestFaultReadBackAfterRestarts(t *testing.T) {
 			t.Fatal("c is gone already: there is no orphan to find")
 		}
 		r.daemon()
-		r.inStep(want{"a": all["a"], "b": all["b"]})
+		r.inSync(want{"a": all["a"], "b": all["b"]})
 		eventually(t, patience, "nothing is leaving any more", func() bool { return len(r.read().Leaving) == 0 })
 	})
 	t.Run("swallowkeeper is killed", func(t *testing.T) {
@@ -600,7 +600,7 @@ func TestFaultReadBackAfterRestarts(t *testing.T) {
 		r.baseline(all)
 		for i := range 4 {
 			d := r.process(nil)
-			d.says("is in step")
+			d.says("is in sync")
 			r.up("b", fmt.Sprintf("10.0.1.%d:80", i+1))
 			r.gone("c", "10.0.0.4:80")
 			if i%2 == 1 {
@@ -614,7 +614,7 @@ func TestFaultReadBackAfterRestarts(t *testing.T) {
 			}
 		}
 		r.daemon()
-		r.inStep(want{"a": all["a"], "c": all["c"], "b": "10.0.0.3:80 10.0.1.1:80 10.0.1.2:80 10.0.1.3:80 10.0.1.4:80"})
+		r.inSync(want{"a": all["a"], "c": all["c"], "b": "10.0.0.3:80 10.0.1.1:80 10.0.1.2:80 10.0.1.3:80 10.0.1.4:80"})
 	})
 }
 
@@ -629,7 +629,7 @@ func TestFaultTimeoutsBackoffAdditionsFirst(t *testing.T) {
 		r.gone("a", "10.0.0.1:80")
 		r.up("b", "10.0.0.4:80")
 		r.up("z", "10.0.0.5:80")
-		r.once().wants(t, exitInStep, "1 added, 1 updated, 1 removed")
+		r.once().wants(t, exitInSync, "1 added, 1 updated, 1 removed")
 		var order []string
 		for _, c := range r.nginx[0].Calls()[calls:] {
 			if c.Method != http.MethodGet {
@@ -647,7 +647,7 @@ func TestFaultTimeoutsBackoffAdditionsFirst(t *testing.T) {
 		r.configure()
 		r.baseline(want{"a": "10.0.0.1:80"})
 		d := r.daemon()
-		d.says("is in step")
+		d.says("is in sync")
 		r.nginx[0].Hang(true)
 		r.up("a", "10.0.0.2:80")
 		again := func() []time.Duration {
@@ -664,7 +664,7 @@ func TestFaultTimeoutsBackoffAdditionsFirst(t *testing.T) {
 			t.Errorf("the waits do not grow: %v", waits)
 		}
 		r.nginx[0].Hang(false)
-		r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80"})
+		r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
 	})
 	t.Run("a Consul that hangs ends a pass in time", func(t *testing.T) {
 		t.Parallel()

@@ -338,9 +338,9 @@ func (r *rig) gone(service string, addrs ...string) {
 // want is upstreams by name, without the rig's prefix, and their addresses, sorted.
 type want map[string]string
 
-// inStep waits until the file holds exactly these upstreams, and every worker of the
+// inSync waits until the file holds exactly these upstreams, and every worker of the
 // gateways exactly what the file holds, hidden options and all.
-func (r *rig) inStep(w want, gateways ...*dyupstest.Server) {
+func (r *rig) inSync(w want, gateways ...*dyupstest.Server) {
 	r.t.Helper()
 	if gateways == nil {
 		gateways = r.nginx
@@ -696,11 +696,11 @@ func (r *rig) baseline(services want) {
 	for _, name := range slices.Sorted(maps.Keys(services)) {
 		r.up(name, strings.Fields(services[name])...)
 	}
-	if got := r.once(); got.code != exitInStep {
-		got.wants(r.t, exitInStep)
+	if got := r.once(); got.code != exitInSync {
+		got.wants(r.t, exitInSync)
 		r.t.FailNow()
 	}
-	r.inStep(services)
+	r.inSync(services)
 }
 
 // posted lists the bodies posted since the given number of calls, by upstream.

@@ -21,11 +21,11 @@ import (
 func (p *program) statusCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
 		Use: "status", Args: cobra.NoArgs,
-		Short: "The verdict now: in step or not, what is held and why",
-		Long: `status says what is true now: whether every gateway is in step, what the guard holds
+		Short: "The verdict now: in sync or not, what is held and why",
+		Long: `status says what is true now: whether every gateway is in sync, what the guard holds
 and why, what is frozen, and how the registries and the conf file are.
 
-It exits with 0 where all is in step, 1 where the daemon does not run or a registry or
+It exits with 0 where all is in sync, 1 where the daemon does not run or a registry or
 the file is in trouble, 3 where the guard holds a change, 4 where a gateway is not in
 step. Without the daemon it says what the conf file and the gateways show.`,
 	}, func(ctx context.Context, o *operator, _ []string) error {
@@ -50,35 +50,35 @@ step. Without the daemon it says what the conf file and the gateways show.`,
 
 // said is a code without further words.
 func said(code int) error {
-	if code == exitInStep {
+	if code == exitInSync {
 		return nil
 	}
 	return exit(code, errSaid)
 }
 
 func statusCode(st status.Status, down bool) int {
-	notInStep := slices.ContainsFunc(st.Gateways, func(g status.Gateway) bool { return !g.InStep })
+	notInSync := slices.ContainsFunc(st.Gateways, func(g status.Gateway) bool { return !g.InSync })
 	trouble := slices.ContainsFunc(st.Registries, func(r status.Registry) bool { return r.Trouble != "" || r.Answered.IsZero() })
 	switch {
 	case down || st.FileError != "" || trouble:
 		return exitFailed
 	case len(st.Holds) > 0:
 		return exitHeld
-	case notInStep:
-		return exitNotInStep
+	case notInSync:
+		return exitOutOfSync
 	default:
-		return exitInStep
+		return exitInSync
 	}
 }
 
 func (o *operator) printStatus(st status.Status) {
 	switch {
-	case st.InStep && len(st.Reasons) == 0:
-		o.say("%s: generation %d, %d upstreams, %d servers", o.c.good("in step"), st.Generation.Number, st.Upstreams, st.Servers)
-	case st.InStep:
-		o.say("%s: %s", o.c.bad("in step, but"), strings.Join(st.Reasons, "; "))
+	case st.InSync && len(st.Reasons) == 0:
+		o.say("%s: generation %d, %d upstreams, %d servers", o.c.good("in sync"), st.Generation.Number, st.Upstreams, st.Servers)
+	case st.InSync:
+		o.say("%s: %s", o.c.bad("in sync, but"), strings.Join(st.Reasons, "; "))
 	default:
-		o.say("%s: %s", o.c.bad("not in step"), strings.Join(st.Reasons, "; "))
+		o.say("%s: %s", o.c.bad("out of sync"), strings.Join(st.Reasons, "; "))
 	}
 	if st.Generation.Reason != "" {
 		o.say("last change: %s, %s", when(st.Generation.Time), printable(st.Generation.Reason))
@@ -105,9 +105,9 @@ func (o *operator) printStatus(st status.Status) {
 		o.say("registry %s: %s", r.Name, state)
 	}
 	for _, g := range st.Gateways {
-		state := o.c.good("in step")
-		if !g.InStep {
-			state = o.c.bad(cmp.Or(printable(g.Error), "not in step"))
+		state := o.c.good("in sync")
+		if !g.InSync {
+			state = o.c.bad(cmp.Or(printable(g.Error), "out of sync"))
 		}
 		workers := ""
 		if n := len(g.Workers); n > 0 {

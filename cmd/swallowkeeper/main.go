@@ -1,4 +1,4 @@
-// Command swallowkeeper keeps an nginx's upstreams in step with a service registry,
+// Command swallowkeeper keeps an nginx's upstreams in sync with a service registry,
 // without reloading nginx. This package is the command line: it reads the
 // configuration, chooses and wires the parts, and turns what they say into words
 // and exit codes. It decides nothing about traffic.
@@ -20,11 +20,11 @@ var version = ""
 
 // Exit codes, as the documentation promises them.
 const (
-	exitInStep    = 0 // everything is done and in step
+	exitInSync    = 0 // everything is done and in sync
 	exitFailed    = 1 // a registry, the file or the program itself failed
 	exitUsage     = 2 // wrong usage or configuration
 	exitHeld      = 3 // the guard holds a change
-	exitNotInStep = 4 // some gateway is not in step
+	exitOutOfSync = 4 // some gateway is out of sync
 )
 
 // exitError is an error that ends the program with a code of its own.
@@ -61,7 +61,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	root.SetErr(stderr)
 	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
-		return exitInStep
+		return exitInSync
 	}
 	var coded *exitError
 	switch {

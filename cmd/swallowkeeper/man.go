@@ -17,8 +17,8 @@ const manMore = `
 
 # EXIT STATUS
 
-**0** in step, or the daemon was told to end; **1** failed; **2** wrong usage or configuration;
-**3** the guard holds a change; **4** a gateway is not in step.
+**0** in sync, or the daemon was told to end; **1** failed; **2** wrong usage or configuration;
+**3** the guard holds a change; **4** a gateway is out of sync.
 
 # ENVIRONMENT
 

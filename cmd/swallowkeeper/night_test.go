@@ -25,7 +25,7 @@ func TestTheNight(t *testing.T) {
 		r.up(name, all[name])
 	}
 	r.daemon()
-	r.inStep(all)
+	r.inSync(all)
 	evening := r.status().Generation.Number
 
 	consul.RestartEmpty()
@@ -39,7 +39,7 @@ func TestTheNight(t *testing.T) {
 		}
 		return hold.ID != ""
 	})
-	r.inStep(all) // nginx goes on as it was
+	r.inSync(all) // nginx goes on as it was
 
 	// They look: within seconds it is plain what is held and why.
 	r.command("status").wants(t, exitHeld, "held", "40 of 42 servers would go")
@@ -47,7 +47,7 @@ func TestTheNight(t *testing.T) {
 	if code != http.StatusOK || !strings.Contains(shown, "40 of 42 servers would go") || !strings.Contains(shown, hold.ID) {
 		t.Errorf("the page, %d, does not say it", code)
 	}
-	r.command("explain", r.prefix+"s07").wants(t, exitInStep, "guard", "10.0.1.8:80", "registry consul has nothing of this name now")
+	r.command("explain", r.prefix+"s07").wants(t, exitInSync, "guard", "10.0.1.8:80", "registry consul has nothing of this name now")
 
 	// Approving takes a right.
 	for token, want := range map[string]int{"": http.StatusUnauthorized, "somebody-elses-token": http.StatusUnauthorized} {
@@ -55,28 +55,28 @@ func TestTheNight(t *testing.T) {
 			t.Errorf("approving with token %q: %d", token, code)
 		}
 	}
-	r.inStep(all)
+	r.inSync(all)
 
 	// They approve, with the right, and it was wrong.
-	r.command("approve", hold.ID).wants(t, exitInStep)
-	r.inStep(want{"s00": all["s00"], "s01": all["s01"]})
-	r.command("history").wants(t, exitInStep, fmt.Sprint(evening))
+	r.command("approve", hold.ID).wants(t, exitInSync)
+	r.inSync(want{"s00": all["s00"], "s01": all["s01"]})
+	r.command("history").wants(t, exitInSync, fmt.Sprint(evening))
 
 	// They go back: every worker of nginx has the evening's upstreams again.
-	r.command("rollback", fmt.Sprint(evening), "--yes").wants(t, exitInStep)
-	r.inStep(all)
-	eventually(t, 20*time.Second, "it is in step and frozen", func() bool {
+	r.command("rollback", fmt.Sprint(evening), "--yes").wants(t, exitInSync)
+	r.inSync(all)
+	eventually(t, 20*time.Second, "it is in sync and frozen", func() bool {
 		st := r.status()
-		return st.InStep && len(st.Freezes) == 1
+		return st.InSync && len(st.Freezes) == 1
 	})
 	// In the morning Consul has its services again.
 	for name, addr := range all {
 		r.up(name, addr)
 	}
-	r.command("unfreeze", "--all").wants(t, exitInStep)
-	r.inStep(all)
+	r.command("unfreeze", "--all").wants(t, exitInSync)
+	r.inSync(all)
 	// A registry that was away is asked again after a wait.
-	eventually(t, 20*time.Second, "in the morning all is well", func() bool { return r.command("status").code == exitInStep })
+	eventually(t, 20*time.Second, "in the morning all is well", func() bool { return r.command("status").code == exitInSync })
 }
 
 // pageToken lets changes through at the page.

@@ -80,11 +80,11 @@ func statusLine(st syncer.Status) string {
 	switch {
 	case st.StoreErr != nil:
 		parts = append(parts, "the conf file can't be written")
-	case st.InStep():
-		parts = append(parts, fmt.Sprintf("in step: %d upstreams, %d servers, generation %d",
+	case st.InSync():
+		parts = append(parts, fmt.Sprintf("in sync: %d upstreams, %d servers, generation %d",
 			st.Generation.Set.Len(), st.Generation.Set.Servers(), st.Generation.Number))
 	default:
-		parts = append(parts, fmt.Sprintf("not in step with generation %d", st.Generation.Number))
+		parts = append(parts, fmt.Sprintf("out of sync with generation %d", st.Generation.Number))
 	}
 	if st.Hold != nil {
 		parts = append(parts, "held: "+st.Hold.Reason)

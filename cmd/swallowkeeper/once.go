@@ -47,7 +47,7 @@ func (p *program) once(ctx context.Context, flags onceFlags) error {
 	switch {
 	case err != nil:
 		return exit(code, err)
-	case code != exitInStep:
+	case code != exitInSync:
 		return exit(code, errSaid)
 	default:
 		return nil
@@ -84,7 +84,7 @@ func (r readOnly) Save(context.Context, upstream.Generation) (upstream.Generatio
 
 // exitCode is the verdict of one pass. What failed comes before what is held, and that
 // before a gateway: the first of them is what a person must look at first. A dry run
-// that found changes for a gateway says that the gateway is not in step.
+// that found changes for a gateway says that the gateway is out of sync.
 func exitCode(out syncer.Outcome, err error, dryRun bool) int {
 	switch {
 	case err != nil:
@@ -93,11 +93,11 @@ func exitCode(out syncer.Outcome, err error, dryRun bool) int {
 		return exitHeld
 	}
 	for _, g := range out.Gateways {
-		if !g.InStep(dryRun) {
-			return exitNotInStep
+		if !g.InSync(dryRun) {
+			return exitOutOfSync
 		}
 	}
-	return exitInStep
+	return exitInSync
 }
 
 // report is what --output json prints.
@@ -148,7 +148,7 @@ type leftOutReport struct {
 
 type gatewaysReport struct {
 	Name    string        `json:"name"`
-	InStep  bool          `json:"in_step"`
+	InSync  bool          `json:"in_step"`
 	Error   string        `json:"error,omitempty"`
 	Changes changesReport `json:"changes"`
 }
@@ -171,7 +171,7 @@ func printJSON(w io.Writer, out syncer.Outcome, err error, code int, dryRun bool
 		r.LeftOut = append(r.LeftOut, leftOutReport{Service: o.Service, Addr: o.Addr, Reason: o.Reason})
 	}
 	for _, g := range out.Gateways {
-		gr := gatewaysReport{Name: g.Name, InStep: g.InStep(dryRun), Changes: reportChanges(g.Changes)}
+		gr := gatewaysReport{Name: g.Name, InSync: g.InSync(dryRun), Changes: reportChanges(g.Changes)}
 		if g.Err != nil {
 			gr.Error = g.Err.Error()
 		}

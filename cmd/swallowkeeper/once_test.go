@@ -73,8 +73,8 @@ func TestOnceDryRun(t *testing.T) {
 	}
 	before := r.state()
 	got := r.once("--dry-run")
-	got.wants(t, exitInStep, "no changes")
-	r.golden("dry-run-in-step.txt", got.stdout)
+	got.wants(t, exitInSync, "no changes")
+	r.golden("dry-run-in-sync.txt", got.stdout)
 
 	r.gone("gone", "10.0.0.3:80")
 	r.gone("changed", "10.0.0.1:80")
@@ -84,11 +84,11 @@ func TestOnceDryRun(t *testing.T) {
 	r.put("same", instance{addr: "10.0.0.8:80", id: "meta", meta: map[string]string{"nginx-weight": "heavy"}})
 
 	got = r.once("--dry-run")
-	got.wants(t, exitNotInStep)
+	got.wants(t, exitOutOfSync)
 	plain(t, got.stdout+got.stderr)
 	r.golden("dry-run.txt", got.stdout)
 	asJSON := r.once("--dry-run", "--output", "json")
-	if rep := decoded(t, asJSON); !rep.DryRun || len(rep.Gateways) != 1 || rep.Gateways[0].InStep {
+	if rep := decoded(t, asJSON); !rep.DryRun || len(rep.Gateways) != 1 || rep.Gateways[0].InSync {
 		t.Errorf("%+v", rep)
 	}
 	r.golden("dry-run.json", asJSON.stdout)
@@ -99,15 +99,15 @@ func TestOnceDryRun(t *testing.T) {
 
 	// Then in earnest.
 	asJSON = r.once("--output", "json")
-	if rep := decoded(t, asJSON); rep.DryRun || rep.ExitCode != exitInStep {
+	if rep := decoded(t, asJSON); rep.DryRun || rep.ExitCode != exitInSync {
 		t.Errorf("%+v", rep)
 	}
 	r.golden("once.json", asJSON.stdout)
-	r.inStep(want{"changed": "10.0.0.2:80 [2001:db8::1]:80", "new": "10.0.0.6:80", "same": "10.0.0.4:80 10.0.0.5:80"})
+	r.inSync(want{"changed": "10.0.0.2:80 [2001:db8::1]:80", "new": "10.0.0.6:80", "same": "10.0.0.4:80 10.0.0.5:80"})
 	got = r.once()
-	got.wants(t, exitInStep)
+	got.wants(t, exitInSync)
 	plain(t, got.stdout+got.stderr)
-	r.golden("once-in-step.txt", got.stdout)
+	r.golden("once-in-sync.txt", got.stdout)
 }
 
 // Without a file there, a dry run makes none.
@@ -115,7 +115,7 @@ func TestOnceDryRunLeavesNoTrace(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).configure()
 	r.up("a", "10.0.0.1:80")
-	r.once("--dry-run").wants(t, exitNotInStep, "1 added")
+	r.once("--dry-run").wants(t, exitOutOfSync, "1 added")
 	if entries, err := os.ReadDir(filepath.Dir(r.conf)); err != nil || len(entries) > 0 {
 		t.Errorf("%v, %v", entries, err)
 	}
@@ -138,7 +138,7 @@ func TestOnceHeld(t *testing.T) {
 	got.wants(t, exitHeld)
 	plain(t, got.stdout)
 	r.golden("held.txt", got.stdout)
-	r.inStep(all)
+	r.inSync(all)
 	asJSON := r.once("--output", "json")
 	rep := decoded(t, asJSON)
 	if asJSON.code != exitHeld || rep.Hold == nil || len(rep.Hold.Servers) != 5 {
@@ -147,10 +147,10 @@ func TestOnceHeld(t *testing.T) {
 	r.golden("held.json", asJSON.stdout)
 
 	r.once("--approve", "000000000000").wants(t, exitHeld)
-	r.inStep(all)
-	r.once("--approve", rep.Hold.ID).wants(t, exitInStep)
+	r.inSync(all)
+	r.once("--approve", rep.Hold.ID).wants(t, exitInSync)
 	all["a"] = many(6)[5]
-	r.inStep(all)
+	r.inSync(all)
 }
 
 // What comes in during a hold must not make the held share small enough to go, also not
@@ -165,12 +165,12 @@ func TestOnceHeldAgain(t *testing.T) {
 	all["b"] = "10.0.0.5:80 10.0.0.6:80"
 	for range 3 {
 		r.once().wants(t, exitHeld)
-		r.inStep(all)
+		r.inSync(all)
 	}
 	r.up("a", many(2)...)
 	all["a"] = strings.Join([]string{many(4)[0], many(4)[1], many(4)[3]}, " ")
-	r.once().wants(t, exitInStep)
-	r.inStep(all)
+	r.once().wants(t, exitInSync)
+	r.inSync(all)
 }
 
 // What failed comes before what is held, and that before a gateway.
@@ -181,8 +181,8 @@ func TestOnceExitCodesInOrder(t *testing.T) {
 	r.gone("a", "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80")
 	r.up("a", "10.0.0.5:80")
 	r.nginx[0].FailNext(1000, 500, "add server failed", http.MethodPost)
-	r.once().wants(t, exitHeld, "gateway gw1: not in step", "held: ")
-	r.once("--set", "guard.max_removal=1").wants(t, exitNotInStep, "gateway gw1: not in step")
+	r.once().wants(t, exitHeld, "gateway gw1: out of sync", "held: ")
+	r.once("--set", "guard.max_removal=1").wants(t, exitOutOfSync, "gateway gw1: out of sync")
 	r.once("--set", "registry.address="+deadAddr(t), "--timeout", "300ms").wants(t, exitFailed)
 }
 
@@ -235,7 +235,7 @@ func TestCheckShowsWhatHolds(t *testing.T) {
 	r.up("a", "10.0.0.1:80")
 	before := r.state()
 	got := call(t, env, "check", "--config", r.toml, "--set", "guard.hold_for=3m", "--set", "registry.token=verysecret")
-	got.wants(t, exitInStep, "min_services = 1\n", "max_removal = 0.2\n", `hold_for = "3m`,
+	got.wants(t, exitInSync, "min_services = 1\n", "max_removal = 0.2\n", `hold_for = "3m`,
 		"# registry consul: ok: 1 upstreams, 1 servers, 0 left out", "# file "+r.conf+": ok: not written yet",
 		"# gateway gw1: ok: 0 upstreams live")
 	plain(t, got.stdout)

@@ -255,7 +255,7 @@ func (o *operator) offline(ctx context.Context) (status.Status, upstream.Generat
 		return st, gen, exit(exitUsage, err)
 	}
 	defer h.close(o.logger(config.Log{Level: "error"}))
-	if st.InStep = gen.Number > 0; !st.InStep {
+	if st.InSync = gen.Number > 0; !st.InSync {
 		st.Reasons = append(st.Reasons, fmt.Sprintf("there is no conf file at %s: nothing was written yet", o.cfg.Persist.Path))
 	}
 	for _, t := range h.targets {
@@ -267,22 +267,22 @@ func (o *operator) offline(ctx context.Context) (status.Status, upstream.Generat
 		switch {
 		case err != nil:
 			g.Error = printable(err.Error())
-		case !inStep(live, gen.Set):
+		case !inSync(live, gen.Set):
 			g.Error = "what it uses is not what the conf file has: swallowkeeper plan shows it"
 		default:
-			g.InStep, g.Generation = true, gen.Number
+			g.InSync, g.Generation = true, gen.Number
 		}
-		if !g.InStep {
-			st.InStep = false
-			st.Reasons = append(st.Reasons, fmt.Sprintf("gateway %s is not in step: %s", g.Name, g.Error))
+		if !g.InSync {
+			st.InSync = false
+			st.Reasons = append(st.Reasons, fmt.Sprintf("gateway %s is out of sync: %s", g.Name, g.Error))
 		}
 		st.Gateways = append(st.Gateways, g)
 	}
 	return st, gen, nil
 }
 
-// inStep reports whether a gateway has all that the conf file has; what else it has is not ours.
-func inStep(live, want upstream.Set) bool {
+// inSync reports whether a gateway has all that the conf file has; what else it has is not ours.
+func inSync(live, want upstream.Set) bool {
 	c := upstream.Diff(live, want)
 	return len(c.Added)+len(c.Updated) == 0
 }
@@ -310,7 +310,7 @@ func (o *operator) order(ctx context.Context, order syncer.Order) (string, error
 	}
 	for _, g := range gateways {
 		if g.Err != nil {
-			return remark, exit(exitNotInStep, fmt.Errorf("gateway %s is not in step: %w", g.Name, g.Err))
+			return remark, exit(exitOutOfSync, fmt.Errorf("gateway %s is out of sync: %w", g.Name, g.Err))
 		}
 	}
 	return remark, nil

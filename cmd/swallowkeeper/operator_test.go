@@ -108,10 +108,10 @@ func TestWhatTheCommandsSay(t *testing.T) {
 		code int
 	}{
 		{"status", []string{"status"}, exitHeld},
-		{"upstreams", []string{"upstreams"}, exitInStep},
-		{"explain", []string{"explain", "checkout"}, exitInStep},
+		{"upstreams", []string{"upstreams"}, exitInSync},
+		{"explain", []string{"explain", "checkout"}, exitInSync},
 		{"plan", []string{"plan"}, exitHeld},
-		{"history", []string{"history"}, exitInStep},
+		{"history", []string{"history"}, exitInSync},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := d.call(test.args...)
@@ -147,7 +147,7 @@ func TestABrokenConfigurationKeepsNobodyFromTheDaemon(t *testing.T) {
 	// Over HTTP the token of the environment counts.
 	call(t, nil, "freeze", "checkout", "--config", broken, "--address", d.url).wants(t, exitFailed, "SWALLOWKEEPER_STATUS_TOKEN")
 	call(t, []string{"SWALLOWKEEPER_STATUS_TOKEN=" + deskToken}, "freeze", "checkout", "--config", broken, "--address", d.url).
-		wants(t, exitInStep)
+		wants(t, exitInSync)
 }
 
 func TestPrintable(t *testing.T) {
@@ -175,7 +175,7 @@ func TestHostileTextStaysOnItsLine(t *testing.T) {
 	fake := statustest.New()
 	fake.Change(func(s *statustest.State) {
 		s.Upstreams[0].Servers = append(s.Upstreams[0].Servers, status.Server{
-			Addr: "a\x1b[2J\n10.0.0.1:80", State: status.Out, Reason: "b\r\x1b]0;c\x07\nin step",
+			Addr: "a\x1b[2J\n10.0.0.1:80", State: status.Out, Reason: "b\r\x1b]0;c\x07\nin sync",
 		})
 	})
 	plain(t, newDesk(t, fake).call("upstreams").stdout)
@@ -224,19 +224,19 @@ func TestOrders(t *testing.T) {
 	d := newDesk(t, statustest.New())
 	st := func() status.Status { return d.fake.Status() }
 	d.call("approve", "0123").wants(t, exitFailed, "0123")
-	d.call("approve", statustest.HoldID).wants(t, exitInStep, "approved")
+	d.call("approve", statustest.HoldID).wants(t, exitInSync, "approved")
 	if len(st().Holds) != 0 {
 		t.Errorf("held is %+v", st().Holds)
 	}
-	d.call("freeze", "checkout", "--for", "2h").wants(t, exitInStep, "upstream checkout is frozen for 2h0m0s")
-	d.call("freeze", "--all").wants(t, exitInStep, "everything is frozen until it is released")
+	d.call("freeze", "checkout", "--for", "2h").wants(t, exitInSync, "upstream checkout is frozen for 2h0m0s")
+	d.call("freeze", "--all").wants(t, exitInSync, "everything is frozen until it is released")
 	if n := len(st().Freezes); n < 2 {
 		t.Errorf("frozen is %+v", st().Freezes)
 	}
-	d.call("unfreeze", "checkout").wants(t, exitInStep, "upstream checkout is not frozen any more")
+	d.call("unfreeze", "checkout").wants(t, exitInSync, "upstream checkout is not frozen any more")
 	d.call("unfreeze", "checkout").wants(t, exitFailed)
 	before := st().Generation.Number
-	d.call("rollback", "10", "--output", "json").wants(t, exitInStep, `"generation"`)
+	d.call("rollback", "10", "--output", "json").wants(t, exitInSync, `"generation"`)
 	if st().Generation.Number <= before {
 		t.Error("nothing was rolled back")
 	}
@@ -253,11 +253,11 @@ func TestCommandsOverTheAddress(t *testing.T) {
 	ask("", "status").wants(t, exitHeld)
 	ask("", "approve", statustest.HoldID).wants(t, exitFailed, "token")
 	ask("somebody-elses-token", "approve", statustest.HoldID).wants(t, exitFailed, "token")
-	ask("", "history", "12").wants(t, exitInStep, "generation 11 to 12: ")
-	ask("", "diff", "11", "12").wants(t, exitInStep, "generation 11 to 12: ")
+	ask("", "history", "12").wants(t, exitInSync, "generation 11 to 12: ")
+	ask("", "diff", "11", "12").wants(t, exitInSync, "generation 11 to 12: ")
 	ask("", "diff", "1", "12").wants(t, exitFailed, "generation 1 is not kept: swallowkeeper history lists")
-	ask(deskToken, "rollback", "11", "--yes").wants(t, exitInStep, "back to generation 11: ", "generation 13 has the upstreams of 11")
-	ask(deskToken, "approve", statustest.HoldID).wants(t, exitInStep)
+	ask(deskToken, "rollback", "11", "--yes").wants(t, exitInSync, "back to generation 11: ", "generation 13 has the upstreams of 11")
+	ask(deskToken, "approve", statustest.HoldID).wants(t, exitInSync)
 }
 
 // TestATokenIsForChanges has a person who may not read the token's file look at things, and
@@ -278,7 +278,7 @@ func TestATokenIsForChanges(t *testing.T) {
 		t.Errorf("sent was %q and %q", look, change)
 	}
 	none := []string{"SWALLOWKEEPER_STATUS_TOKEN_FILE=/nowhere/token"}
-	call(t, none, "history", "--address", d.url).wants(t, exitInStep)
+	call(t, none, "history", "--address", d.url).wants(t, exitInSync)
 	call(t, none, "freeze", "checkout", "--address", d.url).wants(t, exitFailed, "takes the token", "status.token_file", "/nowhere/token")
 }
 
@@ -289,7 +289,7 @@ func TestRollbackFromOneThatIsNotKept(t *testing.T) {
 	fake := statustest.New()
 	fake.Change(func(s *statustest.State) { s.History = s.History[1:] })
 	d := newDesk(t, fake)
-	d.call("rollback", "10").wants(t, exitInStep, "back to generation 10", "the guard would hold it: 9 of 82", "generation 13 has the upstreams of 10")
+	d.call("rollback", "10").wants(t, exitInSync, "back to generation 10", "the guard would hold it: 9 of 82", "generation 13 has the upstreams of 10")
 	d.call("rollback", "99").wants(t, exitFailed, "swallowkeeper history lists what is")
 }
 
@@ -326,18 +326,18 @@ func TestWithoutADaemon(t *testing.T) {
 	r := newRig(t).configure()
 	r.baseline(want{"a": "10.0.0.1:80 10.0.0.2:80"})
 	r.up("b", "10.0.0.3:80")
-	r.once().wants(t, exitInStep)
-	r.command("status").wants(t, exitFailed, "the daemon does not answer", "gateway gw1: in step (generation 2")
-	r.command("upstreams").wants(t, exitInStep, r.prefix+"a: 2 in", "the daemon does not answer")
-	r.command("explain", r.prefix+"a", "10.0.0.2:80").wants(t, exitInStep, "10.0.0.2:80: check ")
-	r.command("explain", r.prefix+"b").wants(t, exitInStep, "10.0.0.3:80: check ", "asked now (index", "): as above")
+	r.once().wants(t, exitInSync)
+	r.command("status").wants(t, exitFailed, "the daemon does not answer", "gateway gw1: in sync (generation 2")
+	r.command("upstreams").wants(t, exitInSync, r.prefix+"a: 2 in", "the daemon does not answer")
+	r.command("explain", r.prefix+"a", "10.0.0.2:80").wants(t, exitInSync, "10.0.0.2:80: check ")
+	r.command("explain", r.prefix+"b").wants(t, exitInSync, "10.0.0.3:80: check ", "asked now (index", "): as above")
 	r.command("explain", r.prefix+"c").wants(t, exitFailed, "is not in the conf file: registry consul has nothing")
-	r.command("history").wants(t, exitInStep, "added "+r.prefix+"b")
-	r.command("history", "2").wants(t, exitInStep, "generation 1 to 2: 1 added")
+	r.command("history").wants(t, exitInSync, "added "+r.prefix+"b")
+	r.command("history", "2").wants(t, exitInSync, "generation 1 to 2: 1 added")
 	r.command("history", "1").wants(t, exitFailed, "the oldest")
-	r.command("diff", "2", "1").wants(t, exitInStep, "1 removed")
+	r.command("diff", "2", "1").wants(t, exitInSync, "1 removed")
 	r.command("diff", "2", "7").wants(t, exitFailed, "not in the history", "swallowkeeper history")
-	r.command("plan").wants(t, exitInStep, "no changes", "a dry run")
+	r.command("plan").wants(t, exitInSync, "no changes", "a dry run")
 	var plan map[string]any // of the same shape as with the daemon
 	if err := json.Unmarshal([]byte(r.command("plan", "--output", "json").stdout), &plan); err != nil ||
 		!slices.Equal(slices.Sorted(maps.Keys(plan)), []string{"file", "gateways", "hold"}) {
@@ -346,20 +346,20 @@ func TestWithoutADaemon(t *testing.T) {
 	r.command("approve", "0123").wants(t, exitFailed, "--sync-once --approve 0123")
 	r.command("watch").wants(t, exitFailed, "the daemon does not answer")
 
-	r.command("freeze", r.prefix+"b", "--for", "1h").wants(t, exitInStep, "by hand", "frozen for 1h")
+	r.command("freeze", r.prefix+"b", "--for", "1h").wants(t, exitInSync, "by hand", "frozen for 1h")
 	r.command("status").wants(t, exitFailed, "frozen")
 	r.up("b", "10.0.0.4:80")
-	r.once().wants(t, exitInStep)
-	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80"})
-	r.command("unfreeze", r.prefix+"b").wants(t, exitInStep)
-	r.once().wants(t, exitInStep)
-	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80 10.0.0.4:80"})
+	r.once().wants(t, exitInSync)
+	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80"})
+	r.command("unfreeze", r.prefix+"b").wants(t, exitInSync)
+	r.once().wants(t, exitInSync)
+	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80 10.0.0.4:80"})
 
-	r.command("rollback", "1").wants(t, exitInStep, "generation 4 has the upstreams of 1", "- upstream "+r.prefix+"b")
-	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80"})
-	r.command("unfreeze", "--all").wants(t, exitInStep)
+	r.command("rollback", "1").wants(t, exitInSync, "generation 4 has the upstreams of 1", "- upstream "+r.prefix+"b")
+	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
+	r.command("unfreeze", "--all").wants(t, exitInSync)
 	r.nginx[0].Hang(true)
-	r.command("status").wants(t, exitFailed, "not in step")
+	r.command("status").wants(t, exitFailed, "out of sync")
 	r.nginx[0].Hang(false)
 }
 
@@ -403,7 +403,7 @@ func TestOnlyTheRightDaemonIsSteered(t *testing.T) {
 			t.Error("another daemon was steered")
 		}
 	})
-	call(t, env, "freeze", "checkout", "--socket", other.socket).wants(t, exitInStep) // by name it is meant
+	call(t, env, "freeze", "checkout", "--socket", other.socket).wants(t, exitInSync) // by name it is meant
 }
 
 // TestWhatIsNotThereIsSaid has no conf file, a socket that this account may not use, and a
@@ -411,7 +411,7 @@ func TestOnlyTheRightDaemonIsSteered(t *testing.T) {
 func TestWhatIsNotThereIsSaid(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).configure()
-	r.command("status").wants(t, exitFailed, "not in step", "nothing was written yet")
+	r.command("status").wants(t, exitFailed, "out of sync", "nothing was written yet")
 
 	hanging, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {

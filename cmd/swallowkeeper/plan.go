@@ -103,10 +103,10 @@ func (o *operator) printHindrances(st status.Status) (trouble bool) {
 }
 
 func planCode(p status.Plan) int {
-	code := exitInStep
+	code := exitInSync
 	for _, g := range p.Gateways {
 		if g.Error != "" || len(g.Changes.Added)+len(g.Changes.Updated)+len(g.Changes.Removed) > 0 {
-			code = exitNotInStep
+			code = exitOutOfSync
 		}
 	}
 	if p.Hold != nil {

@@ -50,11 +50,11 @@ func printText(w io.Writer, out syncer.Outcome, dryRun, colours bool) {
 	for _, g := range out.Gateways {
 		switch {
 		case g.Err != nil:
-			fmt.Fprintf(w, "gateway %s: %s: %s\n", g.Name, c.bad("not in step"), g.Err)
+			fmt.Fprintf(w, "gateway %s: %s: %s\n", g.Name, c.bad("out of sync"), g.Err)
 		case dryRun && !g.Changes.Empty():
 			printChanges(w, c, "gateway "+g.Name+", not pushed", g.Changes)
 		default:
-			fmt.Fprintf(w, "gateway %s: %s (%s)\n", g.Name, c.good("in step"), summary(g.Changes))
+			fmt.Fprintf(w, "gateway %s: %s (%s)\n", g.Name, c.good("in sync"), summary(g.Changes))
 		}
 	}
 	if h := out.Hold; h != nil {

@@ -55,14 +55,14 @@ func showSet(g upstream.Generation) []status.Upstream {
 	return shown
 }
 
-// showGateway also says why the gateway is not in step, "" where it is.
+// showGateway also says why the gateway is out of sync, "" where it is.
 func showGateway(g syncer.GatewayStatus, newest int) (shown status.Gateway, why string) {
 	shown = status.Gateway{
-		Name: g.Name, InStep: g.InStep && g.Generation == newest, Generation: g.Generation,
+		Name: g.Name, InSync: g.InSync && g.Generation == newest, Generation: g.Generation,
 		Checked: g.Checked, Since: g.Since, Workers: []status.Worker{},
 	}
 	for _, w := range g.Workers {
-		worker := status.Worker{ID: w.ID, InStep: shown.InStep && w.Err == nil, Since: w.Since}
+		worker := status.Worker{ID: w.ID, InSync: shown.InSync && w.Err == nil, Since: w.Since}
 		if w.Err != nil {
 			worker.Error = printable(w.Err.Error())
 		}
@@ -71,10 +71,10 @@ func showGateway(g syncer.GatewayStatus, newest int) (shown status.Gateway, why 
 	switch {
 	case g.Err != nil:
 		shown.Error = printable(g.Err.Error())
-		why = fmt.Sprintf("gateway %s is not in step: %s", g.Name, shown.Error)
+		why = fmt.Sprintf("gateway %s is out of sync: %s", g.Name, shown.Error)
 	case g.Checked.IsZero():
 		why = fmt.Sprintf("gateway %s has not been asked yet", g.Name)
-	case !shown.InStep:
+	case !shown.InSync:
 		why = fmt.Sprintf("gateway %s shows generation %d, the newest is %d", g.Name, g.Generation, newest)
 	}
 	return shown, why

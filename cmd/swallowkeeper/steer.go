@@ -231,10 +231,10 @@ the guard has against it; on a terminal it asks first.`,
 			}
 			result.Generation = showGeneration(now)
 		}
-		code := exitInStep
+		code := exitInSync
 		for _, g := range result.Gateways {
-			if !g.InStep {
-				code = exitNotInStep
+			if !g.InSync {
+				code = exitOutOfSync
 			}
 		}
 		if done, err := o.json(result); err != nil {
@@ -248,7 +248,7 @@ the guard has against it; on a terminal it asks first.`,
 		o.say("generation %d has the upstreams of %d; everything is frozen until swallowkeeper unfreeze --all",
 			result.Generation.Number, n)
 		for _, g := range result.Gateways {
-			if !g.InStep {
+			if !g.InSync {
 				o.say("gateway %s: %s", printable(g.Name), o.c.bad(cmp.Or(printable(g.Error), "it does not show it yet")))
 			}
 		}

@@ -211,7 +211,7 @@ func (s *surface) Status() status.Status {
 	st := w.syncer.Status()
 	out := status.Status{
 		Version: versionText(), Started: s.started, Time: time.Now(),
-		InStep: st.InStep() && st.Generation.Number > 0, Generation: showGeneration(st.Generation),
+		InSync: st.InSync() && st.Generation.Number > 0, Generation: showGeneration(st.Generation),
 		Upstreams: st.Generation.Set.Len(), Servers: st.Generation.Set.Servers(), Out: len(st.Out),
 		Holds: []status.Hold{}, Reasons: []string{}, File: w.cfg.Persist.Path,
 	}
@@ -392,7 +392,7 @@ func (s *surface) delivered(ctx context.Context, generation int, began time.Time
 		shown := []status.Gateway{}
 		for _, g := range s.now().syncer.Status().Gateways {
 			one, _ := showGateway(g, generation)
-			pending = pending || !one.InStep && (one.Error == "" || one.Checked.Before(began))
+			pending = pending || !one.InSync && (one.Error == "" || one.Checked.Before(began))
 			shown = append(shown, one)
 		}
 		if !pending {

@@ -87,7 +87,7 @@ func TestAHoldIsShownAndApproved(t *testing.T) {
 	all := []string{"10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80", "10.0.0.5:80"}
 	r.up("a", all...)
 	r.daemon()
-	r.inStep(want{"a": strings.Join(all, " ")})
+	r.inSync(want{"a": strings.Join(all, " ")})
 	r.gone("a", all[1:]...)
 	var hold status.Hold
 	eventually(t, 20*time.Second, "a hold", func() bool {
@@ -107,7 +107,7 @@ func TestAHoldIsShownAndApproved(t *testing.T) {
 	if code := r.ask("POST", "/api/v1/holds/"+hold.ID+"/approve", nil, nil); code != http.StatusOK {
 		t.Fatalf("approving it: %d", code)
 	}
-	r.inStep(want{"a": all[0]})
+	r.inSync(want{"a": all[0]})
 	eventually(t, 20*time.Second, "no hold, and ready", func() bool { st := r.status(); return len(st.Holds) == 0 && st.Ready })
 }
 
@@ -117,7 +117,7 @@ func TestAFreezeHoldsOverARestartAndARollbackGoesBack(t *testing.T) {
 	name := r.prefix + "a"
 	r.up("a", "10.0.0.1:80")
 	d := r.daemon()
-	r.inStep(want{"a": "10.0.0.1:80"})
+	r.inSync(want{"a": "10.0.0.1:80"})
 	if code := r.ask("POST", "/api/v1/freezes", status.FreezeRequest{Name: name, For: "1h"}, nil); code != http.StatusOK {
 		t.Fatalf("freezing: %d", code)
 	}
@@ -130,7 +130,7 @@ func TestAFreezeHoldsOverARestartAndARollbackGoesBack(t *testing.T) {
 	r.up("a", "10.0.0.2:80")
 	r.up("b", "10.0.0.3:80")
 	d = r.daemon()
-	r.inStep(want{"a": "10.0.0.1:80", "b": "10.0.0.3:80"})
+	r.inSync(want{"a": "10.0.0.1:80", "b": "10.0.0.3:80"})
 	var e status.Explanation
 	r.ask("GET", "/api/v1/upstreams/"+name, nil, &e)
 	if i := slices.IndexFunc(e.Servers, func(s status.Server) bool { return s.Addr == "10.0.0.2:80" }); i < 0 ||
@@ -148,7 +148,7 @@ func TestAFreezeHoldsOverARestartAndARollbackGoesBack(t *testing.T) {
 	if code := r.ask("DELETE", "/api/v1/freezes/"+name, nil, nil); code != http.StatusOK {
 		t.Errorf("unfreezing: %d", code)
 	}
-	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80"})
+	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80"})
 
 	var kept struct{ Generations []status.Generation }
 	r.ask("GET", "/api/v1/history", nil, &kept)
@@ -163,17 +163,17 @@ func TestAFreezeHoldsOverARestartAndARollbackGoesBack(t *testing.T) {
 		t.Errorf("one that is not kept: %d", code)
 	}
 	var back status.RollbackResult
-	if code := r.ask("POST", "/api/v1/rollback", status.RollbackRequest{Generation: 1}, &back); code != http.StatusOK || back.Generation.Number != 4 || len(back.Gateways) != 1 || !back.Gateways[0].InStep {
+	if code := r.ask("POST", "/api/v1/rollback", status.RollbackRequest{Generation: 1}, &back); code != http.StatusOK || back.Generation.Number != 4 || len(back.Gateways) != 1 || !back.Gateways[0].InSync {
 		t.Fatalf("rolling back: %d, %+v", code, back)
 	}
-	r.inStep(want{"a": "10.0.0.1:80"})
+	r.inSync(want{"a": "10.0.0.1:80"})
 	d.stop()
 	d = r.daemon()
 	r.up("c", "10.0.0.4:80")
 	eventually(t, 20*time.Second, "it is frozen and ready after the restart", func() bool { st := r.status(); return st.Ready && len(st.Freezes) == 1 })
-	r.inStep(want{"a": "10.0.0.1:80"})
+	r.inSync(want{"a": "10.0.0.1:80"})
 	r.ask("DELETE", "/api/v1/freezes/*", nil, nil)
-	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80", "c": "10.0.0.4:80"})
+	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80", "c": "10.0.0.4:80"})
 	_ = d
 }
 
@@ -183,19 +183,19 @@ func TestARollbackSaysWhoDoesNotHaveIt(t *testing.T) {
 	r := newRig(t).configure()
 	r.up("a", "10.0.0.1:80")
 	d := r.process(nil)
-	r.inStep(want{"a": "10.0.0.1:80"})
+	r.inSync(want{"a": "10.0.0.1:80"})
 	r.up("a", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80")
-	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80 10.0.0.3:80 10.0.0.4:80"})
+	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80 10.0.0.3:80 10.0.0.4:80"})
 	r.nginx[0].Close()
 	began := time.Now()
-	call(t, nil, "rollback", "1", "--config", r.toml).wants(t, exitNotInStep,
+	call(t, nil, "rollback", "1", "--config", r.toml).wants(t, exitOutOfSync,
 		"back to generation 1: 0 added, 1 updated, 0 removed", "the guard would hold it: 3 of 4 servers would go",
 		"everything is frozen", "gateway gw1: ", "refused")
 	if took := time.Since(began); took > mostDelivering {
 		t.Errorf("it took %s", took)
 	}
 	d.stop()
-	call(t, nil, "rollback", "2", "--config", r.toml).wants(t, exitNotInStep, "back to generation 2: ", "gateway gw1")
+	call(t, nil, "rollback", "2", "--config", r.toml).wants(t, exitOutOfSync, "back to generation 2: ", "gateway gw1")
 }
 
 func TestWhatIsShownIsTrue(t *testing.T) {
@@ -204,7 +204,7 @@ func TestWhatIsShownIsTrue(t *testing.T) {
 	r.up("a", "10.0.0.1:80")
 	r.critical("a", "10.0.0.9:80")
 	d := r.process(nil)
-	r.inStep(want{"a": "10.0.0.1:80"})
+	r.inSync(want{"a": "10.0.0.1:80"})
 	eventually(t, 20*time.Second, "ready", func() bool { return r.ask("GET", "/readyz", nil, nil) == http.StatusOK })
 	if code := r.ask("GET", "/healthz", nil, nil); code != http.StatusOK {
 		t.Errorf("healthz: %d", code)
@@ -236,7 +236,7 @@ func TestWhatIsShownIsTrue(t *testing.T) {
 		return !st.Ready && len(st.Reasons) == 1 && st.Gateways[0].Error != "" && strings.Contains(st.Reasons[0], "gateway gw1")
 	})
 	r.nginx[0].Hang(false)
-	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80"})
+	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
 	eventually(t, 20*time.Second, "ready again", func() bool { return r.status().Ready })
 
 	var plan status.Plan
@@ -285,7 +285,7 @@ func TestASocketThatCannotBeHadStopsNothing(t *testing.T) {
 	r.configure()
 	r.up("a", "10.0.0.1:80")
 	d := r.process(nil)
-	r.inStep(want{"a": "10.0.0.1:80"})
+	r.inSync(want{"a": "10.0.0.1:80"})
 	d.says("the page and the API can't be had")
 }
 

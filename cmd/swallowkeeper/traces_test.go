@@ -24,7 +24,7 @@ func TestAChangeIsTraced(t *testing.T) {
 	traces(first)
 	r.up("a", "10.0.0.1:80")
 	d := r.process(nil)
-	r.inStep(want{"a": "10.0.0.1:80"})
+	r.inSync(want{"a": "10.0.0.1:80"})
 	arrives := func(c *tracingtest.Collector, generation int64) {
 		t.Helper()
 		eventually(t, 20*time.Second, fmt.Sprintf("the trace of generation %d", generation), func() bool {
@@ -51,6 +51,6 @@ func TestAChangeIsTraced(t *testing.T) {
 	d.signal(syscall.SIGHUP)
 	d.says("the configuration is read again")
 	r.up("a", "10.0.0.2:80")
-	r.inStep(want{"a": "10.0.0.1:80 10.0.0.2:80"})
+	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
 	arrives(second, 2)
 }

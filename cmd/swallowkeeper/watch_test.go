@@ -41,7 +41,7 @@ func watch(t *testing.T, d *desk, stdout io.Writer, args ...string) *watching {
 func (w *watching) ends() {
 	w.t.Helper()
 	w.stop()
-	if code := <-w.code; code != exitInStep {
+	if code := <-w.code; code != exitInSync {
 		w.t.Errorf("exit code %d: %s", code, w.errs.String())
 	}
 }
@@ -100,7 +100,7 @@ func TestWatchOnATerminal(t *testing.T) {
 
 	w := watch(t, newDesk(t, statustest.New()), terminal)
 	w.tells("an event", s)
-	if shown := s.String(); !s.other || s.cursor || s.wraps || !strings.HasPrefix(shown, "not in step") && !strings.HasPrefix(shown, "in step") {
+	if shown := s.String(); !s.other || s.cursor || s.wraps || !strings.HasPrefix(shown, "out of sync") && !strings.HasPrefix(shown, "in sync") {
 		t.Errorf("on the other screen: %v, cursor: %v, wrapping: %v:\n%s", s.other, s.cursor, s.wraps, shown)
 	}
 	w.comesBack(s, s)

@@ -217,7 +217,7 @@ func crash(y *yard) {
 	first := y.pid()
 	y.docker(y.t, "exec", y.of("gateway"), "bash", "-c", "kill -9 "+first)
 	y.says("swallowkeeper starts", 2)
-	y.says(`the gateway is in step" gateway="http://127.0.0.1:18882" generation=1`, 1)
+	y.says(`the gateway is in sync" gateway="http://127.0.0.1:18882" generation=1`, 1)
 	tr.more(y, 50)
 	tr.faultless(y)
 

@@ -276,17 +276,17 @@ func changeAppears(t *testing.T, ctx context.Context) {
 	f := quiet()
 	b := open(t, ctx, serve(t, f, ""))
 	b.live()
-	b.shows("In step: 2 gateways show generation 12")
+	b.shows("In sync: 2 gateways show generation 12")
 	b.value("window.loaded = 'once'", nil)
 	f.Change(lose(0, 0, "check \"disk\" is critical"))
 	f.Change(func(s *statustest.State) {
-		s.Status.Gateways[1].InStep, s.Status.Gateways[1].Error = false, "edge-2 hangs"
+		s.Status.Gateways[1].InSync, s.Status.Gateways[1].Error = false, "edge-2 hangs"
 	}, happening("server_out", "10.20.0.11:8080 of account: critical"))
-	b.shows("Not in step: 1 of 2 gateways show generation 12")
+	b.shows("Out of sync: 1 of 2 gateways show generation 12")
 	b.shows("edge-2 hangs")
 	b.shows("check \"disk\" is critical")
 	b.shows("10.20.0.11:8080 of account: critical")
-	b.until("window.loaded === 'once' && document.title.startsWith('Not in step')")
+	b.until("window.loaded === 'once' && document.title.startsWith('Out of sync')")
 }
 
 func holdIsApproved(t *testing.T, ctx context.Context) {
@@ -306,7 +306,7 @@ func holdIsApproved(t *testing.T, ctx context.Context) {
 	b.run(chromedp.SendKeys("#token", sesame+kb.Enter, chromedp.ByQuery))
 	b.shows("Approved. The change goes to the gateways now.")
 	b.until("document.getElementById('holds').hidden")
-	b.shows("In step: 2 gateways")
+	b.shows("In sync: 2 gateways")
 	f.Read(func(s statustest.State) {
 		if len(s.Approved) != 1 || s.Approved[0] != statustest.HoldID {
 			t.Errorf("approved: %q", s.Approved)
@@ -364,7 +364,7 @@ func freezeAndRelease(t *testing.T, ctx context.Context) {
 	b.click("#freeze-all")
 	b.shows("Freeze All upstreams?")
 	b.click("dialog button.primary")
-	b.shows("In step, and frozen at generation 12")
+	b.shows("In sync, and frozen at generation 12")
 	f.Read(func(s statustest.State) {
 		if len(s.Frozen) != 1 || s.Frozen[0] != (status.FreezeRequest{Name: "*", For: "2h"}) {
 			t.Errorf("frozen: %+v", s.Frozen)
@@ -436,12 +436,12 @@ func lostConnection(t *testing.T, ctx context.Context) {
 	b.until("document.getElementById('lost').hidden")
 	stop()
 	b.shows("Connection lost since ")
-	b.shows("In step: 2 gateways") // what was true then
+	b.shows("In sync: 2 gateways") // what was true then
 	f.Change(func(s *statustest.State) { s.Status.Generation.Number = 13 }, happening("generation", "generation 13"))
 	_, stopAgain := serveAt(t, f, "", address)
 	defer stopAgain()
 	b.until("document.getElementById('lost').hidden")
-	b.shows("In step: 2 gateways show generation 13")
+	b.shows("In sync: 2 gateways show generation 13")
 }
 
 func searchAndReasons(t *testing.T, ctx context.Context) {
@@ -494,7 +494,7 @@ func nothingForAxe(t *testing.T, ctx context.Context) {
 					hold(f)
 					f.Change(func(s *statustest.State) {
 						s.Status.Freezes = []status.Freeze{{Name: "search"}}
-						s.Status.Gateways[0].InStep, s.Status.Gateways[0].Error = false, "it hangs"
+						s.Status.Gateways[0].InSync, s.Status.Gateways[0].Error = false, "it hangs"
 						s.Upstreams[0].Servers[0].State, s.Upstreams[0].Servers[1].State = status.Down, status.Frozen
 					})
 				}
@@ -595,7 +595,7 @@ func inChinese(t *testing.T, ctx context.Context) {
 	if len(missing) > 0 {
 		t.Errorf("the script does not say %q", missing)
 	}
-	for _, english := range []string{"Held", "Approve", "Gateways", "in step", "ago", "Roll back", "Search"} {
+	for _, english := range []string{"Held", "Approve", "Gateways", "in sync", "ago", "Roll back", "Search"} {
 		var seen bool
 		b.value(fmt.Sprintf("document.body.innerText.includes(%q)", english), &seen)
 		if seen {

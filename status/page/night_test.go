@@ -9,7 +9,7 @@ import (
 
 const hostile = `<img src=x onerror="alert(1)"></script><script>alert(2)</script>"'{{.}}`
 
-// quiet returns a daemon in step at generation 12, nothing held and nothing frozen, three servers out.
+// quiet returns a daemon in sync at generation 12, nothing held and nothing frozen, three servers out.
 func quiet() *statustest.Fake {
 	f := statustest.New()
 	f.Change(func(s *statustest.State) {

@@ -37,9 +37,9 @@ func TestWithoutScript(t *testing.T) {
 		lacks    []string
 	}{
 		{
-			"in step", "/", "", same, false,
+			"in sync", "/", "", same, false,
 			[]string{
-				"In step: 2 gateways show generation 12", "edge-2", "4711", "consul", "gets traffic",
+				"In sync: 2 gateways show generation 12", "edge-2", "4711", "consul", "gets traffic",
 				`<html lang="en"`, "check &#34;http&#34; is critical", "rollback",
 			},
 			[]string{"swallowkeeper approve"},
@@ -50,10 +50,10 @@ func TestWithoutScript(t *testing.T) {
 			nil,
 		},
 		{
-			"not in step", "/", "", func(s *state) {
-				s.Status.Gateways[1].InStep, s.Status.Gateways[1].Error = false, "connection refused"
+			"out of sync", "/", "", func(s *state) {
+				s.Status.Gateways[1].InSync, s.Status.Gateways[1].Error = false, "connection refused"
 			}, true,
-			[]string{"Not in step: 1 of 2 gateways show generation 12", "connection refused", statustest.HoldID},
+			[]string{"Out of sync: 1 of 2 gateways show generation 12", "connection refused", statustest.HoldID},
 			nil,
 		},
 		{
@@ -65,26 +65,26 @@ func TestWithoutScript(t *testing.T) {
 		{
 			"not ready", "/", "",
 			func(s *state) { s.Status.Registries[0].Trouble = "consul is silent" }, false,
-			[]string{"In step with generation 12, but not ready", "consul is silent"},
+			[]string{"In sync with generation 12, but not ready", "consul is silent"},
 			nil,
 		},
 		{
 			"frozen", "/", "",
 			func(s *state) { s.Status.Freezes = []status.Freeze{{Name: status.Everything}} }, false,
-			[]string{"In step, and frozen at generation 12", "All upstreams", "until it is released"},
+			[]string{"In sync, and frozen at generation 12", "All upstreams", "until it is released"},
 			nil,
 		},
 		{
 			"one gateway", "/", "",
 			func(s *state) { s.Status.Gateways = s.Status.Gateways[:1] }, false,
-			[]string{"In step: the gateway shows generation 12"},
+			[]string{"In sync: the gateway shows generation 12"},
 			nil,
 		},
 		{"the browser's language", "/", "de, zh-CN;q=0.8, en;q=0.5", same, false, []string{"一致：2 个网关均为第 12 代", `<html lang="zh-Hans"`}, nil},
 		{"the language that is liked most", "/", "en;q=0.1, zh;q=0.9", same, false, []string{`<html lang="zh-Hans"`}, nil},
 		{"a language that is not wanted", "/", "zh;q=0", same, false, []string{`<html lang="en"`}, nil},
-		{"the address's language", "/?lang=en", "zh-CN", same, false, []string{"In step: 2 gateways"}, nil},
-		{"a language that there is not", "/?lang=xx", "fr", same, false, []string{"In step: 2 gateways"}, nil},
+		{"the address's language", "/?lang=en", "zh-CN", same, false, []string{"In sync: 2 gateways"}, nil},
+		{"a language that there is not", "/?lang=xx", "fr", same, false, []string{"In sync: 2 gateways"}, nil},
 		{"search by name", "/?q=CHECK", "", same, false, []string{"<h3>checkout</h3>"}, []string{"<h3>basket</h3>"}},
 		{"search by reason", "/?q=kernel", "", same, false, []string{"<h3>search</h3>"}, []string{"<h3>checkout</h3>"}},
 		{"search by state", "/?state=out", "", same, false, []string{"<h3>search</h3>", "<h3>checkout</h3>"}, []string{"<h3>basket</h3>"}},
@@ -229,7 +229,7 @@ func TestTexts(t *testing.T) {
 	for _, kind := range []string{
 		syncer.EventGeneration, syncer.EventServerIn, syncer.EventServerOut, syncer.EventHeld, syncer.EventHoldEnded,
 		syncer.EventApproved, syncer.EventFrozen, syncer.EventUnfrozen, syncer.EventRolledBack, syncer.EventPushed,
-		syncer.EventInStep, syncer.EventOutOfStep, syncer.EventStoreFailed, syncer.EventStored,
+		syncer.EventInSync, syncer.EventOutOfSync, syncer.EventStoreFailed, syncer.EventStored,
 	} {
 		if table["kind."+kind] == nil {
 			t.Errorf("events of kind %q have no text", kind)

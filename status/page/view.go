@@ -120,7 +120,7 @@ func (h *handler) history(v *view, query url.Values) {
 func (h *handler) verdict(language string, now status.Status) verdict {
 	show := 0
 	for _, gateway := range now.Gateways {
-		if gateway.InStep {
+		if gateway.InSync {
 			show++
 		}
 	}
@@ -133,7 +133,7 @@ func (h *handler) verdict(language string, now status.Status) verdict {
 	switch {
 	case now.FileError != "":
 		level, key = "bad", "verdict.not_written"
-	case !now.InStep:
+	case !now.InSync:
 		level, key = "bad", "verdict.not_in_step"
 	case held > 0:
 		level, key, args = "warn", "verdict.held", []any{"n", held, "all", now.Holds[0].Of}

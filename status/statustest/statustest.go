@@ -23,7 +23,7 @@ type Fake struct {
 
 var _ status.Daemon = (*Fake)(nil)
 
-// State is what a Fake shows. What follows from it (the counts, in step, ready and the reasons) is
+// State is what a Fake shows. What follows from it (the counts, in sync, ready and the reasons) is
 // worked out whenever the status is asked for.
 type State struct {
 	Status    status.Status
@@ -115,7 +115,7 @@ func (f *Fake) Status() status.Status {
 		s.Gateways[i].Workers = slices.Clone(s.Gateways[i].Workers)
 	}
 	s.Upstreams, s.Servers, s.Out = count(f.state.Upstreams)
-	s.InStep, s.Reasons = s.Generation.Number > 0, nil
+	s.InSync, s.Reasons = s.Generation.Number > 0, nil
 	if s.FileError != "" {
 		s.Reasons = append(s.Reasons, "the conf file can't be written: "+s.FileError)
 	}
@@ -125,12 +125,12 @@ func (f *Fake) Status() status.Status {
 		}
 	}
 	for _, g := range s.Gateways {
-		if !g.InStep {
-			s.InStep = false
-			s.Reasons = append(s.Reasons, "gateway "+g.Name+" is not in step: "+g.Error)
+		if !g.InSync {
+			s.InSync = false
+			s.Reasons = append(s.Reasons, "gateway "+g.Name+" is out of sync: "+g.Error)
 		}
 	}
-	s.Ready = s.InStep && len(s.Reasons) == 0
+	s.Ready = s.InSync && len(s.Reasons) == 0
 	return s
 }
 

@@ -31,7 +31,7 @@ func TestOrdersChangeWhatIsShown(t *testing.T) {
 	told("approved")
 	st := f.Status()
 	if len(st.Holds) != 0 || st.Servers != before.Servers-held || st.Upstreams != before.Upstreams-2 ||
-		st.Generation.Number != before.Generation.Number+1 || !st.InStep {
+		st.Generation.Number != before.Generation.Number+1 || !st.InSync {
 		t.Errorf("approved: %+v", st)
 	}
 

@@ -20,7 +20,7 @@ func Empty() *Fake {
 	return &Fake{timeline: status.NewTimeline(mostEvents)}
 }
 
-// New is a daemon in step at generation 12 with 21 upstreams, four servers out, one hold, one freeze, two
+// New is a daemon in sync at generation 12 with 21 upstreams, four servers out, one hold, one freeze, two
 // gateways and six generations kept, one of them damaged.
 func New() *Fake {
 	f := Empty()
@@ -88,9 +88,9 @@ func Large(upstreams, servers int) *Fake {
 }
 
 func gateway(name string, now time.Time, pids ...string) status.Gateway {
-	g := status.Gateway{Name: name, InStep: true, Checked: now.Add(-4 * time.Second), Since: now.Add(-5 * time.Hour)}
+	g := status.Gateway{Name: name, InSync: true, Checked: now.Add(-4 * time.Second), Since: now.Add(-5 * time.Hour)}
 	for _, pid := range pids {
-		g.Workers = append(g.Workers, status.Worker{ID: pid, InStep: true, Since: now.Add(-9 * time.Hour)})
+		g.Workers = append(g.Workers, status.Worker{ID: pid, InSync: true, Since: now.Add(-9 * time.Hour)})
 	}
 	return g
 }

@@ -224,7 +224,7 @@ func answers(t *testing.T, g Target) {
 		c.get(t, "/upstream/k").want(t, 200, "server 127.0.0.1:1001\n")
 		c.del(t, "k").want(t, 200, "success")
 		c.get(t, "/upstream/k").want(t, 404, "")
-		// What follows a 204 puts the connection out of step.
+		// What follows a 204 puts the connection out of sync.
 		c.must(t, "POST", bare("POST", "/upstream/k", "x")).want(t, 204, "")
 		if rest := c.in.Buffered(); rest > 0 {
 			text, _ := c.in.Peek(rest)

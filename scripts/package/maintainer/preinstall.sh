@@ -3,5 +3,5 @@
 set -e
 if ! getent passwd swallowkeeper >/dev/null; then
 	useradd --system --user-group --home-dir /var/lib/swallowkeeper --no-create-home \
-		--shell /usr/sbin/nologin --comment "keeps nginx upstreams in step" swallowkeeper
+		--shell /usr/sbin/nologin --comment "keeps nginx upstreams in sync" swallowkeeper
 fi
