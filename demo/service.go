@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"swallowkeeper/internal/logs"
 	"swallowkeeper/registry/consul/consultest"
 )
 
@@ -30,7 +31,7 @@ func startRegistry(addr string) (*registry, error) {
 		return nil, err
 	}
 	r := &registry{Server: consultest.New(consultest.Options{}), url: "http://" + l.Addr().String(), ended: make(chan struct{})}
-	r.server = &http.Server{Handler: r.Server, ReadHeaderTimeout: time.Minute}
+	r.server = &http.Server{Handler: r.Server, ReadHeaderTimeout: time.Minute, ErrorLog: logs.Nowhere()}
 	go func() {
 		defer close(r.ended)
 		_ = r.server.Serve(r.Listener(l)) // ends when it is closed
@@ -109,7 +110,7 @@ func (f *fleet) start(service, name string) (*instance, error) {
 	if f.around != nil {
 		h = f.around(h)
 	}
-	i.server = &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+	i.server = &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, ErrorLog: logs.Nowhere()}
 	f.running.Go(func() { _ = i.server.Serve(l) }) // ends when it is closed
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,6 +1,9 @@
 package status
 
-import "net"
+import (
+	"net"
+	"net/http"
+)
 
 // Routes are the patterns of the API as the mux has them.
 func Routes() []string {
@@ -37,3 +40,18 @@ func (s *Site) Put(l net.Listener, trusted bool) {
 
 // Streams is how many streams of events are open.
 func (s *Site) Streams() int { return len(s.streams) }
+
+// HeaderTimeout is how long a header may take.
+const HeaderTimeout = headerTimeout
+
+// Crowd is a listener with a limit.
+type Crowd struct {
+	Listener net.Listener
+	Moved    func(net.Conn, http.ConnState)
+}
+
+// NewCrowd makes one.
+func NewCrowd(l net.Listener, most int) Crowd {
+	c := newCrowd(l, most)
+	return Crowd{c, c.moved}
+}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"time"
 )
 
 // token is what lets changes through over TCP. Only its hash is kept.
@@ -58,6 +59,11 @@ func (s *Site) protect(next http.Handler, trusted bool) http.Handler {
 			return
 		}
 		next.ServeHTTP(w, r)
+		if r.ContentLength != 0 {
+			// What nobody has read of the body nobody waits for, or a body that comes byte by byte would
+			// hold its connection.
+			_ = http.NewResponseController(to).SetReadDeadline(time.Now())
+		}
 	})
 }
 

@@ -3,9 +3,11 @@ package status_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -89,38 +91,137 @@ func serve(t *testing.T, d status.Daemon, token string, parts status.Parts) *run
 	return r
 }
 
-// Whoever can reach the address may open connections without an end: those beyond the limit wait.
-func TestConnectionsAtTheAddressAreBounded(t *testing.T) {
-	r := serve(t, statustest.New(), "", status.Parts{})
-	at := strings.TrimSuffix(strings.TrimPrefix(r.URL(), "http://"), "/")
-	dial := func() net.Conn {
-		c, err := net.Dial("tcp", at)
-		if err != nil {
-			t.Fatal(err)
+// Whoever can reach the address may open connections without an end and send nothing, or byte by byte.
+func TestConnectionsThatSendNothingKeepNobodyOut(t *testing.T) {
+	half := "GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+	for name, c := range map[string]struct{ network, begins string }{
+		"nothing, at the address":       {"tcp", ""},
+		"half a header, at the address": {"tcp", half},
+		"half a body, at the address":   {"tcp", half + "Content-Length: 1000\r\n\r\nx"},
+		"a kept one, at the address":    {"tcp", half + "\r\n"},
+		"half a header, at the socket":  {"unix", half},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := serve(t, statustest.New(), "", status.Parts{})
+			at := r.socket
+			if c.network == "tcp" {
+				at = strings.TrimSuffix(strings.TrimPrefix(r.URL(), "http://"), "/")
+			}
+			dial := func(text string) net.Conn {
+				conn, err := net.Dial(c.network, at)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = conn.Close() })
+				if _, err := io.WriteString(conn, text); err != nil {
+					t.Fatal(err)
+				}
+				return conn
+			}
+			first := dial(c.begins)
+			for range status.MostConnections - 1 {
+				dial(c.begins)
+			}
+			began := time.Now()
+			late := dial(half + "\r\n")
+			answer := make([]byte, len("HTTP/1.1 200 OK"))
+			_ = late.SetReadDeadline(time.Now().Add(20 * time.Second))
+			if _, err := io.ReadFull(late, answer); err != nil || string(answer) != "HTTP/1.1 200 OK" {
+				t.Errorf("got %q, %v", answer, err)
+			}
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("it took %s", took)
+			}
+			if c.begins == "" || c.begins == half { // the one that has waited longest had to go
+				_ = first.SetReadDeadline(time.Now().Add(20 * time.Second))
+				if n, err := first.Read(answer); n > 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("the first one: %q, %v", answer[:n], err)
+				}
+			}
+		})
+	}
+}
+
+// While all are being answered a further one waits.
+func TestConnectionsAreBounded(t *testing.T) {
+	crowd := status.NewCrowd(listener(t), 1)
+	release, in := make(chan struct{}), make(chan struct{}, 2)
+	server := &http.Server{ConnState: crowd.Moved, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		in <- struct{}{}
+		<-release
+	})}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(crowd.Listener) }()
+	ask := func() chan error {
+		answered := make(chan error, 1)
+		go func() {
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			a, err := client.Get("http://" + crowd.Listener.Addr().String())
+			if err == nil {
+				err = a.Body.Close()
+			}
+			answered <- err
+		}()
+		return answered
+	}
+	first := ask()
+	<-in
+	second := ask()
+	select {
+	case <-in:
+		t.Error("it is answered beyond the limit")
+	case <-time.After(100 * time.Millisecond): // nothing comes
+	}
+	close(release)
+	for _, a := range []chan error{first, second} {
+		if err := <-a; err != nil {
+			t.Error(err)
 		}
-		t.Cleanup(func() { _ = c.Close() })
-		return c
 	}
-	first := dial()
-	for range status.MostConnections - 1 {
-		dial()
-	}
-	late := dial()
-	if _, err := io.WriteString(late, "GET /healthz HTTP/1.1\r\nHost: "+at+"\r\n\r\n"); err != nil {
+	server.Close()
+	<-ended
+}
+
+func listener(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
-	answer := make([]byte, len("HTTP/1.1 200 OK"))
-	_ = late.SetReadDeadline(time.Now().Add(200 * time.Millisecond)) // nothing comes
-	if n, err := late.Read(answer); err == nil {
-		t.Fatalf("it is answered: %s", answer[:n])
+	return l
+}
+
+func TestAHeaderHasATimeLimit(t *testing.T) {
+	r := serve(t, statustest.New(), "", status.Parts{})
+	conn, err := net.Dial("unix", r.socket)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if code := r.ask(t, r.unix, http.MethodGet, "/healthz", "").StatusCode; code != http.StatusOK {
-		t.Errorf("over the socket: %d", code)
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\n"); err != nil {
+		t.Fatal(err)
 	}
-	_ = first.Close()
-	_ = late.SetReadDeadline(time.Now().Add(20 * time.Second))
-	if _, err := io.ReadFull(late, answer); err != nil || string(answer) != "HTTP/1.1 200 OK" {
-		t.Errorf("once there is room: %q, %v", answer, err)
+	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	began := time.Now()
+	if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) > status.HeaderTimeout+3*time.Second {
+		t.Errorf("after %s: %v", time.Since(began), err)
+	}
+}
+
+// Lines of the standard library's server stood in the log as they are.
+func TestTheServersLinesAreInTheLogsForm(t *testing.T) {
+	r := serve(t, statustest.New(), "", status.Parts{Page: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		w.WriteHeader(http.StatusOK) // the library complains
+	})})
+	r.ask(t, r.http, http.MethodGet, "/", "")
+	late := time.After(20 * time.Second)
+	for !strings.Contains(r.log.String(), `level=warning msg="the status server: http: superfluous`) {
+		select {
+		case <-late:
+			t.Fatalf("the log: %s", r.log)
+		case <-time.After(time.Millisecond):
+		}
 	}
 }
 

@@ -13,8 +13,9 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
+
+	"swallowkeeper/internal/logs"
 )
 
 // Parts are what a server shows beside the API.
@@ -40,9 +41,10 @@ type Site struct {
 // Limits of what a client may ask for.
 const (
 	mostStreams = 64
-	// mostConnections is at the address, which anybody may reach; further ones wait.
+	// mostConnections is at the address, which anybody may reach, and as many at the socket: see crowd.
 	mostConnections = 512
 	mostBody        = 64 << 10
+	headerTimeout   = 5 * time.Second
 	readTimeout     = 10 * time.Second
 	// workTimeout is what the daemon may take of answerTimeout.
 	answerTimeout = 30 * time.Second
@@ -66,7 +68,7 @@ func Listen(c Config, d Daemon, p Parts) (*Site, error) {
 		if err != nil {
 			return nil, fmt.Errorf("status.address: %w", err)
 		}
-		s.tcp = netutil.LimitListener(tcp, mostConnections)
+		s.tcp = tcp
 	}
 	if c.Socket != "" {
 		if s.unix, err = listenUnix(c.Socket); err != nil {
@@ -110,16 +112,20 @@ func (s *Site) Serve(ctx context.Context) error {
 		if l == nil {
 			return
 		}
+		bounded := newCrowd(l, mostConnections)
 		server := &http.Server{
-			Handler:        s.handler(trusted),
-			ReadTimeout:    readTimeout,
-			WriteTimeout:   answerTimeout,
-			IdleTimeout:    idleTimeout,
-			MaxHeaderBytes: 64 << 10,
-			BaseContext:    func(net.Listener) context.Context { return base },
+			Handler:           s.handler(trusted),
+			ReadHeaderTimeout: headerTimeout,
+			ReadTimeout:       readTimeout,
+			WriteTimeout:      answerTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    64 << 10,
+			ErrorLog:          logs.Standard(s.parts.Log, "the status server"),
+			BaseContext:       func(net.Listener) context.Context { return base },
+			ConnState:         bounded.moved,
 		}
 		group.Go(func() error {
-			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := server.Serve(bounded); !errors.Is(err, http.ErrServerClosed) {
 				return err
 			}
 			return nil

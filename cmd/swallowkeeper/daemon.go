@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/config"
+	"swallowkeeper/internal/logs"
 	"swallowkeeper/internal/retry"
 	"swallowkeeper/persist"
 	"swallowkeeper/syncer"
@@ -22,7 +23,8 @@ import (
 
 // daemon runs until the context ends. At SIGHUP it reads its configuration again: a
 // good one takes the old one's place, a bad one is refused and the old one goes on.
-func (p *program) daemon(ctx context.Context) error {
+func (p *program) daemon(ctx context.Context) (err error) {
+	surviveBrokenPipe()
 	cfg, err := p.load()
 	if err != nil {
 		return err
@@ -32,6 +34,16 @@ func (p *program) daemon(ctx context.Context) error {
 	defer signal.Stop(hup)
 
 	log := p.logger(cfg.Log)
+	out := logs.NewSink(p.stderr, func(lost int) {
+		log.WithField("lines", lost).Warn("lines of the log are lost: its reader was away or too slow, or its disk was full")
+	})
+	log.SetOutput(out)
+	defer logs.TakeStandard(log, "net/http")()
+	defer func() {
+		if !out.Close() && err != nil {
+			err = exit(codeOf(err), errSaid) // standard error takes no more
+		}
+	}()
 	supervisor := newNotifier(log)
 	show := newSurface()
 	log.WithFields(logrus.Fields{"version": versionText(), "config": cfg.File, "pid": os.Getpid()}).Info("swallowkeeper starts")
@@ -68,6 +80,10 @@ func (p *program) daemon(ctx context.Context) error {
 		return err
 	}
 }
+
+// surviveBrokenPipe lets a write to standard output or standard error fail whose reader has gone: Go
+// ends a program for that. Unlike an ignored signal a caught one is not handed on to a check's command.
+func surviveBrokenPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // reload puts a run with the configuration as it is now in the old run's place. It
 // returns the run that goes on, or nil where none can.

@@ -556,6 +556,12 @@ func (r *rig) daemon(args ...string) *keeper {
 // process starts one as a process of its own.
 func (r *rig) process(env []string, args ...string) *keeper {
 	r.t.Helper()
+	return r.processWith(func(*exec.Cmd) {}, env, args...)
+}
+
+// processWith is process with a command that is changed before it starts.
+func (r *rig) processWith(change func(*exec.Cmd), env []string, args ...string) *keeper {
+	r.t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		r.t.Fatal(err)
@@ -565,6 +571,7 @@ func (r *rig) process(env []string, args ...string) *keeper {
 	// With the race detector a program would wait a second before it exits.
 	cmd.Env = append([]string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0"}, env...)
 	cmd.Stdout, cmd.Stderr = d.log, d.log
+	change(cmd)
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}

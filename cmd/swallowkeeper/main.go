@@ -13,6 +13,8 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+
+	"swallowkeeper/internal/logs"
 )
 
 // version is set by the linker for releases; else the build's own information is used.
@@ -38,6 +40,15 @@ func (e *exitError) Unwrap() error { return e.err }
 
 func exit(code int, err error) error { return &exitError{code: code, err: err} }
 
+// codeOf is the exit code for an error.
+func codeOf(err error) int {
+	var coded *exitError
+	if errors.As(err, &coded) {
+		return coded.code
+	}
+	return exitFailed
+}
+
 // errSaid ends the program after everything was said already.
 var errSaid = errors.New("said already")
 
@@ -49,6 +60,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	logs.TakeStandard(silent(), "") // a library's line belongs into no command's answer; the daemon logs it
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 

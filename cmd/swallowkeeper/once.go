@@ -17,6 +17,7 @@ func (p *program) once(ctx context.Context, flags onceFlags) error {
 	if err := flags.validate(); err != nil {
 		return err
 	}
+	surviveBrokenPipe() // half a pass is worse than one whose words nobody reads
 	cfg, err := p.load()
 	if err != nil {
 		return err

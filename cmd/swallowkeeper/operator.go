@@ -289,6 +289,7 @@ func inSync(live, want upstream.Set) bool {
 
 // order carries out an order without a daemon.
 func (o *operator) order(ctx context.Context, order syncer.Order) (string, error) {
+	surviveBrokenPipe()
 	log := o.logger(config.Log{Level: "error", Format: o.cfg.Log.Format})
 	h, err := build(o.cfg, log, meters{})
 	if err != nil {
