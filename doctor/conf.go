@@ -44,6 +44,19 @@ func resolved(file string) string {
 
 func inHTTP(d *nginxtree.Directive) bool { return slices.Equal(d.Path(), []string{"http"}) }
 
+// checkBOM names the files that nginx refuses for what an editor put before the first word.
+func (r *report) checkBOM() {
+	for _, file := range r.facts.Nginx.BOM {
+		r.add(Finding{
+			Check: "nginx-refuses", Severity: Problem, Where: file + ":1",
+			What: "The file begins with a byte order mark (EF BB BF), which an editor put there",
+			Why: "nginx takes the mark for a part of the first word and says: unknown directive. " +
+				"A reload fails, and after a restart or reboot there is no nginx.",
+			Change: "sed -i '1s/^\\xEF\\xBB\\xBF//' " + file,
+		})
+	}
+}
+
 // checkIncluded looks whether nginx reads the conf file, once and at the right place.
 func (r *report) checkIncluded() {
 	var here, wrong []*nginxtree.Directive

@@ -112,6 +112,7 @@ func Examine(f Facts) []Finding {
 	r := &report{facts: f, conf: confFile{path: f.ConfPath, elsewhere: f.Elsewhere, tree: f.Nginx}}
 	if f.Nginx != nil {
 		r.api = findInterfaces(f.Nginx)
+		r.checkBOM()
 		r.checkIncluded()
 		r.checkProxyPass()
 		r.checkInterfaces()

@@ -58,6 +58,7 @@ var cases = []struct {
 	dns   bool     // Tengine would ask DNS about it
 }{
 	{name: "good"},
+	{name: "bom", bad: true},
 	{name: "interface-closed"},
 	{name: "interface-open"},
 	{name: "interface-none", stock: true},

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -66,6 +68,17 @@ func (f doctorFlags) validate() error {
 	}
 	if f.timeout <= 0 {
 		return fmt.Errorf("--timeout %s: allowed is a duration above 0s, e.g. 20s", f.timeout)
+	}
+	if f.conf != "" && f.conf != "-" {
+		file, err := os.Open(f.conf)
+		if err != nil {
+			return fmt.Errorf("--nginx-conf: %w", err)
+		}
+		defer file.Close()
+		if info, err := file.Stat(); err == nil && info.IsDir() {
+			return fmt.Errorf("--nginx-conf %s is a directory: name the file, e.g. %s", f.conf,
+				filepath.Join(f.conf, "nginx.conf"))
+		}
 	}
 	return nil
 }

@@ -70,6 +70,9 @@ http {
 	ask("--output", "xml").wants(t, exitUsage, "text or json")
 	ask("--timeout", "0s").wants(t, exitUsage, "above 0s")
 	ask("extra").wants(t, exitUsage)
+	absent := filepath.Join(r.dir, "absent.conf")
+	ask("--nginx-conf", absent).wants(t, exitUsage, "--nginx-conf", absent, "no such file")
+	ask("--nginx-conf", r.dir).wants(t, exitUsage, r.dir, "is a directory")
 
 	// A gateway and a Consul that are down, and a conf file of somebody's.
 	r.writeFile("conf/upstreams.conf", "upstream mine { server 127.0.0.1:1; }\n")

@@ -111,8 +111,6 @@ func (p *parser) skipBlank() {
 		case comment || isBlank(c):
 		case c == '#':
 			comment = true
-		case strings.HasPrefix(p.text[p.pos:], "\ufeff"):
-			p.pos += len("\ufeff") - 1 // of an editor
 		default:
 			return
 		}

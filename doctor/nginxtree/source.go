@@ -15,8 +15,10 @@ import (
 // marker stands before each file in the output of nginx -T.
 const marker = "# configuration file "
 
-// IsDump reports whether a text is what nginx -T prints.
+// IsDump reports whether a text is what nginx -T prints. An editor or a shell that stored it
+// may have put a byte order mark before it.
 func IsDump(text []byte) bool {
+	text = bytes.TrimPrefix(text, []byte(bom))
 	return bytes.HasPrefix(text, []byte(marker)) || bytes.Contains(text, []byte("\n"+marker))
 }
 
@@ -24,7 +26,7 @@ func IsDump(text []byte) bool {
 func ReadDump(text []byte) (*Tree, error) {
 	d := dump{}
 	main, name := "", ""
-	for rest := string(text); rest != ""; {
+	for rest := strings.TrimPrefix(string(text), bom); rest != ""; {
 		var line string
 		if i := strings.IndexByte(rest, '\n'); i >= 0 {
 			line, rest = rest[:i+1], rest[i+1:]

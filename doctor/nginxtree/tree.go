@@ -4,6 +4,7 @@
 package nginxtree
 
 import (
+	"bytes"
 	"fmt"
 	"path"
 	"strings"
@@ -74,7 +75,13 @@ type Tree struct {
 	Includes []Include
 	// First is the first line of each file that was read.
 	First map[string]string
+	// BOM names the files that begin with a byte order mark. nginx takes it for a part of
+	// the first word and refuses the file; the tree is read as if the mark were gone.
+	BOM []string
 }
+
+// bom is what some editors write at the beginning of a file.
+const bom = "\ufeff"
 
 // Walk calls f for every directive, in the order in which nginx reads them.
 func (t *Tree) Walk(f func(*Directive)) { walk(t.Top, f) }
@@ -125,6 +132,10 @@ func (l *loader) file(name string, parent *Directive, depth int) ([]*Directive, 
 	l.files, l.bytes = l.files+1, l.bytes+len(text)
 	if l.files > maxFiles || l.bytes > maxBytes || depth > maxDepth {
 		return nil, fmt.Errorf("%s: the includes have no end", name)
+	}
+	if rest, found := bytes.CutPrefix(text, []byte(bom)); found {
+		l.tree.BOM = append(l.tree.BOM, name)
+		text = rest
 	}
 	first, _, _ := strings.Cut(string(text[:min(len(text), 256)]), "\n")
 	l.tree.First[name] = first

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,7 +34,8 @@ func TestParse(t *testing.T) {
 		{"# within a word", "a b#c; # d;\n", "1:[\"a\" \"b#c\"]\n"},
 		{"escaped", `a b\;c \"d;`, `1:["a" "b\\;c" "\"d"]` + "\n"},
 		{"a bracket behind a quote", `if ($a = "b") { c; }`, `1:["if" "($a" "=" "b" ")"]` + "\n1: [\"c\"]\n"},
-		{"BOM", "\ufeffa;", "1:[\"a\"]\n"},
+		{"a byte order mark", "\ufeffa;", "1:[\"a\"]\n"},
+		{"a byte order mark within", "a; \ufeffb \ufeff;", "1:[\"a\"]\n1:[\"\ufeffb\" \"\ufeff\"]\n"},
 		{
 			"Lua", "x { content_by_lua_block {\n local a = '}' -- }\n b = [[ } ]] --[==[ } \n]] ]==] c = { \"\\\"}\" }\n} y; }",
 			"1:[\"x\"]\n1: [\"content_by_lua_block\"] lua \"\\n local a = '}' -- }\\n b = [[ } ]] --[==[ } \\n]] ]==] c = { \\\"\\\\\\\"}\\\" }\\n\"\n5: [\"y\"]\n",
@@ -118,6 +120,18 @@ listen 80;
 	}
 	if first := tree.First["/etc/nginx/conf.d/a.conf"]; first != "# mine" {
 		t.Errorf("first line %q", first)
+	}
+	for _, m := range []string{"", bom} {
+		text := []byte(m + marker + "/n/nginx.conf:\ninclude b;\n" + marker + "/n/b:\n" + m + "c;\n")
+		tree, err := ReadDump(text)
+		switch {
+		case err != nil:
+			t.Error(err)
+		case !IsDump(text) || tree.Main != "/n/nginx.conf" || len(tree.Top) != 2:
+			t.Errorf("%q is read as %s: %s", text, tree.Main, outline(tree.Top))
+		case m == "" && len(tree.BOM) > 0 || m != "" && !slices.Equal(tree.BOM, []string{"/n/b"}):
+			t.Errorf("%q: byte order marks in %q", text, tree.BOM)
+		}
 	}
 	if _, err := ReadDump([]byte("http {}")); err == nil {
 		t.Error("what is no dump is taken for one")
