@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -172,38 +173,35 @@ func (r *report) checkConnections(where string, reg Registry) {
 	}
 }
 
-// checkUnchecked names services with instances that nobody checks.
+// checkUnchecked names the services with instances that nobody checks.
 func (r *report) checkUnchecked(where string, list []Instance) {
-	const most = 20
 	by := map[string][]Instance{}
-	var names []string
 	for _, i := range list {
-		if by[i.Service] == nil {
-			names = append(names, i.Service)
-		}
 		by[i.Service] = append(by[i.Service], i)
 	}
-	slices.Sort(names)
-	for n, name := range names {
-		f := Finding{
-			Check: "no-check", Severity: Warning, Where: where,
-			Why: "Consul takes an instance without a check for healthy as long as its node is: one " +
-				"that died keeps its traffic.",
-			Change: `"check": {"http": "http://ADDRESS:PORT/health", "interval": "5s", "timeout": "2s"}` +
-				"   # in its registration; \"tcp\": \"ADDRESS:PORT\" where it speaks no HTTP",
-		}
-		if n == most {
-			f.What = fmt.Sprintf("%s more have instances without a check of "+
-				"their own", many(len(names)-most, "service"))
-			r.add(f)
-			return
-		}
-		first := by[name][0]
-		f.What = fmt.Sprintf("Service %s has %s without a check of its own: %s at %s on node %s", show(name),
-			many(len(by[name]), "instance"), show(first.ID), quote(first.Addr), show(first.Node))
-		if more := len(by[name]) - 1; more > 0 {
-			f.What += fmt.Sprintf(", and %d more", more)
-		}
-		r.add(f)
+	if len(by) == 0 {
+		return
 	}
+	f := Finding{
+		Check: "no-check", Severity: Warning, Where: where,
+		What: many(len(by), "service") + " have instances without a check of their own",
+		Why: "Consul takes an instance without a check for healthy as long as its node is: one " +
+			"that died keeps its traffic.",
+		Change: `"check": {"http": "http://ADDRESS:PORT/health", "interval": "5s", "timeout": "2s"}` +
+			"   # in its registration; \"tcp\": \"ADDRESS:PORT\" where it speaks no HTTP",
+	}
+	for _, name := range slices.Sorted(maps.Keys(by)) {
+		first := by[name][0]
+		which := fmt.Sprintf("%s at %s on node %s", show(first.ID), quote(first.Addr), show(first.Node))
+		if more := len(by[name]) - 1; more > 0 {
+			which += fmt.Sprintf(", and %d more", more)
+		}
+		if len(by) == 1 {
+			f.What = fmt.Sprintf("Service %s has %s without a check of its own: %s", show(name),
+				many(len(by[name]), "instance"), which)
+			break
+		}
+		f.Places = append(f.Places, where+": service "+show(name)+": "+which)
+	}
+	r.add(f)
 }

@@ -87,14 +87,45 @@ func TestAsked(t *testing.T) {
 	}
 }
 
+// TestManyWithoutChecks holds that what is the same at many places is said once.
 func TestManyWithoutChecks(t *testing.T) {
 	r := doctor.Registry{Name: "consul"}
-	for i := range 25 {
+	for i := range 21 {
 		r.Unchecked = append(r.Unchecked, doctor.Instance{Service: fmt.Sprintf("s%02d", i), ID: "1", Node: "n", Addr: "a"})
 	}
 	found := doctor.Examine(doctor.Facts{Registries: []doctor.Registry{r}})
-	if len(found) != 21 || !strings.Contains(text(found), "5 services more") {
-		t.Errorf("found %d: %s", len(found), text(found))
+	if len(found) != 1 || !strings.Contains(text(found), "21 services have instances") || len(found[0].Places) != 21 {
+		t.Fatalf("found %+v", found)
+	}
+	if want := `registry consul: service s20: 1 at "a" on node n`; found[0].Places[20] != want {
+		t.Errorf("the last place is %s, want %s", found[0].Places[20], want)
+	}
+}
+
+func TestSameTextIsOneFinding(t *testing.T) {
+	var list, other []doctor.Finding
+	for i := range 21 {
+		list = append(list, doctor.Finding{
+			Check: "zone", Severity: doctor.Warning, What: "w", Why: "y", Change: "c", Where: fmt.Sprintf("/n:%d", 21-i),
+		})
+	}
+	for _, change := range []func(*doctor.Finding){
+		func(f *doctor.Finding) { f.Check = "clock" }, func(f *doctor.Finding) { f.What = "d" },
+		func(f *doctor.Finding) { f.Severity = doctor.Hint }, func(f *doctor.Finding) { f.Now = "d" },
+		func(f *doctor.Finding) { f.Why = "d" }, func(f *doctor.Finding) { f.Change = "d" },
+	} {
+		f := list[0]
+		change(&f)
+		other = append(other, f)
+	}
+	for range 2 { // sorting again changes nothing
+		list = doctor.Sort(list)
+		if len(list) != 1 || list[0].Where != "/n:1" || len(list[0].Places) != 21 || list[0].Places[20] != "/n:21" {
+			t.Errorf("21 places are %+v", list)
+		}
+	}
+	if both := doctor.Sort(append(other, list...)); len(both) != 7 {
+		t.Errorf("what differs is one finding: %+v", both)
 	}
 }
 

@@ -43,8 +43,10 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	// What is there.
 	What string `json:"what"`
-	// Where it is: file:line, or the name of a registry or gateway.
-	Where string `json:"where"`
+	// Where it is: file:line, or the name of a registry or gateway. Places lists all of
+	// them where the same is found at several; Where is the first.
+	Where  string   `json:"where"`
+	Places []string `json:"places"`
 	// Why it hurts.
 	Why string `json:"why"`
 	// Now is the line as it stands, "" where there is none yet.
@@ -125,13 +127,37 @@ func Examine(f Facts) []Finding {
 	return Sort(r.list)
 }
 
-// Sort puts the worst first, and else by place.
+// Sort puts the worst first, and else by place. Findings that say the same of several places
+// become one.
 func Sort(list []Finding) []Finding {
 	slices.SortStableFunc(list, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Severity.rank(), b.Severity.rank()),
 			comparePlaces(a.Where, b.Where), cmp.Compare(a.Check, b.Check))
 	})
-	return list
+	type text struct {
+		check, what, why, now, change string
+		severity                      Severity
+	}
+	first := map[text]int{}
+	var sorted []Finding
+	for _, f := range list {
+		if len(f.Places) == 0 {
+			f.Places = []string{f.Where}
+		}
+		said := text{f.Check, f.What, f.Why, f.Now, f.Change, f.Severity}
+		i, again := first[said]
+		if !again {
+			first[said] = len(sorted)
+			sorted = append(sorted, f)
+			continue
+		}
+		for _, place := range f.Places {
+			if !slices.Contains(sorted[i].Places, place) {
+				sorted[i].Places = append(sorted[i].Places, place)
+			}
+		}
+	}
+	return sorted
 }
 
 // comparePlaces compares the lines of one file as numbers.

@@ -220,13 +220,15 @@ func write(t *testing.T, name, text string) {
 func short(found []doctor.Finding, dir string) []string {
 	var list []string
 	for _, f := range found {
-		where, ours := strings.CutPrefix(f.Where, dir+"/")
-		if !ours {
-			where = string(f.Severity) + " " + f.Check + " " + where
-		} else {
-			where = f.Check + " " + where
+		for _, place := range f.Places {
+			where, ours := strings.CutPrefix(place, dir+"/")
+			if !ours {
+				where = string(f.Severity) + " " + f.Check + " " + where
+			} else {
+				where = f.Check + " " + where
+			}
+			list = append(list, where)
 		}
-		list = append(list, where)
 	}
 	slices.Sort(list)
 	return list
@@ -245,7 +247,7 @@ func without(list []string, check string) []string {
 func text(found []doctor.Finding) string {
 	var b strings.Builder
 	for _, f := range found {
-		fmt.Fprintf(&b, "%s %s %s\n  %s\n  %s\n- %s\n+ %s\n\n", f.Severity, f.Check, f.Where, f.What, f.Why, f.Now, f.Change)
+		fmt.Fprintf(&b, "%s %s %s\n  %s\n  %s\n- %s\n+ %s\n\n", f.Severity, f.Check, strings.Join(f.Places, " "), f.What, f.Why, f.Now, f.Change)
 	}
 	return b.String()
 }

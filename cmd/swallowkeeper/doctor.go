@@ -190,6 +190,9 @@ func examineRegistry(ctx context.Context, r *consul.Registry, asked int) (doctor
 	return reg, x.Set
 }
 
+// mostPlaces is how many places of a finding a person is shown.
+const mostPlaces = 20
+
 // printFindings tells a person: what and where on a line, why and the change below.
 func printFindings(w io.Writer, found []doctor.Finding, c palette) {
 	count := map[doctor.Severity]int{}
@@ -203,7 +206,13 @@ func printFindings(w io.Writer, found []doctor.Finding, c palette) {
 			mark = c.name(mark)
 		}
 		fmt.Fprintf(w, "%s: %s [%s]\n", mark, visible(f.What), f.Check)
-		fmt.Fprintf(w, "  where:  %s\n", visible(f.Where))
+		for i, place := range f.Places {
+			if i == mostPlaces {
+				fmt.Fprintf(w, "          and %d more (--output json names all)\n", len(f.Places)-i)
+				break
+			}
+			fmt.Fprintf(w, "  %-7s %s\n", []string{"where:", ""}[min(i, 1)], visible(place))
+		}
 		fmt.Fprintf(w, "  why:    %s\n", visible(f.Why))
 		if f.Now != "" {
 			fmt.Fprintf(w, "  now:    %s\n", c.out(visible(f.Now)))

@@ -67,6 +67,16 @@ http {
 	}
 	plain(t, got.stdout)
 
+	many := r.writeFile("many.dump", strings.Replace(nginx, "location / { set", strings.Repeat("location /a { proxy_pass http://$host; }\n", 21)+"location / { set", 1))
+	got = ask("--nginx-conf", many, "--output", "json")
+	if err := json.Unmarshal([]byte(got.stdout), &out); err != nil {
+		t.Fatalf("%v in %s", err, got.stdout)
+	}
+	if got.code != exitInSync || len(out.Findings) != 1 || len(out.Findings[0].Places) != 21 || out.Findings[0].Places[0] != out.Findings[0].Where {
+		t.Errorf("%d: %+v", got.code, out)
+	}
+	ask("--nginx-conf", many).wants(t, exitInSync, "  where:  /etc/nginx/nginx.conf:8\n          /etc/nginx/nginx.conf:9\n", "          and 1 more", "warnings: 1")
+
 	ask("--output", "xml").wants(t, exitUsage, "text or json")
 	ask("--timeout", "0s").wants(t, exitUsage, "above 0s")
 	ask("extra").wants(t, exitUsage)

@@ -35,7 +35,7 @@ func TestParse(t *testing.T) {
 		{"escaped", `a b\;c \"d;`, `1:["a" "b\\;c" "\"d"]` + "\n"},
 		{"a bracket behind a quote", `if ($a = "b") { c; }`, `1:["if" "($a" "=" "b" ")"]` + "\n1: [\"c\"]\n"},
 		{"a byte order mark", "\ufeffa;", "1:[\"a\"]\n"},
-		{"a byte order mark within", "a; \ufeffb \ufeff;", "1:[\"a\"]\n1:[\"\ufeffb\" \"\ufeff\"]\n"},
+		{"a byte order mark within", "a; \ufeffb \ufeff;", "1:[\"a\"]\n1:[\"\\ufeffb\" \"\\ufeff\"]\n"},
 		{
 			"Lua", "x { content_by_lua_block {\n local a = '}' -- }\n b = [[ } ]] --[==[ } \n]] ]==] c = { \"\\\"}\" }\n} y; }",
 			"1:[\"x\"]\n1: [\"content_by_lua_block\"] lua \"\\n local a = '}' -- }\\n b = [[ } ]] --[==[ } \\n]] ]==] c = { \\\"\\\\\\\"}\\\" }\\n\"\n5: [\"y\"]\n",
