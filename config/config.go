@@ -101,6 +101,17 @@ func Load(path string, env, overrides []string) (Config, error) {
 	return read(path, DefaultPath, env, overrides, canRead)
 }
 
+// LoadReadable is [Load] for a command that only asks the daemon at work: a file that this
+// account may not read counts as absent, and files that keys name are not looked at.
+func LoadReadable(path string, env, overrides []string) (Config, error) {
+	unasked := func(string) error { return nil }
+	cfg, err := read(path, DefaultPath, env, overrides, unasked)
+	if errors.Is(err, fs.ErrPermission) {
+		return parse("", "", env, overrides, unasked)
+	}
+	return cfg, err
+}
+
 // canRead says why a file that a key names can't be read, or returns nil.
 func canRead(path string) error {
 	f, err := os.Open(path)

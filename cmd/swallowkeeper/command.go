@@ -114,8 +114,8 @@ func (o *onceFlags) validate() error {
 	return nil
 }
 
-// load reads the configuration, from the flags down to the defaults.
-func (p *program) load() (config.Config, error) {
+// overrides are the keys that the command line sets.
+func (p *program) overrides() []string {
 	var overrides []string
 	if p.logLevel != "" {
 		overrides = append(overrides, "log.level="+p.logLevel)
@@ -123,7 +123,12 @@ func (p *program) load() (config.Config, error) {
 	if p.logFormat != "" {
 		overrides = append(overrides, "log.format="+p.logFormat)
 	}
-	cfg, err := config.Load(p.configPath, p.env, append(overrides, p.set...))
+	return append(overrides, p.set...)
+}
+
+// load reads the configuration, from the flags down to the defaults.
+func (p *program) load() (config.Config, error) {
+	cfg, err := config.Load(p.configPath, p.env, p.overrides())
 	if err != nil {
 		return cfg, exit(exitUsage, err)
 	}

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -32,11 +30,15 @@ type operator struct {
 	address string
 	timeout time.Duration
 
-	cfg    config.Config
-	client *client.Client
-	c      palette
-	alone  bool // without the daemon, and it was said
-	fewer  int  // lines of what a hold keeps than there might be: the terminal is not high
+	steers  bool // changes something: who only looks gets an answer with less
+	fixed   bool // a flag, or a URL in the environment, names the daemon
+	cfg     config.Config
+	unread  error // why the configuration can't be read, where the daemon is asked all the same
+	client  *client.Client
+	missing []string // where else no daemon answers
+	c       palette
+	alone   bool // without the daemon, and it was said
+	fewer   int  // lines of what a hold keeps than there might be: the terminal is not high
 	// tokenErr is why there is no token to send; who only looks needs none.
 	tokenErr error
 }
@@ -49,9 +51,17 @@ func (p *program) operatorCommands() []*cobra.Command {
 	}
 }
 
-// asking makes a command of what is done with a daemon that may or may not answer.
+// asking makes a command of what is asked of a daemon that may or may not answer.
 func (p *program) asking(c *cobra.Command, do func(ctx context.Context, o *operator, args []string) error) *cobra.Command {
-	o := &operator{program: p}
+	return (&operator{program: p}).command(c, do)
+}
+
+// steering makes a command of what changes something.
+func (p *program) steering(c *cobra.Command, do func(ctx context.Context, o *operator, args []string) error) *cobra.Command {
+	return (&operator{program: p, steers: true}).command(c, do)
+}
+
+func (o *operator) command(c *cobra.Command, do func(ctx context.Context, o *operator, args []string) error) *cobra.Command {
 	f := c.Flags()
 	f.StringVarP(&o.output, "output", "o", "text", "`FORMAT` text or json")
 	f.StringVar(&o.socket, "socket", "", "the daemon's unix socket, instead of status.socket")
@@ -64,69 +74,23 @@ func (p *program) asking(c *cobra.Command, do func(ctx context.Context, o *opera
 		if o.timeout <= 0 {
 			return fmt.Errorf("--timeout %s: allowed is a duration above 0s, e.g. 20s", o.timeout)
 		}
-		var err error
-		if o.cfg, err = p.load(); err != nil {
-			if o.cfg, err = o.withoutFile(err); err != nil {
-				return err
-			}
+		if err := o.configure(); err != nil {
+			return err
 		}
-		if err := o.choose(); err != nil {
+		ctx := cmd.Context()
+		if err := o.reach(ctx); err != nil {
 			return err
 		}
 		defer o.client.Close()
-		o.c = newPalette(p.isTerminal(p.stdout))
-		ctx := cmd.Context()
+		o.c = newPalette(o.isTerminal(o.stdout))
 		if c.Name() != "watch" {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, o.timeout)
 			defer cancel()
 		}
-		return o.coded(do(ctx, o, args))
+		return o.coded(o.nowhere(do(ctx, o, args)))
 	}
 	return c
-}
-
-// withoutFile stands in for a configuration that can't be used. Somebody may be mending it while the
-// daemon goes on with the old one: who names the daemon by a flag gets through.
-func (o *operator) withoutFile(err error) (config.Config, error) {
-	switch {
-	case len(o.set) > 0:
-		return config.Config{}, err
-	case !o.named():
-		return config.Config{}, fmt.Errorf("%w\nto ask the daemon at work all the same: --socket %s", err, config.Default().Status.Socket)
-	}
-	fmt.Fprintf(o.stderr, "swallowkeeper: %v; the daemon that the flag names is asked all the same\n", err)
-	cfg := config.Default()
-	for _, e := range o.env {
-		if token, is := strings.CutPrefix(e, "SWALLOWKEEPER_STATUS_TOKEN="); is {
-			cfg.Status.Token = token
-		}
-	}
-	return cfg, nil
-}
-
-// choose picks the way to the daemon: what a flag names, the socket, the address.
-func (o *operator) choose() error {
-	switch {
-	case o.address != "" && o.socket != "":
-		return errors.New("--address and --socket: give one of them")
-	case o.socket != "" || o.address == "" && o.cfg.Status.Socket != "":
-		o.client = client.Socket(cmp.Or(o.socket, o.cfg.Status.Socket))
-		return nil
-	case o.address == "" && o.cfg.Status.Address == "":
-		return exit(exitUsage, errors.New("status.socket and status.address are both switched off: there is no way to the daemon"))
-	}
-	token := o.cfg.Status.Token
-	if o.cfg.Status.TokenFile != "" {
-		text, err := os.ReadFile(o.cfg.Status.TokenFile)
-		token, o.tokenErr = strings.TrimSpace(string(text)), err
-	}
-	address := cmp.Or(o.address, "http://"+o.cfg.Status.Address)
-	if !strings.HasPrefix(address, "http://") && !strings.HasPrefix(address, "https://") {
-		return fmt.Errorf("--address %q: allowed is a URL, e.g. http://127.0.0.1:9180", o.address)
-	}
-	o.client = client.Address(address, token)
-	return nil
 }
 
 // coded gives an error that has no exit code the one for failure. What the daemon wrote in it is made harmless.
@@ -150,23 +114,20 @@ func (o *operator) coded(err error) error {
 
 // gone says that the daemon does not answer and what stands in for it; any other error ends the command.
 func (o *operator) gone(err error, instead string) error {
-	if !errors.Is(err, client.ErrUnreachable) || o.named() {
+	if !errors.Is(err, client.ErrUnreachable) || o.fixed || o.unread != nil {
 		return err
 	}
 	if !o.alone {
-		fmt.Fprintf(o.stderr, "swallowkeeper: %v; %s\n", err, instead)
+		fmt.Fprintf(o.stderr, "swallowkeeper: %v; %s\n", o.nowhere(err), instead)
 	}
 	o.alone = true
 	return nil
 }
 
-// named reports whether a flag names the daemon: the files here need not be that one's.
-func (o *operator) named() bool { return o.address != "" || o.socket != "" }
-
 // ours makes sure, before something is changed, that the daemon at the configured socket works
 // with this configuration: several on one machine may share a socket by mistake.
 func (o *operator) ours(ctx context.Context) error {
-	if o.named() {
+	if o.fixed || o.byToken() {
 		return nil
 	}
 	st, err := o.client.Status(ctx)

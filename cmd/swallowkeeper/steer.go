@@ -26,7 +26,7 @@ import (
 const byHand = "it is done by hand, in the conf file and the gateways"
 
 func (p *program) approveCommand() *cobra.Command {
-	return p.asking(&cobra.Command{
+	return p.steering(&cobra.Command{
 		Use: "approve ID", Args: cobra.ExactArgs(1),
 		Short: "Let exactly the hold with this ID through",
 		Long: `approve lets exactly the change through that has this ID; status shows it. Should the
@@ -55,7 +55,7 @@ func (p *program) freezeCommand() *cobra.Command {
 	var all bool
 	var length time.Duration
 	var c *cobra.Command
-	c = p.asking(&cobra.Command{
+	c = p.steering(&cobra.Command{
 		Use: "freeze NAME|--all", Args: cobra.MaximumNArgs(1),
 		Short: "Leave an upstream, or everything, as it is written now",
 		Long: `freeze leaves an upstream, or everything, as it is written now, whatever the registries
@@ -101,7 +101,7 @@ say, until unfreeze or for the time that is given. It holds over restarts.`,
 
 func (p *program) unfreezeCommand() *cobra.Command {
 	var all bool
-	c := p.asking(&cobra.Command{
+	c := p.steering(&cobra.Command{
 		Use: "unfreeze NAME|--all", Args: cobra.MaximumNArgs(1),
 		Short:             "End a freeze: what it kept back comes now",
 		ValidArgsFunction: p.completeUpstreams,
@@ -156,7 +156,7 @@ func named(name string) string {
 // step shows what leads from what is written now to an earlier generation, and what the guard has against it.
 func (o *operator) step(ctx context.Context, to int) error {
 	plan, err := o.client.RollbackPlan(ctx, to)
-	if errors.Is(err, client.ErrUnreachable) && !o.named() {
+	if errors.Is(err, client.ErrUnreachable) && !o.fixed {
 		plan, err = o.stepByHand(to)
 	}
 	if err != nil {
@@ -188,7 +188,7 @@ func (o *operator) stepByHand(to int) (status.RollbackPlan, error) {
 
 func (p *program) rollbackCommand() *cobra.Command {
 	var yes bool
-	c := p.asking(&cobra.Command{
+	c := p.steering(&cobra.Command{
 		Use: "rollback N", Args: cobra.ExactArgs(1),
 		Short: "Write generation N again, push it, and freeze everything at it",
 		Long: `rollback writes an earlier generation again, pushes it to every gateway, and freezes

@@ -28,6 +28,7 @@ const mostAnswer = 256 << 20
 type Client struct {
 	base  string
 	token string
+	dial  func(ctx context.Context, network, address string) (net.Conn, error)
 	http  *http.Client
 }
 
@@ -45,19 +46,40 @@ var ErrUnreachable = errors.New("the daemon does not answer")
 
 // Socket asks over a unix socket.
 func Socket(path string) *Client {
-	dialer := &net.Dialer{Timeout: 2 * time.Second}
-	return &Client{base: "http://localhost", http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", path)
-		},
-	}}}
+	return dialing("http://localhost", "", func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return dialer.DialContext(ctx, "unix", path)
+	})
 }
 
 // Address asks at an address, http://host:port, with a token where one is given.
 func Address(base, token string) *Client {
-	return &Client{base: strings.TrimSuffix(base, "/"), token: token, http: &http.Client{Transport: &http.Transport{
-		DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
-	}}}
+	return dialing(strings.TrimSuffix(base, "/"), token, dialer.DialContext)
+}
+
+var dialer = &net.Dialer{Timeout: 2 * time.Second}
+
+func dialing(base, token string, dial func(context.Context, string, string) (net.Conn, error)) *Client {
+	return &Client{base: base, token: token, dial: dial, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}
+}
+
+// HasToken reports whether changes are sent with a token.
+func (c *Client) HasToken() bool { return c.token != "" }
+
+// Reach returns why nobody can be asked there, nil where somebody listens.
+func (c *Client) Reach(ctx context.Context) error {
+	at, err := url.Parse(c.base)
+	if err != nil {
+		return err
+	}
+	port := at.Port()
+	if port == "" {
+		port = at.Scheme // the dialer knows the ports of http and https
+	}
+	conn, err := c.dial(ctx, "tcp", net.JoinHostPort(at.Hostname(), port))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // Close closes the connections.
