@@ -22,7 +22,9 @@ type change struct {
 	unsynced bool
 	// probe is no change: asking is all that matters.
 	probe bool
-	err   error
+	// unread is why what the worker that was asked last shows of it can't be read.
+	unread string
+	err    error
 }
 
 func (c *change) deletes() bool { return c.body == nil }
@@ -55,6 +57,7 @@ func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) error {
 	if err := g.workers.meet(ctx, false); err != nil {
 		return err
 	}
+	g.spareTwins(changes)
 	if err := g.push(ctx, changes); err != nil {
 		g.doubt(changes) // some worker may have those that were sent
 		return errors.Join(summary(changes), err)
@@ -80,6 +83,18 @@ func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) error {
 		err = errors.Join(err, errors.New("nginx workers started meanwhile: all that they have must be compared"))
 	}
 	return err
+}
+
+// spareTwins refuses changes of upstreams of which nginx has several under names that differ in case
+// alone: a post replaces the first that it finds, and that may be one of nginx's own configuration.
+func (g *Gateway) spareTwins(changes []*change) {
+	for _, c := range changes {
+		for _, w := range g.workers.list {
+			if twins := w.copy.twins(c.name); twins != "" && c.err == nil {
+				c.err = fmt.Errorf("%s: rename the one of nginx's own configuration", twins)
+			}
+		}
+	}
 }
 
 // Posted is when the API had taken all calls of the last Apply that came that far. It belongs to
@@ -114,6 +129,8 @@ func showingOf(u upstream.Update) showing {
 	sameAddr := func(a, b upstream.Server) bool { return a.Addr == b.Addr }
 	switch {
 	case len(u.Old.Servers) == 0: // the workers differ: some may show the new addresses already
+		return byOptions
+	case u.Old.Servers[0] == upstream.Server{}: // it could not be read, and its addresses alone may be readable
 		return byOptions
 	case u.Old.Name != u.New.Name: // another spelling, which nginx takes for the same name
 		return byOptions

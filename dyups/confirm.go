@@ -132,7 +132,9 @@ func (g *Gateway) repair(ctx context.Context, behind map[*worker][]*change) erro
 			delete(behind, asked)
 		}
 		for _, c := range still[w] {
-			if c.err == nil {
+			if c.err == nil && c.unread != "" {
+				c.err = fmt.Errorf("%s took it, and what it shows can't be read: %s", w, c.unread)
+			} else if c.err == nil {
 				c.err = fmt.Errorf("%s still shows the state before", w)
 			}
 			g.memory.doubt(c.name)
@@ -171,6 +173,7 @@ func (g *Gateway) unseen(ctx context.Context, w *worker, changes []*change, firs
 		}
 		for _, c := range changes {
 			u, ok := w.copy.set.Get(c.name)
+			c.unread = w.copy.why(c.name)
 			if !c.matches(u, ok, w.copy.shows) || first && c.show == nowhere {
 				left = append(left, c)
 			}
@@ -178,10 +181,11 @@ func (g *Gateway) unseen(ctx context.Context, w *worker, changes []*change, firs
 		return left, nil
 	}
 	for _, c := range changes {
-		u, ok, err := g.readOne(ctx, w, c.name)
+		u, ok, why, err := g.readOne(ctx, w, c.name)
 		if err != nil {
 			return nil, err
 		}
+		c.unread = why
 		if !c.matches(u, ok, addressesOnly) || first && c.show == nowhere {
 			left = append(left, c)
 		}

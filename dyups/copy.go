@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"swallowkeeper/upstream"
 )
@@ -14,6 +15,23 @@ import (
 type copyOf struct {
 	set   upstream.Set
 	shows shown
+	odd   map[string]Odd // see Detail
+}
+
+// why says what can't be read of an upstream, "" where all can.
+func (c *copyOf) why(name string) string {
+	if c == nil {
+		return ""
+	}
+	return c.odd[strings.ToLower(name)].Why
+}
+
+// twins says which upstreams the interface can't tell apart from one of this name, "" for none.
+func (c *copyOf) twins(name string) string {
+	if c != nil && c.odd[strings.ToLower(name)].Twins {
+		return c.why(name)
+	}
+	return ""
 }
 
 // shown is how much of an upstream's servers a build shows.
@@ -37,7 +55,7 @@ func (g *Gateway) read(ctx context.Context, w *worker) error {
 			return err
 		}
 	}
-	set, err := g.readEach(ctx, w)
+	set, odd, err := g.readEach(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -46,7 +64,7 @@ func (g *Gateway) read(ctx context.Context, w *worker) error {
 		g.log.Info("this dyups has no /detail: server options can't be compared, addresses are")
 	}
 	if w.copy == nil || !w.copy.set.Identical(set) {
-		w.copy = &copyOf{set: set, shows: addressesOnly}
+		w.copy = &copyOf{set: set, shows: addressesOnly, odd: odd}
 	}
 	return nil
 }
@@ -65,7 +83,7 @@ func (g *Gateway) keep(w *worker) error {
 	if err != nil {
 		return err
 	}
-	next := &copyOf{set: upstream.NewSet(d.Upstreams), shows: everyOption}
+	next := &copyOf{set: upstream.NewSet(d.Upstreams), shows: everyOption, odd: d.Odd}
 	if !d.MaxConns {
 		next.shows = butMaxConns
 	}
@@ -80,45 +98,66 @@ func (g *Gateway) keep(w *worker) error {
 }
 
 // readEach is for builds without /detail.
-func (g *Gateway) readEach(ctx context.Context, w *worker) (upstream.Set, error) {
+func (g *Gateway) readEach(ctx context.Context, w *worker) (upstream.Set, map[string]Odd, error) {
 	var names []string
 	err := g.call(ctx, func(ctx context.Context) (err error) {
 		names, err = w.client.List(ctx)
 		return err
 	})
 	if err != nil {
-		return upstream.Set{}, err
+		return upstream.Set{}, nil, err
 	}
+	odd := map[string]Odd{}
 	list := make([]upstream.Upstream, 0, len(names))
+	known := make(map[string]string, len(names))
 	for _, name := range names {
-		u, ok, err := g.readOne(ctx, w, name)
+		key := strings.ToLower(name)
+		if twin, ok := known[key]; ok {
+			odd[key] = twinsOf(twin, name)
+			continue
+		}
+		known[key] = name
+		u, ok, why, err := g.readOne(ctx, w, name)
 		if err != nil {
-			return upstream.Set{}, err
+			return upstream.Set{}, nil, err
 		}
 		if ok {
 			list = append(list, u)
 		}
+		if why != "" {
+			odd[key] = Odd{Why: why}
+		}
 	}
-	return upstream.NewSet(list), nil
+	for i, u := range list {
+		if odd[strings.ToLower(u.Name)].Twins {
+			list[i].Servers = []upstream.Server{{}}
+		}
+	}
+	return upstream.NewSet(list), odd, nil
 }
 
-// readOne asks a worker for the addresses of one upstream, sorted.
+// readOne asks a worker for the addresses of one upstream, sorted. An answer that can't be read
+// has the zero address alone; why says so.
 func (g *Gateway) readOne(
 	ctx context.Context, w *worker, name string,
-) (u upstream.Upstream, ok bool, err error) {
+) (u upstream.Upstream, ok bool, why string, err error) {
+	u = upstream.Upstream{Name: name}
 	err = g.call(ctx, func(ctx context.Context) error {
 		addrs, err := w.client.Upstream(ctx, name)
 		slices.SortFunc(addrs, netip.AddrPort.Compare)
-		u = upstream.Upstream{Name: name}
 		for _, a := range slices.Compact(addrs) {
 			u.Servers = append(u.Servers, upstream.Server{Addr: a, Weight: 1})
 		}
 		return err
 	})
-	if e := answerOf(err); e != nil && e.NotFound() {
-		return u, false, nil
+	switch e := answerOf(err); {
+	case e != nil && e.NotFound():
+		return u, false, "", nil
+	case e != nil && e.Err != nil:
+		u.Servers = []upstream.Server{{}}
+		return u, true, e.Err.Error(), nil
 	}
-	return u, err == nil, err
+	return u, err == nil, "", err
 }
 
 // call bounds one call in time.

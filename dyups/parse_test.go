@@ -48,37 +48,73 @@ func TestParseDetailWithoutMaxConns(t *testing.T) {
 }
 
 func TestParseDetailRefuses(t *testing.T) {
-	replace := func(old, now string) string { return "web\n" + strings.Replace(goodServer, old, now, 1) + "\n" }
 	tests := []struct{ name, body, want string }{
 		{"cut in a line", "web\nserver 10.0.0.1:80 wei", "line 2 has no end"},
 		{"cut between lines", "web\n" + goodServer, "the blank line after the last upstream is missing"},
 		{"cut after a name", "web\n", "the blank line"},
-		{"page", "<html>\n<body>\n", `line 1: "<html>" is no name`},
-		{"no name", "\n", "line 1: the name of an upstream is missing"},
-		{"blank in a name", "a b\n\n", "line 1:"},
-		{"nul in a name", "a\x00b\n\n", "line 1:"},
-		{"twice", "web\n" + goodServer + "\nWeb\n" + goodServer + "\n", `line 4: upstream "Web" stands there twice`},
-		{"two names", "web\nweb2\n\n", `line 2: "web2" is no server`},
-		{"host name", replace("10.0.0.1:80", "example.org:80"), "line 2:"},
-		{"no port", replace("10.0.0.1:80", "10.0.0.1"), "line 2:"},
-		{"port too high", replace(":80", ":65536"), "line 2:"},
-		{"no weight", replace("weight=1 ", ""), `"weight=" is missing`},
-		{"negative", replace("weight=1", "weight=-1"), "is not a number"},
-		{"too high", replace("weight=1", "weight=2147483648"), "is not a number"},
-		{"huge timeout", replace("fail_timeout=2", "fail_timeout=99999999999999999999"), "is not a number"},
-		{"unit", replace("fail_timeout=2", "fail_timeout=2s"), "is not a number"},
-		{"backup 2", replace("backup=0", "backup=2"), "is not a number from 0 to 1"},
-		{"more", replace("down=0", "down=0 x=1"), "is too much"},
-		{"blank at the end", replace("down=0", "down=0 "), "is too much"},
-		{"two blanks", replace("weight=1 ", "weight=1  "), "is missing"},
-		{"max_conns of some", "web\n" + goodServer + strings.Replace(goodServer, "max_conns=0 ", "", 1) + "\n", "line 3: max_conns"},
-		{"carriage return", strings.ReplaceAll("web\n"+goodServer+"\n", "\n", "\r\n"), "line 1:"},
+		{"page", "<html>\n<body>\n\n", `line 3: "<body>" is no server`},
+		{"text", "<html>\n\n", `line 2: "<html>" is no name`},
+		{"no name", "\n\n", "line 2: the name of an upstream is missing"},
+		{"blank in a name without servers", "a b\n\n", "line 2:"},
+		{"nul in a name without servers", "a\x00b\n\n", "line 2:"},
+		{"two names", "web\nweb2\n\n", `"web2" is no server`},
+		{"text behind a server", "web\n" + goodServer + "web2\n\n", `line 3: "web2" is no server`},
+		{"carriage return", strings.ReplaceAll("web\n"+goodServer+"\n", "\n", "\r\n"), "line 3:"},
 		{"long line", strings.Repeat("a", maxLine+1) + "\n\n", "line 1 has 4097 bytes"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, err := parseDetail([]byte(tt.body)); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// What can't be read of one upstream says nothing of the others.
+func TestParseDetailPassesOverWhatIsOdd(t *testing.T) {
+	replace := func(old, now string) string { return "odd\n" + strings.Replace(goodServer, old, now, 1) + "\n" }
+	tests := []struct{ name, body, odd, why string }{
+		{"no address", replace("10.0.0.1:80", ""), "odd", `"" is no address`},
+		{"host name", replace("10.0.0.1:80", "example.org:80"), "odd", "is no address"},
+		{"no port", replace("10.0.0.1:80", "10.0.0.1"), "odd", "is no address"},
+		{"port too high", replace(":80", ":65536"), "odd", "is no address"},
+		{"no weight", replace("weight=1 ", ""), "odd", `"weight=" is missing`},
+		{"negative", replace("weight=1", "weight=-1"), "odd", "is not a number"},
+		{"too high", replace("weight=1", "weight=2147483648"), "odd", "is not a number"},
+		{"huge timeout", replace("fail_timeout=2", "fail_timeout=99999999999999999999"), "odd", "is not a number"},
+		{"unit", replace("fail_timeout=2", "fail_timeout=2s"), "odd", "is not a number"},
+		{"backup 2", replace("backup=0", "backup=2"), "odd", "is not a number from 0 to 1"},
+		{"more", replace("down=0", "down=0 x=1"), "odd", "is too much"},
+		{"blank at the end", replace("down=0", "down=0 "), "odd", "is too much"},
+		{"two blanks", replace("weight=1 ", "weight=1  "), "odd", "is missing"},
+		{"max_conns of some", "odd\n" + goodServer + strings.Replace(goodServer, "max_conns=0 ", "", 1) + "\n", "odd", "max_conns"},
+		{"the second server alone", "odd\n" + goodServer + "server  weight=1\n\n", "odd", "is no address"},
+		{"twins", "odd\n" + goodServer + "\noDD\n" + goodServer + "\n", "odd", "upstreams odd and oDD, which dyups can't tell apart"},
+		{"named twice", "odd\n" + goodServer + "\nodd\n" + goodServer + "\n", "odd", "upstreams odd and odd, which dyups can't tell apart"},
+		{"blank in a name", "a b\n" + goodServer + "\n", "", ""},
+		{"no name", "\n" + goodServer + "\n", "", ""},
+		{"a name of two lines", "a\nb\n" + goodServer + "\n", "", ""},
+		{"a name like a tag", "<x>\n" + goodServer + "\n", "", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, body := range []string{tt.body + "web\n" + goodServer + "\n", "web\n" + goodServer + "\n" + tt.body} {
+				d, err := parseDetail([]byte(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				all := upstream.NewSet(d.Upstreams)
+				if u, ok := all.Get("web"); !ok || u.Servers[0].Addr.String() != "10.0.0.1:80" || len(d.Odd) > 1 {
+					t.Errorf("web is not read: %+v", d)
+				}
+				u, ok := all.Get("odd")
+				if ok != (tt.odd != "") || ok && !reflect.DeepEqual(u.Servers, []upstream.Server{{}}) {
+					t.Errorf("odd is %+v", u)
+				}
+				if why := d.Odd[tt.odd]; !strings.Contains(why.Why, tt.why) || why.Twins != strings.HasSuffix(tt.why, "tell apart") {
+					t.Errorf("it says %+v, want %q", why, tt.why)
+				}
 			}
 		})
 	}
@@ -91,7 +127,10 @@ func TestParseListAndUpstream(t *testing.T) {
 	if names, err := parseList(nil); err != nil || len(names) != 0 {
 		t.Errorf("%v, %v", names, err)
 	}
-	for _, bad := range []string{"a", "a\nb", "\n", "<!doctype html>\n", "a b\n"} {
+	if names, err := parseList([]byte("a b\nweb\n\nq\"x\n")); err != nil || len(names) != 1 || names[0] != "web" {
+		t.Errorf("%v, %v", names, err)
+	}
+	for _, bad := range []string{"a", "a\nb", "<!doctype html>\n", "a\n<b>\n"} {
 		if _, err := parseList([]byte(bad)); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
@@ -167,7 +206,7 @@ func FuzzParseDetail(f *testing.F) {
 	f.Add([]byte("<html>\n</html>\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := parseDetail(b)
-		if err != nil {
+		if err != nil || len(d.Odd) > 0 {
 			return
 		}
 		again, err := parseDetail(renderDetail(d))
@@ -182,7 +221,8 @@ func FuzzParseList(f *testing.F) {
 	f.Add([]byte("a\nb\n"))
 	f.Add([]byte("a\r\n\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if names, err := parseList(b); err == nil && len(b) > 0 && strings.Join(names, "\n")+"\n" != string(b) {
+		names, err := parseList(b)
+		if err == nil && len(names) == bytes.Count(b, []byte("\n")) && len(b) > 0 && strings.Join(names, "\n")+"\n" != string(b) {
 			t.Errorf("%q: %q", b, names)
 		}
 	})

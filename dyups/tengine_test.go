@@ -30,6 +30,7 @@ type tengineOptions struct {
 	header, trylock bool
 	timeout         string // dyups_read_msg_timeout
 	location        string // more directives of the interface's location
+	http            string // more of the http block
 }
 
 func startTengine(t *testing.T, o tengineOptions) *tengine {
@@ -56,6 +57,7 @@ func startTengine(t *testing.T, o tengineOptions) *tengine {
 	if o.trylock {
 		main += "dyups_trylock on;"
 	}
+	main += o.http
 	port := freePort(t)
 	conf := fmt.Sprintf(`
 daemon off;
@@ -362,4 +364,37 @@ func TestTengineWithAHungWorker(t *testing.T) {
 		return err == nil && upstream.Diff(live, want).Empty()
 	})
 	n.holds(want)
+}
+
+// What nginx.conf has and we can't read stops no push of ours, and stays.
+func TestTengineWithUpstreamsThatAreNotOurs(t *testing.T) {
+	n := startTengine(t, tengineOptions{header: true, http: `
+	upstream ext { zone ext 64k; server localhost:7003 resolve; }
+	upstream "a b" { server 127.0.0.1:81; }
+	upstream "" { server 127.0.0.1:82; }
+	upstream "q\"x
+y" { server 127.0.0.1:83; }
+	upstream Tw { server 127.0.0.1:85; }
+	upstream tw { server 127.0.0.1:86; }
+	upstream un { server unix:/run/x.sock; server localhost:87 backup; }
+`})
+	g := n.gateway(nil)
+	want := set(web("a", 1), web("b", 2))
+	ours := func() upstream.Changes {
+		live, err := g.Live(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return upstream.Diff(live, want).RemoveOnly(func(upstream.Upstream) bool { return false })
+	}
+	if err := g.Apply(t.Context(), ours()); err != nil {
+		t.Fatal(err)
+	}
+	if left := ours(); !left.Empty() {
+		t.Errorf("out of sync: %+v", left)
+	}
+	err := g.Apply(t.Context(), upstream.Changes{Want: set(web("tw", 3)), Added: []upstream.Upstream{web("tw", 3)}})
+	if err == nil || !strings.Contains(err.Error(), "upstreams Tw and tw") {
+		t.Errorf("a post that would replace one of nginx.conf: %v", err)
+	}
 }

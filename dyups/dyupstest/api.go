@@ -288,6 +288,15 @@ func (w *worker) getAnswer(of string, path []string) answer {
 	case of == "detail" && !w.server.options.NoDetail:
 		text = w.detail()
 	case of == "upstream" && len(path) == 2:
+		for _, s := range w.static { // the first of a name that it finds
+			if fold(s.Name) == fold(path[1]) {
+				for _, srv := range s.Servers {
+					addr, _, _ := strings.Cut(srv, " ")
+					text += "server " + addr + "\n"
+				}
+				return answer{status: http.StatusOK, body: text}
+			}
+		}
 		s := w.get(path[1])
 		if s == nil {
 			return answer{status: http.StatusNotFound}

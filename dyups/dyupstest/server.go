@@ -49,9 +49,18 @@ type Options struct {
 	// ConfFile holds the upstreams that the start and each reload read. One that is not
 	// there counts as empty.
 	ConfFile string
+	// Static are upstreams of nginx's own configuration that ConfFile could not hold.
+	Static []Static
 	// Variables lists the variables, with their dollar, that nginx's own configuration uses. A
 	// body that names any other spoils the worker that answers.
 	Variables []string
+}
+
+// Static is an upstream as /detail shows it: any name that nginx takes in quotes, and the lines of its
+// servers behind the word. A host that is not resolved yet has no address.
+type Static struct {
+	Name    string
+	Servers []string
 }
 
 // Server is the running thing. All methods may be called at any time, from anywhere.

@@ -29,6 +29,7 @@ type worker struct {
 	retiring sync.Once
 
 	mu       sync.Mutex     // held while the process does anything: it has one thread
+	static   []Static       // as loaded, without those that a call replaced
 	slots    []*slot        // nil where an upstream was deleted
 	live     map[string]int // places in slots by folded name
 	free     []int          // places to use again, in ascending order
@@ -56,6 +57,7 @@ func newWorker(s *Server, pid int, q *queue, conf []named) *worker {
 		quit: make(chan struct{}), ready: make(chan struct{}), asked: make(chan struct{}, 1),
 		live: map[string]int{}, conns: map[net.Conn]bool{},
 	}
+	w.static = slices.Clone(s.options.Static)
 	for _, u := range conf {
 		w.update(u.name, u.block)
 	}
@@ -154,9 +156,11 @@ func (w *worker) update(name string, b *block) *slot {
 // remove reports whether there was anything to remove.
 func (w *worker) remove(name string) bool {
 	key := fold(name)
+	statics := len(w.static)
+	w.static = slices.DeleteFunc(w.static, func(s Static) bool { return fold(s.Name) == key })
 	at, found := w.live[key]
 	if !found {
-		return false
+		return len(w.static) < statics
 	}
 	if p := w.slots[at].peers; p != nil {
 		p.close()
@@ -186,6 +190,9 @@ func (w *worker) serve(name string) *slot {
 
 func (w *worker) list() string {
 	var b strings.Builder
+	for _, s := range w.static {
+		b.WriteString(s.Name + "\n")
+	}
 	for _, s := range w.slots {
 		if s != nil {
 			b.WriteString(s.name + "\n")
@@ -196,6 +203,13 @@ func (w *worker) list() string {
 
 func (w *worker) detail() string {
 	var b strings.Builder
+	for _, s := range w.static {
+		b.WriteString(s.Name + "\n")
+		for _, srv := range s.Servers {
+			b.WriteString("server " + srv + "\n")
+		}
+		b.WriteString("\n")
+	}
 	for _, s := range w.slots {
 		if s == nil {
 			continue
