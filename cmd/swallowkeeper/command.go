@@ -182,6 +182,10 @@ func (p *program) isTerminal(w io.Writer) bool {
 			return false
 		}
 	}
+	return isTerminal(w)
+}
+
+func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

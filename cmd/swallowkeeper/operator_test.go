@@ -209,7 +209,7 @@ func TestWhatAnswersMayBeAnybody(t *testing.T) {
 	}))
 	defer anybody.Close()
 	for _, args := range []string{
-		"status", "upstreams", "explain x", "history", "history 3", "diff 2 3", "plan", "rollback 3", "approve x", "freeze x", "unfreeze x",
+		"status", "upstreams", "explain x", "history", "history 3", "diff 2 3", "plan", "rollback 3 --yes", "approve x", "freeze x", "unfreeze x",
 	} {
 		got := call(t, nil, append(strings.Fields(args), "--address", anybody.URL)...)
 		text := strings.ReplaceAll(got.stdout+got.stderr, "\x1b[31m", "")
@@ -236,11 +236,11 @@ func TestOrders(t *testing.T) {
 	d.call("unfreeze", "checkout").wants(t, exitInSync, "upstream checkout is not frozen any more")
 	d.call("unfreeze", "checkout").wants(t, exitFailed)
 	before := st().Generation.Number
-	d.call("rollback", "10", "--output", "json").wants(t, exitInSync, `"generation"`)
+	d.call("rollback", "10", "--yes", "--output", "json").wants(t, exitInSync, `"generation"`)
 	if st().Generation.Number <= before {
 		t.Error("nothing was rolled back")
 	}
-	d.call("rollback", "99", "--output", "json").wants(t, exitFailed)
+	d.call("rollback", "99", "--yes", "--output", "json").wants(t, exitFailed)
 }
 
 func TestCommandsOverTheAddress(t *testing.T) {
@@ -289,8 +289,8 @@ func TestRollbackFromOneThatIsNotKept(t *testing.T) {
 	fake := statustest.New()
 	fake.Change(func(s *statustest.State) { s.History = s.History[1:] })
 	d := newDesk(t, fake)
-	d.call("rollback", "10").wants(t, exitInSync, "back to generation 10", "the guard would hold it: 9 of 82", "generation 13 has the upstreams of 10")
-	d.call("rollback", "99").wants(t, exitFailed, "swallowkeeper history lists what is")
+	d.call("rollback", "10", "--yes").wants(t, exitInSync, "back to generation 10", "the guard would hold it: 9 of 82", "generation 13 has the upstreams of 10")
+	d.call("rollback", "99", "--yes").wants(t, exitFailed, "swallowkeeper history lists what is")
 }
 
 func TestWrongUseOfTheCommands(t *testing.T) {
@@ -355,7 +355,7 @@ func TestWithoutADaemon(t *testing.T) {
 	r.once().wants(t, exitInSync)
 	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80 10.0.0.4:80"})
 
-	r.command("rollback", "1").wants(t, exitInSync, "generation 4 has the upstreams of 1", "- upstream "+r.prefix+"b")
+	r.command("rollback", "1", "--yes").wants(t, exitInSync, "generation 4 has the upstreams of 1", "- upstream "+r.prefix+"b")
 	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
 	r.command("unfreeze", "--all").wants(t, exitInSync)
 	r.nginx[0].Hang(true)
@@ -395,7 +395,7 @@ func TestOnlyTheRightDaemonIsSteered(t *testing.T) {
 
 	other := newDesk(t, statustest.New())
 	env := []string{"SWALLOWKEEPER_STATUS_SOCKET=" + other.socket, "SWALLOWKEEPER_PERSIST_PATH=/var/lib/another.conf"}
-	for _, args := range [][]string{{"freeze", "checkout"}, {"unfreeze", "coupon"}, {"approve", statustest.HoldID}, {"rollback", "10"}} {
+	for _, args := range [][]string{{"freeze", "checkout"}, {"unfreeze", "coupon"}, {"approve", statustest.HoldID}, {"rollback", "10", "--yes"}} {
 		call(t, env, args...).wants(t, exitUsage, other.conf, "/var/lib/another.conf", "status.socket")
 	}
 	other.fake.Read(func(s statustest.State) {
@@ -444,7 +444,7 @@ func TestAnUnknownStatusIsNotAGoodOne(t *testing.T) {
 	broken.Start()
 	defer broken.Close()
 	env := []string{"SWALLOWKEEPER_STATUS_SOCKET=" + socket}
-	for _, args := range [][]string{{"plan"}, {"freeze", "--all"}, {"unfreeze", "--all"}, {"approve", "0123"}, {"rollback", "1"}} {
+	for _, args := range [][]string{{"plan"}, {"freeze", "--all"}, {"unfreeze", "--all"}, {"approve", "0123"}, {"rollback", "1", "--yes"}} {
 		call(t, env, args...).wants(t, exitFailed, "500")
 	}
 }

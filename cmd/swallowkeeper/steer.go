@@ -6,12 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
@@ -193,11 +193,15 @@ func (p *program) rollbackCommand() *cobra.Command {
 		Short: "Write generation N again, push it, and freeze everything at it",
 		Long: `rollback writes an earlier generation again, pushes it to every gateway, and freezes
 everything at it until swallowkeeper unfreeze --all. It shows what would change, and what
-the guard has against it; on a terminal it asks first.`,
+the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
 	}, func(ctx context.Context, o *operator, args []string) error {
 		n, err := number(args[0])
 		if err != nil {
 			return err
+		}
+		ask := o.terminal()
+		if !yes && ask == nil {
+			return exit(exitUsage, errors.New("this is no terminal, so nobody can be asked: --yes goes back without a question"))
 		}
 		if err := o.ours(ctx); err != nil {
 			return err
@@ -210,7 +214,7 @@ the guard has against it; on a terminal it asks first.`,
 				fmt.Fprintf(o.stderr, "swallowkeeper: what would change can't be shown: %v\n", o.coded(err))
 			}
 		}
-		if !yes && !o.agreed(fmt.Sprintf("Go back to generation %d and freeze everything at it?", n)) {
+		if !yes && !agreed(ask, fmt.Sprintf("Go back to generation %d and freeze everything at it?", n)) {
 			return exit(exitFailed, errors.New("nothing was done"))
 		}
 		result, err := o.client.Rollback(ctx, n)
@@ -258,12 +262,23 @@ the guard has against it; on a terminal it asks first.`,
 	return c
 }
 
-// agreed asks a person on a terminal. A script has made up its mind.
-func (o *operator) agreed(question string) bool {
-	if !term.IsTerminal(int(os.Stdin.Fd())) || !o.isTerminal(o.stdout) {
-		return true
+// terminal is where a person can be asked, nil where nobody can.
+func (o *operator) terminal() io.Writer {
+	if !isTerminal(os.Stdin) {
+		return nil
 	}
-	fmt.Fprintf(o.stdout, "%s [y/N] ", question)
+	for _, w := range []io.Writer{o.stderr, o.stdout} {
+		if isTerminal(w) {
+			return w
+		}
+	}
+	return nil
+}
+
+// agreed asks a person. Only a clear yes is one.
+func agreed(ask io.Writer, question string) bool {
+	fmt.Fprintf(ask, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	return err == nil && strings.EqualFold(strings.TrimSpace(answer), "y")
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return err == nil && (answer == "y" || answer == "yes")
 }

@@ -188,14 +188,14 @@ func TestARollbackSaysWhoDoesNotHaveIt(t *testing.T) {
 	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80 10.0.0.3:80 10.0.0.4:80"})
 	r.nginx[0].Close()
 	began := time.Now()
-	call(t, nil, "rollback", "1", "--config", r.toml).wants(t, exitOutOfSync,
+	call(t, nil, "rollback", "1", "--yes", "--config", r.toml).wants(t, exitOutOfSync,
 		"back to generation 1: 0 added, 1 updated, 0 removed", "the guard would hold it: 3 of 4 servers would go",
 		"everything is frozen", "gateway gw1: ", "refused")
 	if took := time.Since(began); took > mostDelivering {
 		t.Errorf("it took %s", took)
 	}
 	d.stop()
-	call(t, nil, "rollback", "2", "--config", r.toml).wants(t, exitOutOfSync, "back to generation 2: ", "gateway gw1")
+	call(t, nil, "rollback", "2", "--yes", "--config", r.toml).wants(t, exitOutOfSync, "back to generation 2: ", "gateway gw1")
 }
 
 func TestWhatIsShownIsTrue(t *testing.T) {
