@@ -52,7 +52,7 @@ func TestConnectionLimit(t *testing.T) {
 	}{
 		{"told", 60, false, 0, 48},
 		{"not told", 60, true, 0, 160},
-		{"set", 60, false, 30, 30},
+		{"set, and one is the heartbeat's", 60, false, 30, 29},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := startDouble(t, consultest.Options{MaxConns: test.max})

@@ -21,8 +21,8 @@ var (
 	errNoLeader = errors.New("the servers have no leader")
 	errFiltered = errors.New(`the list is cut by ACLs: give the token more rights, or set acl_filtered = "accept" ` +
 		`where it is meant to see a part`)
-	errNoToken = errors.New(`the ACL policy is to deny and there is no token, so the list may be cut: set token, ` +
-		`or acl_filtered = "accept"`)
+	errNoToken = errors.New(`the ACL policy is to deny and there is no token, neither ours nor the agent's default, ` +
+		`so the list may be cut: set token, or acl_filtered = "accept"`)
 	errNull = errors.New("the answer is null or lacks parts")
 )
 
@@ -35,6 +35,7 @@ type client struct {
 	grace time.Duration
 	// answered notes that an answer was believed.
 	answered func()
+	waits    *waits
 
 	mu        sync.Mutex
 	token     string
@@ -48,6 +49,14 @@ type query struct {
 	filter     string
 }
 
+// reply is what an answer says beside its list.
+type reply struct {
+	index uint64
+	// early says that a query with an index came back before its wait was over and brings the same index.
+	// So Consul ends what waits when a snapshot is restored: only a read without an index shows what is there now.
+	early bool
+}
+
 func (c *client) options(ctx context.Context, q query) (*api.QueryOptions, context.CancelFunc) {
 	o := &api.QueryOptions{
 		AllowStale:        c.cfg.Stale && !q.consistent,
@@ -57,13 +66,35 @@ func (c *client) options(ctx context.Context, q query) (*api.QueryOptions, conte
 	}
 	limit := c.grace
 	if q.index > 0 {
-		o.WaitIndex, o.WaitTime = q.index, c.cfg.Wait
-		// Consul spreads the ends of waits over a sixteenth of them. Later than that the
-		// peer is dead.
-		limit = c.cfg.Wait + c.cfg.Wait/16 + c.grace
+		o.WaitIndex, o.WaitTime = q.index, c.waits.next(time.Now())
+		limit = longest(o.WaitTime) + c.grace
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	return o.WithContext(ctx), cancel
+}
+
+// ask makes one query and returns its answer if it can be believed. One that was ended by what stands between
+// us and the agent is a *cutShort.
+func ask[T any](ctx context.Context, c *client, q query, whole func(T) bool,
+	read func(*api.QueryOptions) (T, *api.QueryMeta, error),
+) (list T, r reply, err error) {
+	var none T
+	ctx, sent := noteSent(ctx)
+	o, cancel := c.options(ctx, q)
+	defer cancel()
+	list, meta, err := read(o)
+	waited, was := sent()
+	switch {
+	case err == nil:
+		err = c.trust(o, meta, whole(list))
+	case q.index > 0 && was && o.Context().Err() == nil:
+		err = c.interrupted(o, waited, err)
+	}
+	if err != nil {
+		return none, reply{}, err
+	}
+	early := q.index > 0 && meta.LastIndex == q.index && waited < o.WaitTime
+	return list, reply{index: meta.LastIndex, early: early}, nil
 }
 
 // currentToken reads the file again each time, as tokens are rotated in place. While
@@ -80,49 +111,28 @@ func (c *client) currentToken() string {
 }
 
 // services lists the names of all services with their tags.
-func (c *client) services(ctx context.Context, q query) (map[string][]string, uint64, error) {
-	o, cancel := c.options(ctx, q)
-	defer cancel()
-	list, meta, err := c.api.Catalog().Services(o)
-	if err == nil {
-		err = c.trust(o, meta, list != nil)
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	return list, meta.LastIndex, nil
+func (c *client) services(ctx context.Context, q query) (map[string][]string, reply, error) {
+	there := func(list map[string][]string) bool { return list != nil }
+	return ask(ctx, c, q, there, c.api.Catalog().Services)
 }
 
 // instances reads the instances of one service with their checks, usable or not: the
 // server's own choice of the passing ones has no stable order.
-func (c *client) instances(ctx context.Context, service string, q query) ([]*api.ServiceEntry, uint64, error) {
+func (c *client) instances(ctx context.Context, service string, q query) ([]*api.ServiceEntry, reply, error) {
 	q.filter = c.cfg.Filter
-	o, cancel := c.options(ctx, q)
-	defer cancel()
-	list, meta, err := c.api.Health().Service(service, "", false, o)
-	if err == nil {
-		err = c.trust(o, meta, list != nil && whole(list))
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	return list, meta.LastIndex, nil
+	return ask(ctx, c, q, whole, func(o *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {
+		return c.api.Health().Service(service, "", false, o)
+	})
 }
 
 // unwell lists all checks that are not passing. The query wakes whenever any check flips,
 // while its answer stays small.
-func (c *client) unwell(ctx context.Context, q query) (api.HealthChecks, uint64, error) {
+func (c *client) unwell(ctx context.Context, q query) (api.HealthChecks, reply, error) {
 	q.filter = `Status != "passing"`
-	o, cancel := c.options(ctx, q)
-	defer cancel()
-	list, meta, err := c.api.Health().State(api.HealthAny, o)
-	if err == nil {
-		err = c.trust(o, meta, list != nil)
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	return list, meta.LastIndex, nil
+	there := func(list api.HealthChecks) bool { return list != nil }
+	return ask(ctx, c, q, there, func(o *api.QueryOptions) (api.HealthChecks, *api.QueryMeta, error) {
+		return c.api.Health().State(api.HealthAny, o)
+	})
 }
 
 // connectionLimit asks the agent how many connections it takes from one address. The
@@ -162,16 +172,41 @@ func (c *client) trust(o *api.QueryOptions, meta *api.QueryMeta, whole bool) err
 	case meta.ResultsFilteredByACLs && !accept:
 		return errFiltered
 	case meta.DefaultACLPolicy == "deny" && o.Token == "" && !accept:
-		// Only with a valid token does Consul say that it has cut a list.
-		return errNoToken
-	case !whole:
+		// Only to those with a valid token does Consul say that it has cut a list. The agent's own default
+		// token counts as one.
+		if err := c.agentHasToken(o); err != nil {
+			return err
+		}
+	}
+	if !whole {
 		return errNull
 	}
 	c.answered()
 	return nil
 }
 
+// anonymous is the accessor of the token that Consul takes for none.
+const anonymous = "00000000-0000-0000-0000-000000000002"
+
+// agentHasToken asks for whom the agent takes us, who send no token: it may have a default one, which it can
+// lose at any moment. So every answer is asked for, and afterwards.
+func (c *client) agentHasToken(o *api.QueryOptions) error {
+	self := *o
+	self.WaitIndex, self.WaitTime, self.Filter, self.RequireConsistent = 0, 0, "", false
+	token, _, err := c.api.ACL().TokenReadSelf(&self)
+	switch {
+	case err != nil && !refused(err):
+		return during("ask whether the agent has a default token", err)
+	case err != nil, token == nil, token.AccessorID == "", token.AccessorID == anonymous:
+		return errNoToken
+	}
+	return nil
+}
+
 func whole(list []*api.ServiceEntry) bool {
+	if list == nil {
+		return false
+	}
 	for _, e := range list {
 		if e == nil || e.Service == nil || e.Node == nil {
 			return false

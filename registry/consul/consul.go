@@ -47,6 +47,7 @@ type Registry struct {
 	calm time.Duration
 	// lookups is how often host names are looked up again.
 	lookups time.Duration
+	beat    beat
 }
 
 // New makes a registry of its configuration. It asks Consul nothing yet; an error means
@@ -67,6 +68,7 @@ func New(cfg Config, log logrus.FieldLogger, options ...Option) (*Registry, erro
 	r := &Registry{
 		cfg: cfg, name: name, endpoint: e, log: log, trouble: newTroubles(log), resolve: systemResolver(),
 		retry: policy(), grace: 15 * time.Second, calm: 30 * time.Second, lookups: 30 * time.Second,
+		beat: beat{every: 15 * time.Second, again: time.Second, limit: 5 * time.Second},
 	}
 	for _, option := range options {
 		option(r)
@@ -107,7 +109,14 @@ func (r *Registry) Watch(ctx context.Context, publish func(upstream.Set)) error 
 		return err
 	}
 	defer c.close()
-	newWatch(r, c, limit, publish).run(ctx)
+	pulse, err := r.endpoint.client(r.cfg, 1, r.beat.limit)
+	if err != nil {
+		return err
+	}
+	defer pulse.close()
+	w := newWatch(r, c, limit, publish)
+	w.loops.Go(func() { w.heartbeat(ctx, pulse) })
+	w.run(ctx)
 	return ended(ctx, ctx.Err())
 }
 
@@ -117,7 +126,7 @@ func (r *Registry) connectionLimit(ctx context.Context) (int, error) {
 		return 0, nil
 	}
 	if r.cfg.Connections > 0 {
-		return r.cfg.Connections, nil
+		return r.cfg.Connections - 1, nil // one is the heartbeat's
 	}
 	c, err := r.endpoint.client(r.cfg, 1, r.grace)
 	if err != nil {

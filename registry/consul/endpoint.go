@@ -130,7 +130,7 @@ func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, e
 		return nil, during("make a Consul client", err)
 	}
 	return &client{
-		api: a, close: transport.CloseIdleConnections, cfg: cfg, grace: grace,
+		api: a, close: transport.CloseIdleConnections, cfg: cfg, grace: grace, waits: &waits{most: cfg.Wait},
 		token: conf.Token, tokenFile: conf.TokenFile,
 		answered: func() {
 			e.heard.Store(time.Now().UnixNano())
@@ -153,6 +153,8 @@ func readToken(file string) (string, error) {
 	return token, nil
 }
 
+var errForeign = errors.New("the answer is HTML: this is not Consul's API")
+
 // bounded cuts what no Consul would answer: bodies without end and pages of HTML.
 type bounded struct{ next http.RoundTripper }
 
@@ -164,7 +166,7 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if resp.StatusCode == http.StatusOK && kind == "text/html" {
 		_ = resp.Body.Close()
-		return nil, errors.New("the answer is HTML: this is not Consul's API")
+		return nil, errForeign
 	}
 	left := int64(maxBody)
 	if resp.StatusCode != http.StatusOK {

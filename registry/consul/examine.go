@@ -109,7 +109,7 @@ func (x *Examination) connections(ctx context.Context, c *client, asked int) err
 	x.Connections, x.Guessed = limit, !known
 	use := withReserve(limit)
 	if asked > 0 {
-		use = asked
+		use = asked - 1 // one is the heartbeat's
 	}
 	watches, readers := share(use, x.Services)
 	if readers > 0 {

@@ -21,18 +21,18 @@ func (r *Registry) Explain(ctx context.Context, name string) ([]upstream.Finding
 		return nil, err
 	}
 	defer c.close()
-	list, index, err := c.services(ctx, query{})
+	list, got, err := c.services(ctx, query{})
 	if err != nil {
 		return nil, during("read the list of services", err)
 	}
 	x := explanation{Registry: r, client: c, asked: name}
 	for _, service := range x.contributors(list) {
 		if rule := r.cfg.unwanted(service, list[service]); rule != "" {
-			x.find("", false, rule, index)
+			x.find("", false, rule, got.index)
 			continue
 		}
 		if err := upstream.ValidName(service); err != nil { // it never becomes part of a query
-			x.find("", false, err.Error(), index)
+			x.find("", false, err.Error(), got.index)
 			continue
 		}
 		if err := x.service(ctx, service); err != nil {
@@ -74,7 +74,7 @@ func (x *explanation) contributors(list map[string][]string) []string {
 
 // service judges each instance by itself with the rules that make upstreams of them all.
 func (x *explanation) service(ctx context.Context, name string) error {
-	entries, index, err := x.client.instances(ctx, name, query{})
+	entries, got, err := x.client.instances(ctx, name, query{})
 	if err != nil {
 		return err
 	}
@@ -87,16 +87,16 @@ func (x *explanation) service(ctx context.Context, name string) error {
 		list, out := conv.service(name, []*api.ServiceEntry{e})
 		for _, o := range out {
 			if upstream.SameName(o.Upstream, x.asked) {
-				x.find(o.Addr, false, o.Reason, index)
+				x.find(o.Addr, false, o.Reason, got.index)
 			}
 		}
 		for _, u := range list {
 			for _, s := range u.Servers {
 				switch {
 				case upstream.SameName(u.Name, x.asked):
-					x.find(s.Addr.String(), true, conv.why(e), index)
+					x.find(s.Addr.String(), true, conv.why(e), got.index)
 				case upstream.SameName(name, x.asked):
-					x.find(s.Addr.String(), false, "its tag puts it into upstream "+u.Name, index)
+					x.find(s.Addr.String(), false, "its tag puts it into upstream "+u.Name, got.index)
 				}
 			}
 		}
@@ -116,7 +116,7 @@ func (x *explanation) filtered(ctx context.Context, name string, left []*api.Ser
 		return err
 	}
 	defer c.close()
-	all, index, err := c.instances(ctx, name, query{})
+	all, got, err := c.instances(ctx, name, query{})
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (x *explanation) filtered(ctx context.Context, name string, left []*api.Ser
 		}) {
 			i := instance{entry: e}
 			i.locate()
-			x.find(i.shownAddr(), false, "the filter "+quote(x.cfg.Filter)+" leaves it out", index)
+			x.find(i.shownAddr(), false, "the filter "+quote(x.cfg.Filter)+" leaves it out", got.index)
 		}
 	}
 	return nil

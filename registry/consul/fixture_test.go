@@ -212,3 +212,11 @@ type upstreamSet = upstream.Set
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 func testOptions() consultest.Options { return consultest.Options{} }
+
+// logTo is a logger that writes warnings and errors there; read it when what logs has ended.
+func logTo(w io.Writer) logrus.FieldLogger {
+	l := logrus.New()
+	l.SetOutput(w)
+	l.SetLevel(logrus.WarnLevel)
+	return l
+}

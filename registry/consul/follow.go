@@ -2,13 +2,13 @@ package consul
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
 // follow runs one blocking query after the other until one fails: read asks, waiting for
-// what is newer than index, takes the answer in, and returns the answer's index and whether
-// it brought news.
-func (w *watch) follow(ctx context.Context, loop string, read func(context.Context, uint64) (uint64, bool, error)) error {
+// what is newer than index, takes the answer in, and says whether it brought news.
+func (w *watch) follow(ctx context.Context, loop string, read func(context.Context, uint64) (reply, bool, error)) error {
 	var p pace
 	var index uint64
 	for {
@@ -18,6 +18,10 @@ func (w *watch) follow(ctx context.Context, loop string, read func(context.Conte
 			return err
 		}
 		got, news, err := read(ctx, index)
+		var cut *cutShort
+		if errors.As(err, &cut) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -30,15 +34,16 @@ func (w *watch) follow(ctx context.Context, loop string, read func(context.Conte
 }
 
 // following is the index to wait beyond. One that goes backwards comes from a server that
-// began anew, so what it has now is read at once; one below 1 would not wait at all.
-func following(index, got uint64) uint64 {
+// began anew, and one that is back too early may come from one whose state was replaced: what it has now is read
+// at once. One below 1 would not wait at all.
+func following(index uint64, got reply) uint64 {
 	switch {
-	case got < index:
+	case got.index < index, got.early:
 		return 0
-	case got < 1:
+	case got.index < 1:
 		return 1
 	}
-	return got
+	return got.index
 }
 
 // supervise keeps a loop running until the context ends.

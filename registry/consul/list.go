@@ -4,11 +4,15 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"swallowkeeper/upstream"
 )
 
-const listLoop = "\x00list" // sorts before every service
+const (
+	listLoop       = "\x00list" // sorts before every service
+	startOverEvery = 10 * time.Second
+)
 
 // watchList follows the list of services. Its query wakes when an instance is added or
 // removed, and does not when a check flips.
@@ -19,24 +23,47 @@ func (w *watch) watchList(ctx context.Context) {
 	})
 }
 
-func (w *watch) readList(ctx context.Context, index uint64) (uint64, bool, error) {
+func (w *watch) readList(ctx context.Context, index uint64) (reply, bool, error) {
 	list, got, err := w.client.services(ctx, query{index: index})
 	if err != nil {
-		return 0, false, err
+		return reply{}, false, err
 	}
-	if index != 0 && got == index {
+	if got.early || got.index < index {
+		w.replaced.say()
+	}
+	if index != 0 && got.index == index {
 		return got, false, nil
 	}
 	wanted, refused := w.choose(list)
 	believed := got
-	if got < w.listIndex || w.listShrinks(wanted) {
+	if got.index < w.listIndex || w.listShrinks(wanted) {
 		if list, believed, err = w.client.services(ctx, query{consistent: true}); err != nil {
-			return 0, false, during("confirm that services are gone", err)
+			return reply{}, false, during("confirm that services are gone", err)
 		}
 		wanted, refused = w.choose(list)
 	}
-	w.listIndex = believed
+	w.listIndex = believed.index
 	return got, w.takeList(wanted, refused), nil
+}
+
+// startOver has every service with a watch read again where the list's index says that the servers' state was
+// replaced: by a snapshot that was restored, or by none. The agent keeps queries for a service waiting then, for an
+// index that comes no more. An agent that never lets anybody wait must not cause that all the time.
+func (w *watch) startOver(ctx context.Context) {
+	for w.replaced.heard(ctx) {
+		w.mu.Lock()
+		for _, s := range w.order {
+			if s.stop != nil {
+				s.stop()
+				w.watchService(s)
+			}
+		}
+		w.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-time.After(startOverEvery):
+		}
+	}
 }
 
 // choose picks the services by name and tag. A name that no upstream can have is left out

@@ -23,15 +23,17 @@ func TestFollowing(t *testing.T) {
 	for _, test := range []struct {
 		name             string
 		index, got, want uint64
+		early            bool
 	}{
-		{"the first", 0, 7, 7},
-		{"the same", 7, 7, 7},
-		{"on", 7, 9, 9},
-		{"backwards", 7, 6, 0},
-		{"backwards to nothing", 7, 0, 0},
-		{"nothing at first counts as 1", 0, 0, 1},
+		{"the first", 0, 7, 7, false},
+		{"the same", 7, 7, 7, false},
+		{"on", 7, 9, 9, false},
+		{"backwards", 7, 6, 0, false},
+		{"backwards to nothing", 7, 0, 0, false},
+		{"nothing at first counts as 1", 0, 0, 1, false},
+		{"the same before its time", 7, 7, 0, true},
 	} {
-		if got := following(test.index, test.got); got != test.want {
+		if got := following(test.index, reply{index: test.got, early: test.early}); got != test.want {
 			t.Errorf("%s: following(%d, %d) = %d, want %d", test.name, test.index, test.got, got, test.want)
 		}
 	}

@@ -10,11 +10,11 @@ type queue struct {
 	mu      sync.Mutex
 	waiting map[*service]bool
 	line    []*service
-	ready   chan struct{}
+	ready   note
 }
 
 func newQueue() *queue {
-	return &queue{waiting: map[*service]bool{}, ready: make(chan struct{}, 1)}
+	return &queue{waiting: map[*service]bool{}, ready: make(note, 1)}
 }
 
 // add puts a service in line, unless it waits there already. One that is being read right
@@ -27,17 +27,12 @@ func (q *queue) add(s *service) {
 	}
 	q.waiting[s] = true
 	q.line = append(q.line, s)
-	q.signal()
+	q.ready.say()
 }
 
 // next waits for a service; false means that the context has ended.
 func (q *queue) next(ctx context.Context) (*service, bool) {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, false
-		case <-q.ready:
-		}
+	for q.ready.heard(ctx) {
 		q.mu.Lock()
 		if len(q.line) == 0 {
 			q.mu.Unlock()
@@ -48,16 +43,10 @@ func (q *queue) next(ctx context.Context) (*service, bool) {
 		q.line = q.line[1:]
 		delete(q.waiting, s)
 		if len(q.line) > 0 {
-			q.signal()
+			q.ready.say()
 		}
 		q.mu.Unlock()
 		return s, true
 	}
-}
-
-func (q *queue) signal() {
-	select {
-	case q.ready <- struct{}{}:
-	default:
-	}
+	return nil, false
 }

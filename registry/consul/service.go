@@ -22,7 +22,7 @@ func (w *watch) watchService(s *service) {
 		}
 		defer s.release()
 		w.supervise(ctx, s.loop, "read the health of service "+s.name, func(ctx context.Context) error {
-			return w.follow(ctx, s.loop, func(ctx context.Context, index uint64) (uint64, bool, error) {
+			return w.follow(ctx, s.loop, func(ctx context.Context, index uint64) (reply, bool, error) {
 				return w.readService(ctx, s, index)
 			})
 		})
@@ -41,26 +41,26 @@ func (s *service) take(ctx context.Context) bool {
 func (s *service) release() { <-s.turn }
 
 // readService reads a service, takes the answer in, and tells whether it brought news. Only who has its turn calls it.
-func (w *watch) readService(ctx context.Context, s *service, index uint64) (uint64, bool, error) {
+func (w *watch) readService(ctx context.Context, s *service, index uint64) (reply, bool, error) {
 	entries, got, err := w.client.instances(ctx, s.name, query{index: index})
 	if err != nil {
-		return 0, false, err
+		return reply{}, false, err
 	}
-	if index != 0 && got == index {
+	if index != 0 && got.index == index {
 		return got, false, nil
 	}
 	next := w.convert(ctx, s, entries)
 	believed := got
-	if got < s.index || w.serviceShrinks(s, next) {
+	if got.index < s.index || w.serviceShrinks(s, next) {
 		if entries, believed, err = w.client.instances(ctx, s.name, query{consistent: true}); err != nil {
-			return 0, false, during("confirm that instances are gone", err)
+			return reply{}, false, during("confirm that instances are gone", err)
 		}
 		next = w.convert(ctx, s, entries)
 	}
 	if ctx.Err() != nil {
-		return 0, false, ctx.Err() // a lookup may have been cut short
+		return reply{}, false, ctx.Err() // a lookup may have been cut short
 	}
-	s.index = believed
+	s.index = believed.index
 	return got, w.takeService(s, entries, next), nil
 }
 

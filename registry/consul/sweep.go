@@ -136,12 +136,12 @@ func (w *watch) rotate(ctx context.Context) {
 
 // readUnwell takes in the list of checks that are not passing, and has those services read
 // again for which it changed, or says something else than they did when they were read.
-func (w *watch) readUnwell(ctx context.Context, index uint64) (uint64, bool, error) {
+func (w *watch) readUnwell(ctx context.Context, index uint64) (reply, bool, error) {
 	checks, got, err := w.client.unwell(ctx, query{index: index})
 	if err != nil {
-		return 0, false, err
+		return reply{}, false, err
 	}
-	if index != 0 && got == index {
+	if index != 0 && got.index == index {
 		return got, false, nil
 	}
 	u := &unwell{service: map[string]uint64{}, node: map[unique.Handle[string]]uint64{}}

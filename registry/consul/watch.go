@@ -20,11 +20,13 @@ type watch struct {
 	limit   int
 	publish func(upstream.Set)
 	hosts   *hosts
-	dirty   chan struct{} // holds one note that something may have to be published
-	queue   *queue
-	seed    maphash.Seed
-	loops   sync.WaitGroup
-	ctx     context.Context //nolint:containedctx // the life of the run, for loops that begin later
+	dirty   note // something may have to be published
+	// replaced says that the servers' state may not be the one that is waited on.
+	replaced note
+	queue    *queue
+	seed     maphash.Seed
+	loops    sync.WaitGroup
+	ctx      context.Context //nolint:containedctx // the life of the run, for loops that begin later
 	// listIndex is that of the last list that was believed. A lower one comes from a server that has not read
 	// all of its log yet, or began anew: the leader must confirm it. Only the list's loop uses it.
 	listIndex uint64
@@ -65,7 +67,8 @@ func newWatch(r *Registry, c *client, limit int, publish func(upstream.Set)) *wa
 	return &watch{
 		Registry: r, client: c, limit: limit, publish: publish,
 		hosts:    &hosts{resolve: r.resolve, known: map[string]addresses{}},
-		dirty:    make(chan struct{}, 1),
+		dirty:    make(note, 1),
+		replaced: make(note, 1),
 		queue:    newQueue(),
 		seed:     maphash.MakeSeed(),
 		services: map[string]*service{},
@@ -77,6 +80,7 @@ func (w *watch) run(ctx context.Context) {
 	w.ctx = ctx
 	w.loops.Go(func() { w.publisher(ctx) })
 	w.loops.Go(func() { w.watchList(ctx) })
+	w.loops.Go(func() { w.startOver(ctx) })
 	if w.cfg.HostNames {
 		w.loops.Go(func() { w.watchHosts(ctx) })
 	}
@@ -86,21 +90,33 @@ func (w *watch) run(ctx context.Context) {
 // touch says that something has changed. Locked.
 func (w *watch) touch() {
 	w.changes++
+	w.dirty.say()
+}
+
+// note holds one message for whoever waits for it.
+type note chan struct{}
+
+func (n note) say() {
 	select {
-	case w.dirty <- struct{}{}:
+	case n <- struct{}{}:
 	default:
+	}
+}
+
+// heard waits for the message; false means that the context has ended.
+func (n note) heard(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-n:
+		return true
 	}
 }
 
 // publisher is the only one to publish. What changes while it is at work goes out together
 // in its next round; a change that comes alone goes out at once.
 func (w *watch) publisher(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-w.dirty:
-		}
+	for w.dirty.heard(ctx) {
 		if set, ok := w.assemble(); ok && ctx.Err() == nil {
 			w.publish(set)
 		}

@@ -71,15 +71,19 @@ type suite struct {
 
 func newSuite(t *testing.T, addr string) *suite {
 	t.Helper()
-	transport := &http.Transport{}
-	s := &suite{base: "http://" + addr, http: &http.Client{Transport: transport}}
-	t.Cleanup(transport.CloseIdleConnections)
+	s := &suite{base: "http://" + addr, http: newHTTP(t)}
 	var err error
 	s.Client, err = api.NewClient(&api.Config{Address: addr, Scheme: "http", HttpClient: s.http})
 	must(t, err)
 	s.node, err = s.Agent().NodeName()
 	must(t, err)
 	return s
+}
+
+func newHTTP(t *testing.T) *http.Client {
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
 }
 
 func must(t *testing.T, err error) {
@@ -868,6 +872,7 @@ func testErrors(t *testing.T, s *suite) {
 		{"GET /v1/health/service/x?dc=other", ``, 500, "No path to datacenter"},
 		{"GET /v1/health/service/x?ns=n", ``, 400, `Invalid query parameter: "ns" - Namespaces are a Consul Enterprise feature`},
 		{"POST /v1/catalog/services", ``, 405, "method POST not allowed"},
+		{"GET /v1/acl/token/self", ``, 401, "ACL support disabled"},
 		{"GET /v1/nix", ``, 404, "Invalid URL path: not a recognized HTTP API endpoint"},
 		{"GET /nix", ``, 404, "Invalid URL path: if attempting to use the HTTP API"},
 	} {

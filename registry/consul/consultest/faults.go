@@ -19,6 +19,7 @@ type faults struct {
 	hide       func(service string) bool
 	deny       bool
 	denySelf   bool
+	agentToken bool
 	garbage    bool
 	hang       chan struct{} // closed when the hanging ends; nil when nothing hangs
 }
@@ -92,6 +93,27 @@ func (s *Server) DenySelf(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults.denySelf = on
+}
+
+// AgentToken gives the agent a default token: a request without one counts as having that. Its rights are those
+// of FilterByACL. It shows where ACLs are on.
+func (s *Server) AgentToken(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults.agentToken = on
+}
+
+// aclTokenSelf tells a client for whom it is taken.
+func (s *Server) aclTokenSelf(_ http.ResponseWriter, r *http.Request) (any, error) {
+	if s.aclPolicy() == "allow" {
+		return nil, httpError{http.StatusUnauthorized, "ACL support disabled"}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if token(r) == "" && !s.faults.agentToken {
+		return nil, httpError{http.StatusForbidden, "token does not exist: ACL not found"}
+	}
+	return map[string]any{"AccessorID": nodeID, "Description": "reads", "Local": false}, nil
 }
 
 // Garbage answers every request with status 200 and a page of HTML, as a captive proxy does.

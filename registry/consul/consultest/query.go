@@ -155,7 +155,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, rd read) (any, er
 		h.Set("Age", "0")
 	}
 	// Consul tells only those with a token that there is something they may not see.
-	if v.filtered && token(r) != "" {
+	if v.filtered && (token(r) != "" || s.faults.agentToken) {
 		h.Set("X-Consul-Results-Filtered-By-ACLs", "true")
 	}
 	return out, nil

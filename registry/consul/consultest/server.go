@@ -157,6 +157,7 @@ func endpoints() []endpoint {
 		{"/v1/health/checks/", get, (*Server).healthChecks},
 		{"/v1/health/state/", get, (*Server).healthState},
 		{"/v1/health/service/", get, (*Server).healthService},
+		{"/v1/acl/token/self", get, (*Server).aclTokenSelf},
 		{"/v1/status/leader", get, (*Server).statusLeader},
 		{"/v1/status/peers", get, (*Server).statusPeers},
 	}
