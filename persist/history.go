@@ -1,6 +1,7 @@
 package persist
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"swallowkeeper/upstream"
 )
@@ -21,10 +24,62 @@ var ErrNotKept = errors.New("it is not in the history")
 // there that is called by its number and is the conf file as it was, header included, so
 // its digest tells whether somebody changed it.
 
+// It may belong to another account than ours, which could put a link in its place at any moment. So it is
+// opened once, and all that is done in it is done by names below what was opened.
+
 func historyFolder(path string) string { return beside(path, "history") }
 
-func keptFile(path string, number int) string {
-	return filepath.Join(historyFolder(path), strconv.Itoa(number))
+// openHistory opens the folder. Where there is none it is made, or the error wraps [fs.ErrNotExist].
+func openHistory(path string, make bool) (*os.Root, error) {
+	folder := historyFolder(path)
+	above, err := os.OpenRoot(filepath.Dir(folder))
+	if err != nil {
+		return nil, err
+	}
+	defer above.Close()
+	name, made := filepath.Base(folder), false
+	if make {
+		if err := above.Mkdir(name, 0o755); err == nil {
+			made = true
+		} else if !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	there, err := above.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !there.IsDir() {
+		return nil, fmt.Errorf("%s: it is no folder: move it away", folder)
+	}
+	history, err := above.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := history.Stat(".")
+	if err == nil && !os.SameFile(there, opened) {
+		err = fmt.Errorf("%s: it was swapped for another", folder)
+	}
+	if err == nil && made {
+		err = giveFolder(above, history)
+	}
+	if err != nil {
+		return nil, errors.Join(err, history.Close())
+	}
+	return history, nil
+}
+
+// giveFolder gives a folder that root has just made to the owner of the one above.
+func giveFolder(above, made *os.Root) error {
+	owner, err := above.Stat(".")
+	if err != nil {
+		return err
+	}
+	dir, err := made.Open(".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(giveTo(owner, dir), dir.Close())
 }
 
 // History lists the numbers of the generations that are kept beside the conf file at path,
@@ -65,9 +120,17 @@ func Headers(path string) ([]upstream.Generation, error) {
 	if path, err = resolve(path); err != nil {
 		return nil, fmt.Errorf("read the history: %w", err)
 	}
+	if len(numbers) == 0 {
+		return nil, nil
+	}
+	history, err := openHistory(path, false)
+	if err != nil {
+		return nil, fmt.Errorf("read the history: %w", err)
+	}
+	defer history.Close()
 	var all []upstream.Generation
 	for _, n := range slices.Backward(numbers) {
-		if g, err := readHeader(keptFile(path, n)); err == nil && g.Number == n {
+		if g, err := readHeader(history, n); err == nil && g.Number == n {
 			all = append(all, g)
 		}
 	}
@@ -78,8 +141,8 @@ func Headers(path string) ([]upstream.Generation, error) {
 // not in it.
 const mostHeader = 8 << 10
 
-func readHeader(file string) (upstream.Generation, error) {
-	f, err := os.Open(file)
+func readHeader(history *os.Root, number int) (upstream.Generation, error) {
+	f, err := openKept(history, number)
 	if err != nil {
 		return upstream.Generation{}, err
 	}
@@ -93,36 +156,58 @@ func readHeader(file string) (upstream.Generation, error) {
 	return h.g, err
 }
 
+// openKept opens a generation. It follows no link out of the history and waits for no pipe.
+func openKept(history *os.Root, number int) (*os.File, error) {
+	return history.OpenFile(strconv.Itoa(number), os.O_RDONLY|unix.O_NONBLOCK, 0)
+}
+
 func readKept(path string, number int) (upstream.Generation, error) {
-	c, err := readFile(keptFile(path, number))
+	none := upstream.Generation{Number: number}
+	history, err := openHistory(path, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return none, ErrNotKept
+	}
+	if err != nil {
+		return none, err
+	}
+	defer history.Close()
+	name := filepath.Join(historyFolder(path), strconv.Itoa(number))
+	file, err := openKept(history, number)
+	c, err := readOpened(name, file, err)
 	switch {
 	case errors.Is(err, ErrForeign):
-		err = fmt.Errorf("%s is not one of ours: it is never used", keptFile(path, number))
+		err = fmt.Errorf("%s is not one of ours: it is never used", name)
 	case err != nil:
 	case c.info == nil:
 		err = ErrNotKept
 	case c.empty || c.edited || c.Number != number:
-		err = fmt.Errorf("%s is not as it was written: its digest does not fit", keptFile(path, number))
+		err = fmt.Errorf("%s is not as it was written: its digest does not fit", name)
 	default:
 		return c.Generation, nil
 	}
-	return upstream.Generation{Number: number}, err
+	return none, err
 }
 
-// keptFiles lists what is in the history's folder, nothing where there is none. It follows no
-// symbolic link: what is removed there goes by its name alone.
+// keptFiles lists what is in the history's folder, nothing where there is none.
 func keptFiles(path string) ([]fs.DirEntry, error) {
-	folder := historyFolder(path)
-	info, err := os.Lstat(folder)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	history, err := openHistory(path, false)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
-	case err != nil:
-		return nil, err
-	case !info.IsDir():
-		return nil, fmt.Errorf("%s: it is no folder: move it away", folder)
 	}
-	return os.ReadDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	defer history.Close()
+	return listed(history)
+}
+
+func listed(history *os.Root) ([]fs.DirEntry, error) {
+	dir, err := history.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return dir.ReadDir(-1)
 }
 
 // keptNumbers lists the numbers of the generations that are kept, the newest first.
@@ -172,21 +257,21 @@ func (f *File) keep(header, blocks []byte, number int) {
 	}
 }
 
+// keepTemp is what a generation is called while it is written, with something behind it that nobody guesses.
+const keepTemp = ".tmp-"
+
 func (f *File) writeKept(header, blocks []byte, number int) error {
-	folder := historyFolder(f.path)
-	if err := os.Mkdir(folder, 0o755); err == nil {
-		if dir, err := os.Open(folder); err == nil {
-			err = errors.Join(giveToFolder(dir), dir.Close())
-			if err != nil {
-				return err
-			}
-		}
-	} else if !errors.Is(err, fs.ErrExist) {
-		return err
-	} else if _, err := keptFiles(f.path); err != nil {
+	history, err := openHistory(f.path, true)
+	if err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(folder, ".tmp-*")
+	defer history.Close()
+	folder, err := history.Stat(".")
+	if err != nil {
+		return err
+	}
+	temp := keepTemp + rand.Text()
+	file, err := history.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -198,13 +283,13 @@ func (f *File) writeKept(header, blocks []byte, number int) error {
 		err = file.Chmod(0o644)
 	}
 	if err == nil {
-		err = giveToFolder(file)
+		err = giveTo(folder, file)
 	}
 	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Rename(file.Name(), keptFile(f.path, number))
+		err = history.Rename(temp, strconv.Itoa(number))
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(file.Name()))
+		return errors.Join(err, history.Remove(temp))
 	}
 	return nil
 }
@@ -215,7 +300,7 @@ func (f *File) keepBaseline(c contents) {
 	if f.cfg.History == 0 || c.Number == 0 || c.edited {
 		return
 	}
-	if _, err := os.Lstat(keptFile(f.path, c.Number)); !errors.Is(err, fs.ErrNotExist) {
+	if numbers, err := keptNumbers(f.path); err != nil || slices.Contains(numbers, c.Number) {
 		return
 	}
 	blocks, err := f.renderer.render(c.Set)
@@ -240,10 +325,15 @@ func (f *File) prune(number int) error {
 	if err != nil {
 		return err
 	}
+	history, err := openHistory(f.path, false)
+	if err != nil {
+		return err
+	}
+	defer history.Close()
 	numbers = slices.DeleteFunc(numbers, func(n int) bool { return n > number })
 	for i, n := range numbers {
 		if i >= f.cfg.History {
-			err = errors.Join(err, os.Remove(keptFile(f.path, n)))
+			err = errors.Join(err, history.Remove(strconv.Itoa(n)))
 		}
 	}
 	return err
@@ -252,13 +342,22 @@ func (f *File) prune(number int) error {
 // clearHistory removes what a run that was killed had begun to write there. As with all of the
 // history, what fails is told and keeps nobody from the conf file.
 func (f *File) clearHistory() {
-	entries, err := keptFiles(f.path)
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".tmp-") {
-			err = errors.Join(err, os.Remove(filepath.Join(historyFolder(f.path), e.Name())))
-		}
-	}
-	if err != nil {
+	if err := removeKeptTemps(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		f.log.WithError(err).Warn("temporary files of an earlier run stay in the history")
 	}
+}
+
+func removeKeptTemps(path string) error {
+	history, err := openHistory(path, false)
+	if err != nil {
+		return err
+	}
+	defer history.Close()
+	entries, err := listed(history)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), keepTemp) {
+			err = errors.Join(err, history.Remove(e.Name()))
+		}
+	}
+	return err
 }

@@ -2,8 +2,12 @@ package persist
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // While a new file is checked, the one before it stands beside it as .BASE.previous: a
@@ -23,7 +27,7 @@ func (f *File) keepPrevious() error {
 		return nil
 	}
 	// Not every file system has hard links, and Linux lets nobody link a foreign file.
-	text, err := os.ReadFile(f.path)
+	text, err := f.sameText()
 	if err != nil {
 		return err
 	}
@@ -32,6 +36,20 @@ func (f *File) keepPrevious() error {
 		return err
 	}
 	return os.Rename(t.name, previous)
+}
+
+// sameText is the file as it was last seen. Another that was put in its place meanwhile, or a link to one
+// that only root may read, is not copied.
+func (f *File) sameText() ([]byte, error) {
+	file, err := os.OpenFile(f.path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || !unchanged(f.disk.info, info) {
+		return nil, errors.Join(err, fmt.Errorf("%s was changed by someone else meanwhile", f.path))
+	}
+	return io.ReadAll(io.LimitReader(file, maxSize))
 }
 
 // putBack ends a check that was not passed, if there is one: the previous file is in

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"swallowkeeper/upstream"
 )
 
@@ -40,22 +42,29 @@ func (c contents) disk() disk {
 
 // readFile reads a file. With an error that wraps errDamaged its info holds.
 func readFile(path string) (contents, error) {
-	info, err := os.Stat(path)
+	// What is no regular file is found out after it is open, or it may be swapped in between. A pipe
+	// must not hang us meanwhile.
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	return readOpened(path, file, err)
+}
+
+// readOpened reads what was opened at path, and closes it.
+func readOpened(path string, file *os.File, err error) (contents, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return contents{}, nil
-	case err != nil:
-		return contents{}, fmt.Errorf("%s: %w", path, err)
-	case !info.Mode().IsRegular():
+	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.EOPNOTSUPP): // a socket
 		return contents{}, fmt.Errorf("%s: it is no regular file", path)
-	}
-	file, err := os.Open(path)
-	if err != nil {
+	case err != nil:
 		return contents{}, fmt.Errorf("%s: %w", path, err)
 	}
 	defer file.Close()
-	if info, err = file.Stat(); err != nil {
+	info, err := file.Stat()
+	if err != nil {
 		return contents{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if !info.Mode().IsRegular() {
+		return contents{}, fmt.Errorf("%s: it is no regular file", path)
 	}
 	if info.Size() > maxSize {
 		return contents{}, fmt.Errorf("%s: it has %d bytes, at most %d are read", path, info.Size(), maxSize)

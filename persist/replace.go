@@ -75,7 +75,11 @@ func (f *File) writeTemp(like fs.FileInfo, parts ...[]byte) (temporary, error) {
 
 func (f *File) takeAfter(file *os.File, like fs.FileInfo) error {
 	if like == nil {
-		if err := giveToFolder(file); err != nil {
+		folder, err := os.Stat(filepath.Dir(file.Name()))
+		if err == nil {
+			err = giveTo(folder, file)
+		}
+		if err != nil {
 			return err
 		}
 		return file.Chmod(0o644)
@@ -86,24 +90,15 @@ func (f *File) takeAfter(file *os.File, like fs.FileInfo) error {
 	return file.Chmod(like.Mode().Perm())
 }
 
-// giveToFolder gives a file that root has just made to owner and group of its folder,
-// where that is another account's: else a pass by root's hand would lock a daemon out
-// that runs as this account.
-func giveToFolder(file *os.File) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	folder := filepath.Dir(file.Name())
-	info, err := os.Stat(folder)
-	if err != nil {
-		return err
-	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || owner.Uid == 0 {
+// giveTo gives a file that root has just made to owner and group of its folder, where that is another
+// account's: else a pass by root's hand would lock a daemon out that runs as this account.
+func giveTo(folder fs.FileInfo, file *os.File) error {
+	owner, ok := folder.Sys().(*syscall.Stat_t)
+	if os.Geteuid() != 0 || !ok || owner.Uid == 0 {
 		return nil
 	}
 	if err := file.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
-		return fmt.Errorf("give the file to the owner of %s (user %d, group %d): %w", folder, owner.Uid, owner.Gid, err)
+		return fmt.Errorf("give %s to the owner of its folder (user %d, group %d): %w", file.Name(), owner.Uid, owner.Gid, err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -148,32 +149,38 @@ func (s *Site) Serve(ctx context.Context) error {
 
 // listenUnix takes a socket that the account and its group may write to. It is made under
 // another name and gets its own once its mode is set, so nobody else gets in meanwhile. A
-// socket that a killed process left gives way, one that somebody answers at does not.
+// socket that a killed process left gives way, one that somebody answers at does not. The folder
+// may be another account's, which could put links there: mode and name are set below what was opened.
 func listenUnix(path string) (net.Listener, error) {
-	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
 	if err := free(path); err != nil {
 		return nil, err
 	}
-	private, err := os.MkdirTemp(folder, ".s-") // 0700
+	folder, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = os.RemoveAll(private) }()
+	defer folder.Close()
+	private := ".s-" + rand.Text()[:8]
+	if err := folder.Mkdir(private, 0o700); err != nil {
+		return nil, err
+	}
+	defer func() { _ = folder.RemoveAll(private) }()
 	made := filepath.Join(private, "s")
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(folder.Name(), made), Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
-	if err = os.Chmod(made, 0o660); err == nil {
-		err = os.Rename(made, path)
+	l.SetUnlinkOnClose(false) // the name that it was made under is not its own any more
+	if err = folder.Chmod(made, 0o660); err == nil {
+		err = folder.Rename(made, filepath.Base(path))
 	}
-	if err != nil {
-		return nil, errors.Join(err, l.Close())
+	var own os.FileInfo
+	if err == nil {
+		own, err = folder.Lstat(filepath.Base(path))
 	}
-	own, err := os.Lstat(path)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}

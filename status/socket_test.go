@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"swallowkeeper/status"
@@ -125,5 +126,48 @@ func TestOneAfterTheOtherAtTheSameAddress(t *testing.T) {
 	}
 	if err := next.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// The account that has the socket's folder swaps what is made there for links: nothing gets another mode
+// where they lead.
+func TestASocketsModeIsSetWhereItIs(t *testing.T) {
+	folder, victim := t.TempDir(), filepath.Join(t.TempDir(), "s")
+	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var swapping sync.WaitGroup
+	swapping.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			made, _ := filepath.Glob(filepath.Join(folder, ".s-*"))
+			for _, private := range made {
+				if os.Rename(private, filepath.Join(folder, "away")) == nil {
+					_ = os.Symlink(filepath.Dir(victim), private)
+					_ = os.RemoveAll(filepath.Join(folder, "away"))
+				}
+			}
+		}
+	})
+	for range 300 {
+		s, err := status.Listen(status.Config{Socket: filepath.Join(folder, "sock")}, statustest.Empty(), status.Parts{})
+		if err == nil {
+			err = s.Close()
+		}
+		_ = err // it may fail; what counts is the victim
+	}
+	close(stop)
+	swapping.Wait()
+	info, err := os.Lstat(victim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode() != 0o600 {
+		t.Errorf("the other file has mode %s", info.Mode())
 	}
 }
