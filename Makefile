@@ -16,8 +16,7 @@ demo: build #? see all of it at work on this machine, with nothing installed
 	bin/swallowkeeper demo
 
 test: #? set up what the tests need, and run them all
-	scripts/setup-tests.sh
-	$(TOOL) gotestsum --format pkgname --jsonfile $(or $(TEST_JSON),/dev/null) -- -race -timeout 20m ./...
+	scripts/test.sh $(TEST_JSON)
 
 short: #? the tests that need nothing but Go
 	go test -short ./...

@@ -14,12 +14,15 @@ needed=(
 	docker.io:dockerd          # the demo image
 	docker-compose:docker-compose
 	chromium:chromium          # the page
+	fonts-liberation:/usr/share/fonts/truetype/liberation/LiberationSans-Regular.ttf # its Latin text
+	fonts-wqy-microhei:/usr/share/fonts/truetype/wqy/wqy-microhei.ttc                # its Chinese text
+	prometheus:promtool        # the alerts, the dashboard and the metrics
 )
 
 main() {
 	case "${1:-}" in
 		-h | --help) usage; return 0 ;;
-		'') ;;
+		'' | --without-consul) ;;
 		*) usage >&2; return 2 ;;
 	esac
 	local here consul
@@ -28,9 +31,10 @@ main() {
 	type -P go >/dev/null || fail "go is not on the PATH: install it from https://go.dev/dl/"
 	log "Go: $(go env GOVERSION)"
 	packages
-	consul=$("$here/consul.sh")
-	log "Consul: $consul"
-	promtool "$here"
+	if [[ "${1:-}" != --without-consul ]]; then
+		consul=$("$here/consul.sh")
+		log "Consul: $consul"
+	fi
 	tengine
 	log "ready"
 }
@@ -71,14 +75,6 @@ as_root() {
 	fi
 }
 
-# promtool builds it, once, into Go's cache: some minutes that no test should have to share.
-promtool() {
-	local version
-	# The same flags as in docs/monitoring: without the parts that need the world's clouds.
-	version=$(cd "$1/.." && GOFLAGS=-tags=remove_all_sd go tool -modfile=scripts/promtool/go.mod promtool --version) || fail "promtool can't be built"
-	log "promtool: ${version%%$'\n'*}"
-}
-
 tengine() {
 	if [[ -z "${TENGINE_BIN:-}" ]]; then
 		log "Tengine: TENGINE_BIN is not set; its tests are skipped, all others use the double in dyups/dyupstest"
@@ -98,19 +94,22 @@ fail() {
 
 usage() {
 	cat <<'USAGE'
-usage: scripts/setup-tests.sh
+usage: scripts/setup-tests.sh [--without-consul]
 
 Sets up what the tests need, and says what it found and did:
 
   Go                                must be there
   shellcheck, supervisor, systemd,  from Debian where missing, as root or through sudo
-  debootstrap, rpm,                 (Debian starts the daemons of supervisor, docker.io and nginx)
+  debootstrap, rpm,                 (Debian starts the daemons of supervisor, docker.io, nginx and prometheus)
   nginx, libnginx-mod-http-lua,
   gcc with libc6-dev,
+  prometheus (for its promtool),
+  fonts-liberation,
+  fonts-wqy-microhei,
   chromium                          or the browser that CHROME_BIN names
   docker.io, docker-compose         (demo/imagetest starts dockerd where none runs, and ends it)
   Consul                            scripts/consul.sh: built once, then kept in the cache
-  promtool                          for docs/monitoring: built once, then kept in Go's cache
+                                    (--without-consul: not now)
   Tengine                           never installed: TENGINE_BIN names one that you built
 
 It may run again at any time, does nothing where all is there, and needs no root then. Where

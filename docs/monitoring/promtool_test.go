@@ -4,24 +4,27 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 )
 
-// promtool runs Prometheus's own checker, without the parts of it that need the world's clouds.
+// promtool runs Prometheus's own checker: the one on the PATH.
 func promtool(t *testing.T, stdin string, args ...string) string {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("builds promtool")
+		t.Skip("runs promtool")
 	}
-	args = append([]string{"tool", "-modfile=../../scripts/promtool/go.mod", "promtool"}, args...)
-	cmd := exec.CommandContext(t.Context(), "go", args...)
-	cmd.Env = append(os.Environ(), "GOFLAGS=-tags=remove_all_sd")
+	path, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("promtool is not on the PATH; on Debian scripts/setup-tests.sh installs it")
+	}
+	cmd := exec.CommandContext(t.Context(), path, args...)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Errorf("promtool %v: %v\n%s", args[3:], err, out)
+		t.Errorf("promtool %v: %v\n%s", args, err, out)
 	}
 	return string(out)
 }
@@ -77,7 +80,11 @@ func TestDashboard(t *testing.T) {
 			rules.WriteString("  - {record: a, labels: {panel: " + strings.Map(word, p.Title) + "}, expr: " + string(text) + "}\n")
 		}
 	}
-	promtool(t, rules.String(), "check", "rules", "--lint=none")
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	if err := os.WriteFile(file, []byte(rules.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, "", "check", "rules", "--lint=none", file)
 }
 
 func word(r rune) rune {
