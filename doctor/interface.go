@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"swallowkeeper/doctor/access"
 	"swallowkeeper/doctor/nginxtree"
 )
 
@@ -20,7 +21,7 @@ func findInterfaces(t *nginxtree.Tree) []*api {
 	var all []*api
 	t.Walk(func(d *nginxtree.Directive) {
 		lua := d.Name() == "content_by_lua_block" && strings.Contains(d.Lua, "dyups_api.serve")
-		server := around(d, "server")
+		server := d.Around("server")
 		if server != nil && (lua || d.Name() == "dyups_interface") {
 			all = append(all, &api{at: d, block: d.Parent, server: server, lua: lua})
 		}
@@ -34,7 +35,7 @@ func (r *report) lua() bool {
 }
 
 func (a *api) serves(address string) bool {
-	return slices.ContainsFunc(listens(a.server), func(l listen) bool { return l.serves(address) })
+	return slices.ContainsFunc(access.Listens(a.server), func(l access.Listen) bool { return l.Serves(address) })
 }
 
 func (r *report) checkInterfaces() {
@@ -51,6 +52,7 @@ func (r *report) checkInterfaces() {
 	}
 	for _, a := range r.api {
 		r.checkOpen(a)
+		r.checkForwarded(a)
 		r.checkWorkerHeader(a)
 		r.checkBody(a)
 	}
@@ -86,62 +88,10 @@ func (r *report) listenFor() string {
 
 func describeListens(server *nginxtree.Directive) string {
 	var all []string
-	for _, l := range listens(server) {
-		if l.at != nil {
-			all = append(all, l.at.Args[1])
-		}
-	}
-	if len(all) == 0 {
-		return "*:80"
+	for _, l := range access.Listens(server) {
+		all = append(all, l.String())
 	}
 	return strings.Join(all, ", ")
-}
-
-// checkOpen looks whether other machines can reach the API, which has no access control
-// of its own.
-func (r *report) checkOpen(a *api) {
-	if closed(a.block) {
-		return
-	}
-	for _, l := range listens(a.server) {
-		if !l.open() {
-			continue
-		}
-		f := Finding{
-			Check: "interface-open", Severity: Problem, Where: a.server.Where(),
-			What: "Other machines can reach the dyups interface: its server has no listen, so it " +
-				"listens on port 80 of all addresses",
-			Why: "Whoever reaches it steers the traffic: any request can be sent to any server, " +
-				"and a worker can be killed.",
-			Change: "listen 127.0.0.1:18882;   # or unix:/run/dyups.sock; or, in the location: " +
-				"allow 127.0.0.1; allow ::1; deny all;",
-		}
-		if l.at != nil {
-			f.Where, f.Now = l.at.Where(), l.at.String()
-			f.What = "Other machines can reach the dyups interface (" + a.at.Where() + ") on " + l.at.Args[1]
-			f.Change = fmt.Sprintf("listen 127.0.0.1:%d;   # or, in the location: allow 127.0.0.1; "+
-				"allow ::1; deny all;", l.port)
-		}
-		r.add(f)
-		return
-	}
-}
-
-// closed reports whether access to a block is limited: the first rule that fits counts, so
-// all have to be denied before all are allowed.
-func closed(block *nginxtree.Directive) bool {
-	for _, rule := range inherited(block, "allow", "deny") {
-		if len(rule.Args) == 2 && rule.Args[1] == "all" {
-			if rule.Name() == "deny" {
-				return true
-			}
-			break
-		}
-	}
-	if len(children(block, "internal", "auth_request")) > 0 {
-		return true
-	}
-	return value(block, "auth_basic", "off") != "off" || value(block, "ssl_verify_client", "off") == "on"
 }
 
 const workerHeader = "X-Dyups-Worker"
@@ -156,7 +106,7 @@ func (r *report) checkWorkerHeader(a *api) {
 			"up to a second later, and one that crashed serves old servers unseen.",
 		Change: line + "   # in the interface's location",
 	}
-	for _, h := range inherited(a.block, "add_header") {
+	for _, h := range a.block.Inherited("add_header") {
 		if len(h.Args) < 3 || !strings.EqualFold(h.Args[1], workerHeader) {
 			continue
 		}
@@ -178,7 +128,7 @@ func (r *report) checkWorkerHeader(a *api) {
 // checkBody looks whether bodies arrive whole.
 func (r *report) checkBody(a *api) {
 	largest := r.largest()
-	limit, known := size(value(a.block, "client_max_body_size", "1m"))
+	limit, known := size(a.block.Value("client_max_body_size", "1m"))
 	if known && limit > 0 && largest.body > limit {
 		f := Finding{
 			Check: "body-size", Severity: Problem, Where: a.at.Where(),
@@ -187,9 +137,9 @@ func (r *report) checkBody(a *api) {
 			Why:    "nginx answers 413: the upstream stays as it was.",
 			Change: fmt.Sprintf("client_max_body_size %dm;", largest.body*2>>20+1),
 		}
-		r.add(f.at(inherited(a.block, "client_max_body_size")))
+		r.add(f.at(a.block.Inherited("client_max_body_size")))
 	}
-	if mode := value(a.block, "client_body_in_file_only", "off"); !a.lua && mode == "off" {
+	if mode := a.block.Value("client_body_in_file_only", "off"); !a.lua && mode == "off" {
 		f := Finding{
 			Check: "body-in-file", Severity: Hint, Where: a.at.Where(),
 			What: "Bodies of the dyups interface are kept in memory",
@@ -198,10 +148,10 @@ func (r *report) checkBody(a *api) {
 				"each in one piece; what scripts or a proxy between send may be cut.",
 			Change: "client_body_in_file_only clean;   # in the interface's location",
 		}
-		r.add(f.at(inherited(a.block, "client_body_in_file_only")))
+		r.add(f.at(a.block.Inherited("client_body_in_file_only")))
 	}
-	if s := value(a.block, "keepalive_timeout", "75s"); strings.TrimRight(s, "ms") == "0" {
-		d := inherited(a.block, "keepalive_timeout")[0]
+	if s := a.block.Value("keepalive_timeout", "75s"); strings.TrimRight(s, "ms") == "0" {
+		d := a.block.Inherited("keepalive_timeout")[0]
 		r.add(Finding{
 			Check: "keepalive-timeout", Severity: Warning, Where: d.Where(), Now: d.String(),
 			What:   "The dyups interface closes each connection after its answer",

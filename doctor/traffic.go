@@ -12,7 +12,7 @@ import (
 // checkProxyPass looks at where requests are sent.
 func (r *report) checkProxyPass() {
 	r.facts.Nginx.Walk(func(d *nginxtree.Directive) {
-		if d.Name() != "proxy_pass" || len(d.Args) != 2 || around(d, "http") == nil {
+		if d.Name() != "proxy_pass" || len(d.Args) != 2 || d.Around("http") == nil {
 			return
 		}
 		scheme, rest, ok := strings.Cut(d.Args[1], "://")
@@ -48,7 +48,7 @@ func (r *report) checkBound(d *nginxtree.Directive, scheme, host, uri string) {
 	if r.lua() {
 		set, pass = "set $dyups_upstream "+u.Name+"; ", "include /etc/nginx/dyups/proxy.conf;"
 	}
-	if loc := around(d, "location"); uri != "" && loc != nil && len(loc.Args) == 2 {
+	if loc := d.Around("location"); uri != "" && loc != nil && len(loc.Args) == 2 {
 		// With a variable nginx does not put the URI in the place of the location's any more.
 		set += fmt.Sprintf("rewrite ^%s(.*)$ %s$1 break; ", regexp.QuoteMeta(loc.Args[1]), uri)
 	}
@@ -101,7 +101,7 @@ func (r *report) checkVariable(d *nginxtree.Directive, host string) {
 func setter(d *nginxtree.Directive, name string) *nginxtree.Directive {
 	for block := d.Parent; block != nil; block = block.Parent {
 		var last *nginxtree.Directive
-		for _, s := range children(block, "set") {
+		for _, s := range block.Children("set") {
 			if len(s.Args) == 3 && s.Args[1] == "$"+name {
 				last = s
 			}
@@ -124,10 +124,10 @@ func (r *report) checkUpstreams() {
 		if kept {
 			r.duplicate(d, u)
 		}
-		for _, z := range children(d, "zone") {
+		for _, z := range d.Children("zone") {
 			r.zone(z, name, kept)
 		}
-		for _, c := range children(d, "check") {
+		for _, c := range d.Children("check") {
 			r.check(c, name)
 		}
 	})
@@ -154,7 +154,7 @@ func (r *report) duplicate(d *nginxtree.Directive, u upstream.Upstream) {
 		f.Why = "swallowkeeper leaves the service out: what it did not write it does not change. " +
 			"Its instances get no traffic."
 	}
-	if written && len(children(d, "check", "zone")) > 0 {
+	if written && len(d.Children("check", "zone")) > 0 {
 		f.Why += " A push replaces the whole block, also its check and zone."
 	}
 	r.add(f)
