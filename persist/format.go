@@ -27,6 +27,7 @@ import (
 //	# frozen: web until 2026-01-02T05:00:00Z
 //	# leaving: old-service
 //	# pushing: web
+//	# stranger: legacy
 //
 //	upstream web {
 //	    server 10.0.0.1:80 weight=1 max_fails=3 fail_timeout=2s; # consul@127.0.0.1:8500
@@ -45,6 +46,7 @@ const (
 	frozenKey     = "# frozen: "
 	leavingKey    = "# leaving: "
 	pushingKey    = "# pushing: "
+	strangerKey   = "# stranger: "
 )
 
 // ErrForeign is the cause of the error for a file that swallowkeeper did not write.
@@ -88,6 +90,10 @@ func renderHeader(g upstream.Generation) []byte {
 	}
 	for _, name := range g.Pushing {
 		dst = append(dst, "\n"+pushingKey...)
+		dst = append(dst, name...)
+	}
+	for _, name := range g.Strangers {
+		dst = append(dst, "\n"+strangerKey...)
 		dst = append(dst, name...)
 	}
 	return append(dst, "\n\n"...)
@@ -175,6 +181,9 @@ func (h *header) read() ([]byte, error) {
 		return nil, err
 	}
 	if h.g.Pushing, err = h.names(pushingKey); err != nil {
+		return nil, err
+	}
+	if h.g.Strangers, err = h.names(strangerKey); err != nil {
 		return nil, err
 	}
 	if end, err := h.next(""); err != nil {

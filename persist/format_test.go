@@ -1,6 +1,7 @@
 package persist
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 )
 
 func FuzzParse(f *testing.F) {
-	g := upstream.Generation{Number: 3, Time: time.Unix(1, 5), Digest: "00", Leaving: []string{"a", "b"}}
+	g := upstream.Generation{Number: 3, Time: time.Unix(1, 5), Digest: "00", Leaving: []string{"a", "b"}, Strangers: []string{"c", "d"}}
 	f.Add(renderHeader(g))
 	g.Digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // of nothing
 	f.Add(renderHeader(g))
@@ -27,7 +28,8 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, again)
 		}
-		if same.Number != g.Number || !same.Time.Equal(g.Time) || !same.Set.Identical(g.Set) || len(same.Leaving) != len(g.Leaving) {
+		if same.Number != g.Number || !same.Time.Equal(g.Time) || !same.Set.Identical(g.Set) || len(same.Leaving) != len(g.Leaving) ||
+			!slices.Equal(same.Strangers, g.Strangers) {
 			t.Fatalf("got %+v, want %+v", same, g)
 		}
 	})

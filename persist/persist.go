@@ -53,6 +53,7 @@ type disk struct {
 	digest  string      // of the blocks that are there; "" is not known
 	leaving []string
 	pushing []string
+	others  []string // strangers
 	frozen  []upstream.Freeze
 	base    int
 	intact  bool // it is what a Save wrote
@@ -158,7 +159,7 @@ func (f *File) begin(c contents) {
 // the number is the previous one's plus one, or the history's newest plus one where that is
 // more, and the time g's, or now where that is
 // zero. Where the blocks are the same as before, number, time and digest stay, and
-// nothing is written unless the notes differ (Leaving, Pushing, Frozen, Base), or the file was
+// nothing is written unless the notes differ (Leaving, Pushing, Strangers, Frozen, Base), or the file was
 // edited or removed.
 //
 // With a check configured, new blocks stay only if the check passes; else the old
@@ -193,6 +194,10 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 	if err != nil {
 		return upstream.Generation{}, err
 	}
+	others, err := cleanNames("stranger", g.Strangers)
+	if err != nil {
+		return upstream.Generation{}, err
+	}
 	frozen, err := cleanFreezes(g.Frozen)
 	if err != nil {
 		return upstream.Generation{}, err
@@ -203,7 +208,7 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 
 	next := upstream.Generation{
 		Number: f.last.Number, Time: f.last.Time, Digest: digest(blocks), Reason: f.last.Reason,
-		Leaving: leaving, Pushing: pushing, Base: g.Base, Frozen: frozen,
+		Leaving: leaving, Pushing: pushing, Strangers: others, Base: g.Base, Frozen: frozen,
 	}
 	if next.Digest != f.last.Digest {
 		next.Number = max(next.Number, f.newest) + 1
@@ -215,7 +220,7 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 		next.Time = next.Time.UTC().Round(0)
 	}
 	there := f.disk.intact && f.disk.digest == next.Digest
-	if is := (disk{leaving: leaving, pushing: pushing, frozen: frozen, base: g.Base}); !there || !f.disk.sameNotes(is) {
+	if is := (disk{leaving: leaving, pushing: pushing, others: others, frozen: frozen, base: g.Base}); !there || !f.disk.sameNotes(is) {
 		info, err := f.write(ctx, next, blocks, !there)
 		if err != nil {
 			f.disk = disk{} // look again
@@ -230,13 +235,14 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 	}
 	f.last = next
 	next.Set, next.Leaving, next.Pushing = g.Set, slices.Clone(leaving), slices.Clone(pushing)
-	next.Frozen = slices.Clone(frozen)
+	next.Frozen, next.Strangers = slices.Clone(frozen), slices.Clone(others)
 	return next, nil
 }
 
 // sameNotes reports whether both have the same notes in their headers.
 func (d disk) sameNotes(o disk) bool {
 	return d.base == o.base && slices.Equal(d.leaving, o.leaving) && slices.Equal(d.pushing, o.pushing) &&
+		slices.Equal(d.others, o.others) &&
 		slices.EqualFunc(d.frozen, o.frozen, func(a, b upstream.Freeze) bool {
 			return a.Name == b.Name && a.Until.Equal(b.Until)
 		})

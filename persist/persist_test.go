@@ -243,12 +243,12 @@ func TestNotesAreKept(t *testing.T) {
 	f, _ := opened(t, filepath.Join(t.TempDir(), "u.conf"))
 	first := save(t, f, set(3, 2))
 	for _, names := range [][]string{{"b", "a"}, {"a"}, nil} {
-		g, err := f.Save(t.Context(), upstream.Generation{Set: set(3, 2), Leaving: names, Pushing: names})
+		g, err := f.Save(t.Context(), upstream.Generation{Set: set(3, 2), Leaving: names, Pushing: names, Strangers: names})
 		if err != nil || g.Number != first.Number {
 			t.Fatalf("saved %+v, %v", g, err)
 		}
 		want := slices.Sorted(slices.Values(names))
-		if g := load(t, f); !slices.Equal(g.Leaving, want) || !slices.Equal(g.Pushing, want) || g.Digest != first.Digest {
+		if g := load(t, f); !slices.Equal(g.Leaving, want) || !slices.Equal(g.Pushing, want) || !slices.Equal(g.Strangers, want) || g.Digest != first.Digest {
 			t.Errorf("read leaving %q, pushing %q, want %q", g.Leaving, g.Pushing, want)
 		}
 	}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -64,10 +62,14 @@ type delivery struct {
 	timing  Timing // of want
 	state   GatewayStatus
 	foreign names // what it uses that we never wrote, when it was asked last
+	asked   bool  // since the start, and it answered
+	// readable says that it answered when it was asked last.
+	readable bool
 
 	// What follows is run's own.
 	known    *upstream.Set // what the gateway confirmed last; nil where it must be asked
-	gone     names         // what it has confirmed to be without
+	gone     names         // what it has confirmed to be without, and is not wanted again
+	taking   bool          // nothing was written when it was asked last: then nothing is a stranger's
 	compared time.Time     // when it was asked last
 	pushing  time.Time     // when it began to be told last
 	retry    time.Time     // while it is out of sync: when to try again by itself
@@ -149,14 +151,23 @@ func (d *delivery) deliver(ctx context.Context, g upstream.Generation) (upstream
 	if known == nil {
 		live, err := look(ctx, d.target.Gateway)
 		if err != nil {
+			d.unread()
 			return upstream.Changes{}, err
 		}
 		d.compared, known = time.Now(), &live
 		d.mu.Lock()
 		d.state.Live, d.state.LiveServers = live.Len(), live.Servers()
 		d.mu.Unlock()
+		d.taking = g.Number == 0
 		d.meet(strangers(live, g, d.gone))
+	} else if d.taking && g.Number > 0 {
+		d.taking = false
+		d.meet(strangers(*known, g, d.gone))
 	}
+	maps.DeleteFunc(d.gone, func(name string, _ bool) bool {
+		_, wanted := g.Set.Get(name)
+		return wanted
+	})
 	changes := plan(*known, g, d.gone)
 	d.pushing = time.Now()
 	if !changes.Empty() {
@@ -164,7 +175,9 @@ func (d *delivery) deliver(ctx context.Context, g upstream.Generation) (upstream
 			return changes, err
 		}
 	}
-	d.known = &g.Set
+	if d.known = &g.Set; d.taking {
+		d.known = known // nothing is written yet: it may have all of it already
+	}
 	d.mu.Lock()
 	d.state.Live += len(changes.Added) - len(changes.Removed)
 	d.state.LiveServers += moreServers(changes)
@@ -188,28 +201,6 @@ func moreServers(c upstream.Changes) int {
 	return n
 }
 
-// meet keeps which upstreams are not ours.
-func (d *delivery) meet(foreign names) {
-	d.mu.Lock()
-	same := maps.Equal(d.foreign, foreign)
-	d.foreign = foreign
-	d.mu.Unlock()
-	if !same {
-		signal(d.strangers)
-	}
-}
-
-// names are those of upstreams, in lower case.
-type names map[string]bool
-
-func (n names) has(name string) bool { return n[strings.ToLower(name)] }
-
-func (n names) add(list []upstream.Upstream) {
-	for _, u := range list {
-		n[strings.ToLower(u.Name)] = true
-	}
-}
-
 // look reads what a gateway uses.
 func look(ctx context.Context, gw Gateway) (upstream.Set, error) {
 	live, err := gw.Live(ctx)
@@ -219,36 +210,10 @@ func look(ctx context.Context, gw Gateway) (upstream.Set, error) {
 	return live, nil
 }
 
-// strangers are the upstreams of a gateway that swallowkeeper never wrote. Before it has
-// written anything there are none: then it takes over what another program left.
-func strangers(live upstream.Set, g upstream.Generation, gone names) names {
-	if g.Number == 0 {
-		return nil
-	}
-	var foreign names
-	for u := range live.Without(g.Leaving).All() {
-		if _, ours := g.Set.Get(u.Name); !ours && !gone.has(u.Name) {
-			if foreign == nil {
-				foreign = names{}
-			}
-			foreign.add([]upstream.Upstream{u})
-		}
-	}
-	return foreign
-}
-
 // plan is what leads from live to the generation. Of what is live and not wanted only
 // that goes which swallowkeeper wrote itself: what an operator configured by hand stays.
-// A worker that crashed comes back with what nginx loaded last, and so with upstreams that
-// have left since: what was gone and some workers have again goes once more. What all of
-// them have again somebody has configured.
 func plan(live upstream.Set, g upstream.Generation, gone names) upstream.Changes {
-	return upstream.Diff(live, g.Set).RemoveOnly(func(u upstream.Upstream) bool {
-		if len(u.Servers) == 0 && gone.has(u.Name) {
-			return true
-		}
-		return slices.ContainsFunc(g.Leaving, func(leaving string) bool { return upstream.SameName(leaving, u.Name) })
-	})
+	return upstream.Diff(live, g.Set).RemoveOnly(func(u upstream.Upstream) bool { return leftover(u, g, gone) })
 }
 
 // report notes how it went and says when to look again.

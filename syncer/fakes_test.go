@@ -88,7 +88,7 @@ func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Gen
 		return upstream.Generation{}, f.fail
 	}
 	same := g.Set.Equal(f.gen.Set)
-	if same && g.Base == f.gen.Base && sameFreezes(g.Frozen, f.gen.Frozen) && slices.Equal(g.Leaving, f.gen.Leaving) && slices.Equal(g.Pushing, f.gen.Pushing) {
+	if same && g.Base == f.gen.Base && sameFreezes(g.Frozen, f.gen.Frozen) && slices.Equal(g.Leaving, f.gen.Leaving) && slices.Equal(g.Pushing, f.gen.Pushing) && slices.Equal(g.Strangers, f.gen.Strangers) {
 		return f.gen, nil
 	}
 	f.saves++
@@ -102,7 +102,7 @@ func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Gen
 	}
 	f.gen = upstream.Generation{
 		Number: number, Time: time.Now(), Set: g.Set, Leaving: g.Leaving, Pushing: g.Pushing, Base: g.Base,
-		Frozen: g.Frozen, Reason: reason,
+		Strangers: g.Strangers, Frozen: g.Frozen, Reason: reason,
 	}
 	f.events.add("save " + line(g.Set))
 	return f.gen, nil

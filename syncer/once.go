@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +18,9 @@ const tries = 3
 
 // errStillDiffers says that a gateway took the changes and does not show them.
 var errStillDiffers = errors.New("it took the changes, yet what it shows still differs")
+
+// errUnasked says that a gateway could be read only after it was decided.
+var errUnasked = errors.New("it could not be read at first, so nothing new was written: run this once more")
 
 // Once says how RunOnce goes about it.
 type Once struct {
@@ -64,13 +68,10 @@ func (s *Syncer) RunOnce(ctx context.Context, o Once) (Outcome, error) {
 	if len(missing) == len(s.Sources) {
 		return out, unanswered(missing, o.Limit)
 	}
-	for _, t := range s.Targets {
-		if live, err := look(ctx, t.Gateway); err == nil { // one that can't be read is told of below
-			s.foreign = append(s.foreign, strangers(live, s.gen, nil))
-		}
-	}
+	s.ask(ctx)
 
 	written := s.gen
+	written.Strangers = s.known()
 	written.Frozen, _ = thawed(written.Frozen, time.Now())
 	verdict := s.verdict(written, o.Approve)
 	out.Hold, out.Out = verdict.Hold, verdict.Out
@@ -98,6 +99,12 @@ func (s *Syncer) RunOnce(ctx context.Context, o Once) (Outcome, error) {
 		})
 	}
 	running.Wait()
+	waiting := slices.ContainsFunc(verdict.Out, func(o upstream.Out) bool { return strings.HasPrefix(o.Reason, notYet) })
+	for i, d := range s.deliveries {
+		if waiting && out.Gateways[i].Err == nil && !d.asked {
+			out.Gateways[i].Err = errUnasked
+		}
+	}
 
 	if !o.DryRun {
 		if err := s.forget(ctx, gen, out.Gateways); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -57,6 +58,7 @@ func (s *Syncer) DoOnce(ctx context.Context, o Order) (remark string, gateways [
 	if err := s.load(); err != nil {
 		return "", nil, err
 	}
+	s.ask(ctx)
 	if remark, err = o(ctx, s); err != nil {
 		return "", nil, err
 	}
@@ -151,11 +153,21 @@ func Opinion(to upstream.Generation) Order {
 
 // step is what of an earlier generation may be written, and what the guard has against it.
 func (s *Syncer) step(to upstream.Generation) (upstream.Set, string) {
-	set := s.withoutStrangers(s.gen.Set, to.Set)
-	if v := s.Guard.Judge(s.gen, set, ""); v.Hold != nil {
-		return set, v.Hold.Reason
+	written := s.gen
+	written.Strangers = s.known()
+	set := withoutStrangers(written, to.Set)
+	v := s.Guard.Judge(s.gen, set, "")
+	admitted := s.admit(written, Verdict{Accepted: set})
+	var remarks []string
+	if n := to.Set.Len() - admitted.Accepted.Len(); n > 0 {
+		missing := slices.Concat(set.Out(), admitted.Out)
+		remarks = append(remarks, fmt.Sprintf("%d upstreams of it are left out, of %s because %s",
+			n, missing[len(missing)-1].Upstream, missing[len(missing)-1].Reason))
 	}
-	return set, ""
+	if v.Hold != nil {
+		remarks = append(remarks, v.Hold.Reason)
+	}
+	return admitted.Accepted, strings.Join(remarks, "; ")
 }
 
 // Rollback writes an earlier generation again, pushes it and freezes everything at it. The

@@ -17,6 +17,7 @@ func (s *Syncer) Plan(ctx context.Context, targets []Target) (Outcome, error) {
 	_, err := s.Do(ctx, func(context.Context, *Syncer) (string, error) {
 		written := s.gen
 		written.Frozen, _ = thawed(written.Frozen, time.Now())
+		written.Strangers = s.known()
 		gen = s.gen
 		if len(s.intake.missing()) == len(s.Sources) {
 			return "", nil

@@ -15,9 +15,6 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// firstLook is how long the first decision waits for gateways to say what they use.
-const firstLook = 500 * time.Millisecond
-
 // verifyEvery is how often it is made sure that the store still holds what was saved.
 const verifyEvery = 10 * time.Second
 
@@ -60,8 +57,8 @@ type Syncer struct {
 	// since is from when what came or went after the start is as it is.
 	since since
 
-	// foreign is what gateways use that we never wrote, where no delivery keeps it.
-	foreign []names
+	// foreign is the names of upstreams that are known to be somebody else's. Only the loop uses it.
+	foreign []string
 	began   time.Time
 	// recovering is until when a hold that is over by the limits goes on. Only the loop uses it.
 	recovering time.Time
@@ -109,7 +106,7 @@ func (s *Syncer) load() error {
 	s.mu.Lock()
 	s.gen = gen
 	s.mu.Unlock()
-	s.began = time.Now()
+	s.began, s.foreign = time.Now(), gen.Strangers
 	if gen.Base > 0 {
 		s.recovering = time.Now().Add(recovery) // the last run ended during a hold
 	}
@@ -174,6 +171,7 @@ func (s *Syncer) decide(ctx context.Context, released string) time.Duration {
 	now, before, written := time.Now(), s.gen, s.gen
 	var thaw time.Duration
 	written.Frozen, thaw = thawed(written.Frozen, now)
+	written.Strangers = s.known()
 	if len(s.intake.missing()) == len(s.Sources) {
 		return thaw
 	}
@@ -254,7 +252,7 @@ func (s *Syncer) judge(written upstream.Generation, now time.Time, released stri
 	}
 	strict := v.Hold == nil && now.Before(s.recovering)
 	if strict {
-		if v = s.Guard.judge(written, s.seen(written), released, true); v.Hold == nil {
+		if v = s.admit(written, s.Guard.judge(written, s.seen(written), released, true)); v.Hold == nil {
 			s.recovering = time.Time{} // all is back
 		}
 	}
@@ -294,7 +292,7 @@ func (s *Syncer) verdict(written upstream.Generation, released string) Verdict {
 		seen, _ = s.intake.seen(written.Set, true)
 		hold = nil
 	}
-	seen = frozen(written, s.withoutStrangers(written.Set, seen))
+	seen = frozen(written, withoutStrangers(written, seen))
 	v := s.Guard.Judge(written, seen, released)
 	if v.Hold != nil && let != nil && let.ID == released && v.Hold.within(let) {
 		v = s.Guard.Judge(written, seen, v.Hold.ID) // the same servers under another rule: they were let through
@@ -302,49 +300,7 @@ func (s *Syncer) verdict(written upstream.Generation, released string) Verdict {
 	if v.Hold == nil {
 		v.Hold = hold
 	}
-	return v
-}
-
-// withoutStrangers leaves a service out that a gateway has an upstream of the same name
-// for, written by somebody else: who registers a service must not take that over, and
-// beside it in the conf file nginx would not load.
-func (s *Syncer) withoutStrangers(written, seen upstream.Set) upstream.Set {
-	foreign := slices.Clone(s.foreign)
-	for _, d := range s.deliveries {
-		d.mu.Lock()
-		foreign = append(foreign, d.foreign)
-		d.mu.Unlock()
-	}
-	var taken []string
-	out := seen.Out()
-	for u := range seen.All() {
-		_, ours := written.Get(u.Name)
-		if !ours && slices.ContainsFunc(foreign, func(n names) bool { return n.has(u.Name) }) {
-			taken = append(taken, u.Name)
-			out = append(out, upstream.Out{
-				Service: u.Name, Upstream: u.Name,
-				Reason: "a gateway has an upstream of this name that swallowkeeper did not write",
-			})
-		}
-	}
-	if taken == nil {
-		return seen
-	}
-	return upstream.NewSet(slices.Collect(seen.Without(taken).All()), out...)
-}
-
-// firstLook is how long to wait until each gateway was asked once what it uses, so that what
-// is not ours is known before the first decision. One that does not answer is not waited for long.
-func (s *Syncer) firstLook(now time.Time) time.Duration {
-	if s.gen.Number == 0 || now.Sub(s.began) >= firstLook {
-		return 0
-	}
-	for _, d := range s.deliveries {
-		if d.status().Checked.IsZero() {
-			return time.Millisecond
-		}
-	}
-	return 0
+	return s.admit(written, v)
 }
 
 // holds keeps what is held, and since when.
@@ -358,7 +314,8 @@ func (s *Syncer) holds(hold *Hold, since time.Time) {
 
 // save writes what was accepted, unless it is written already.
 func (s *Syncer) save(ctx context.Context, written upstream.Generation, v Verdict) (upstream.Generation, error) {
-	if v.Accepted.Equal(s.gen.Set) && v.Base == s.gen.Base && sameFreezes(written.Frozen, s.gen.Frozen) && s.storeErr == nil {
+	if v.Accepted.Equal(s.gen.Set) && v.Base == s.gen.Base && sameFreezes(written.Frozen, s.gen.Frozen) &&
+		slices.Equal(written.Strangers, s.gen.Strangers) && s.storeErr == nil {
 		return s.gen, nil
 	}
 	return s.Store.Save(ctx, next(written, v))
@@ -367,7 +324,7 @@ func (s *Syncer) save(ctx context.Context, written upstream.Generation, v Verdic
 // next is the generation that follows: what it does not have any more is leaving, and
 // what has other options is being pushed, until every gateway has confirmed it.
 func next(g upstream.Generation, v Verdict) upstream.Generation {
-	n := upstream.Generation{Set: v.Accepted, Base: v.Base, Frozen: g.Frozen}
+	n := upstream.Generation{Set: v.Accepted, Base: v.Base, Frozen: g.Frozen, Strangers: g.Strangers}
 	for _, name := range g.Leaving {
 		if _, back := v.Accepted.Get(name); !back {
 			n.Leaving = append(n.Leaving, name)
@@ -452,7 +409,7 @@ func (s *Syncer) changed() {
 // seen is what the registries gave, without what is not ours to write, and with what is frozen.
 func (s *Syncer) seen(written upstream.Generation) upstream.Set {
 	seen, _ := s.intake.seen(written.Set, false)
-	return frozen(written, s.withoutStrangers(written.Set, seen))
+	return frozen(written, withoutStrangers(written, seen))
 }
 
 // Status is what is true now.

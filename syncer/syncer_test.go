@@ -98,12 +98,13 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "a gateway that is down is tried again, and the others go on", 1, 3, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 9")}
 		w.gateways[0].setFail(errors.New("connection refused"))
 		w.gateways[1].delay = 30 * time.Second // hangs
 		w.start(DefaultGuardConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
-		w.pass(soon)
+		w.pass(firstLook + soon)
 		w.wantLive(0, "")
 		w.wantLive(1, "")
 		w.wantLive(2, "a: 1")
@@ -711,6 +712,7 @@ func TestRunOnce(t *testing.T) {
 		w.wantLive(0, "a: 1, mine: 8")
 	})
 	run(t, "a gateway that is down", 1, 2, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 9")}
 		w.gateways[0].setFail(errors.New("connection refused"))
 		w.registries[0].publish("a: 1")
 		out, err := once(t, w, Once{})

@@ -41,6 +41,9 @@ type Generation struct {
 	// Pushing names upstreams whose options have changed and that not every gateway has
 	// confirmed yet: a gateway that can't show them must not be taken to have them.
 	Pushing []string
+	// Strangers names upstreams that gateways have and swallowkeeper never wrote, in lower case, so that
+	// a restart while a gateway can't be asked does not take them for free.
+	Strangers []string
 	// Base is how many servers there were when the guard began to hold removals; 0 where
 	// it holds none, or Set still has as many. What is added during a hold does not make
 	// the held share smaller, also not over a restart.

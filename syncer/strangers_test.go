@@ -1,0 +1,277 @@
+package syncer
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"swallowkeeper/upstream"
+)
+
+var errDown = errors.New("connection refused")
+
+// reasons is what is out and why, by service.
+func (w *world) reasons() map[string]string {
+	all := map[string]string{}
+	for _, o := range w.syncer.Status().Out {
+		all[o.Service] = o.Reason
+	}
+	return all
+}
+
+func (w *world) wantOut(service, reason string) {
+	w.t.Helper()
+	if got := w.reasons()[service]; got != reason {
+		w.t.Errorf("%s is out because %q, want %q", service, got, reason)
+	}
+}
+
+func (w *world) wantStrangers(want ...string) {
+	w.t.Helper()
+	if g, _ := w.store.now(); !slices.Equal(g.Strangers, want) {
+		w.t.Errorf("known strangers are %q, want %q", g.Strangers, want)
+	}
+}
+
+const somebodyElses = "a gateway has an upstream of this name that swallowkeeper did not write"
+
+// At a boot the daemon comes up before nginx, whose own upstreams nobody knows yet.
+func TestNewNamesWaitForTheGateways(t *testing.T) {
+	for _, generation := range []int{0, 7} {
+		begin := func(w *world) {
+			if generation > 0 {
+				w.store.gen = upstream.Generation{Number: generation, Set: set("a: 1, b: 1")}
+			}
+		}
+		run(t, "nginx comes up later", 1, 2, func(t *testing.T, w *world) {
+			begin(w)
+			w.gateways[0].setFail(errDown)
+			w.gateways[1].setFail(errDown)
+			w.start(DefaultGuardConfig())
+			defer w.stop()
+			w.registries[0].publish("a: 1 2, handmade: 9")
+			w.pass(time.Minute)
+			w.wantOut("handmade", "not written yet: gateways A and B have not been asked since the start")
+			if generation == 0 {
+				if g, _ := w.store.now(); g.Number != 0 || w.syncer.Status().Hold != nil {
+					t.Errorf("generation %d, hold %+v", g.Number, w.syncer.Status().Hold)
+				}
+			} else {
+				w.wantStored("a: 1 2") // ours go on: updated, and b is removed
+			}
+			w.gateways[0].setFail(nil)
+			w.gateways[0].set("a: 1, handmade: 3")
+			w.pass(time.Minute)
+			if generation == 0 {
+				w.wantOut("handmade", "not written yet: gateway B has not been asked since the start")
+			} else {
+				w.wantOut("handmade", somebodyElses)
+			}
+			w.gateways[1].setFail(nil)
+			w.pass(time.Minute)
+			if generation == 0 { // the move from another program
+				w.wantStored("a: 1 2, handmade: 9")
+				return
+			}
+			w.wantStored("a: 1 2")
+			w.wantLive(0, "a: 1 2, handmade: 3")
+			w.wantOut("handmade", somebodyElses)
+			w.wantStrangers("handmade")
+		})
+		run(t, "nothing is whose", 1, 1, func(t *testing.T, w *world) {
+			begin(w)
+			w.gateways[0].setFail(errDown)
+			w.start(DefaultGuardConfig())
+			defer w.stop()
+			w.registries[0].publish("a: 1, b: 1, new: 9")
+			w.pass(time.Minute)
+			w.gateways[0].setFail(nil)
+			w.pass(time.Minute)
+			w.wantStored("a: 1, b: 1, new: 9")
+			w.wantLive(0, "a: 1, b: 1, new: 9")
+			// From here on a gateway that is down stops nothing.
+			w.gateways[0].setFail(errDown)
+			w.registries[0].publish("a: 1, b: 1, new: 9, newer: 3")
+			w.pass(time.Minute)
+			w.wantStored("a: 1, b: 1, new: 9, newer: 3")
+		})
+	}
+	run(t, "what is all new is no empty registry", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.gateways[0].setFail(errDown)
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("b: 1")
+		w.pass(time.Minute)
+		if h := w.syncer.Status().Hold; h != nil {
+			t.Errorf("held: %s", h.Reason)
+		}
+	})
+}
+
+func TestStrangersStayKnown(t *testing.T) {
+	begin := func(w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.gateways[0].set("a: 1, handmade: 3")
+		w.gateways[1].set("a: 1")
+	}
+	run(t, "over a restart", 1, 2, func(t *testing.T, w *world) {
+		begin(w)
+		w.start(DefaultGuardConfig())
+		w.registries[0].publish("a: 1")
+		w.pass(time.Minute)
+		w.wantStrangers("handmade")
+		w.stop()
+		w.gateways[0].setFail(errDown)
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2, Handmade: 9, new: 9")
+		w.pass(time.Minute)
+		w.wantStored("a: 1 2")
+		w.wantOut("Handmade", somebodyElses)
+		w.wantOut("new", "not written yet: gateway A has not been asked since the start")
+	})
+	run(t, "until every gateway can say that it is gone", 1, 2, func(t *testing.T, w *world) {
+		begin(w)
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, handmade: 9")
+		w.pass(time.Minute)
+		w.gateways[1].setFail(errDown) // it may have it meanwhile
+		w.pass(time.Minute)
+		w.gateways[0].set("a: 1")
+		w.pass(time.Minute)
+		w.wantOut("handmade", somebodyElses)
+		w.wantStored("a: 1")
+		w.gateways[1].setFail(nil)
+		w.pass(time.Minute)
+		w.wantStored("a: 1, handmade: 9")
+		w.wantStrangers()
+	})
+	run(t, "one that was ours once", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(soon)
+		w.registries[0].publish("a: 1")
+		w.pass(time.Minute)
+		w.gateways[0].set("a: 1, b: 7")
+		w.pass(time.Minute)
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(time.Minute)
+		w.wantOut("b", somebodyElses)
+		w.wantLive(0, "a: 1, b: 7")
+	})
+	run(t, "one that is still leaving elsewhere", 1, 2, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(soon)
+		w.gateways[1].setFail(errDown)
+		w.registries[0].publish("a: 1")
+		w.pass(time.Minute)
+		w.gateways[0].set("a: 1, b: 7") // by hand, after the gateway had confirmed that it was gone
+		w.pass(time.Minute)
+		w.wantLive(0, "a: 1, b: 7")
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(time.Minute)
+		w.wantOut("b", somebodyElses)
+		w.wantStored("a: 1")
+	})
+	run(t, "one that left, came back and leaves again", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		for range 3 {
+			w.registries[0].publish("a: 1, b: 2")
+			w.pass(time.Minute)
+			w.wantLive(0, "a: 1, b: 2")
+			w.registries[0].publish("a: 1")
+			w.pass(time.Minute)
+			w.wantLive(0, "a: 1")
+		}
+	})
+	run(t, "one that nobody could register is not noted", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.gateways[0].live = upstream.NewSet(append(slices.Collect(set("a: 1").All()),
+			upstream.Upstream{Name: "a/b", Servers: []upstream.Server{{}}}))
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1")
+		w.pass(time.Minute)
+		w.wantStrangers()
+	})
+}
+
+func TestRollbackLeavesOutWhatMayBeSomebodyElses(t *testing.T) {
+	old := upstream.Generation{Number: 3, Set: set("a: 1, handmade: 2, b: 3")}
+	run(t, "a stranger", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1 2")}
+		w.gateways[0].set("a: 1, handmade: 3")
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.pass(soon)
+		remark, err := w.syncer.Do(t.Context(), Rollback(old))
+		if err != nil || !strings.Contains(remark, "1 upstreams of it are left out, of handmade because "+somebodyElses) {
+			t.Errorf("%q, %v", remark, err)
+		}
+		w.wantStored("a: 1, b: 3")
+	})
+	run(t, "a gateway that was not asked", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1 2")}
+		w.gateways[0].setFail(errDown)
+		for _, running := range []bool{true, false} {
+			var remark string
+			var err error
+			if running {
+				w.start(DefaultGuardConfig())
+				w.pass(time.Minute)
+				remark, err = w.syncer.Do(t.Context(), Rollback(old))
+				w.stop()
+			} else {
+				remark, _, err = New(w.parts(DefaultGuardConfig())).DoOnce(t.Context(), Rollback(old))
+			}
+			if err != nil || !strings.Contains(remark, "2 upstreams of it are left out") || !strings.Contains(remark, "has not been asked") {
+				t.Errorf("%q, %v", remark, err)
+			}
+			w.wantStored("a: 1")
+		}
+	})
+}
+
+func TestRunOnceWritesNothingNewWhereAGatewayCannotBeAsked(t *testing.T) {
+	for _, dry := range []bool{false, true} {
+		run(t, "a gateway that is down", 1, 2, func(t *testing.T, w *world) {
+			w.store.gen = upstream.Generation{Number: 7, Set: set("a: 9"), Strangers: []string{"handmade"}}
+			w.gateways[0].setFail(errDown)
+			w.registries[0].publish("a: 1, new: 2, handmade: 3")
+			out, err := New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), Once{Limit: time.Second, DryRun: dry})
+			if err != nil || out.Gateways[0].InSync(dry) || len(out.Written.Added) > 0 || len(out.Written.Updated) != 1 {
+				t.Errorf("%+v, %v", out, err)
+			}
+			var why []string
+			for _, o := range out.Out {
+				why = append(why, o.Service+": "+o.Reason)
+			}
+			if !slices.Equal(why, []string{"handmade: " + somebodyElses, "new: not written yet: gateway A has not been asked since the start"}) {
+				t.Errorf("out: %q", why)
+			}
+		})
+	}
+	run(t, "one that comes up meanwhile is out of sync all the same", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.gateways[0].setFail(errDown)
+		w.gateways[0].delay = time.Second
+		w.registries[0].publish("a: 1, new: 2")
+		go func() {
+			w.pass(1500 * time.Millisecond)
+			w.gateways[0].setFail(nil)
+		}()
+		out, err := New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), Once{Limit: time.Minute})
+		if err != nil || !errors.Is(out.Gateways[0].Err, errUnasked) {
+			t.Errorf("%+v, %v", out, err)
+		}
+		w.gateways[0].delay = 0
+	})
+}
