@@ -53,6 +53,7 @@ func (r *report) checkInterfaces() {
 	for _, a := range r.api {
 		r.checkOpen(a)
 		r.checkForwarded(a)
+		r.checkLimits(a)
 		r.checkWorkerHeader(a)
 		r.checkBody(a)
 	}

@@ -61,6 +61,7 @@ var cases = []struct {
 	{name: "bom", bad: true},
 	{name: "interface-closed"},
 	{name: "interface-open"},
+	{name: "interface-limit"},
 	{name: "interface-none", stock: true},
 	{name: "interface-address"},
 	{name: "worker-header", facts: func(f *doctor.Facts) { f.Gateways[0].Worker = false }}, // it is said once

@@ -50,6 +50,23 @@ type Verdict struct {
 	By *nginxtree.Directive
 }
 
+// IsEmpty reports whether a text with variables is empty for calls that this machine makes to
+// a location and that say nothing of themselves.
+func IsEmpty(t *nginxtree.Tree, place *nginxtree.Directive, l Listen, text string) bool {
+	p := newProbe(t, place, false)
+	from := netip.MustParseAddr("127.0.0.1")
+	if addr, err := netip.ParseAddr(l.Host); err == nil && !addr.IsUnspecified() {
+		from = addr
+	}
+	if l.Socket != "" {
+		from = netip.Addr{}
+	}
+	q := p.request(l, from, "POST", "/upstream/x")
+	q.arrive(p.place, p.place)
+	v := q.text(text)
+	return v.known && v.text == ""
+}
+
 // maxRuns bounds the requests that are tried for one location.
 const maxRuns = 200_000
 
