@@ -88,7 +88,7 @@ func (c GuardConfig) judge(written upstream.Generation, seen upstream.Set, relea
 		return verdict(last, keptOut(last, seen.All(), seen.Out(), "a hold on everything"), hold, written.Base)
 	} else if hold == nil {
 		base := cmp.Or(written.Base, last.Servers())
-		if hold = c.tooMany(base, removals(last, wanted), recovering); hold != nil && hold.ID != released {
+		if hold = c.tooMany(base, last.Servers(), removals(last, wanted), recovering); hold != nil && hold.ID != released {
 			wanted = restore(last, wanted, hold.Removed)
 			return verdict(c.withoutRemoved(last, seen, wanted), wanted.Out(), hold, base)
 		}
@@ -186,19 +186,23 @@ func emptied(written upstream.Set, registries []string) *Hold {
 	return h
 }
 
-// tooMany answers MaxRemoval.
-func (c GuardConfig) tooMany(total int, gone []Held, recovering bool) *Hold {
-	within := total < smallest || float64(len(gone)) <= c.MaxRemoval*float64(total)
+// tooMany answers MaxRemoval: how many may go is a share of base, and those that would go are some of now. The two
+// differ where servers came while removals were held.
+func (c GuardConfig) tooMany(base, now int, gone []Held, recovering bool) *Hold {
+	within := base < smallest || float64(len(gone)) <= c.MaxRemoval*float64(base)
 	if within && (len(gone) == 0 || !recovering) {
 		return nil
 	}
-	reason := fmt.Sprintf("%d of %d servers would go, max_removal allows %d%%: removals are held",
-		len(gone), total, int(c.MaxRemoval*100))
+	share := fmt.Sprintf("%d%%", int(c.MaxRemoval*100))
+	if base != now {
+		share += fmt.Sprintf(" of the %d that there were when the hold began", base)
+	}
+	reason := fmt.Sprintf("%d of %d servers would go, max_removal allows %s: removals are held", len(gone), now, share)
 	if within {
 		reason = fmt.Sprintf("%d of %d servers are still missing: removals are held until nothing has come back for %s",
-			len(gone), total, recovery)
+			len(gone), now, recovery)
 	}
-	return &Hold{ID: identify(RuleMaxRemoval, gone), Rule: RuleMaxRemoval, Reason: reason, Removed: gone, Of: total}
+	return &Hold{ID: identify(RuleMaxRemoval, gone), Rule: RuleMaxRemoval, Reason: reason, Removed: gone, Of: now}
 }
 
 // partOf reports whether the hold keeps only what the other one kept, and less of it.
@@ -211,7 +215,7 @@ func (h *Hold) within(other *Hold) bool {
 	return !slices.ContainsFunc(h.Removed, func(r Held) bool { return !slices.Contains(other.Removed, r) })
 }
 
-// removals lists the servers that get traffic in last and none in wanted.
+// removals lists the servers that get traffic in last and none in wanted, but those that have moved.
 func removals(last, wanted upstream.Set) []Held {
 	var gone []Held
 	for old := range last.All() {
@@ -221,7 +225,7 @@ func removals(last, wanted upstream.Set) []Held {
 				continue
 			}
 			i, found := slices.BinarySearchFunc(now.Servers, s, func(a, b upstream.Server) int { return a.Addr.Compare(b.Addr) })
-			if !found || now.Servers[i].Down {
+			if (!found || now.Servers[i].Down) && !now.Moved(s) {
 				gone = append(gone, Held{Upstream: old.Name, Addr: s.Addr})
 			}
 		}

@@ -226,6 +226,25 @@ func TestHoldDoesNotEndByItsOwnAdditions(t *testing.T) {
 	judge("a: 2 3 4, b: 5", "a: 2 3 4, b: 5", 0, false)                 // 4 of 8 may go
 }
 
+// Each time that all servers are replaced while the last ones are held, more of them would go, of all that there are.
+func TestHoldCountsWhatThereIs(t *testing.T) {
+	c := DefaultGuardConfig()
+	now := written("a: 1 2 3 4 5 6")
+	for i, want := range []string{
+		"6 of 6 servers would go, max_removal allows 50%: removals are held",
+		"12 of 12 servers would go, max_removal allows 50% of the 6 that there were when the hold began: removals are held",
+		"18 of 18 servers would go, max_removal allows 50% of the 6 that there were when the hold began: removals are held",
+	} {
+		first := 6*(i+1) + 1
+		seen := fmt.Sprintf("a: %d %d %d %d %d %d", first, first+1, first+2, first+3, first+4, first+5)
+		v := c.Judge(now, set(seen), "")
+		if v.Hold == nil || v.Hold.Reason != want || len(v.Hold.Removed) > v.Hold.Of {
+			t.Fatalf("hold %+v, want %q", v.Hold, want)
+		}
+		now = upstream.Generation{Number: now.Number + 1, Set: v.Accepted, Base: v.Base}
+	}
+}
+
 func TestJudgeAlways(t *testing.T) {
 	draw := rapid.Custom(func(t *rapid.T) upstream.Set {
 		var parts []string
@@ -252,6 +271,9 @@ func TestJudgeAlways(t *testing.T) {
 			if len(u.Servers) == 0 {
 				t.Fatalf("upstream %s is left without a server", u.Name)
 			}
+		}
+		if v.Hold != nil && len(v.Hold.Removed) > v.Hold.Of {
+			t.Fatalf("%d of %d servers would go", len(v.Hold.Removed), v.Hold.Of)
 		}
 		gone, total := len(removals(last, v.Accepted)), last.Servers()
 		if total >= smallest && float64(gone) > c.MaxRemoval*float64(total) {

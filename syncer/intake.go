@@ -80,8 +80,12 @@ func (in *intake) publish(name string, set upstream.Set) {
 func (in *intake) seen(written upstream.Set, believeEmpty bool) (set upstream.Set, emptied []string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	latest := make(map[string]upstream.Set, len(in.latest))
+	for name, set := range in.latest {
+		latest[name] = set.WithUnknown(written, name)
+	}
 	for _, name := range in.names {
-		if latest, answered := in.latest[name]; answered && latest.Usable() == 0 && written.From(name).Servers() > 0 {
+		if set, answered := latest[name]; answered && set.Usable() == 0 && written.From(name).Servers() > 0 {
 			emptied = append(emptied, name)
 		}
 	}
@@ -90,11 +94,11 @@ func (in *intake) seen(written upstream.Set, believeEmpty bool) (set upstream.Se
 	}
 	parts := make([]upstream.Set, 0, len(in.names)+1)
 	for _, name := range in.names {
-		latest, answered := in.latest[name]
+		set, answered := latest[name]
 		if !answered || slices.Contains(emptied, name) {
-			latest = written.From(name)
+			set = written.From(name)
 		}
-		parts = append(parts, latest)
+		parts = append(parts, set)
 	}
 	if len(in.latest) < len(in.names) {
 		parts = append(parts, written.FromNoneOf(in.names))

@@ -26,6 +26,8 @@ type Out struct {
 	Upstream string // the upstream it would be in, where that is known
 	Addr     string // host:port as registered; "" where the whole service is out
 	Reason   string
+	// Unknown is the host name and port whose addresses can't be told: see [Set.WithUnknown].
+	Unknown string
 }
 
 // Generation is one accepted set as it was written.
@@ -131,7 +133,7 @@ func compare(a, b Upstream) int {
 
 func compareOut(a, b Out) int {
 	return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Upstream, b.Upstream),
-		cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.Reason, b.Reason))
+		cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Unknown, b.Unknown))
 }
 
 // All yields the upstreams in order of their names. Their slices must not be changed.
@@ -200,6 +202,33 @@ func (s Set) FromNoneOf(registries []string) Set {
 	return s.part(func(srv Server) (Server, bool) {
 		return srv, !slices.ContainsFunc(registries, srv.From)
 	})
+}
+
+// WithUnknown is what a registry lists, and beside that the servers of it in before that belong to host names whose
+// addresses it can't tell now: unknown is not gone.
+func (s Set) WithUnknown(before Set, registry string) Set {
+	var kept []Upstream
+	for _, o := range s.out {
+		old, ok := before.Get(o.Upstream)
+		if o.Unknown == "" || !ok || old.Name != o.Upstream {
+			continue
+		}
+		u := Upstream{Name: old.Name, Canary: old.Canary, Options: old.Options}
+		if now, listed := s.Get(old.Name); listed {
+			u.Canary, u.Options = now.Canary, now.Options
+		}
+		for _, srv := range old.Servers {
+			if srv.Host == o.Unknown && srv.From(registry) {
+				srv.Origin = registry
+				u.Servers = append(u.Servers, srv)
+			}
+		}
+		kept = append(kept, u)
+	}
+	if kept == nil {
+		return s
+	}
+	return Join(s, NewSet(kept))
 }
 
 // Loadable is the set as nginx takes it. That can be told only of what is accepted in the

@@ -38,11 +38,16 @@ type Server struct {
 	// Origin names the registries that the server comes from, separated by commas.
 	// It is written to the conf file as a note, and is no part of what nginx runs.
 	Origin string
+	// Host is the host name and port that the server is registered by, where Addr is one of the addresses that the
+	// name has; else it is empty. It is written as a note, too. A server that is gone while others with its Host are
+	// there has moved: see [Upstream.Moved].
+	Host string
 }
 
-// Same reports whether nginx would treat both servers alike; Origin does not count.
+// Same reports whether nginx would treat both servers alike; Origin and Host do not count.
 func (s Server) Same(o Server) bool {
 	s.Origin, o.Origin = "", ""
+	s.Host, o.Host = "", ""
 	return s == o
 }
 
@@ -85,6 +90,12 @@ type Upstream struct {
 // Usable reports whether at least one server can get traffic.
 func (u Upstream) Usable() bool {
 	return slices.ContainsFunc(u.Servers, func(s Server) bool { return !s.Down })
+}
+
+// Moved reports whether the server, which u had before and has no more, is registered by a host name that has other
+// addresses now. Its instance is there still, so the server is not gone.
+func (u Upstream) Moved(s Server) bool {
+	return s.Host != "" && slices.ContainsFunc(u.Servers, func(o Server) bool { return o.Host == s.Host && !o.Down })
 }
 
 // Same reports whether nginx would treat both upstreams alike. An upstream whose
@@ -149,6 +160,7 @@ func preferred(a, b Server) int {
 		cmp.Compare(b.MaxConns, a.MaxConns),
 		cmp.Compare(b.MaxFails, a.MaxFails),
 		cmp.Compare(b.FailTimeout, a.FailTimeout),
+		cmp.Compare(a.Host, b.Host),
 		cmp.Compare(a.Origin, b.Origin),
 	)
 }

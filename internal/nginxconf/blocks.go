@@ -15,7 +15,7 @@ import (
 // server's parameters are free, and everything must be valid. What it does not know
 // it refuses with an *[Error]; it skips nothing.
 func ParseBlocks(text []byte) ([]upstream.Upstream, error) {
-	p := blockParser{names: map[string]bool{}, addrs: map[netip.AddrPort]bool{}, origins: map[string]string{}}
+	p := blockParser{names: map[string]bool{}, addrs: map[netip.AddrPort]bool{}, notes: map[string]string{}}
 	for rest := text; len(rest) > 0; {
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
@@ -43,7 +43,7 @@ type blockParser struct {
 	addrs map[netip.AddrPort]bool
 	words []string
 
-	origins map[string]string // each text once: thousands of servers share a few
+	notes map[string]string // each text once: thousands of servers share a few
 }
 
 func (p *blockParser) read(line string) error {
@@ -123,19 +123,38 @@ func (p *blockParser) server(note, line string) error {
 		return fmt.Errorf("found server %s a second time in upstream %s", addr, p.block.Name)
 	}
 	p.addrs[addr] = true
-	origin, ok := readNote(note)
-	if !ok {
-		return unexpected(line, "a note on the server's origin behind #, without blanks")
+	origin, host, named := strings.Cut(note, " ")
+	var known, hosted bool
+	s.Origin, known = p.note(origin)
+	s.Host, hosted = p.note(host)
+	if !known || !hosted || named && (s.Origin == "" || !isHostPort(s.Host)) {
+		return unexpected(line, "a note on the server's origin behind #, and the host name and port that it is registered by if it is")
 	}
-	if kept, ok := p.origins[origin]; ok {
-		origin = kept
-	} else {
-		origin = strings.Clone(origin)
-		p.origins[origin] = origin
-	}
-	s.Origin = origin
 	p.block.Servers = append(p.block.Servers, s)
 	return nil
+}
+
+func isHostPort(s string) bool {
+	i := strings.LastIndexByte(s, ':')
+	if i < 1 {
+		return false
+	}
+	_, err := readPort(s[i+1:], true)
+	return err == nil
+}
+
+// note reads one; many servers have the same, which is kept once.
+func (p *blockParser) note(text string) (string, bool) {
+	text, ok := readNote(text)
+	if !ok {
+		return "", false
+	}
+	if kept, ok := p.notes[text]; ok {
+		return kept, true
+	}
+	text = strings.Clone(text)
+	p.notes[text] = text
+	return text, true
 }
 
 func (p *blockParser) option(line string) error {

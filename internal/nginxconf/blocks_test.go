@@ -75,6 +75,8 @@ func TestParseBlocksRefuses(t *testing.T) {
 		{"a comment in a block", "upstream a {\n# server 10.0.0.1:80;\n", `line 2: found "# server 10.0.0.1:80;"`},
 		{"empty comment", "upstream a {\nserver 10.0.0.1:80; #\n", `expected a note behind #`},
 		{"note with blanks", "upstream a {\nserver 10.0.0.1:80; # a b\n", `expected a note on the server's origin`},
+		{"note of a host without a port", "upstream a {\nserver 10.0.0.1:80; # a lb.example\n", `expected a note on the server's origin`},
+		{"three notes", "upstream a {\nserver 10.0.0.1:80; # a lb.example:80 b\n", `expected a note on the server's origin`},
 		{"cut escape", "upstream a {\nserver 10.0.0.1:80; # a%3\n", `expected a note on the server's origin`},
 		{"comment behind the end", "upstream a {\n" + server + "} # end\n", `line 3: found "} # end"`},
 	} {

@@ -44,7 +44,7 @@ func validServer() *rapid.Generator[upstream.Server] {
 			b[0] = 10
 			ip = netip.AddrFrom4(b)
 		}
-		return upstream.Server{
+		s := upstream.Server{
 			Addr:        netip.AddrPortFrom(ip, rapid.Uint16Range(1, 65535).Draw(t, "port")),
 			Weight:      rapid.IntRange(1, upstream.MaxWeight).Draw(t, "weight"),
 			MaxConns:    rapid.IntRange(0, upstream.MaxCount).Draw(t, "max_conns"),
@@ -54,6 +54,10 @@ func validServer() *rapid.Generator[upstream.Server] {
 			Down:        rapid.Bool().Draw(t, "down"),
 			Origin:      rapid.OneOf(rapid.String(), rapid.Just("consul@127.0.0.1:8500"), rapid.Just("a,b")).Draw(t, "origin"),
 		}
+		if s.Origin != "" {
+			s.Host = rapid.SampledFrom([]string{"", "lb.example:80", "_x.y-z.:65535"}).Draw(t, "host")
+		}
+		return s
 	})
 }
 

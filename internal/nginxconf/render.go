@@ -68,6 +68,10 @@ func appendDirectives(dst []byte, u upstream.Upstream, indent string, notes bool
 		if notes && s.Origin != "" {
 			dst = append(dst, " # "...)
 			dst = appendNote(dst, s.Origin)
+			if s.Host != "" {
+				dst = append(dst, ' ')
+				dst = appendNote(dst, s.Host)
+			}
 		}
 		dst = append(dst, '\n')
 	}

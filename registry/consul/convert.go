@@ -44,7 +44,7 @@ func (c converter) service(name string, entries []*api.ServiceEntry) ([]upstream
 		i := instance{entry: e}
 		if err := c.instance(name, groups, &i); err != nil {
 			out = append(out, upstream.Out{
-				Service: name, Upstream: i.upstream, Addr: i.shownAddr(), Reason: err.Error(),
+				Service: name, Upstream: i.upstream, Addr: i.shownAddr(), Reason: err.Error(), Unknown: i.unknown,
 			})
 		}
 	}
@@ -79,12 +79,15 @@ type instance struct {
 	upstream string
 	host     string
 	port     int
+	unknown  string // host and port, where the host's addresses can't be told
 }
 
 // locate takes over the address as registered, the node's where the service has none.
 func (i *instance) locate() {
 	i.host, i.port = cmp.Or(i.entry.Service.Address, i.entry.Node.Address), i.entry.Service.DefaultPort()
 }
+
+func (i *instance) hostPort() string { return net.JoinHostPort(i.host, strconv.Itoa(i.port)) }
 
 // instance adds the servers of one instance to its group, or says why it gets none.
 func (c converter) instance(service string, groups map[string]*upstream.Upstream, i *instance) error {
@@ -129,6 +132,9 @@ func (c converter) instance(service string, groups map[string]*upstream.Upstream
 	addrs, err := c.addresses(i)
 	if err != nil {
 		return err
+	}
+	if isHostName(i.host) {
+		server.Host = i.hostPort()
 	}
 	for _, a := range addrs {
 		server.Addr = a
@@ -257,6 +263,7 @@ func (c converter) addresses(i *instance) ([]netip.AddrPort, error) {
 	}
 	found, err := c.lookup(i.host)
 	if err != nil {
+		i.unknown = i.hostPort()
 		return nil, fmt.Errorf("look up %s: %w", quote(i.host), err)
 	}
 	var addrs []netip.AddrPort

@@ -242,12 +242,26 @@ func TestHostNameMoves(t *testing.T) {
 	has := func(want string) func(upstreamSet) bool {
 		return func(s upstreamSet) bool {
 			u, _ := s.Get("db")
-			return len(u.Servers) == 1 && u.Servers[0].Addr.String() == want+":5432"
+			return len(u.Servers) == 1 && u.Servers[0].Addr.String() == want+":5432" && u.Servers[0].Host == "db.test:5432"
 		}
 	}
 	w.until("the first address", has("10.0.0.1"))
 	addr.Store("10.0.0.7")
 	w.until("the second address", has("10.0.0.7"))
+}
+
+// TestHostNameUnknown says which name it is whose addresses can't be told.
+func TestHostNameUnknown(t *testing.T) {
+	d := startDouble(t, testOptions())
+	d.register(t, registration("n1", "db", "db1", "db.test", 5432, "passing"))
+	cfg := testConfig(d.addr)
+	cfg.HostNames = true
+	r := newTestRegistry(t, cfg, silent())
+	r.resolve = func(context.Context, string) ([]netip.Addr, error) { return nil, errors.New("server misbehaving") }
+	s := run(t, r).servers("db", 0)
+	if out := s.Out(); len(out) != 1 || out[0].Unknown != "db.test:5432" {
+		t.Errorf("out is %+v", out)
+	}
 }
 
 // TestTokenFile sends the token that the file holds now, and the last good one while it
