@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"swallowkeeper/internal/near"
 	"swallowkeeper/internal/setting"
 	"swallowkeeper/upstream"
 )
@@ -104,7 +105,7 @@ func (b *builder) put(o origin) {
 }
 
 func unknownKey(key string, known []string) string {
-	if near := nearest(key, known); near == "" {
+	if near := near.Word(key, known); near == "" {
 		if path := elsewhere(key); path != "" {
 			return "unknown key; did you mean " + path + "?"
 		}

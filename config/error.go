@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"swallowkeeper/internal/near"
 )
 
 // Error is one thing that is wrong with the configuration. Whoever gets one from
@@ -33,50 +35,10 @@ func (e *Error) Unwrap() error { return e.cause }
 // unknown says that a key does not exist, and which one may be meant. Where none is
 // near, the caller's hint says what is allowed.
 func unknown(what, given string, known []string, hint string) string {
-	if near := nearest(given, known); near != "" {
+	if near := near.Word(given, known); near != "" {
 		return fmt.Sprintf("unknown %s; did you mean %s?", what, near)
 	}
 	return fmt.Sprintf("unknown %s; %s", what, hint)
-}
-
-// nearest is the known word with the fewest typing errors between it and the given
-// one, "" where there are too many for a guess.
-func nearest(given string, known []string) string {
-	if len(given) > 100 {
-		return ""
-	}
-	best, most := "", min(3, max(1, len(given)/3))
-	for _, k := range known {
-		if d := distance(strings.ToLower(given), strings.ToLower(k)); d <= most {
-			best, most = k, d-1
-		}
-	}
-	return best
-}
-
-// distance counts the letters to add, drop, change or swap with their neighbour to get
-// from a to b (optimal string alignment).
-func distance(a, b string) int {
-	before, above := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range above {
-		above[j] = j
-	}
-	for i := range len(a) {
-		row := make([]int, len(b)+1)
-		row[0] = i + 1
-		for j := range len(b) {
-			change := above[j]
-			if a[i] != b[j] {
-				change++
-			}
-			row[j+1] = min(change, row[j]+1, above[j+1]+1)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				row[j+1] = min(row[j+1], before[j-1]+1)
-			}
-		}
-		before, above = above, row
-	}
-	return above[len(b)]
 }
 
 // either lists words as a person would: a, b or c.

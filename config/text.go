@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"swallowkeeper/internal/near"
 )
 
 const envPrefix = "SWALLOWKEEPER_"
@@ -45,7 +47,7 @@ func fromVariable(name, value string) entry {
 			known = append(known, candidate)
 		}
 	}
-	if near := nearest(rest, known); near != "" {
+	if near := near.Word(rest, known); near != "" {
 		return entry{where: name, wrong: "unknown variable; did you mean " + envPrefix + near + "?"}
 	}
 	wrong := fmt.Sprintf("unknown variable; allowed are %[1]s, the table and the key, "+

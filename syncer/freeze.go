@@ -72,12 +72,16 @@ func sameFreezes(a, b []upstream.Freeze) bool {
 	return slices.EqualFunc(a, b, func(a, b upstream.Freeze) bool { return a.Name == b.Name && a.Until.Equal(b.Until) })
 }
 
-func frozenNames(freezes []upstream.Freeze) string {
+// frozenNow is what to say to somebody who names a freeze that there is not.
+func frozenNow(freezes []upstream.Freeze) string {
+	if len(freezes) == 0 {
+		return "nothing is frozen"
+	}
 	var names []string
 	for _, f := range freezes {
-		names = append(names, frozenName(f))
+		names = append(names, cmp.Or(f.Name, "everything"))
 	}
-	return cmp.Or(strings.Join(names, ", "), "none")
+	return "frozen now: " + strings.Join(names, ", ")
 }
 
 func frozenName(f upstream.Freeze) string {

@@ -16,11 +16,24 @@ import (
 
 // Errors of orders, to be told apart by whoever passes them on.
 var (
-	// ErrUnknown is the cause where an order names a hold or a freeze that there is not.
-	ErrUnknown = errors.New("there is none")
+	// ErrUnknown is the cause where an order names a hold, an upstream or a freeze that there is not.
+	ErrUnknown = errors.New("not known")
 	// ErrNotNow is the cause where an order can't be carried out as things are.
 	ErrNotNow = errors.New("not possible now")
 )
+
+// refusal is why an order can't be carried out, in words that need no more of the cause.
+type refusal struct {
+	text  string
+	cause error
+}
+
+func refuse(cause error, format string, a ...any) error {
+	return &refusal{fmt.Sprintf(format, a...), cause}
+}
+
+func (r *refusal) Error() string { return r.text }
+func (r *refusal) Unwrap() error { return r.cause }
 
 // Order is what a person wants done: see [Approve], [Freeze], [Unfreeze] and [Rollback]. It
 // returns what the person should know besides.
@@ -78,17 +91,17 @@ func (s *Syncer) DoOnce(ctx context.Context, o Order) (remark string, gateways [
 func Approve(id string) Order {
 	return func(ctx context.Context, s *Syncer) (string, error) {
 		if s.hold == nil {
-			return "", fmt.Errorf("hold %s: nothing is held: %w", id, ErrUnknown)
+			return "", refuse(ErrUnknown, "no hold %s; nothing is held now", id)
 		}
 		if s.hold.ID != id {
-			return "", fmt.Errorf("hold %s: what is held is %s: %w", id, s.hold.ID, ErrUnknown)
+			return "", refuse(ErrUnknown, "no hold %s; held now: %s", id, s.hold.ID)
 		}
 		s.decide(ctx, id)
 		switch {
 		case s.storeErr != nil:
 			return "", s.storeErr
 		case s.hold != nil:
-			return "", fmt.Errorf("hold %s: the change is another meanwhile, and held as %s: %w", id, s.hold.ID, ErrNotNow)
+			return "", refuse(ErrNotNow, "hold %s: the change is another meanwhile, and held as %s", id, s.hold.ID)
 		}
 		s.Log.WithField("hold", id).Warn("a person approved the hold: the change goes through")
 		s.event(Event{Kind: EventApproved, Text: "hold " + id + " was approved"})
@@ -101,12 +114,12 @@ func Approve(id string) Order {
 func Freeze(f upstream.Freeze) Order {
 	return func(ctx context.Context, s *Syncer) (string, error) {
 		if s.gen.Number == 0 {
-			return "", fmt.Errorf("freeze %s: nothing was written yet: %w", frozenName(f), ErrNotNow)
+			return "", refuse(ErrNotNow, "%s can't be frozen: nothing was written yet", frozenName(f))
 		}
 		if f.Name != "" {
 			u, ok := s.gen.Set.Get(f.Name)
 			if !ok {
-				return "", fmt.Errorf("freeze upstream %q: %w", f.Name, ErrUnknown)
+				return "", refuse(ErrUnknown, "upstream %q is not in the conf file", f.Name)
 			}
 			f.Name = u.Name
 		}
@@ -132,7 +145,7 @@ func Unfreeze(name string) Order {
 			return upstream.SameName(o.Name, name)
 		})
 		if len(left) == len(s.gen.Frozen) {
-			return "", fmt.Errorf("unfreeze %s: it is not frozen; frozen are: %s: %w", frozenName(f), frozenNames(s.gen.Frozen), ErrUnknown)
+			return "", refuse(ErrUnknown, "%s is not frozen; %s", frozenName(f), frozenNow(s.gen.Frozen))
 		}
 		if err := s.freeze(ctx, left); err != nil {
 			return "", err

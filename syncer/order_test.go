@@ -23,10 +23,12 @@ func (w *world) do(o Order) string {
 	return remark
 }
 
-func (w *world) refused(o Order, want error) {
+// refused wants an order refused because of a cause, in these words where some are given.
+func (w *world) refused(o Order, want error, words ...string) {
 	w.t.Helper()
-	if _, err := w.syncer.Do(w.t.Context(), o); !errors.Is(err, want) {
-		w.t.Errorf("the order: %v, want %v", err, want)
+	_, err := w.syncer.Do(w.t.Context(), o)
+	if !errors.Is(err, want) || len(words) > 0 && err.Error() != words[0] {
+		w.t.Errorf("the order: %v, want %v %v", err, want, words)
 	}
 }
 
@@ -81,7 +83,7 @@ func TestApprove(t *testing.T) {
 	run(t, "another one does not", 1, 1, func(t *testing.T, w *world) {
 		hold := held(t, w)
 		defer w.stop()
-		w.refused(Approve("0123"), ErrUnknown)
+		w.refused(Approve("0123"), ErrUnknown, "no hold 0123; held now: "+hold.ID)
 		w.registries[0].publish("b: 5")
 		w.pass(soon)
 		w.refused(Approve(hold.ID), ErrUnknown)
@@ -93,7 +95,7 @@ func TestApprove(t *testing.T) {
 	run(t, "where nothing is held there is none", 1, 1, func(_ *testing.T, w *world) {
 		w.start(DefaultGuardConfig())
 		defer w.stop()
-		w.refused(Approve("0123"), ErrUnknown)
+		w.refused(Approve("0123"), ErrUnknown, "no hold 0123; nothing is held now")
 	})
 	run(t, "of one of two registries, also from a second rule", 2, 1, func(t *testing.T, w *world) {
 		w.start(DefaultGuardConfig())
@@ -224,12 +226,13 @@ func TestFreeze(t *testing.T) {
 	run(t, "what is not there can't be frozen or released", 1, 1, func(_ *testing.T, w *world) {
 		w.start(DefaultGuardConfig())
 		defer w.stop()
-		w.refused(Freeze(upstream.Freeze{}), ErrNotNow)
+		w.refused(Freeze(upstream.Freeze{}), ErrNotNow, "everything can't be frozen: nothing was written yet")
 		w.registries[0].publish("a: 1")
 		w.pass(soon)
-		w.refused(Freeze(upstream.Freeze{Name: "b"}), ErrUnknown)
-		w.refused(Unfreeze("a"), ErrUnknown)
-		w.refused(Unfreeze(""), ErrUnknown)
+		w.refused(Freeze(upstream.Freeze{Name: "b"}), ErrUnknown, `upstream "b" is not in the conf file`)
+		w.refused(Unfreeze("a"), ErrUnknown, "upstream a is not frozen; nothing is frozen")
+		w.do(Freeze(upstream.Freeze{Name: "a"}))
+		w.refused(Unfreeze(""), ErrUnknown, "everything is not frozen; frozen now: a")
 	})
 	run(t, "a file that can't be written freezes nothing", 1, 1, func(_ *testing.T, w *world) {
 		w.start(DefaultGuardConfig())

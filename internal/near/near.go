@@ -1,0 +1,45 @@
+// Package near guesses which word was meant by one with typing errors. It knows no language: words
+// are keys, flags and names.
+package near
+
+import "strings"
+
+// Word is the known word with the fewest typing errors between it and the given
+// one, "" where there are too many for a guess.
+func Word(given string, known []string) string {
+	if len(given) > 100 {
+		return ""
+	}
+	best, most := "", min(3, max(1, len(given)/3))
+	for _, k := range known {
+		if d := distance(strings.ToLower(given), strings.ToLower(k)); d <= most {
+			best, most = k, d-1
+		}
+	}
+	return best
+}
+
+// distance counts the letters to add, drop, change or swap with their neighbour to get
+// from a to b (optimal string alignment).
+func distance(a, b string) int {
+	before, above := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range above {
+		above[j] = j
+	}
+	for i := range len(a) {
+		row := make([]int, len(b)+1)
+		row[0] = i + 1
+		for j := range len(b) {
+			change := above[j]
+			if a[i] != b[j] {
+				change++
+			}
+			row[j+1] = min(change, row[j]+1, above[j+1]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, above = above, row
+	}
+	return above[len(b)]
+}
