@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
 
 	"swallowkeeper/config"
@@ -17,7 +18,8 @@ import (
 )
 
 func (p *program) checkCommand() *cobra.Command {
-	var limit time.Duration
+	var output *format
+	var limit *length
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Validate the configuration, print it, and ask registry, file and gateways",
@@ -25,20 +27,21 @@ func (p *program) checkCommand() *cobra.Command {
 registry, the conf file and each gateway whether they can be used. It changes
 nothing. It exits with 0 where all is well, 1 where something can't be used, 2
 where the configuration is wrong.`,
-		Args: cobra.NoArgs,
+		Example: `  swallowkeeper check --config /etc/swallowkeeper.toml
+  sudo runuser -u swallowkeeper -- swallowkeeper check     as the account that the daemon runs as
+  swallowkeeper check -o json`,
+		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if limit <= 0 {
-				return fmt.Errorf("--timeout %s: allowed is a duration above 0s, e.g. 20s", limit)
-			}
-			return p.check(cmd.Context(), limit)
+			return p.check(cmd.Context(), *output, time.Duration(*limit))
 		},
 	}
-	c.Flags().DurationVar(&limit, "timeout", 20*time.Second, "how long each may take to answer")
+	output = outputFlag(c, "")
+	limit = timeoutFlag(c.Flags(), "how long each may take to answer")
 	return c
 }
 
 // check prints the effective configuration and asks everything that it names.
-func (p *program) check(ctx context.Context, limit time.Duration) error {
+func (p *program) check(ctx context.Context, output format, limit time.Duration) error {
 	cfg, err := p.load()
 	if err != nil {
 		return err
@@ -49,17 +52,24 @@ func (p *program) check(ctx context.Context, limit time.Duration) error {
 		return exit(exitUsage, err)
 	}
 	defer h.close(log)
-	fmt.Fprintln(p.stdout, cfg.TOML())
+	if output == asText {
+		fmt.Fprintln(p.stdout, cfg.TOML())
+	}
 
 	c := newPalette(p.isTerminal(p.stdout))
-	failed := false
+	report := checked{Checks: []oneCheck{}}
 	say := func(what, found string, err error) {
+		one := oneCheck{What: what, OK: err == nil, Found: found}
+		verdict := c.good("ok")
 		if err != nil {
-			failed = true
-			fmt.Fprintf(p.stdout, "# %s: %s: %s\n", what, c.bad("failed"), printable(err.Error()))
-			return
+			report.ExitCode = exitFailed
+			one.Found, one.Error = "", printable(err.Error())
+			verdict, found = c.bad("failed"), one.Error
 		}
-		fmt.Fprintf(p.stdout, "# %s: %s: %s\n", what, c.good("ok"), found)
+		report.Checks = append(report.Checks, one)
+		if output == asText {
+			fmt.Fprintf(p.stdout, "# %s: %s: %s\n", what, verdict, found)
+		}
 	}
 	if cfg.Status.TokenFile != "" {
 		say("status.token_file", "it has a token", cfg.Status.CheckToken())
@@ -74,10 +84,29 @@ func (p *program) check(ctx context.Context, limit time.Duration) error {
 		live, err := within(ctx, limit, t.Gateway.Live)
 		say("gateway "+t.Name, fmt.Sprintf("%d upstreams live", live.Len()), err)
 	}
-	if failed {
-		return exit(exitFailed, errSaid)
+	if output != asText {
+		if _, err := toml.Decode(cfg.TOML(), &report.Configuration); err != nil {
+			return exit(exitFailed, fmt.Errorf("write the configuration: %w", err))
+		}
+		if err := output.encode(p.stdout, report); err != nil {
+			return exit(exitFailed, err)
+		}
 	}
-	return nil
+	return said(report.ExitCode)
+}
+
+// checked is what is printed for machines.
+type checked struct {
+	ExitCode      int            `json:"exit_code"`
+	Configuration map[string]any `json:"configuration"` // as in the file
+	Checks        []oneCheck     `json:"checks"`
+}
+
+type oneCheck struct {
+	What  string `json:"what"`
+	OK    bool   `json:"ok"`
+	Found string `json:"found,omitempty"`
+	Error string `json:"error,omitempty"`
 }
 
 func within[T any](ctx context.Context, limit time.Duration, f func(context.Context) (T, error)) (T, error) {

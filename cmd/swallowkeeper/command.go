@@ -45,7 +45,7 @@ read its configuration again.`,
   swallowkeeper --config /etc/swallowkeeper.toml                    the daemon
   swallowkeeper --config /etc/swallowkeeper.toml --sync-once        one pass, for scripts
   swallowkeeper --config /etc/swallowkeeper.toml --sync-once --dry-run`,
-		Args:          cobra.NoArgs,
+		Args:          noSuchCommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -58,12 +58,17 @@ read its configuration again.`,
 			return p.once(cmd.Context(), once)
 		},
 	}
+	c.SetOut(p.stdout)
+	c.SetErr(p.stderr)
 	flags := c.PersistentFlags()
 	flags.StringVarP(&p.configPath, "config", "c", "", "configuration `FILE` (default "+config.DefaultPath+" if it exists)")
 	flags.StringArrayVar(&p.set, "set", nil, "set one configuration `KEY=VALUE`, e.g. guard.min_services=30; may be repeated")
 	flags.StringVar(&p.logLevel, "log-level", "", "`LEVEL`: trace, debug, info, warning or error")
 	flags.StringVar(&p.logFormat, "log-format", "", "`FORMAT`: text or json")
 	once.register(c)
+	c.Version = versionText()
+	c.SetVersionTemplate(versionLine())
+	c.Flags().BoolP("version", "v", false, "print the version")
 
 	c.AddCommand(p.checkCommand(), p.demoCommand(), p.nginxCommand(), p.versionCommand())
 	c.AddCommand(p.packagerCommands()...)
@@ -71,24 +76,28 @@ read its configuration again.`,
 	c.AddCommand(p.operatorCommands()...)
 	c.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	_ = c.MarkPersistentFlagFilename("config", "toml")
+	fixed(c, "log-level", "trace", "debug", "info", "warning", "error")
+	fixed(c, "log-format", "text", "json")
+	_ = c.RegisterFlagCompletionFunc("approve", p.complete(holds))
+	settle(c)
 	return c
 }
 
 // onceFlags are the flags of one pass.
 type onceFlags struct {
 	sync, dryRun bool
-	output       string
+	output       *format
 	approve      string
-	timeout      time.Duration
+	timeout      *length
 }
 
 func (o *onceFlags) register(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&o.sync, "sync-once", false, "one pass, then exit: 0 in sync, 1 failed, 2 wrong usage, 3 held, 4 a gateway is out of sync")
 	f.BoolVar(&o.dryRun, "dry-run", false, "with --sync-once: print the changes and touch nothing")
-	f.StringVar(&o.output, "output", "text", "with --sync-once: `FORMAT` text or json")
+	o.output = outputFlag(c, "with --sync-once: ")
 	f.StringVar(&o.approve, "approve", "", "with --sync-once: let exactly the hold with this `ID` through")
-	f.DurationVar(&o.timeout, "timeout", 20*time.Second, "with --sync-once: how long the registries have to answer")
+	o.timeout = timeoutFlag(f, "with --sync-once: how long the registries have to answer")
 }
 
 // firstGiven names a flag that was given and has a meaning in one pass only.
@@ -102,12 +111,6 @@ func (o *onceFlags) firstGiven(c *cobra.Command) string {
 }
 
 func (o *onceFlags) validate() error {
-	if o.output != "text" && o.output != "json" {
-		return fmt.Errorf("--output %q: allowed is text or json", o.output)
-	}
-	if o.timeout <= 0 {
-		return fmt.Errorf("--timeout %s: allowed is a duration above 0s, e.g. 20s", o.timeout)
-	}
 	if o.approve != "" && o.dryRun {
 		return errors.New("--approve lets a change through and --dry-run touches nothing: give one of them")
 	}
@@ -156,13 +159,28 @@ func configureLog(log *logrus.Logger, cfg config.Log) {
 }
 
 func (p *program) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(p.stdout, "swallowkeeper %s %s %s/%s\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return err
-		},
+	c := &cobra.Command{
+		Use: "version", Short: "Print the version", Args: takes(0, 0),
+		Long: `version prints the version of swallowkeeper, the Go that it was built with, and the system that
+it was built for. The flag --version does the same.`,
+		Example: `  swallowkeeper version
+  swallowkeeper version -o json`,
 	}
+	output := outputFlag(c, "")
+	c.RunE = func(*cobra.Command, []string) error {
+		if *output != asText {
+			return output.encode(p.stdout, map[string]string{
+				"version": versionText(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
+			})
+		}
+		_, err := fmt.Fprint(p.stdout, versionLine())
+		return err
+	}
+	return c
+}
+
+func versionLine() string {
+	return fmt.Sprintf("swallowkeeper %s %s %s/%s\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 func versionText() string {

@@ -29,7 +29,10 @@ the time, then stays up for you to play with.
 
 With --story-only it exits with 0 where no request failed and all came true, else 1.
 Port 0 in an address is any free port.`,
-		Args: cobra.NoArgs,
+		Example: `  swallowkeeper demo
+  swallowkeeper demo --story-only
+  swallowkeeper demo --proxy 127.0.0.1:18080     where port 8080 is taken`,
+		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.Validate(); err != nil {
 				return exit(exitUsage, err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -24,8 +23,9 @@ import (
 
 // doctorFlags are the flags of the doctor.
 type doctorFlags struct {
-	nginx, conf, output string
-	timeout             time.Duration
+	nginx, conf string
+	output      *format
+	timeout     *length
 }
 
 func (p *program) doctorCommand() *cobra.Command {
@@ -43,7 +43,7 @@ one, or where something could not be examined, and 2 on wrong usage or configura
 		Example: `  swallowkeeper doctor                                                 as root, where nginx is
   docker exec nginx nginx -T | swallowkeeper doctor --nginx-conf -     where it is in a container
   swallowkeeper doctor --output json`,
-		Args: cobra.NoArgs,
+		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.validate(); err != nil {
 				return err
@@ -55,20 +55,13 @@ one, or where something could not be examined, and 2 on wrong usage or configura
 	flags.StringVar(&f.nginx, "nginx", "nginx", "the nginx to run, by name or `PATH`")
 	flags.StringVar(&f.conf, "nginx-conf", "", "read this `FILE` and run no nginx: what nginx -T "+
 		"printed (- is standard input), or an nginx.conf")
-	flags.StringVar(&f.output, "output", "text", "`FORMAT` text or json")
-	flags.DurationVar(&f.timeout, "timeout", 20*time.Second, "how long nginx, the gateways and the "+
-		"registries may take")
+	f.output = outputFlag(c, "")
+	f.timeout = timeoutFlag(flags, "how long nginx, the gateways and the registries may take")
 	_ = c.MarkFlagFilename("nginx-conf", "conf")
 	return c
 }
 
 func (f doctorFlags) validate() error {
-	if f.output != "text" && f.output != "json" {
-		return fmt.Errorf("--output %q: allowed is text or json", f.output)
-	}
-	if f.timeout <= 0 {
-		return fmt.Errorf("--timeout %s: allowed is a duration above 0s, e.g. 20s", f.timeout)
-	}
 	if f.conf != "" && f.conf != "-" {
 		file, err := os.Open(f.conf)
 		if err != nil {
@@ -88,7 +81,7 @@ func (p *program) doctor(ctx context.Context, f doctorFlags, stdin io.Reader) er
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(*f.timeout))
 	defer cancel()
 	facts, found, err := p.gather(ctx, cfg, doctor.NginxSource{Program: f.nginx, File: f.conf, Stdin: stdin})
 	if err != nil {
@@ -99,8 +92,11 @@ func (p *program) doctor(ctx context.Context, f doctorFlags, stdin io.Reader) er
 	if doctor.Failed(found) {
 		code = exitFailed
 	}
-	if f.output == "json" {
-		err = printFindingsJSON(p.stdout, found, code)
+	if found == nil {
+		found = []doctor.Finding{}
+	}
+	if *f.output != asText {
+		err = f.output.encode(p.stdout, findings{code, found})
 	} else {
 		printFindings(p.stdout, found, newPalette(p.isTerminal(p.stdout)))
 	}
@@ -243,19 +239,8 @@ func visible(s string) string {
 	return b.String()
 }
 
-func printFindingsJSON(w io.Writer, found []doctor.Finding, code int) error {
-	if found == nil {
-		found = []doctor.Finding{}
-	}
-	out := json.NewEncoder(w)
-	out.SetEscapeHTML(false)
-	out.SetIndent("", "  ")
-	err := out.Encode(struct {
-		ExitCode int              `json:"exit_code"`
-		Findings []doctor.Finding `json:"findings"`
-	}{code, found})
-	if err != nil {
-		return fmt.Errorf("write the findings: %w", err)
-	}
-	return nil
+// findings is what is printed for machines.
+type findings struct {
+	ExitCode int              `json:"exit_code"`
+	Findings []doctor.Finding `json:"findings"`
 }

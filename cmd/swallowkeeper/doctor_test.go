@@ -77,7 +77,7 @@ http {
 	}
 	ask("--nginx-conf", many).wants(t, exitInSync, "  where:  /etc/nginx/nginx.conf:8\n          /etc/nginx/nginx.conf:9\n", "          and 1 more", "warnings: 1")
 
-	ask("--output", "xml").wants(t, exitUsage, "text or json")
+	ask("--output", "xml").wants(t, exitUsage, "text, json or yaml")
 	ask("--timeout", "0s").wants(t, exitUsage, "above 0s")
 	ask("extra").wants(t, exitUsage)
 	absent := filepath.Join(r.dir, "absent.conf")

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -18,13 +20,16 @@ import (
 
 func (p *program) explainCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
-		Use: "explain NAME [ADDR]", Args: cobra.RangeArgs(1, 2),
+		Use: "explain NAME [ADDR]", Args: takes(1, 2),
 		Short: "Why each server of an upstream is in or out",
 		Long: `explain says of every instance of an upstream whether it gets traffic and why: which
 check, tag or rule, what the guard keeps, what is frozen, and what the registries
-answer now. With ADDR it speaks of that one server. Without the daemon it speaks of the
-conf file, and asks the registries itself.`,
-		ValidArgsFunction: p.completeUpstreams,
+answer now. With ADDR it speaks of that one server, or without a port of all servers at
+that address. Without the daemon it speaks of the conf file, and asks the registries itself.`,
+		Example: `  swallowkeeper explain web
+  swallowkeeper explain web 10.20.5.11:8080
+  swallowkeeper explain web 10.20.5.11`,
+		ValidArgsFunction: p.complete(upstreamNames, servers),
 	}, func(ctx context.Context, o *operator, args []string) error {
 		e, err := o.client.Explain(ctx, args[0])
 		if err != nil {
@@ -32,17 +37,18 @@ conf file, and asks the registries itself.`,
 				return o.suggest(ctx, args[0], err)
 			}
 			if e, err = o.explanation(ctx, args[0]); err != nil {
-				return err
+				return o.suggest(ctx, args[0], err)
 			}
 		}
 		if len(args) == 2 {
-			e.Servers = slices.DeleteFunc(e.Servers, func(s status.Server) bool { return s.Addr != args[1] })
-			e.Instances = slices.DeleteFunc(e.Instances, func(f status.Finding) bool { return f.Addr != args[1] })
+			all := e.Servers
+			e.Servers = slices.DeleteFunc(slices.Clone(all), func(s status.Server) bool { return !isAt(s.Addr, args[1]) })
+			e.Instances = slices.DeleteFunc(e.Instances, func(f status.Finding) bool { return !isAt(f.Addr, args[1]) })
 			if len(e.Servers)+len(e.Instances) == 0 {
-				return fmt.Errorf("upstream %s has no server %q, in or out", printable(e.Name), args[1])
+				return fmt.Errorf("upstream %s has no server %q, in or out%s", printable(e.Name), args[1], serversOf(all))
 			}
 		}
-		if done, err := o.json(e); done || err != nil {
+		if done, err := o.encoded(e); done || err != nil {
 			return err
 		}
 		o.printUpstream(e.Upstream)
@@ -52,6 +58,40 @@ conf file, and asks the registries itself.`,
 		}
 		return nil
 	})
+}
+
+// isAt reports whether a server is the one that is meant, or one of those at that address.
+func isAt(server, meant string) bool {
+	if server == meant {
+		return true
+	}
+	host, _, err := net.SplitHostPort(server)
+	if err != nil {
+		return false
+	}
+	one, err := netip.ParseAddr(strings.Trim(meant, "[]"))
+	if err != nil {
+		return host == meant
+	}
+	other, err := netip.ParseAddr(host)
+	return err == nil && one.Unmap() == other.Unmap()
+}
+
+// serversOf names some of the servers that there are.
+func serversOf(all []status.Server) string {
+	var names []string
+	for _, s := range all {
+		names = append(names, printable(s.Addr))
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	const most = 5
+	more := ""
+	if n := len(names) - most; n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return "; it has " + strings.Join(names[:min(most, len(names))], ", ") + more
 }
 
 // explanation is one without the daemon.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,8 +21,14 @@ const fromFiles = "this is what is kept beside the conf file"
 
 func (p *program) historyCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
-		Use: "history [N]", Args: cobra.MaximumNArgs(1),
+		Use: "history [N]", Args: takes(0, 1),
 		Short: "The generations that are kept; with N what that one changed",
+		Long: `history lists the generations that are kept, the newest first: when each was written, why,
+and what it has. With N it shows what generation N changed, line by line. Without the daemon
+it reads the files beside the conf file.`,
+		Example: `  swallowkeeper history
+  swallowkeeper history 41`,
+		ValidArgsFunction: p.complete(generations),
 	}, func(ctx context.Context, o *operator, args []string) error {
 		kept, err := o.client.History(ctx)
 		if err != nil {
@@ -39,13 +47,13 @@ func (p *program) historyCommand() *cobra.Command {
 			i := slices.IndexFunc(kept, func(g status.Generation) bool { return g.Number == n })
 			switch {
 			case i < 0:
-				return fmt.Errorf("generation %d is not kept: swallowkeeper history lists what is", n)
+				return o.keptHint(ctx, fmt.Errorf("generation %d: %w", n, persist.ErrNotKept))
 			case i+1 == len(kept):
-				return fmt.Errorf("generation %d is the oldest that is kept: there is none before it to compare it with", n)
+				return fmt.Errorf("generation %d is the oldest that is kept: what it changed is not known", n)
 			}
 			return o.difference(ctx, kept[i+1].Number, n)
 		}
-		if done, err := o.json(map[string]any{"generations": kept}); done || err != nil {
+		if done, err := o.encoded(map[string]any{"generations": kept}); done || err != nil {
 			return err
 		}
 		for _, g := range kept {
@@ -54,7 +62,7 @@ func (p *program) historyCommand() *cobra.Command {
 				o.say("%6d  %s", g.Number, o.c.bad("damaged: "+printable(g.Damaged)))
 				continue
 			}
-			o.say("%6d  %s  %4d upstreams  %5d servers  %s", g.Number, when(g.Time), g.Upstreams, g.Servers, what)
+			o.say("%6d  %-23s  %4d upstreams  %5d servers  %s", g.Number, when(g.Time), g.Upstreams, g.Servers, what)
 		}
 		if len(kept) == 0 {
 			o.say("nothing is kept yet")
@@ -65,8 +73,13 @@ func (p *program) historyCommand() *cobra.Command {
 
 func (p *program) diffCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
-		Use: "diff A B", Args: cobra.ExactArgs(2),
+		Use: "diff A B", Args: takes(2, 2),
 		Short: "What leads from one generation that is kept to another",
+		Long: `diff shows what leads from generation A to generation B, a line for each line of nginx
+syntax. Without the daemon it reads the files beside the conf file.`,
+		Example: `  swallowkeeper diff 41 42
+  swallowkeeper diff 42 41     the way back`,
+		ValidArgsFunction: p.complete(generations, generations),
 	}, func(ctx context.Context, o *operator, args []string) error {
 		a, err := number(args[0])
 		if err != nil {
@@ -90,20 +103,50 @@ func (o *operator) difference(ctx context.Context, a, b int) error {
 		ch, err = (&history{path: o.cfg.Persist.Path}).diff(a, b)
 	}
 	if err != nil {
-		return keptHint(err)
+		return o.keptHint(ctx, err)
 	}
-	if done, err := o.json(ch); done || err != nil {
+	if done, err := o.encoded(ch); done || err != nil {
 		return err
 	}
 	o.printChanges(fmt.Sprintf("generation %d to %d", a, b), ch)
 	return nil
 }
 
-// keptHint adds to the error of a generation that is not there where to look.
-func keptHint(err error) error {
+// keptHint adds to the error of a generation that is not there where to look, and which are.
+func (o *operator) keptHint(ctx context.Context, err error) error {
 	var said *client.Error
-	if errors.Is(err, persist.ErrNotKept) || errors.As(err, &said) && said.Code == http.StatusNotFound {
-		return fmt.Errorf("%w: swallowkeeper history lists what is", err)
+	if !errors.Is(err, persist.ErrNotKept) && (!errors.As(err, &said) || said.Code != http.StatusNotFound) {
+		return err
+	}
+	err = fmt.Errorf("%w: swallowkeeper history lists what is", err)
+	if kept, failed := o.generations(ctx); failed == nil && len(kept) > 0 {
+		err = fmt.Errorf("%w; kept now: %s", err, ranges(kept))
 	}
 	return err
+}
+
+// generations are those that are kept, as the daemon says, or the files where there is none.
+func (o *operator) generations(ctx context.Context) ([]status.Generation, error) {
+	kept, err := o.client.History(ctx)
+	if err != nil && (o.alone || errors.Is(err, client.ErrUnreachable) && !o.fixed && o.unread == nil) {
+		return (&history{path: o.cfg.Persist.Path}).list()
+	}
+	return kept, err
+}
+
+// ranges are the numbers of generations, the newest first, in few words: 7 to 12, 15.
+func ranges(kept []status.Generation) string {
+	var parts []string
+	for i := len(kept) - 1; i >= 0; i-- {
+		first := kept[i].Number
+		for i > 0 && kept[i-1].Number == kept[i].Number+1 {
+			i--
+		}
+		part := strconv.Itoa(first)
+		if last := kept[i].Number; last != first {
+			part += " to " + strconv.Itoa(last)
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, ", ")
 }

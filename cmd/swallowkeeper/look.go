@@ -3,16 +3,22 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"swallowkeeper/internal/near"
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
+	"swallowkeeper/status/client"
 	"swallowkeeper/syncer"
+	"swallowkeeper/upstream"
 )
 
 // The commands with which a person looks. Their text goes to standard output; what they
@@ -20,7 +26,7 @@ import (
 
 func (p *program) statusCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
-		Use: "status", Args: cobra.NoArgs,
+		Use: "status", Args: takes(0, 0),
 		Short: "The verdict now: in sync or not, what is held and why",
 		Long: `status says what is true now: whether every gateway is in sync, what the guard holds
 and why, what is frozen, and how the registries and the conf file are.
@@ -28,6 +34,9 @@ and why, what is frozen, and how the registries and the conf file are.
 It exits with 0 where all is in sync, 1 where the daemon does not run or a registry or
 the file is in trouble, 3 where the guard holds a change, 4 where a gateway is not in
 step. Without the daemon it says what the conf file and the gateways show.`,
+		Example: `  swallowkeeper status
+  swallowkeeper status -o json
+  swallowkeeper status --address http://10.0.0.5:9180     that of another machine`,
 	}, func(ctx context.Context, o *operator, _ []string) error {
 		st, err := o.client.Status(ctx)
 		down := err != nil
@@ -39,7 +48,7 @@ step. Without the daemon it says what the conf file and the gateways show.`,
 				return err
 			}
 		}
-		if done, err := o.json(st); err != nil {
+		if done, err := o.encoded(st); err != nil {
 			return err
 		} else if !done {
 			o.printStatus(st)
@@ -180,13 +189,25 @@ func unfreezeArg(f status.Freeze) string {
 	return f.Name
 }
 
-func when(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "at an unknown time"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+}
 
 func (p *program) upstreamsCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
-		Use: "upstreams", Args: cobra.NoArgs,
+		Use: "upstreams [NAME]", Args: takes(0, 1),
 		Short: "Every upstream with its servers, in and out, and why",
-	}, func(ctx context.Context, o *operator, _ []string) error {
+		Long: `upstreams lists every upstream with its servers, in traffic and out, each with its reason.
+With NAME it lists that one alone; * and ? in it stand for any letters. Without the daemon
+it lists what the conf file has.`,
+		Example: `  swallowkeeper upstreams
+  swallowkeeper upstreams web
+  swallowkeeper upstreams 'shop-*' -o json`,
+		ValidArgsFunction: p.complete(upstreamNames),
+	}, func(ctx context.Context, o *operator, args []string) error {
 		all, err := o.client.Upstreams(ctx)
 		if err != nil {
 			if err := o.gone(err, "this is what the conf file has, without what is left out"); err != nil {
@@ -196,7 +217,12 @@ func (p *program) upstreamsCommand() *cobra.Command {
 				return err
 			}
 		}
-		if done, err := o.json(map[string]any{"upstreams": all}); done || err != nil {
+		if len(args) == 1 {
+			if all, err = chosen(all, args[0]); err != nil {
+				return err
+			}
+		}
+		if done, err := o.encoded(map[string]any{"upstreams": all}); done || err != nil {
 			return err
 		}
 		for _, u := range all {
@@ -204,6 +230,28 @@ func (p *program) upstreamsCommand() *cobra.Command {
 		}
 		return nil
 	})
+}
+
+// chosen are the upstreams that a name or a pattern stands for, in whatever case.
+func chosen(all []status.Upstream, pattern string) ([]status.Upstream, error) {
+	if _, err := path.Match(pattern, ""); err != nil {
+		return nil, exit(exitUsage, fmt.Errorf("%q: allowed is the name of an upstream, or a pattern with * and ?", pattern))
+	}
+	var found []status.Upstream
+	for _, u := range all {
+		like, _ := path.Match(strings.ToLower(pattern), strings.ToLower(u.Name))
+		if like || upstream.SameName(u.Name, pattern) {
+			found = append(found, u)
+		}
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	hint := ""
+	if names := meantUpstream(pattern, all); len(names) > 0 {
+		hint = "; did you mean " + strings.Join(names, ", ") + "?"
+	}
+	return nil, fmt.Errorf("there is no upstream %q%s", pattern, hint)
 }
 
 // written is what the conf file has.
@@ -247,43 +295,44 @@ func (o *operator) printServer(s status.Server) {
 	}
 }
 
-// suggest adds the names that are near to one that there is not.
+// suggest adds to the error of an upstream that there is not the names that are near.
 func (o *operator) suggest(ctx context.Context, name string, err error) error {
-	all, failed := o.client.Upstreams(ctx)
-	if failed != nil {
+	all, failed := o.everyUpstream(ctx)
+	var said *client.Error
+	if failed != nil || name == status.Everything || errors.As(err, &said) && said.Code != http.StatusNotFound {
 		return err
 	}
-	var near []string
-	for _, u := range all {
-		a, b := strings.ToLower(u.Name), strings.ToLower(name)
-		if strings.Contains(a, b) || strings.Contains(b, a) || len(a) > 2 && len(b) > 2 && a[:3] == b[:3] {
-			near = append(near, printable(u.Name))
-		}
+	if names := meantUpstream(name, all); len(names) > 0 {
+		return fmt.Errorf("%w; did you mean %s?", err, strings.Join(names, ", "))
 	}
-	if len(near) == 0 {
-		return err
-	}
-	return fmt.Errorf("%w; did you mean %s?", err, strings.Join(near[:min(5, len(near))], ", "))
+	return err
 }
 
-// completeUpstreams offers the names that the conf file has to the shell.
-func (p *program) completeUpstreams(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+// everyUpstream is what the daemon says, or the conf file where there is none.
+func (o *operator) everyUpstream(ctx context.Context) ([]status.Upstream, error) {
+	all, err := o.client.Upstreams(ctx)
+	if err != nil && (o.alone || errors.Is(err, client.ErrUnreachable) && !o.fixed && o.unread == nil) {
+		return o.written()
 	}
-	cfg, err := p.load()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	gen, _, err := persist.Read(cfg.Persist.Path)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	for u := range gen.Set.All() {
+	return all, err
+}
+
+// meantUpstream are the names that somebody may mean: the nearest one, then those that have it in
+// them, or begin alike.
+func meantUpstream(name string, all []status.Upstream) []string {
+	var names, alike []string
+	for _, u := range all {
 		names = append(names, u.Name)
+		a, b := strings.ToLower(u.Name), strings.ToLower(name)
+		if strings.Contains(a, b) || strings.Contains(b, a) || len(a) > 2 && len(b) > 2 && a[:3] == b[:3] {
+			alike = append(alike, printable(u.Name))
+		}
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	if nearest := near.Word(name, names); nearest != "" {
+		nearest = printable(nearest)
+		alike = append([]string{nearest}, slices.DeleteFunc(alike, func(s string) bool { return s == nearest })...)
+	}
+	return alike[:min(5, len(alike))]
 }
 
 // printChanges prints a difference, a line for each line of nginx syntax.

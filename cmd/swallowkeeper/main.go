@@ -69,8 +69,6 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	p := &program{env: env, stdout: stdout, stderr: stderr}
 	root := p.root()
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
 	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitInSync

@@ -37,7 +37,7 @@ func (p *program) packagerCommands() []*cobra.Command { return []*cobra.Command{
 func (p *program) manCommand() *cobra.Command {
 	var dir string
 	c := &cobra.Command{
-		Use: "man", Short: "Write the manual pages, one a command", Args: cobra.NoArgs, Hidden: true,
+		Use: "man", Short: "Write the manual pages, one a command", Args: takes(0, 0), Hidden: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				return exit(exitFailed, fmt.Errorf("make the folder of the manual pages: %w", err))

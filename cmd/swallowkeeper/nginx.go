@@ -16,10 +16,11 @@ func (p *program) nginxCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "nginx",
 		Short: "Prepare an nginx that has no dyups module",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("a command is missing: install-lua")
-		},
+		Long: `nginx prepares an nginx that has no dyups module for swallowkeeper: with its Lua module it gets
+the same API.`,
+		Example: `  swallowkeeper nginx install-lua`,
+		Args:    noSuchCommand,
+		RunE:    missingCommand,
 	}
 	c.AddCommand(p.installLuaCommand())
 	return c
@@ -35,7 +36,9 @@ func (p *program) installLuaCommand() *cobra.Command {
 its Lua module (Debian's libnginx-mod-http-lua, OpenResty) the dyups API. It says what to
 paste into nginx.conf, and touches nothing but its own folder. A file there that somebody
 has changed is never overwritten without --force. It may run again at any time.`,
-		Args: cobra.NoArgs,
+		Example: `  sudo swallowkeeper nginx install-lua
+  sudo swallowkeeper nginx install-lua --listen unix:/run/swallowkeeper-lua.sock`,
+		Args: takes(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			return p.installLua(cfg, force)
 		},

@@ -2,9 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
+	"time"
 
 	"swallowkeeper/persist"
 	"swallowkeeper/syncer"
@@ -35,11 +34,10 @@ func (p *program) once(ctx context.Context, flags onceFlags) error {
 	defer letGo()
 
 	out, err := syncer.New(h.parts(cfg, store, log)).RunOnce(ctx,
-		syncer.Once{Limit: flags.timeout, DryRun: flags.dryRun, Approve: flags.approve})
+		syncer.Once{Limit: time.Duration(*flags.timeout), DryRun: flags.dryRun, Approve: flags.approve})
 	code := exitCode(out, err, flags.dryRun)
-	if flags.output == "json" {
-		printErr := printJSON(p.stdout, out, err, code, flags.dryRun)
-		if printErr != nil {
+	if *flags.output != asText {
+		if printErr := flags.output.encode(p.stdout, reportOf(out, err, code, flags.dryRun)); printErr != nil {
 			return exit(exitFailed, printErr)
 		}
 	} else {
@@ -101,7 +99,7 @@ func exitCode(out syncer.Outcome, err error, dryRun bool) int {
 	return exitInSync
 }
 
-// report is what --output json prints.
+// report is what is printed for machines.
 type report struct {
 	ExitCode int              `json:"exit_code"`
 	DryRun   bool             `json:"dry_run"`
@@ -154,7 +152,7 @@ type gatewaysReport struct {
 	Changes changesReport `json:"changes"`
 }
 
-func printJSON(w io.Writer, out syncer.Outcome, err error, code int, dryRun bool) error {
+func reportOf(out syncer.Outcome, err error, code int, dryRun bool) report {
 	r := report{
 		ExitCode: code, DryRun: dryRun, File: reportChanges(out.Written),
 		LeftOut: []leftOutReport{}, Gateways: []gatewaysReport{},
@@ -178,9 +176,7 @@ func printJSON(w io.Writer, out syncer.Outcome, err error, code int, dryRun bool
 		}
 		r.Gateways = append(r.Gateways, gr)
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(r)
+	return r
 }
 
 func reportChanges(c upstream.Changes) changesReport {

@@ -203,7 +203,7 @@ func TestCommandLine(t *testing.T) {
 		{"flag without its value", []string{"--config"}, 2, "flag needs an argument"},
 		{"dry run of the daemon", []string{"--dry-run"}, 2, "--dry-run goes with --sync-once"},
 		{"output of the daemon", []string{"--output", "json"}, 2, "--output goes with --sync-once"},
-		{"unknown output", []string{"--sync-once", "--output", "xml"}, 2, "allowed is text or json"},
+		{"unknown output", []string{"--sync-once", "--output", "xml"}, 2, "allowed is text, json or yaml"},
 		{"no time at all", []string{"--sync-once", "--timeout", "0s"}, 2, "allowed is a duration above 0s"},
 		{"approved dry run", []string{"--sync-once", "--dry-run", "--approve", "x"}, 2, "give one of them"},
 		{"argument to version", []string{"version", "x"}, 2, "unknown command"},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,10 +24,10 @@ import (
 // operator is one call of a command that asks the daemon.
 type operator struct {
 	*program
-	output  string
+	output  *format
 	socket  string
 	address string
-	timeout time.Duration
+	timeout *length
 
 	steers  bool // changes something: who only looks gets an answer with less
 	fixed   bool // a flag, or a URL in the environment, names the daemon
@@ -63,17 +62,11 @@ func (p *program) steering(c *cobra.Command, do func(ctx context.Context, o *ope
 
 func (o *operator) command(c *cobra.Command, do func(ctx context.Context, o *operator, args []string) error) *cobra.Command {
 	f := c.Flags()
-	f.StringVarP(&o.output, "output", "o", "text", "`FORMAT` text or json")
+	o.output = outputFlag(c, "")
 	f.StringVar(&o.socket, "socket", "", "the daemon's unix socket, instead of status.socket")
 	f.StringVar(&o.address, "address", "", "the daemon's `URL` instead, e.g. http://10.0.0.5:9180; changes take status.token")
-	f.DurationVar(&o.timeout, "timeout", 20*time.Second, "how long the answer may take")
+	o.timeout = timeoutFlag(f, "how long the answer may take")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if o.output != "text" && o.output != "json" {
-			return fmt.Errorf("--output %q: allowed is text or json", o.output)
-		}
-		if o.timeout <= 0 {
-			return fmt.Errorf("--timeout %s: allowed is a duration above 0s, e.g. 20s", o.timeout)
-		}
 		if err := o.configure(); err != nil {
 			return err
 		}
@@ -85,7 +78,7 @@ func (o *operator) command(c *cobra.Command, do func(ctx context.Context, o *ope
 		o.c = newPalette(o.isTerminal(o.stdout))
 		if c.Name() != "watch" {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, o.timeout)
+			ctx, cancel = context.WithTimeout(ctx, time.Duration(*o.timeout))
 			defer cancel()
 		}
 		return o.coded(o.nowhere(do(ctx, o, args)))
@@ -151,14 +144,12 @@ func needed(err error, instead string) error {
 	return err
 }
 
-// json prints the value where that was asked for.
-func (o *operator) json(v any) (bool, error) {
-	if o.output != "json" {
+// encoded prints the value where it is for machines.
+func (o *operator) encoded(v any) (bool, error) {
+	if *o.output == asText {
 		return false, nil
 	}
-	enc := json.NewEncoder(o.stdout)
-	enc.SetIndent("", "  ")
-	return true, enc.Encode(v)
+	return true, o.output.encode(o.stdout, v)
 }
 
 func (o *operator) say(format string, a ...any) {

@@ -297,7 +297,7 @@ func TestWrongUseOfTheCommands(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, statustest.New())
 	for _, args := range [][]string{
-		{"status", "--output", "yaml"},
+		{"status", "--output", "xml"},
 		{"status", "now"},
 		{"explain"},
 		{"freeze"},

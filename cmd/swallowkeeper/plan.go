@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,13 +13,15 @@ import (
 
 func (p *program) planCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
-		Use: "plan", Args: cobra.NoArgs,
+		Use: "plan", Args: takes(0, 0),
 		Short: "What the next pass would do, and what has drifted",
 		Long: `plan compares what the registries say with the conf file, and the conf file with what
 each gateway really uses. It changes nothing. It exits with 0 where there is nothing to
 do, 1 where a registry can't be read or the conf file not be written, 3 where the guard
 holds a change, 4 where a gateway has drifted. Without the daemon
 it is a dry run of one pass.`,
+		Example: `  swallowkeeper plan
+  swallowkeeper plan -o yaml`,
 	}, func(ctx context.Context, o *operator, _ []string) error {
 		plan, err := o.client.Plan(ctx)
 		if err != nil {
@@ -51,7 +54,7 @@ func (o *operator) planByHand(ctx context.Context) error {
 	}
 	defer h.close(log)
 	out, err := syncer.New(h.parts(o.cfg, readOnly(o.cfg.Persist.Path), log)).
-		RunOnce(ctx, syncer.Once{Limit: o.timeout, DryRun: true})
+		RunOnce(ctx, syncer.Once{Limit: time.Duration(*o.timeout), DryRun: true})
 	if err := o.printPlan(showPlan(out)); err != nil {
 		return err
 	}
@@ -62,7 +65,7 @@ func (o *operator) planByHand(ctx context.Context) error {
 }
 
 func (o *operator) printPlan(plan status.Plan) error {
-	if done, err := o.json(plan); done || err != nil {
+	if done, err := o.encoded(plan); done || err != nil {
 		return err
 	}
 	o.printChanges("conf file", plan.File)
@@ -82,7 +85,7 @@ func (o *operator) printPlan(plan status.Plan) error {
 // printHindrances names what keeps changes from coming, and reports whether any of it is trouble.
 func (o *operator) printHindrances(st status.Status) (trouble bool) {
 	say := func(format string, a ...any) {
-		if o.output == "text" {
+		if *o.output == asText {
 			o.say(format, a...)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -27,24 +28,47 @@ const byHand = "it is done by hand, in the conf file and the gateways"
 
 func (p *program) approveCommand() *cobra.Command {
 	return p.steering(&cobra.Command{
-		Use: "approve ID", Args: cobra.ExactArgs(1),
+		Use: "approve ID", Args: takes(1, 1),
 		Short: "Let exactly the hold with this ID through",
 		Long: `approve lets exactly the change through that has this ID; status shows it. Should the
 registry have changed meanwhile, nothing is let through, and the new ID is named.`,
+		Example: `  swallowkeeper status                    names what is held, and its ID
+  swallowkeeper approve 5f56aae6fe61`,
+		ValidArgsFunction: p.complete(holds),
 	}, func(ctx context.Context, o *operator, args []string) error {
 		if err := o.ours(ctx); err != nil {
 			return err
 		}
 		if err := o.client.Approve(ctx, args[0]); err != nil {
-			return needed(err, "let it through with swallowkeeper --sync-once --approve "+args[0])
+			return needed(o.heldNow(ctx, args[0], err), "let it through with swallowkeeper --sync-once --approve "+args[0])
 		}
 		return o.done("hold " + printable(args[0]) + " is approved: the change goes through")
 	})
 }
 
+// heldNow names, for a hold that there is not, those that there are.
+func (o *operator) heldNow(ctx context.Context, id string, err error) error {
+	var said *client.Error
+	if !errors.As(err, &said) || said.Code != http.StatusNotFound {
+		return err
+	}
+	st, failed := o.client.Status(ctx)
+	switch {
+	case failed != nil:
+		return err
+	case len(st.Holds) == 0:
+		return fmt.Errorf("no hold %s; nothing is held now", printable(id))
+	}
+	var ids []string
+	for _, h := range st.Holds {
+		ids = append(ids, printable(h.ID))
+	}
+	return fmt.Errorf("no hold %s; held now: %s", printable(id), strings.Join(ids, ", "))
+}
+
 // done tells that an order was carried out.
 func (o *operator) done(text string) error {
-	if done, err := o.json(map[string]string{"done": text}); done || err != nil {
+	if done, err := o.encoded(map[string]string{"done": text}); done || err != nil {
 		return err
 	}
 	o.say("%s", text)
@@ -53,58 +77,62 @@ func (o *operator) done(text string) error {
 
 func (p *program) freezeCommand() *cobra.Command {
 	var all bool
-	var length time.Duration
-	var c *cobra.Command
-	c = p.steering(&cobra.Command{
-		Use: "freeze NAME|--all", Args: cobra.MaximumNArgs(1),
+	var forHow length
+	c := p.steering(&cobra.Command{
+		Use: "freeze NAME|--all", Args: takes(0, 1),
 		Short: "Leave an upstream, or everything, as it is written now",
 		Long: `freeze leaves an upstream, or everything, as it is written now, whatever the registries
 say, until unfreeze or for the time that is given. It holds over restarts.`,
-		ValidArgsFunction: p.completeUpstreams,
+		Example: `  swallowkeeper freeze web
+  swallowkeeper freeze web --for 1d12h
+  swallowkeeper freeze --all --for 2h`,
+		ValidArgsFunction: p.complete(upstreamNames),
 	}, func(ctx context.Context, o *operator, args []string) error {
 		name, err := nameOrAll(args, all)
 		if err != nil {
 			return err
 		}
-		if c.Flags().Changed("for") && length <= 0 { // a script's 0 is no freeze without an end
-			return exit(exitUsage, fmt.Errorf("--for %s: allowed is a duration above 0s, e.g. 2h", length))
-		}
 		f := status.FreezeRequest{Name: name}
-		if length > 0 {
-			f.For = length.String()
+		if forHow > 0 {
+			f.For = time.Duration(forHow).String()
 		}
 		if err := o.ours(ctx); err != nil {
 			return err
 		}
 		if err := o.client.Freeze(ctx, f); err != nil {
 			if err := o.gone(err, byHand); err != nil {
-				return err
+				return o.suggest(ctx, name, err)
 			}
 			freeze, err := freezeOf(f, time.Now())
 			if err != nil {
 				return err
 			}
 			if _, err := o.order(ctx, syncer.Freeze(freeze)); err != nil {
-				return err
+				return o.suggest(ctx, name, err)
 			}
 		}
 		until := " until it is released"
-		if length > 0 {
-			until = " for " + length.String()
+		if f.For != "" {
+			until = " for " + f.For
 		}
 		return o.done(named(name) + " is frozen" + until)
 	})
 	c.Flags().BoolVar(&all, "all", false, "everything")
-	c.Flags().DurationVar(&length, "for", 0, "how long, e.g. 2h; without it until unfreeze")
+	c.Flags().Var(&forHow, "for", "how long, e.g. 2h, 1d or 1d12h; without it until unfreeze")
+	fixed(c, "for", "30m", "2h", "12h", "1d", "1w")
 	return c
 }
 
 func (p *program) unfreezeCommand() *cobra.Command {
 	var all bool
 	c := p.steering(&cobra.Command{
-		Use: "unfreeze NAME|--all", Args: cobra.MaximumNArgs(1),
-		Short:             "End a freeze: what it kept back comes now",
-		ValidArgsFunction: p.completeUpstreams,
+		Use: "unfreeze NAME|--all", Args: takes(0, 1),
+		Short: "End a freeze: what it kept back comes now",
+		Long: `unfreeze ends the freeze of an upstream, or with --all the freeze of everything: those of
+single upstreams stay. What a freeze kept back comes at once.`,
+		Example: `  swallowkeeper unfreeze web
+  swallowkeeper unfreeze --all`,
+		ValidArgsFunction: p.complete(frozen),
 	}, func(ctx context.Context, o *operator, args []string) error {
 		name, err := nameOrAll(args, all)
 		if err != nil {
@@ -160,7 +188,7 @@ func (o *operator) step(ctx context.Context, to int) error {
 		plan, err = o.stepByHand(to)
 	}
 	if err != nil {
-		return keptHint(err)
+		return o.keptHint(ctx, err)
 	}
 	o.printChanges(fmt.Sprintf("back to generation %d", to), plan.Changes)
 	if plan.Opinion != "" {
@@ -189,11 +217,15 @@ func (o *operator) stepByHand(to int) (status.RollbackPlan, error) {
 func (p *program) rollbackCommand() *cobra.Command {
 	var yes bool
 	c := p.steering(&cobra.Command{
-		Use: "rollback N", Args: cobra.ExactArgs(1),
+		Use: "rollback N", Args: takes(1, 1),
 		Short: "Write generation N again, push it, and freeze everything at it",
 		Long: `rollback writes an earlier generation again, pushes it to every gateway, and freezes
 everything at it until swallowkeeper unfreeze --all. It shows what would change, and what
 the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
+		Example: `  swallowkeeper history                names the generations
+  swallowkeeper rollback 41
+  swallowkeeper rollback 41 --yes      in a script`,
+		ValidArgsFunction: p.complete(generations),
 	}, func(ctx context.Context, o *operator, args []string) error {
 		n, err := number(args[0])
 		if err != nil {
@@ -207,7 +239,7 @@ the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
 			return err
 		}
 		told := false
-		if o.output == "text" {
+		if *o.output == asText {
 			// What can't be shown must not stand between a person and a good generation.
 			err := o.step(ctx, n)
 			if told = err == nil; !told {
@@ -220,11 +252,11 @@ the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
 		result, err := o.client.Rollback(ctx, n)
 		if err != nil {
 			if err := o.gone(err, byHand); err != nil {
-				return keptHint(err)
+				return o.keptHint(ctx, err)
 			}
 			g, err := persist.ReadGeneration(o.cfg.Persist.Path, n)
 			if err != nil {
-				return keptHint(err)
+				return o.keptHint(ctx, err)
 			}
 			if result.Opinion, err = o.order(ctx, syncer.Rollback(g)); err != nil {
 				return err
@@ -241,7 +273,7 @@ the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
 				code = exitOutOfSync
 			}
 		}
-		if done, err := o.json(result); err != nil {
+		if done, err := o.encoded(result); err != nil {
 			return err
 		} else if done {
 			return said(code)

@@ -21,14 +21,16 @@ import (
 
 func (p *program) watchCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
-		Use: "watch", Args: cobra.NoArgs,
+		Use: "watch", Args: takes(0, 0),
 		Short: "A live view: the verdict and what happens",
 		Long: `watch shows on a terminal the verdict, what is held and the last that happened, and
 redraws it with every change, until Ctrl-C. In a pipe, and with --output json, it prints
 a line an event. A daemon that goes away is waited for; what happened meanwhile comes
 then.`,
+		Example: `  swallowkeeper watch
+  swallowkeeper watch -o json | jq .text`,
 	}, func(ctx context.Context, o *operator, _ []string) error {
-		w := &watcher{operator: o, live: o.output == "text" && o.isTerminal(o.stdout)}
+		w := &watcher{operator: o, live: *o.output == asText && o.isTerminal(o.stdout)}
 		return w.run(ctx)
 	})
 }
@@ -86,8 +88,11 @@ func (w *watcher) take(st *status.Status, e *status.Event) bool {
 func (w *watcher) tell(e status.Event) {
 	line := fmt.Sprintf("%s  %s", e.Time.UTC().Format("15:04:05.000"), eventWords(e))
 	switch {
-	case w.output == "json":
+	case *w.output == asJSON: // a line an event
 		_ = json.NewEncoder(w.stdout).Encode(e)
+	case *w.output == asYAML:
+		fmt.Fprintln(w.stdout, "---") // a document an event
+		_ = w.output.encode(w.stdout, e)
 	case w.live:
 		w.tail = append(w.tail, line)
 		w.tail = w.tail[max(0, len(w.tail)-tailLength):]

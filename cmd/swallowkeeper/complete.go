@@ -1,0 +1,118 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"swallowkeeper/status"
+)
+
+// What the shell offers behind a command comes from the daemon, or the conf file where there is none.
+
+// mostCompleting is how long a person waits for what the shell offers.
+const mostCompleting = time.Second
+
+// offer is what an argument may be, each with a tab and a word on it where one helps.
+type offer func(ctx context.Context, o *operator, args []string) []string
+
+// complete offers what each argument in turn may be.
+func (p *program) complete(each ...offer) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) >= len(each) {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		quiet := *p
+		quiet.stderr = io.Discard
+		o := &operator{program: &quiet}
+		o.socket, _ = c.Flags().GetString("socket") // the root has none
+		o.address, _ = c.Flags().GetString("address")
+		if err := o.configure(); err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(c.Context(), mostCompleting)
+		defer cancel()
+		if err := o.reach(ctx); err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		defer o.client.Close()
+		all := each[len(args)](ctx, o, args)
+		return beginning(all, begun), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// beginning are the words that begin with what somebody has written already.
+func beginning(words []string, begun string) []string {
+	return slices.DeleteFunc(slices.Clone(words), func(s string) bool { return !strings.HasPrefix(s, begun) })
+}
+
+func upstreamNames(ctx context.Context, o *operator, _ []string) []string {
+	all, _ := o.everyUpstream(ctx)
+	var names []string
+	for _, u := range all {
+		names = append(names, printable(u.Name))
+	}
+	return names
+}
+
+func servers(ctx context.Context, o *operator, args []string) []string {
+	e, err := o.client.Explain(ctx, args[0])
+	if err != nil {
+		return nil
+	}
+	var addrs []string
+	for _, s := range e.Servers {
+		addrs = append(addrs, printable(s.Addr)+"\t"+s.State)
+	}
+	return addrs
+}
+
+func frozen(ctx context.Context, o *operator, _ []string) []string {
+	st, err := o.client.Status(ctx)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, f := range st.Freezes {
+		if f.Name != status.Everything {
+			names = append(names, printable(f.Name)+"\t"+frozenUntil(f.Until))
+		}
+	}
+	return names
+}
+
+func holds(ctx context.Context, o *operator, _ []string) []string {
+	st, err := o.client.Status(ctx)
+	if err != nil {
+		return nil
+	}
+	var ids []string
+	for _, h := range st.Holds {
+		ids = append(ids, printable(h.ID)+"\t"+printable(h.Reason))
+	}
+	return ids
+}
+
+func generations(ctx context.Context, o *operator, _ []string) []string {
+	kept, _ := o.generations(ctx)
+	var numbers []string
+	for _, g := range kept {
+		if g.Damaged == "" {
+			numbers = append(numbers, strconv.Itoa(g.Number)+"\t"+when(g.Time)+" "+cmp.Or(printable(g.Reason), g.Summary))
+		}
+	}
+	return numbers
+}
+
+// fixed has a flag complete to one of these words.
+func fixed(c *cobra.Command, flag string, words ...string) {
+	_ = c.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+		return beginning(words, begun), cobra.ShellCompDirectiveNoFileComp
+	})
+}
