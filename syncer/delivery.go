@@ -3,7 +3,6 @@ package syncer
 import (
 	"context"
 	"fmt"
-	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -68,7 +67,7 @@ type delivery struct {
 
 	// What follows is run's own.
 	known    *upstream.Set // what the gateway confirmed last; nil where it must be asked
-	gone     names         // what it has confirmed to be without, and is not wanted again
+	gone     gone          // what it has confirmed to be without, and is not wanted again
 	taking   bool          // nothing was written when it was asked last: then nothing is a stranger's
 	compared time.Time     // when it was asked last
 	pushing  time.Time     // when it began to be told last
@@ -85,7 +84,7 @@ func newDelivery(t Target, log logrus.FieldLogger, event func(Event), moved, str
 		moved:     moved,
 		strangers: strangers,
 		state:     GatewayStatus{Name: t.Name},
-		gone:      names{},
+		gone:      gone{names: names{}},
 		waits:     retry.Default().Backoff(),
 	}
 }
@@ -159,16 +158,13 @@ func (d *delivery) deliver(ctx context.Context, g upstream.Generation) (upstream
 		d.state.Live, d.state.LiveServers = live.Len(), live.Servers()
 		d.mu.Unlock()
 		d.taking = g.Number == 0
-		d.meet(strangers(live, g, d.gone))
+		d.meet(strangers(live, g, d.gone.names))
 	} else if d.taking && g.Number > 0 {
 		d.taking = false
-		d.meet(strangers(*known, g, d.gone))
+		d.meet(strangers(*known, g, d.gone.names))
 	}
-	maps.DeleteFunc(d.gone, func(name string, _ bool) bool {
-		_, wanted := g.Set.Get(name)
-		return wanted
-	})
-	changes := plan(*known, g, d.gone)
+	d.gone.forget(g.Set)
+	changes := plan(*known, g, d.gone.names)
 	d.pushing = time.Now()
 	if !changes.Empty() {
 		if err := d.target.Gateway.Apply(ctx, changes); err != nil {
