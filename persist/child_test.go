@@ -60,6 +60,10 @@ func runChild() int {
 		err = saveForever(path, "true")
 	case "check hangs":
 		err = checkHangs(path)
+	case "writable":
+		c := persist.DefaultConfig()
+		c.Path = path
+		err = persist.Writable(c)
 	default:
 		err = fmt.Errorf("no role %q", role)
 	}

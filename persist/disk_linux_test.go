@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"swallowkeeper/persist"
 	"swallowkeeper/upstream"
 )
 
@@ -87,4 +88,15 @@ func TestTheFolderIsReadOnly(t *testing.T) {
 	if g := save(t, f, set(2, 1)); g.Number != 2 {
 		t.Errorf("got number %d, want 2", g.Number)
 	}
+}
+
+// Root may write everywhere but where nobody may.
+func TestWritableOnAReadOnlyDisk(t *testing.T) {
+	dir := mounted(t)
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	c := persist.DefaultConfig()
+	c.Path = filepath.Join(dir, "u.conf")
+	wantError(t, persist.Writable(c), "can't write the folder "+dir, "read-only file system")
 }

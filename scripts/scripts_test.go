@@ -10,11 +10,14 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"swallowkeeper/config"
 )
 
 // limit is for what takes a few seconds at most.
@@ -93,6 +96,35 @@ func TestUnit(t *testing.T) {
 		filepath.Join(dir, "swallowkeeper.service")).CombinedOutput()
 	if err != nil {
 		t.Errorf("security: %v\n%s", err, out)
+	}
+}
+
+// TestTheUnitLetsTheExampleBeWritten holds the example's paths to what the unit lets be written: the
+// shipped one named a folder that the shipped unit protects.
+func TestTheUnitLetsTheExampleBeWritten(t *testing.T) {
+	unit := map[string][]string{}
+	for line := range strings.Lines(read(t, "swallowkeeper.service")) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(key, "#") {
+			unit[key] = append(unit[key], strings.Fields(value)...)
+		}
+	}
+	if slices.Compare(unit["ProtectSystem"], []string{"strict"}) != 0 {
+		t.Fatalf("ProtectSystem is %q: this test reads strict alone", unit["ProtectSystem"])
+	}
+	writable := unit["ReadWritePaths"]
+	for key, above := range map[string]string{"StateDirectory": "/var/lib", "RuntimeDirectory": "/run"} {
+		for _, name := range unit[key] {
+			writable = append(writable, filepath.Join(above, name))
+		}
+	}
+	cfg, err := config.Load("swallowkeeper.toml", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, path := range map[string]string{"persist.path": cfg.Persist.Path, "status.socket": cfg.Status.Socket} {
+		if !slices.Contains(writable, filepath.Dir(path)) {
+			t.Errorf("%s is %s; the unit lets be written: %q", what, path, writable)
+		}
 	}
 }
 

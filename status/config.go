@@ -1,7 +1,11 @@
 package status
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 
@@ -49,6 +53,26 @@ func (c Config) Validate() error {
 func (c Config) CheckToken() error {
 	_, err := readToken(c)
 	return err
+}
+
+// CheckSocket returns why the socket can't be had. Whether another process answers there is no matter:
+// that may be the daemon. Where its folder is missing the first result says so.
+func (c Config) CheckSocket() (string, error) {
+	folder := filepath.Dir(c.Socket)
+	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+		return "its folder is not there yet: systemd's unit makes it, elsewhere make it or set status.socket", nil
+	}
+	made, err := os.MkdirTemp(folder, ".s-")
+	if err == nil {
+		err = os.Remove(made)
+	}
+	if err != nil {
+		return "", fmt.Errorf("user %d can't write its folder: %w", os.Geteuid(), err)
+	}
+	if info, err := os.Lstat(c.Socket); err == nil && info.Mode().Type() != os.ModeSocket {
+		return "", fmt.Errorf("%s: it is there and no socket: move it away", c.Socket)
+	}
+	return "its folder may be written", nil
 }
 
 func validAddress(address string) bool {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -24,8 +22,9 @@ func (p *program) checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Validate the configuration, print it, and ask registry, file and gateways",
 		Long: `check validates the configuration and prints it as it holds, then asks each
-registry, the conf file and each gateway whether they can be used. It changes
-nothing. It exits with 0 where all is well, 1 where something can't be used, 2
+registry, the conf file and each gateway whether they can be used. Run it as the
+daemon's account: whether that may write is tried, with files that are removed at
+once. It changes nothing else. It exits with 0 where all is well, 1 where something can't be used, 2
 where the configuration is wrong.`,
 		Example: `  swallowkeeper check --config /etc/swallowkeeper.toml
   sudo runuser -u swallowkeeper -- swallowkeeper check     as the account that the daemon runs as
@@ -78,8 +77,12 @@ func (p *program) check(ctx context.Context, output format, limit time.Duration)
 		set, err := firstSet(ctx, src, limit)
 		say("registry "+src.Name, fmt.Sprintf("%d upstreams, %d servers, %d left out", set.Usable(), set.Servers(), len(set.Out())), err)
 	}
-	found, err := checkFile(cfg.Persist.Path)
+	found, err := checkFile(cfg.Persist)
 	say("file "+cfg.Persist.Path, found, err)
+	if cfg.Status.Socket != "" {
+		found, err := cfg.Status.CheckSocket()
+		say("socket "+cfg.Status.Socket, found, err)
+	}
 	for _, t := range h.targets {
 		live, err := within(ctx, limit, t.Gateway.Live)
 		say("gateway "+t.Name, fmt.Sprintf("%d upstreams live", live.Len()), err)
@@ -151,18 +154,14 @@ func firstSet(ctx context.Context, src syncer.Source, limit time.Duration) (upst
 	return upstream.Set{}, fmt.Errorf("no answer within %s: %w", limit, trouble)
 }
 
-// checkFile reads the conf file and sees whether its folder is there.
-func checkFile(path string) (string, error) {
-	gen, edited, err := persist.Read(path)
+// checkFile reads the conf file and sees whether it could be written.
+func checkFile(cfg persist.Config) (string, error) {
+	gen, edited, err := persist.Read(cfg.Path)
+	if err == nil {
+		err = persist.Writable(cfg)
+	}
 	if err != nil {
 		return "", err
-	}
-	info, err := os.Stat(filepath.Dir(path))
-	if err != nil {
-		return "", err
-	}
-	if !info.IsDir() {
-		return "", fmt.Errorf("%s is not a folder", filepath.Dir(path))
 	}
 	if gen.Number == 0 {
 		return "not written yet", nil

@@ -82,6 +82,20 @@ func TestFaultFileNeverTruncatedOnABadDisk(t *testing.T) {
 	})
 }
 
+// check said ok for a file that it could not write.
+func TestCheckTriesWhetherItMayWrite(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.configure()
+	r.up("a", "10.0.0.1:80")
+	call(t, nil, "check", "--config", r.toml).wants(t, exitInSync, "# file "+r.conf+": ok", "# socket "+r.socket+": ok")
+	mount(t, filepath.Dir(r.socket), unix.MS_RDONLY)
+	call(t, nil, "check", "--config", r.toml).wants(t, exitFailed, "# socket "+r.socket+": failed: user 0 can't write its folder")
+	mount(t, filepath.Dir(r.conf), unix.MS_RDONLY)
+	call(t, nil, "check", "--config", r.toml).wants(t, exitFailed, "# file "+r.conf+": failed: user 0 can't write the folder "+filepath.Dir(r.conf),
+		"read-only file system")
+}
+
 // mount puts a tiny disk over a folder, until the test or who calls what it returns
 // takes it away.
 func mount(t *testing.T, dir string, flags uintptr) (unmount func()) {

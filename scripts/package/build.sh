@@ -87,9 +87,7 @@ common() {
 		echo "; supervisor program file of swallowkeeper, for /etc/supervisor/conf.d/swallowkeeper.conf."
 		sed -e '1,/^$/s/^;.*//' -e 's|/usr/local/bin/|/usr/bin/|' scripts/swallowkeeper.supervisor.conf | cat -s
 	} >"$stage/swallowkeeper.supervisor.conf"
-	# The unit's account may write this folder and no other.
-	sed -e 's|^#path = "/etc/nginx/.*|path = "/var/lib/swallowkeeper/dyups.upstream.conf"|' \
-		scripts/swallowkeeper.toml >"$stage/swallowkeeper.toml"
+	cp scripts/swallowkeeper.toml "$stage/swallowkeeper.toml"
 	chmod -R u=rwX,go=rX "$stage"
 }
 
