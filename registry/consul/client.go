@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -36,10 +35,7 @@ type client struct {
 	// answered notes that an answer was believed.
 	answered func()
 	waits    *waits
-
-	mu        sync.Mutex
-	token     string
-	tokenFile string
+	token    func() string
 }
 
 // query is one read. A zero index asks for what is known now, any other waits for news.
@@ -62,7 +58,7 @@ func (c *client) options(ctx context.Context, q query) (*api.QueryOptions, conte
 		AllowStale:        c.cfg.Stale && !q.consistent,
 		RequireConsistent: q.consistent,
 		Filter:            q.filter,
-		Token:             c.currentToken(),
+		Token:             c.token(),
 	}
 	limit := c.grace
 	if q.index > 0 {
@@ -95,19 +91,6 @@ func ask[T any](ctx context.Context, c *client, q query, whole func(T) bool,
 	}
 	early := q.index > 0 && meta.LastIndex == q.index && waited < o.WaitTime
 	return list, reply{index: meta.LastIndex, early: early}, nil
-}
-
-// currentToken reads the file again each time, as tokens are rotated in place. While
-// that fails the last good one goes on.
-func (c *client) currentToken() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.tokenFile != "" {
-		if token, err := readToken(c.tokenFile); err == nil {
-			c.token = token
-		}
-	}
-	return c.token
 }
 
 // services lists the names of all services with their tags.

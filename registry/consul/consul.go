@@ -65,6 +65,9 @@ func New(cfg Config, log logrus.FieldLogger, options ...Option) (*Registry, erro
 		name = defaultName(e, cfg)
 	}
 	log = log.WithField("registry", name)
+	if err := errors.Join(e.identify(log), e.secure(log)); err != nil {
+		return nil, err
+	}
 	r := &Registry{
 		cfg: cfg, name: name, endpoint: e, log: log, trouble: newTroubles(log), resolve: systemResolver(),
 		retry: policy(), grace: 15 * time.Second, calm: 30 * time.Second, lookups: 30 * time.Second,

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+	"github.com/sirupsen/logrus"
 )
 
 // maxBody bounds one answer: some ten times what 10,000 checks take.
@@ -30,6 +31,7 @@ type endpoint struct {
 
 	base   api.Config
 	tls    *tls.Config
+	token  func() string
 	socket string
 }
 
@@ -61,20 +63,23 @@ func newEndpoint(cfg Config) (endpoint, error) {
 		base.Token, base.TokenFile = cfg.Token, ""
 	}
 	set(&base.TokenFile, cfg.TokenFile)
-	if base.TokenFile != "" {
-		if _, err := readToken(base.TokenFile); err != nil {
-			return endpoint{}, err
-		}
-	}
-	if base.Scheme == "https" {
-		t, err := api.SetupTLSConfig(&base.TLSConfig)
-		if err != nil {
-			return endpoint{}, during("set up TLS for Consul", err)
-		}
-		e.tls = t
-	}
 	e.base = base
 	return e, nil
+}
+
+// identify reads the token that is sent, each time anew where it stands in a file: tokens are rotated in place.
+func (e *endpoint) identify(log logrus.FieldLogger) error {
+	file := e.base.TokenFile
+	e.token = func() string { return e.base.Token }
+	if file == "" {
+		return nil
+	}
+	token := &renewed[string]{
+		what: "the token", files: []string{file}, log: log,
+		read: func() (string, error) { return readToken(file) },
+	}
+	e.token = token.current
+	return token.load()
 }
 
 func set(to *string, value string) {
@@ -120,6 +125,8 @@ func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, e
 		}
 	}
 	conf := e.base
+	// Given, so that the client does not read the file itself: just now it may not be there.
+	conf.Token, conf.TokenFile = e.token(), ""
 	conf.HttpClient = &http.Client{
 		Transport: e.metrics.over(bounded{transport}, e.name),
 		// A redirect would lead to another server, and take the token along.
@@ -131,7 +138,7 @@ func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, e
 	}
 	return &client{
 		api: a, close: transport.CloseIdleConnections, cfg: cfg, grace: grace, waits: &waits{most: cfg.Wait},
-		token: conf.Token, tokenFile: conf.TokenFile,
+		token: e.token,
 		answered: func() {
 			e.heard.Store(time.Now().UnixNano())
 			e.metrics.answered(e.name)

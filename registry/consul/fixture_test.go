@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -56,9 +57,9 @@ func testConfig(addr string) Config {
 }
 
 // newTestRegistry retries quickly, so that recoveries do not take tests long.
-func newTestRegistry(t testing.TB, cfg Config, log logrus.FieldLogger) *Registry {
+func newTestRegistry(t testing.TB, cfg Config, logger logrus.FieldLogger) *Registry {
 	t.Helper()
-	r, err := New(cfg, log)
+	r, err := New(cfg, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,3 +221,6 @@ func logTo(w io.Writer) logrus.FieldLogger {
 	l.SetLevel(logrus.WarnLevel)
 	return l
 }
+
+// discard is a logger for servers that have much to say.
+func discard() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -84,7 +84,7 @@ var impatient = []int{http.StatusRequestTimeout, http.StatusBadGateway, http.Sta
 func (c *client) interrupted(o *api.QueryOptions, waited time.Duration, err error) error {
 	var status api.StatusError
 	var transport *url.Error
-	renewed := errors.As(err, &status) && o.Token != c.currentToken() &&
+	renewed := errors.As(err, &status) && o.Token != c.token() &&
 		(status.Code == http.StatusUnauthorized || status.Code == http.StatusForbidden)
 	switch {
 	case renewed:
