@@ -11,6 +11,7 @@ help: #? print this list
 
 build: #? build bin/swallowkeeper
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/swallowkeeper ./cmd/swallowkeeper
+	@mkdir -p demo/bin && cp bin/swallowkeeper demo/bin/ # for docker build demo/
 
 demo: build #? see all of it at work on this machine, with nothing installed
 	bin/swallowkeeper demo
@@ -38,10 +39,12 @@ consul: #? build the real Consul that tests use, and print its path
 	scripts/consul.sh
 
 # It builds nothing: under sudo there is often no Go on the PATH.
-install: #? what make build made, into /usr/local; systemd unit, example configuration
+install: #? what make build made, into /usr/local; systemd units, example configuration
 	@test -x bin/swallowkeeper || { echo "run make build first" >&2; exit 1; }
 	install -D -m 755 bin/swallowkeeper $(DESTDIR)/usr/local/bin/swallowkeeper
 	install -D -m 644 scripts/swallowkeeper.service $(DESTDIR)/etc/systemd/system/swallowkeeper.service
+	install -D -m 644 scripts/dyups.tmpfiles.conf $(DESTDIR)/etc/tmpfiles.d/swallowkeeper.conf
+	install -D -m 644 scripts/nginx-dyups.conf $(DESTDIR)/etc/systemd/system/nginx.service.d/dyups-socket.conf
 	test -e $(DESTDIR)/etc/swallowkeeper.toml || install -D -m 640 \
 		$$(getent group swallowkeeper >/dev/null && echo -g swallowkeeper) \
 		scripts/swallowkeeper.toml $(DESTDIR)/etc/swallowkeeper.toml
@@ -53,4 +56,4 @@ package: #? .deb, .rpm and tarballs for Linux on amd64 and arm64, in dist/
 	scripts/package/build.sh
 
 clean: #? remove what was built
-	rm -rf bin dist
+	rm -rf bin demo/bin dist

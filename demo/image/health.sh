@@ -3,7 +3,8 @@
 # Consul: while that is gone the traffic goes on, and a restart of the gateway mends nothing.
 set -euo pipefail
 
-exec 3<>/dev/tcp/127.0.0.1/18882
+# The port shows what the API answers on its socket.
+exec 3<>/dev/tcp/127.0.0.1/8081
 printf 'GET /list HTTP/1.0\r\n\r\n' >&3
 read -r _ status _ <&3
 case ${status%$'\r'} in

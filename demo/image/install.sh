@@ -31,11 +31,13 @@ install -d -o swallowkeeper -g swallowkeeper "$state"
 install -d "$conf" "$conf/gateway"
 install -m 0644 nginx.conf supervisord.conf "$conf"
 install -m 0755 health.sh /usr/local/bin/swallowkeeper-health
+install -m 0755 nginx.sh /usr/local/bin/swallowkeeper-nginx
 if [ "$flavour" = lua ]; then
-	swallowkeeper nginx install-lua --dir "$conf/gateway" --upstreams "$state/dyups.upstream.conf" >/dev/null
+	swallowkeeper nginx install-lua --dir "$conf/gateway" --listen unix:/tmp/dyups/api.sock \
+		--upstreams "$state/dyups.upstream.conf" >/dev/null
 else
 	install -m 0644 tengine/dyups.conf tengine/proxy.conf "$conf/gateway"
 fi
 # What is wrong with the configuration shows now and not at the first start.
-nginx -e stderr -t -q -c "$conf/nginx.conf"
-rm -rf /tmp/nginx*
+GATEWAY_HOSTS="* www.example.com=web" swallowkeeper-nginx -t -q
+rm -rf /tmp/nginx* /tmp/dyups /tmp/hosts.conf

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +35,7 @@ func TestImage(t *testing.T) {
 		{"Contents", contents},
 		{"Environment", environment},
 		{"Walk", walk},
+		{"Hosts", hosts},
 		{"Outage", outage},
 		{"Stop", stop},
 		{"Crash", crash},
@@ -40,6 +43,7 @@ func TestImage(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(newYard(t, e, i)) })
 	}
+	t.Run("Context", func(t *testing.T) { inDemo(t, e, i) })
 	t.Run("Tengine", func(t *testing.T) {
 		i := i
 		i.gateway = tengine(t, e, debian)
@@ -77,7 +81,7 @@ func environment(y *yard) {
 		"--env", "SWALLOWKEEPER_GUARD_MAX_REMOVAL=0.25", "--env", "SWALLOWKEEPER_REGISTRY_EXCLUDE=consul,vault",
 		"--env", "SWALLOWKEEPER_UPSTREAM_KEEPALIVE=7", y.gateway, "swallowkeeper", "check", "--timeout", "1s")
 	for _, want := range []string{
-		"min_services = 0", "max_removal = 0.25", `["consul", "vault"]`, "keepalive = 7", "127.0.0.1:1",
+		"min_services = 1", `address = "unix:/tmp/dyups/api.sock"`, "max_removal = 0.25", `["consul", "vault"]`, "keepalive = 7", "127.0.0.1:1",
 		`path = "/var/lib/swallowkeeper/dyups.upstream.conf"`, "not written yet", // its folder can be written
 	} {
 		if err == nil || !strings.Contains(strings.Join(strings.Fields(err.Error()), " "), want) {
@@ -109,15 +113,27 @@ func walk(y *yard) {
 			y.t.Errorf("%s to 8081: %d", method, status)
 		}
 	}
-	for _, host := range []string{"nope", first + ":8000", "[::1]:8081", "127.0.0.1:18882", "localhost:18882"} {
-		if status, body := y.get(y.url("gateway", "80")+"/list", host); status != http.StatusBadGateway {
+	for host, want := range map[string]int{
+		"nope": http.StatusBadGateway, "localhost:18882": http.StatusBadGateway, // names that may come
+		first + ":8000": http.StatusNotFound, "[::1]:8081": http.StatusNotFound, "127.0.0.1:18882": http.StatusNotFound,
+	} {
+		if status, body := y.get(y.url("gateway", "80")+"/list", host); status != want {
 			y.t.Errorf("host %s: %d %s", host, status, body)
 		}
 	}
 
 	y.put("/v1/agent/service/deregister/5678", "")
 	y.shows("test", first)
+	// The last service does not go by itself: that is what an empty registry looks like.
 	y.put("/v1/agent/service/deregister/1234", "")
+	y.says("held", 1)
+	y.shows("test", first)
+	y.answers("test", "hello from first")
+	hold := regexp.MustCompile(`swallowkeeper approve (\S+)`).FindStringSubmatch(y.status())
+	if hold == nil {
+		y.t.Fatalf("status names no hold:\n%s", y.status())
+	}
+	y.docker(y.t, "exec", y.of("gateway"), "swallowkeeper", "approve", hold[1])
 	y.shows("nothing")
 	if status, body := y.get(y.url("gateway", "80"), "test"); status != http.StatusBadGateway {
 		y.t.Errorf("deregistered: %d %s", status, body)
@@ -125,12 +141,45 @@ func walk(y *yard) {
 	y.eventually("the container is healthy", func() bool { return y.health() == "healthy" })
 }
 
+// hosts has no Host header reach a service that GATEWAY_HOSTS does not list.
+func hosts(y *yard) {
+	y.runConsul()
+	y.runGateway("--env", "GATEWAY_HOSTS=www.example.com=test *.example.org=test")
+	y.says("GATEWAY_HOSTS: *.example.org=test: a word is", 1)
+	y.docker(y.t, "rm", "--force", y.of("gateway"))
+	for _, row := range []struct {
+		hosts       string
+		reach, miss []string
+	}{
+		{"", nil, []string{"test", "www.example.com", "nope"}},
+		{"www.example.com=test test2", []string{"www.example.com"}, []string{"test", "nope", "example.com"}},
+		{"test", []string{"test", "TEST:80"}, []string{"nope", "www.example.com"}},
+	} {
+		y.runGateway("--env", "GATEWAY_HOSTS="+row.hosts)
+		ip := y.runServer("only")
+		y.register("test", "1", ip)
+		y.shows("test", ip)
+		for _, host := range row.reach {
+			y.answers(host, "hello from only")
+		}
+		for _, host := range row.miss {
+			if status, body := y.get(y.url("gateway", "80"), host); status != http.StatusNotFound || !strings.Contains(body, "GATEWAY_HOSTS") {
+				y.t.Errorf("%q: host %s: %d %s", row.hosts, host, status, body)
+			}
+		}
+		if log := y.log("gateway"); strings.Contains(log, "[error]") {
+			y.t.Errorf("the log:\n%s", log)
+		}
+		y.docker(y.t, "rm", "--force", y.of("gateway"), y.of("only"))
+	}
+}
+
 // outage kills Consul, restarts the gateway, makes a new one, and brings back a Consul that
 // has forgotten everything.
 func outage(y *yard) {
 	volume := y.of("upstreams")
 	y.later(y.t, "volume", "rm", volume)
-	options := []string{"--volume", volume + ":/var/lib/swallowkeeper", "--env", "SWALLOWKEEPER_GUARD_MIN_SERVICES=1"}
+	options := []string{"--volume", volume + ":/var/lib/swallowkeeper"}
 	y.runConsul()
 	y.runGateway(options...)
 	ip := y.runServer("only")
@@ -217,7 +266,7 @@ func crash(y *yard) {
 	first := y.pid()
 	y.docker(y.t, "exec", y.of("gateway"), "bash", "-c", "kill -9 "+first)
 	y.says("swallowkeeper starts", 2)
-	y.says(`the gateway is in sync" gateway="http://127.0.0.1:18882" generation=1`, 1)
+	y.says(`the gateway is in sync" gateway="unix:/tmp/dyups/api.sock" generation=1`, 1)
 	tr.more(y, 50)
 	tr.faultless(y)
 
@@ -234,6 +283,34 @@ func crash(y *yard) {
 	y.runGateway("--env", "SWALLOWKEEPER_GUARD_MIN_SERVICE=1")
 	y.says("did you mean", 2)
 	y.eventually("unhealthy", func() bool { return y.health() == "unhealthy" })
+}
+
+// inDemo builds the image with demo/ as the context, from the binary that make build puts there.
+func inDemo(t *testing.T, e *engine, i images) {
+	here := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "cp", "-R", filepath.Join(root, "demo"), here).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	bin := filepath.Join(here, "demo", "bin")
+	if err := os.RemoveAll(bin); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.try(t.Context(), patience, "build", filepath.Join(here, "demo")); err == nil || !strings.Contains(err.Error(), "run make build on Linux first") {
+		t.Errorf("without a binary: %v", err)
+	}
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// What make build makes, taken from the image that was built from the source.
+	binary := e.docker(t, "create", i.gateway)
+	e.later(t, "rm", binary)
+	e.docker(t, "cp", binary+":/usr/local/bin/swallowkeeper", bin)
+	const name = "swallowkeeper-test-context"
+	e.build(t, name, filepath.Join(here, "demo"))
+	i.gateway = name
+	y := newYard(t, e, i)
+	contents(y)
+	stop(y)
 }
 
 // compose brings all of demo/compose.yaml up and down.

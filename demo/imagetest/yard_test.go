@@ -63,7 +63,7 @@ func (y *yard) runConsul() {
 func (y *yard) runGateway(options ...string) {
 	y.t.Helper()
 	y.run("gateway", y.gateway, append([]string{
-		"--env", "CONSUL_HTTP_ADDR=consul:8500", "--publish", "127.0.0.1::80", "--publish", "127.0.0.1::8081",
+		"--env", "CONSUL_HTTP_ADDR=consul:8500", "--env", "GATEWAY_HOSTS=*", "--publish", "127.0.0.1::80", "--publish", "127.0.0.1::8081",
 		"--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
 	}, options...))
 }
@@ -210,6 +210,12 @@ func (y *yard) says(text string, times int) {
 	y.eventually(fmt.Sprintf("the log has %d times %q", times, text), func() bool {
 		return strings.Count(y.log("gateway"), text) >= times
 	})
+}
+
+// status is what the command says in the container, whatever its exit code.
+func (y *yard) status() string {
+	out, err := y.try(y.t.Context(), limit, "exec", y.of("gateway"), "swallowkeeper", "status")
+	return fmt.Sprint(out, err)
 }
 
 // pid is swallowkeeper's in its container.
