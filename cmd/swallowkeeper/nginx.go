@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -45,8 +46,9 @@ has changed is never overwritten without --force. It may run again at any time.`
 	}
 	f := c.Flags()
 	f.StringVar(&cfg.Dir, "dir", cfg.Dir, "`FOLDER` that the files go to")
-	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "`ADDRESS` of the API: loopback with a port, or unix:/path")
-	f.StringVar(&cfg.Upstreams, "upstreams", cfg.Upstreams, "conf `FILE` that nginx reads when it starts (persist.path)")
+	f.StringVar(&cfg.Listen, "listen", "", "`ADDRESS` of the API: unix:/path, or loopback with a port; default unix:/run/dyups/dyups.sock "+
+		"where that folder is there, else 127.0.0.1:18882")
+	f.StringVar(&cfg.Upstreams, "upstreams", cfg.Upstreams, "conf `FILE` that the library reads when nginx starts (persist.path)")
 	f.StringVar(&cfg.Dict, "dict", cfg.Dict, "`SIZE` of the shared memory: 16m holds 5,000 upstreams of 10 servers")
 	f.BoolVar(&force, "force", false, "overwrite files that somebody has changed")
 	_ = c.MarkFlagDirname("dir")
@@ -57,6 +59,9 @@ has changed is never overwritten without --force. It may run again at any time.`
 func (p *program) installLua(cfg lua.Config, force bool) error {
 	if dir, err := filepath.Abs(cfg.Dir); err == nil {
 		cfg.Dir = dir
+	}
+	if cfg.Listen == "" {
+		cfg.Listen = lua.DefaultListen()
 	}
 	if err := cfg.Validate(); err != nil {
 		return exit(exitUsage, err)
@@ -75,8 +80,27 @@ func (p *program) installLua(cfg lua.Config, force bool) error {
 Paste into nginx.conf (the first include once, the second wherever requests go to upstreams):
 
 %s
-The Host header names the upstream; "set $dyups_upstream NAME;" above the second include
-chooses another. The dyups API listens on %s. Then: nginx -t && nginx -s reload
-`, cfg.Paste(), cfg.Listen)
+No host reaches an upstream that your configuration does not name for it. Into /etc/swallowkeeper.toml:
+
+%s
+`, cfg.Paste(), cfg.Settings())
+	path, socket := strings.CutPrefix(cfg.Listen, "unix:")
+	if !socket {
+		fmt.Fprintf(p.stdout, "Every account of this machine reaches %s. A socket is for few: docs/gateways.md.\n\n", cfg.Listen)
+	} else {
+		dir := filepath.Dir(path)
+		if filepath.Dir(dir) == "/" || dir == "/var/run" { // many have something there
+			dir += "/dyups"
+		}
+		fmt.Fprintf(p.stdout, `Only root and the account swallowkeeper should enter the folder of the socket:
+
+    echo 'd %[1]s 0750 root swallowkeeper -' > /etc/tmpfiles.d/dyups.conf && systemd-tmpfiles --create dyups.conf
+
+nginx does not start while a socket is there that an nginx left which was killed: docs/gateways.md has the line
+for its unit that takes it away.
+
+`, dir)
+	}
+	fmt.Fprintln(p.stdout, "Then: nginx -t && nginx -s reload")
 	return nil
 }

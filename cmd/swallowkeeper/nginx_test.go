@@ -18,16 +18,16 @@ func TestInstallLua(t *testing.T) {
 		}
 		return out.String(), errs.String()
 	}
-	out, _ := call(0, "install-lua", "--dir", dir, "--listen", "unix:/run/dyups.sock")
+	out, _ := call(0, "install-lua", "--dir", dir, "--listen", "unix:/run/dyups/dyups.sock")
 	for _, want := range []string{
 		"written   " + dir + "/dyups/api.lua\n", "include " + dir + "/dyups.conf;", "include " + dir + "/proxy.conf;",
-		"listens on unix:/run/dyups.sock.",
+		`address = "unix:/run/dyups/dyups.sock"`, `path = "/var/lib/swallowkeeper/dyups.upstream.conf"`, "d /run/dyups 0750 root swallowkeeper -", "set $dyups_upstream $service;",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in what was printed:\n%s", want, out)
 		}
 	}
-	if out, _ := call(0, "install-lua", "--dir", dir, "--listen", "unix:/run/dyups.sock"); strings.Contains(out, "written") {
+	if out, _ := call(0, "install-lua", "--dir", dir, "--listen", "unix:/run/dyups/dyups.sock"); strings.Contains(out, "written") {
 		t.Errorf("it was written again:\n%s", out)
 	}
 	changed := filepath.Join(dir, "proxy.conf")
@@ -47,4 +47,8 @@ func TestInstallLua(t *testing.T) {
 		t.Errorf("error: %s", errs)
 	}
 	call(2, "install-lua", "extra")
+	if out, _ := call(0, "install-lua", "--dir", dir+"2", "--listen", "127.0.0.1:18882"); !strings.Contains(out, `address = "http://127.0.0.1:18882"`) ||
+		strings.Contains(out, "tmpfiles") || !strings.Contains(out, "Every account of this machine") {
+		t.Errorf("printed:\n%s", out)
+	}
 }

@@ -196,3 +196,50 @@ func TestColdStart(t *testing.T) {
 		})
 	}
 }
+
+// TestGatewayKnowsWhatNginxHas: the names of nginx's own configuration are told apart from those that
+// somebody posted, and an interface that can't tell them says so.
+func TestGatewayKnowsWhatNginxHas(t *testing.T) {
+	const location = "server { listen unix:DIR/x.sock; location / { proxy_pass http://localhost; } }"
+	n := start(t, options{http: shop + location})
+	n.post("posted", "server 127.0.0.1:1;")
+	g := gateway(t, n)
+	taken := func() string {
+		t.Helper()
+		live, err := g.Live(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u, ok := live.Get("shop"); !ok || len(u.Servers) != 3 {
+			t.Errorf("shop: %+v", u)
+		}
+		var names []string
+		for _, o := range live.Out() {
+			names = append(names, o.Upstream)
+		}
+		return strings.Join(names, " ")
+	}
+	if got := taken(); got != "dyups dyups_http localhost shop" {
+		t.Errorf("taken: %s", got)
+	}
+	n.write(n.dir+"/nginx.conf", strings.Replace(n.read(n.dir+"/nginx.conf"), "proxy_pass http://localhost;", "return 404;", 1))
+	n.reload()
+	if got := taken(); got != "dyups dyups_http shop" { // the same list, and another header
+		t.Errorf("taken after a reload: %s", got)
+	}
+	for _, row := range []struct {
+		edit func(string) string
+		want bool
+	}{
+		{func(s string) string { return s }, false},
+		{func(s string) string {
+			return strings.Replace(s, "init_by_lua_block {", "init_by_lua_block {"+blind, 1)
+		}, true},
+	} {
+		c := dyups.DefaultConfig()
+		c.Address = start(t, options{workers: 1, edit: row.edit}).api
+		if x, err := dyups.Examine(t.Context(), c); err != nil || x.StaticUnknown != row.want {
+			t.Errorf("%+v, %v, want %v", x, err, row.want)
+		}
+	}
+}

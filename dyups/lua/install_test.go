@@ -36,7 +36,7 @@ func install(t *testing.T, c lua.Config, force bool) map[string]lua.State {
 
 func wantAll(t *testing.T, states map[string]lua.State, want lua.State, but map[string]lua.State) {
 	t.Helper()
-	if len(states) != 6 {
+	if len(states) != 7 {
 		t.Errorf("%d files: %v", len(states), states)
 	}
 	for name, got := range states {
@@ -61,8 +61,8 @@ func TestInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"lua_shared_dict dyups 16m;", "listen 127.0.0.1:18882;", `"` + c.Dir + `/?.lua;"`,
-		`start("/etc/nginx/conf.d/dyups.upstream.conf")`,
+		"lua_shared_dict dyups 16m;", "listen " + lua.DefaultListen() + ";", `"` + c.Dir + `/?.lua;"`,
+		`start("/var/lib/swallowkeeper/dyups.upstream.conf")`,
 	} {
 		if !strings.Contains(string(conf), want) {
 			t.Errorf("%q is not in\n%s", want, conf)
@@ -136,6 +136,16 @@ func TestInstallFails(t *testing.T) {
 	}
 }
 
+// TestDefaultListen: a socket in a folder that is not there keeps nginx from starting.
+func TestDefaultListen(t *testing.T) {
+	dir := t.TempDir()
+	for _, row := range [][2]string{{dir, "unix:" + dir + "/dyups.sock"}, {dir + "/missing", "127.0.0.1:18882"}} {
+		if got := lua.ListenIn(row[0]); got != row[1] {
+			t.Errorf("listen %s, want %s", got, row[1])
+		}
+	}
+}
+
 func TestValidate(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -143,7 +153,8 @@ func TestValidate(t *testing.T) {
 		want   string // "" is valid
 	}{
 		{"defaults", func(*lua.Config) {}, ""},
-		{"unix socket", func(c *lua.Config) { c.Listen = "unix:/run/dyups.sock" }, ""},
+		{"loopback", func(c *lua.Config) { c.Listen = "127.0.0.1:18882" }, ""},
+		{"unix socket", func(c *lua.Config) { c.Listen = "unix:/run/dyups/dyups.sock" }, ""},
 		{"IPv6 loopback", func(c *lua.Config) { c.Listen = "[::1]:18882" }, ""},
 		{"no conf file", func(c *lua.Config) { c.Upstreams = "" }, ""},
 		{"every address", func(c *lua.Config) { c.Listen = "0.0.0.0:18882" }, "steers the traffic"},

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -30,7 +31,7 @@ const (
 type Config struct {
 	// Dir is where they go.
 	Dir string
-	// Listen is where the API listens: an address of loopback with a port, or unix:/path.
+	// Listen is where the API listens: unix:/path, or an address of loopback with a port.
 	Listen string
 	// Upstreams is the conf file that is read when nginx starts, "" for none.
 	Upstreams string
@@ -38,12 +39,27 @@ type Config struct {
 	Dict string
 }
 
-// DefaultConfig agrees with the defaults of swallowkeeper's own configuration.
+// socketDir is the folder of the API's socket that the packages and make install make at each boot. nginx
+// does not start on a socket whose folder is not there.
+const socketDir = "/run/dyups"
+
+// DefaultListen is a socket in the folder that few enter, where there is one, and loopback elsewhere.
+func DefaultListen() string { return listenIn(socketDir) }
+
+func listenIn(dir string) string {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return "unix:" + dir + "/dyups.sock"
+	}
+	return "127.0.0.1:18882"
+}
+
+// DefaultConfig has the conf file where no nginx includes it: the library reads it, and an upstream
+// that nginx finds twice keeps it from starting.
 func DefaultConfig() Config {
 	return Config{
 		Dir:       "/etc/nginx/dyups",
-		Listen:    "127.0.0.1:18882",
-		Upstreams: "/etc/nginx/conf.d/dyups.upstream.conf",
+		Listen:    DefaultListen(),
+		Upstreams: "/var/lib/swallowkeeper/dyups.upstream.conf",
 		Dict:      "16m",
 	}
 }
@@ -91,14 +107,32 @@ func (c Config) Paste() string {
 	return fmt.Sprintf(`http {
     include %s;
 
+    map $host $service {            # which host goes to which upstream
+        default         "";
+        www.example.com web;
+    }
     server {
         listen 80;
         location / {
+            set $dyups_upstream $service;   # where it is empty, 404
             include %s;
         }
     }
 }
 `, filepath.Join(c.Dir, HTTPInclude), filepath.Join(c.Dir, LocationInclude))
+}
+
+// Settings is what goes into swallowkeeper's own configuration.
+func (c Config) Settings() string {
+	address := c.Listen
+	if !strings.HasPrefix(address, "unix:") {
+		address = "http://" + address
+	}
+	persist := ""
+	if c.Upstreams != "" {
+		persist = fmt.Sprintf("[persist]\npath = %q   # nginx need not include it\n\n", c.Upstreams)
+	}
+	return persist + fmt.Sprintf("[[gateway]]\naddress = %q\n", address)
 }
 
 // file is one file as it is installed.

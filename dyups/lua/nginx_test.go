@@ -34,8 +34,9 @@ type options struct {
 	workers   int    // 4 where it is 0
 	upstreams string // what the conf file holds at the start
 	dict      string
-	http      string // more of the http block
-	location  string // more of the traffic's location
+	http      string                   // more of the http block
+	location  string                   // more of the traffic's location
+	edit      func(conf string) string // changes dyups.conf
 }
 
 // nginxEnv names an nginx other than the one on the PATH, such as OpenResty's.
@@ -93,6 +94,10 @@ func start(t testing.TB, o options) *nginx {
 	if _, err := lua.Install(c, false); err != nil {
 		t.Fatal(err)
 	}
+	if o.edit != nil {
+		path := filepath.Join(c.Dir, lua.HTTPInclude)
+		n.write(path, o.edit(n.read(path)))
+	}
 	if o.workers == 0 {
 		o.workers = 4
 	}
@@ -103,7 +108,7 @@ func start(t testing.TB, o options) *nginx {
 	n.write(n.upstreams, o.upstreams)
 	n.write(filepath.Join(dir, "nginx.conf"), strings.NewReplacer(
 		"DIR", dir, "LOAD", load, "USER", user, "WORKERS", strconv.Itoa(o.workers), "PROXY", proxy,
-		"HTTP", o.http, "LOCATION", o.location,
+		"HTTP", strings.NewReplacer("DIR", dir, "UPSTREAMS", n.upstreams).Replace(o.http), "LOCATION", o.location,
 	).Replace(`LOAD
 daemon off; USER
 worker_processes WORKERS;
@@ -122,6 +127,7 @@ http {
 	server {
 		listen PROXY;
 		location / {
+			set $dyups_upstream $host;
 			include DIR/dyups/proxy.conf;
 			add_header X-Proxy-Worker $pid always;
 			add_header X-Upstream "$upstream_addr" always;
@@ -160,6 +166,15 @@ func (n *nginx) run(bin string) {
 		resp, err := http.Get(n.api + "/list")
 		return err == nil && resp.Body.Close() == nil
 	})
+}
+
+func (n *nginx) read(path string) string {
+	n.t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return string(text)
 }
 
 func (n *nginx) log() string {

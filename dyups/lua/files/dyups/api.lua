@@ -4,6 +4,7 @@
 
 local parse = require "dyups.parse"
 local state = require "dyups.state"
+local static = require "dyups.static"
 
 local concat = table.concat
 local find, gmatch, gsub, lower, sub = string.find, string.gmatch, string.gsub, string.lower, string.sub
@@ -29,20 +30,31 @@ local function refuse(status, text, reason)
     answer(status, text)
 end
 
--- list is the names, or the names with their servers.
+-- list is the names, or the names with their servers: those of nginx's configuration too, unless
+-- one of the same name was posted. A header has all names that are taken there.
 local function list(detail)
-    local out = {}
+    local out, posted = {}, {}
+    local function add(u)
+        out[#out + 1] = u.name
+        out[#out + 1] = "\n"
+        if detail then
+            out[#out + 1] = u.lines
+            out[#out + 1] = "\n"
+        end
+    end
     for _, key in ipairs(state.names()) do
         local u = state.get(key)
         if u then
-            out[#out + 1] = u.name
-            out[#out + 1] = "\n"
-            if detail then
-                out[#out + 1] = u.lines
-                out[#out + 1] = "\n"
-            end
+            posted[key] = true
+            add(u)
         end
     end
+    for _, key in ipairs(static.keys()) do
+        if not posted[key] then
+            add(static.get(key))
+        end
+    end
+    ngx.header["X-Dyups-Static"] = static.header()
     if #out == 0 then
         return ngx.exit(204)
     end
@@ -58,7 +70,7 @@ local function get(path)
     elseif of == "detail" then
         return list(true)
     end
-    local u = of == "upstream" and #path == 2 and state.get(path[2])
+    local u = of == "upstream" and #path == 2 and (state.get(path[2]) or static.get(parse.key(path[2])))
     if not u then
         return answer(404, "")
     end

@@ -13,7 +13,7 @@ local floor, max, random = math.floor, math.max, math.random
 local cast, tonumber = ffi.cast, tonumber
 local get_request = base.get_request
 local time, var, exit, log = ngx.time, ngx.var, ngx.exit, ngx.log
-local ERR, WARN = ngx.ERR, ngx.WARN
+local ERR, WARN, INFO = ngx.ERR, ngx.WARN, ngx.INFO
 local get_last_failure, set_current_peer, set_more_tries = balancer.get_last_failure,
     balancer.set_current_peer, balancer.set_more_tries
 local uintptr = ffi.typeof("uintptr_t")
@@ -437,7 +437,8 @@ local function begin(r)
     local name = var.dyups_upstream
     local u = name and name ~= "" and find_upstream(name)
     if not u then
-        log(ERR, "dyups: no upstream ", name and sub(name, 1, 100) or "")
+        local made_up = name and name == var.host -- by the client: not worth a line of the log
+        log(made_up and INFO or ERR, "dyups: no upstream ", name and sub(name, 1, 100) or "")
         return nil
     end
     local q = { upstream = u, set = u.primary, peer = nil, tried = nil }
@@ -485,6 +486,16 @@ function M.pick()
     end
     q.peer = p
     p.count.conns = p.count.conns + 1
+end
+
+-- pick_http is pick for an upstream that keeps connections. nginx finds a kept one by its address
+-- alone, so all of them have to be alike.
+function M.pick_http()
+    if var.dyups_plain ~= "1" then
+        log(ERR, "dyups: the upstream dyups_http is for proxy_pass http:// alone, use dyups")
+        return exit(BUSY)
+    end
+    return M.pick()
 end
 
 -- done is for log_by_lua: it ends what pick began.

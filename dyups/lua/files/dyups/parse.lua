@@ -369,6 +369,15 @@ function M.blocks(text, use)
     end)
 end
 
+-- names is the set of the upstreams that a text declares, in lower case, whatever else is in it.
+function M.names(text)
+    local set = {}
+    for name in string.gmatch("\n" .. text, "\n%s*upstream%s+([^%s{;]+)") do
+        set[lower(match(name, "^[\"'](.*)[\"']$") or name)] = true
+    end
+    return set
+end
+
 -- lines spells servers as GET /detail shows them, a line each.
 function M.lines(servers)
     local out = {}

@@ -10,6 +10,7 @@
 -- another size over an old one would drop the old one first, and find no room for the new.
 
 local parse = require "dyups.parse"
+local static = require "dyups.static"
 
 local dict = ngx.shared.dyups
 local byte, match, sub = string.byte, string.match, string.sub
@@ -129,18 +130,22 @@ function M.names()
     return list
 end
 
-local function load_file(path)
+local function read_file(path)
     local file, err = io.open(path, "rb")
     if not file then
         ngx.log(ngx.NOTICE, "dyups: starting without upstreams: ", err)
-        return
+        return ""
     end
     local text = file:read(MAX_FILE + 1) or ""
     file:close()
     if #text > MAX_FILE then
         ngx.log(ngx.CRIT, "dyups: ", path, " is longer than ", MAX_FILE, " bytes and was not read")
-        return
+        return ""
     end
+    return text
+end
+
+local function load(path, text)
     local count = 0
     local ok, reason = parse.blocks(text, function(name, u)
         local stored, why = M.put(name, u)
@@ -159,17 +164,19 @@ end
 
 -- start runs when nginx reads its configuration. After a reload the memory is as it was
 -- and right: changes go there as well as to the file, so the file is read only into
--- memory that is new.
+-- memory that is new. Its names are not those of nginx's own configuration at any time.
 function M.start(path)
     if not dict then
         error("dyups: lua_shared_dict dyups SIZE; is missing")
     end
+    local text = path and path ~= "" and read_file(path) or ""
+    static.start(parse.names(text))
     if not dict:safe_add("version", 1) then
         return
     end
     dict:safe_add("seq", 0)
-    if path and path ~= "" then
-        load_file(path)
+    if text ~= "" then
+        load(path, text)
     end
 end
 

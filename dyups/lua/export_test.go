@@ -1,0 +1,4 @@
+package lua
+
+// ListenIn is DefaultListen with another folder.
+var ListenIn = listenIn
