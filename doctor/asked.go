@@ -58,6 +58,16 @@ func (r *report) checkGateways() {
 			}
 			r.add(f)
 		}
+		if g.StaticUnknown {
+			r.add(Finding{
+				Check: "own-upstreams", Severity: Warning, Where: where,
+				What: "The API in Lua can't tell which upstreams nginx's own configuration has",
+				Why: "A service of the same name is not left out. Where nginx includes the conf file, it does not " +
+					"start any more: duplicate upstream.",
+				Change: "nginx must not include the conf file: the library reads it. The error log says why it " +
+					"can't tell",
+			})
+		}
 		r.checkForeign(where, g)
 	}
 }

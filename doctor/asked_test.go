@@ -43,6 +43,7 @@ func TestAsked(t *testing.T) {
 		{"a clock ahead", gateway(func(g *doctor.Gateway) { g.Ahead = time.Minute }), "warning|clock|1m0s ahead of"},
 		{"an upstream of somebody's", gateway(func(g *doctor.Gateway) { g.Live = []string{"web", "mine", "Shop"} }), "problem|duplicate|Shop"},
 		{"upstreams of ours and his", gateway(func(g *doctor.Gateway) { g.Live = []string{"web", "mine"} }), ""},
+		{"upstreams of nginx that are not known", gateway(func(g *doctor.Gateway) { g.StaticUnknown = true }), "warning|own-upstreams|must not include"},
 		{"by a socket", gateway(func(g *doctor.Gateway) { g.Address, g.Err = "unix:/run/d.sock", errors.New("x") }), "not examined|gateway-unread|--unix-socket /run/d.sock http://localhost/list"},
 
 		{"a good registry", registry(doctor.Registry{Services: 10, Connections: 200}), ""},

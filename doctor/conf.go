@@ -86,6 +86,10 @@ func (r *report) checkIncluded() {
 			Change: line,
 		})
 	}
+	if r.lua() && !r.facts.Elsewhere && len(here) == 1 && len(wrong) == 0 {
+		r.includedBesideLua(here[0], line)
+		return
+	}
 	switch {
 	case len(here) > 1:
 		r.add(Finding{
@@ -98,6 +102,22 @@ func (r *report) checkIncluded() {
 	case len(here) == 0 && len(wrong) == 0 && !r.readByLua():
 		r.notIncluded(line)
 	}
+}
+
+// includedBesideLua is for the API in Lua, which reads the conf file by itself: what nginx includes is of no
+// use to it.
+func (r *report) includedBesideLua(at *nginxtree.Directive, line string) {
+	if !r.readByLua() {
+		r.notIncluded(line)
+	}
+	r.add(Finding{
+		Check: "conf-included", Severity: Warning, Where: at.Where(), Now: at.String(),
+		What: "nginx includes the conf file " + r.facts.ConfPath + ", which the API in Lua reads by itself",
+		Why: "Nothing needs it there, and nginx does not start where it finds an upstream of the file a second " +
+			"time in its configuration.",
+		Change: "Take it out of what nginx includes: path = \"/var/lib/swallowkeeper/dyups.upstream.conf\" in " +
+			"[persist], and nginx install-lua --upstreams with the same path",
+	})
 }
 
 // checkExact warns of an include that stops nginx from loading before the first write.

@@ -80,6 +80,8 @@ type Gateway struct {
 	Err error
 	// Worker says that its answers name the worker that they come from.
 	Worker bool
+	// StaticUnknown says that it can't tell which names nginx's own configuration has.
+	StaticUnknown bool
 	// Live is the names of its upstreams.
 	Live []string
 	// Ahead is how far its clock is before ours, to a second.

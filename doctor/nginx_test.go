@@ -102,6 +102,8 @@ var cases = []struct {
 		f.Wanted = set(all...)
 	}},
 	{name: "lua-bad", stock: true},
+	{name: "lua-included", stock: true},
+	{name: "lua-elsewhere", stock: true},
 }
 
 // TestNginx reads each configuration from its files, from what the real nginx prints of

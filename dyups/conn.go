@@ -21,6 +21,11 @@ import (
 // add_header X-Dyups-Worker $pid always;
 const workerHeader = "X-Dyups-Worker"
 
+// staticHeader is the answer header in which the API in Lua lists the names that nginx's own
+// configuration has, in lower case: of upstreams, and of hosts that it proxies to. "?" is that it
+// does not know them.
+const staticHeader = "X-Dyups-Static"
+
 // maxHeader is the longest header that is read of an answer.
 const maxHeader = 64 << 10
 
@@ -58,6 +63,8 @@ type link struct {
 	pinned bool
 	// worker is the pid that the last answer named, or "".
 	worker string
+	// static is what the last answer said in that header, or "".
+	static string
 
 	conn   net.Conn // nil: there is none, or it is no good any more
 	limit  io.LimitedReader
@@ -166,6 +173,7 @@ func (l *link) exchange(req *http.Request, message []byte) (*http.Response, erro
 	}
 	l.limit.N = math.MaxInt64 // the client bounds the body
 	l.worker = pidOf(resp.Header.Get(workerHeader))
+	l.static = resp.Header.Get(staticHeader)
 	resp.Body = &answerBody{ReadCloser: resp.Body, ctx: ctx, end: func(whole bool) {
 		if !stop() || !whole || resp.Close || conn.SetDeadline(time.Time{}) != nil {
 			l.close()

@@ -72,7 +72,7 @@ func (g *Gateway) read(ctx context.Context, w *worker) error {
 // keep parses what is in the buffer, unless that is known already.
 func (g *Gateway) keep(w *worker) error {
 	body := g.buffer.Bytes()
-	hash := maphash.Bytes(g.seed, body)
+	hash := maphash.Bytes(g.seed, body) + maphash.String(g.seed, w.link.static)
 	for _, o := range append([]*worker{w}, g.workers.list...) {
 		if o.copy != nil && o.hash == hash {
 			w.copy, w.hash = o.copy, hash
@@ -83,7 +83,7 @@ func (g *Gateway) keep(w *worker) error {
 	if err != nil {
 		return err
 	}
-	next := &copyOf{set: upstream.NewSet(d.Upstreams), shows: everyOption, odd: d.Odd}
+	next := &copyOf{set: upstream.NewSet(d.Upstreams, static(w.link.static)...), shows: everyOption, odd: d.Odd}
 	if !d.MaxConns {
 		next.shows = butMaxConns
 	}
@@ -95,6 +95,18 @@ func (g *Gateway) keep(w *worker) error {
 		}
 	}
 	return nil
+}
+
+// static is what a copy says of names that nginx's own configuration has: nothing of ours may be
+// called that, whoever was first.
+func static(header string) []upstream.Out {
+	var out []upstream.Out
+	for name := range strings.FieldsSeq(header) {
+		if upstream.ValidName(name) == nil {
+			out = append(out, upstream.Out{Service: name, Upstream: name, Reason: "nginx's configuration has it"})
+		}
+	}
+	return out
 }
 
 // readEach is for builds without /detail.

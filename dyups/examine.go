@@ -11,6 +11,8 @@ import (
 type Examination struct {
 	// Worker says that the answer names the worker that it comes from.
 	Worker bool
+	// StaticUnknown says that it would tell which names nginx's own configuration has, and can't.
+	StaticUnknown bool
 	// Live is the names of the worker's upstreams.
 	Live []string
 	// Ahead is how far nginx's clock is before ours, to a second; 0 where it does not say.
@@ -31,7 +33,7 @@ func Examine(ctx context.Context, c Config) (Examination, error) {
 	if err != nil {
 		return Examination{}, err
 	}
-	x := Examination{Worker: l.worker != "", Live: names}
+	x := Examination{Worker: l.worker != "", StaticUnknown: l.static == "?", Live: names}
 	if date, err := http.ParseTime(listener.header.Get("Date")); err == nil {
 		x.Ahead = date.Add(time.Second / 2).Sub(sent.Add(time.Since(sent) / 2))
 	}

@@ -85,7 +85,8 @@ func (g *Gateway) Assume(written upstream.Set) { g.memory.assume(written) }
 func (g *Gateway) Incomplete() bool { return g.workers.incomplete() }
 
 // Live reads what nginx uses. Upstreams about which the workers disagree, or may
-// disagree in what they do not show, have no servers in the answer.
+// disagree in what they do not show, have no servers in the answer. Names that nginx's own
+// configuration is known to have are in its Out.
 func (g *Gateway) Live(ctx context.Context) (upstream.Set, error) {
 	if err := g.workers.meet(ctx, true); err != nil {
 		return upstream.Set{}, err
@@ -175,7 +176,11 @@ func (g *Gateway) together(copies []*copyOf) upstream.Set {
 			}
 		}
 	}
-	g.last, g.lastCopies, g.lastVersion = upstream.NewSet(list), copies, g.memory.version
+	var out []upstream.Out
+	for _, c := range copies {
+		out = append(out, c.set.Out()...)
+	}
+	g.last, g.lastCopies, g.lastVersion = upstream.NewSet(list, out...), copies, g.memory.version
 	return g.last
 }
 

@@ -170,7 +170,7 @@ func examineGateway(ctx context.Context, c dyups.Config) doctor.Gateway {
 		g.Name = c.Address
 	}
 	x, err := dyups.Examine(ctx, c)
-	g.Err, g.Worker, g.Live, g.Ahead = err, x.Worker, x.Live, x.Ahead
+	g.Err, g.Worker, g.StaticUnknown, g.Live, g.Ahead = err, x.Worker, x.StaticUnknown, x.Live, x.Ahead
 	return g
 }
 
