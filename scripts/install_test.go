@@ -51,9 +51,11 @@ func TestInstall(t *testing.T) {
 		write(t, config, "mine", 0o640)
 	}
 	for file, want := range map[string]string{
-		"usr/local/bin/swallowkeeper":              "built",
-		"etc/systemd/system/swallowkeeper.service": read(t, "swallowkeeper.service"),
-		"etc/swallowkeeper.toml":                   "mine",
+		"usr/local/bin/swallowkeeper":                          "built",
+		"etc/systemd/system/swallowkeeper.service":             read(t, "swallowkeeper.service"),
+		"etc/swallowkeeper.toml":                               "mine",
+		"etc/tmpfiles.d/swallowkeeper.conf":                    read(t, "dyups.tmpfiles.conf"),
+		"etc/systemd/system/nginx.service.d/dyups-socket.conf": read(t, "nginx-dyups.conf"),
 	} {
 		if got := read(t, filepath.Join(dest, file)); got != want {
 			t.Errorf("%s: got %.100q", file, got)

@@ -74,7 +74,7 @@ common() {
 	cp -R dyups/lua/files "$stage/lua"
 	# The values that `swallowkeeper nginx install-lua` asks for.
 	sed -i -e 's|@DIR@|/usr/share/swallowkeeper/lua|; s|@UPSTREAMS@|/var/lib/swallowkeeper/dyups.upstream.conf|' \
-		-e 's|@LISTEN@|127.0.0.1:18882|; s|@DICT@|16m|' "$stage"/lua/*.conf
+		-e 's|@LISTEN@|unix:/run/dyups/dyups.sock|; s|@DICT@|16m|' "$stage"/lua/*.conf
 	! grep -n '@[A-Z]*@' "$stage"/lua/*.conf || fail "no value for the placeholder above"
 
 	# What stands above the first blank line says how to install by hand.
@@ -87,7 +87,7 @@ common() {
 		echo "; supervisor program file of swallowkeeper, for /etc/supervisor/conf.d/swallowkeeper.conf."
 		sed -e '1,/^$/s/^;.*//' -e 's|/usr/local/bin/|/usr/bin/|' scripts/swallowkeeper.supervisor.conf | cat -s
 	} >"$stage/swallowkeeper.supervisor.conf"
-	cp scripts/swallowkeeper.toml "$stage/swallowkeeper.toml"
+	cp scripts/swallowkeeper.toml scripts/dyups.tmpfiles.conf scripts/nginx-dyups.conf "$stage"
 	chmod -R u=rwX,go=rX "$stage"
 }
 
@@ -97,7 +97,7 @@ tarball() {
 	local dir=$stage/tar/$name
 	mkdir -p "$dir"
 	cp -R "$stage"/{swallowkeeper,LICENSE,THIRD-PARTY,completions,man} "$dir"
-	cp README.md scripts/swallowkeeper.{toml,service,supervisor.conf} "$dir"
+	cp README.md scripts/swallowkeeper.{toml,service,supervisor.conf} scripts/{dyups.tmpfiles,nginx-dyups}.conf "$dir"
 	chmod -R u=rwX,go=rX "$dir"
 	tar -C "$stage/tar" --format=gnu --sort=name --mtime="@$SOURCE_DATE_EPOCH" \
 		--owner=0 --group=0 --numeric-owner -cf - "$name" | gzip -9n >"$OUT/$name.tar.gz"

@@ -86,6 +86,8 @@ func contents(t *testing.T, dist string) {
 		"-rw-r----- root/swallowkeeper ./etc/swallowkeeper.toml",
 		"-rw-r--r-- root/root ./usr/lib/systemd/system/swallowkeeper.service",
 		"drwxr-xr-x swallowkeeper/swallowkeeper ./var/lib/swallowkeeper/",
+		"-rw-r--r-- root/root ./usr/lib/tmpfiles.d/swallowkeeper.conf",
+		"-rw-r--r-- root/root ./usr/lib/systemd/system/nginx.service.d/swallowkeeper.conf",
 		"-rw-r--r-- root/root ./usr/share/bash-completion/completions/swallowkeeper",
 		"-rw-r--r-- root/root ./usr/share/fish/vendor_completions.d/swallowkeeper.fish",
 		"-rw-r--r-- root/root ./usr/share/zsh/vendor-completions/_swallowkeeper",
@@ -240,9 +242,20 @@ func inUse(t *testing.T, root string) {
 	for path, want := range map[string]string{
 		"/etc/swallowkeeper.toml": "640 root:swallowkeeper",
 		"/var/lib/swallowkeeper":  "755 swallowkeeper:swallowkeeper",
+		"/run/dyups":              "750 root:swallowkeeper", // where nginx makes the socket of its interface
 	} {
 		if got := run(t, "chroot", root, "stat", "-c", "%a %U:%G", path); got != want+"\n" {
 			t.Errorf("%s is %q, want %s", path, got, want)
+		}
+	}
+
+	const socket = "unix:/run/dyups/dyups.sock"
+	for path, want := range map[string]string{
+		"etc/swallowkeeper.toml":                 "\naddress = \"" + socket + "\"\n",
+		"usr/share/swallowkeeper/lua/dyups.conf": "listen " + socket + ";",
+	} {
+		if got := read(t, filepath.Join(root, path)); !strings.Contains(got, want) {
+			t.Errorf("%s lacks %q", path, want)
 		}
 	}
 

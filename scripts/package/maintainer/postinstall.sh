@@ -8,6 +8,9 @@ case "$1/$2" in
 	configure/* | [2-9]/*) first=no ;;
 	*) exit 0 ;;
 esac
+if command -v systemd-tmpfiles >/dev/null; then
+	systemd-tmpfiles --create swallowkeeper.conf || true
+fi
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload || true
 	[ $first = yes ] || systemctl try-restart swallowkeeper.service || true
