@@ -194,7 +194,7 @@ func TestFieldsAreCommented(t *testing.T) {
 
 // TestExampleFile holds scripts/swallowkeeper.toml: it loads as it stands, and with
 // every key's comment sign taken away, and is the defaults both times, but for the one folder
-// that the systemd unit lets it write.
+// that the systemd unit lets it write, and the socket where few reach nginx's interface.
 func TestExampleFile(t *testing.T) {
 	const path = "../scripts/swallowkeeper.toml"
 	content, err := os.ReadFile(path)
@@ -211,6 +211,7 @@ func TestExampleFile(t *testing.T) {
 		}
 		want := Default()
 		want.Persist.Path = "/var/lib/swallowkeeper/dyups.upstream.conf"
+		want.Gateways[0].Address = "unix:/run/dyups/dyups.sock"
 		if diff := cmp.Diff(want.TOML(), c.TOML()); diff != "" {
 			t.Errorf("%s it is not the defaults (-want +got):\n%s", name, diff)
 		}
