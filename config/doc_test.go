@@ -211,7 +211,7 @@ func TestExampleFile(t *testing.T) {
 		}
 		want := Default()
 		want.Persist.Path = "/var/lib/swallowkeeper/dyups.upstream.conf"
-		want.Gateways[0].Address = "unix:/run/dyups/dyups.sock"
+		want.Gateways[0].Dyups.Address = "unix:/run/dyups/dyups.sock"
 		if diff := cmp.Diff(want.TOML(), c.TOML()); diff != "" {
 			t.Errorf("%s it is not the defaults (-want +got):\n%s", name, diff)
 		}
