@@ -118,7 +118,7 @@ func Examine(f Facts) []Finding {
 		r.api = findInterfaces(f.Nginx)
 		r.checkBOM()
 		r.checkIncluded()
-		r.checkProxyPass()
+		r.checkPasses()
 		r.checkInterfaces()
 		r.checkUpstreams()
 		r.checkQueue()

@@ -1,7 +1,6 @@
 package access_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -9,16 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"swallowkeeper/doctor/access"
 	"swallowkeeper/doctor/nginxtree"
+	"swallowkeeper/internal/nginxtest"
 )
 
 // The clients of the tables: this machine's usual address, and two others of its loopback
@@ -166,18 +162,18 @@ func TestWhoGetsIn(t *testing.T) {
 			if diff := strings.Join(judged(t, http), " "); diff != c.in && !c.unsure || c.unsure && diff != "" {
 				t.Errorf("judged to let in %q, want %q", diff, c.in)
 			}
-			for name, conf := range map[string]string{nginx: modules + strings.ReplaceAll(http, "HANDLER;", handler), os.Getenv("TENGINE_BIN"): http} {
-				if name == "" || name == nginx && !exists(luaModule) {
+			for name, program := range nginxtest.Programs() {
+				conf := strings.ReplaceAll(http, "HANDLER", "dyups_interface")
+				switch {
+				case name == "nginx" && !nginxtest.Exists(nginxtest.Lua):
 					continue
+				case name == "nginx":
+					conf = modules + strings.ReplaceAll(http, "HANDLER;", handler)
+				case strings.Contains(http, "by_lua"):
+					continue // Tengine has no Lua
 				}
-				if name != nginx {
-					if strings.Contains(http, "by_lua") {
-						continue // it has no Lua
-					}
-					conf = strings.ReplaceAll(http, "HANDLER", "dyups_interface")
-				}
-				t.Run(filepath.Base(name), func(t *testing.T) {
-					got := measured(t, name, conf, c.listen)
+				t.Run(name, func(t *testing.T) {
+					got := measured(t, program, conf, c.listen)
 					if !slices.Equal(got, want) {
 						t.Errorf("lets in %q, want %q", got, want)
 					}
@@ -187,16 +183,8 @@ func TestWhoGetsIn(t *testing.T) {
 	}
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-const (
-	nginx     = "/usr/sbin/nginx"
-	luaModule = "/usr/lib/nginx/modules/ngx_http_lua_module.so"
-	modules   = "MODULES"
-)
+// modules begins a configuration that needs Lua.
+const modules = "MODULES"
 
 // judged is who gets in by the configuration alone.
 func judged(t *testing.T, http string) []string {
@@ -241,49 +229,14 @@ func measured(t *testing.T, program, http, listen string) []string {
 	write(t, dir+"/cert", cert)
 	write(t, dir+"/key", key)
 	write(t, dir+"/users", "u:{PLAIN}p\n")
-	address := free(t)
+	address := nginxtest.Free(t)
 	load := ""
 	if strings.HasPrefix(http, modules) {
 		http = strings.TrimPrefix(http, modules)
-		load = "load_module /usr/lib/nginx/modules/ndk_http_module.so; load_module " + luaModule + ";"
+		load = "load_module /usr/lib/nginx/modules/ndk_http_module.so; load_module " + nginxtest.Lua + ";"
 	}
-	conf := "daemon off; master_process off; pid DIR/pid; error_log DIR/error.log info;\n" + load +
-		"\nevents {}\nhttp { access_log off; upstream dyups_keep { server 127.0.0.1:1; }\n"
-	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		conf += kind + "_temp_path DIR/" + kind + ";\n"
-	}
-	conf += strings.NewReplacer("LISTEN", address, "TLS", "ssl_certificate DIR/cert; ssl_certificate_key DIR/key;").Replace(http) + "\n}\n"
-	write(t, dir+"/nginx.conf", strings.ReplaceAll(conf, "DIR", dir))
-	out := &bytes.Buffer{}
-	cmd := exec.Command(program, "-p", dir, "-c", dir+"/nginx.conf", "-e", dir+"/error.log") //nolint:gosec,noctx // it is ended below
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-ended
-	})
-	ready := time.NewTicker(5 * time.Millisecond)
-	defer ready.Stop()
-	limit := time.After(20 * time.Second)
-	for up := false; !up; {
-		select {
-		case err := <-ended:
-			ended <- err
-			text, _ := os.ReadFile(dir + "/error.log")
-			t.Fatalf("%s ended: %v %s%s", program, err, out, text)
-		case <-limit:
-			t.Fatalf("%s does not listen", program)
-		case <-ready.C:
-			if c, err := net.Dial("tcp", address); err == nil {
-				c.Close()
-				up = true
-			}
-		}
-	}
+	http = strings.NewReplacer("LISTEN", address, "TLS", "ssl_certificate DIR/cert; ssl_certificate_key DIR/key;").Replace(http)
+	nginxtest.Start(t, program, dir, load, "upstream dyups_keep { server 127.0.0.1:1; }\n"+http, address)
 	var in []string
 	for _, from := range clients {
 		if tries(t, address, from, listen) {
