@@ -3,8 +3,8 @@
 // carries traffic, services that register themselves, and the real controller between
 // them. All of it is in this process and listens on loopback only.
 //
-// The registry and the gateway are the doubles that the tests use; what is shown here
-// is swallowkeeper, not them.
+// The registry and the gateway are the doubles that the tests use: Consul and nginx are
+// simulated, and swallowkeeper is the real one.
 package demo
 
 import (
@@ -33,6 +33,9 @@ type Options struct {
 	// Control runs the real controller between registry and gateway until the context
 	// ends. It hands its status function over as soon as it runs.
 	Control func(ctx context.Context, w Wiring) error
+	// Plain reports whether swallowkeeper's commands find the controller that writes this conf file
+	// without being told where it is; nil is no.
+	Plain func(ctx context.Context, conf string) bool
 
 	patience time.Duration                   // how long a step may take; 0 is the usual
 	around   func(http.Handler) http.Handler // a test's own part in front of each sample service
@@ -86,7 +89,7 @@ func Run(ctx context.Context, o Options) error {
 
 	s := &story{
 		gateway: gateway, registry: registry, services: services, client: newClient(gateway.Proxy()),
-		patience: o.patience, terminal: o.Terminal, conf: conf, began: time.Now(),
+		patience: o.patience, terminal: o.Terminal, conf: conf, began: time.Now(), plain: o.Plain,
 	}
 	s.view = newView(o.Out, o.Terminal, s.picture)
 	defer s.view.close()

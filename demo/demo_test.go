@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -185,31 +186,15 @@ func TestPlay(t *testing.T) {
 
 	// What the invitation says, done.
 	commands := out.String()
-	put := func(url, body string) {
-		t.Helper()
-		req, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+url, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		tr := &http.Transport{DisableKeepAlives: true}
-		resp, err := (&http.Client{Transport: tr}).Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			t.Fatalf("PUT %s: %s", url, resp.Status)
-		}
-	}
 	after := func(what string) string {
 		_, rest, _ := strings.Cut(commands, what)
 		line, _, _ := strings.Cut(rest, "\n")
 		return strings.TrimSpace(line)
 	}
 	url, body, _ := strings.Cut(after("register it   curl -X PUT "), " -d ")
-	put(url, strings.Trim(body, "'"))
+	put(t, url, strings.Trim(body, "'"))
 	out.await(t, "hello is new: ")
-	put(after("deregister    curl -X PUT "), "")
+	put(t, after("deregister    curl -X PUT "), "")
 	out.await(t, "hello is gone")
 	conf := after("nginx's file  cat ")
 	if _, err := os.Stat(conf); err != nil {
@@ -222,6 +207,69 @@ func TestPlay(t *testing.T) {
 	}
 	if _, err := os.Stat(conf); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s is left behind: %v", conf, err)
+	}
+}
+
+// TestTheVisitorCausesAHold does what the invitation says: a rack goes, the guard holds that, and the
+// command that lets it through is there, for a controller that is found plainly and for one that is not.
+func TestTheVisitorCausesAHold(t *testing.T) {
+	for name, plain := range map[string]bool{"found": true, "named": false} {
+		t.Run(name, func(t *testing.T) {
+			var out screen
+			o := options(&out)
+			o.StoryOnly = false
+			asked := make(chan string, 1)
+			o.Plain = func(_ context.Context, conf string) bool { asked <- conf; return plain }
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := make(chan error, 1)
+			go func() { ended <- Run(ctx, o) }()
+			out.await(t, "Ctrl-C ends it.")
+			conf := <-asked
+			for _, want := range []string{"Consul and nginx are simulated", "cat " + conf + "\n"} {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("no %q in:\n%s", want, out.String())
+				}
+			}
+
+			_, rest, _ := strings.Cut(out.String(), "lose a rack   curl -X PUT ")
+			command, _, _ := strings.Cut(rest, "\n")
+			url, body, _ := strings.Cut(command, " -d ")
+			put(t, url, strings.Trim(body, "'"))
+			out.await(t, "held: 10 of 17 servers would go")
+			where := " --address http://127.0.0.1:1\n"
+			if plain {
+				where = "\n"
+			}
+			approve := regexp.MustCompile(`approve it    SWALLOWKEEPER_STATUS_TOKEN=\S* \S+ approve [0-9a-f]+` + where)
+			if !approve.MatchString(out.String()) {
+				t.Errorf("no %s in:\n%s", approve, out.String())
+			}
+			if !strings.Contains(out.String(), " status"+where) {
+				t.Errorf("no status%sin:\n%s", where, out.String())
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func put(t *testing.T, url, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &http.Transport{DisableKeepAlives: true}
+	resp, err := (&http.Client{Transport: tr}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("PUT %s: %s", url, resp.Status)
 	}
 }
 

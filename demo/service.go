@@ -156,6 +156,16 @@ func (f *fleet) register(ctx context.Context, i *instance) error {
 	return nil
 }
 
+// place tells the registry of an instance on another node, as that node's own agent would.
+func (f *fleet) place(ctx context.Context, i *instance, node string) error {
+	body := fmt.Sprintf(`{"Node": %q, "Address": "127.0.0.1", "SkipNodeUpdate": true,
+		"Service": {"ID": %q, "Service": %q, "Address": "127.0.0.1", "Port": %d}}`, node, i.name, i.service, i.port)
+	if err := f.put(ctx, "/v1/catalog/register", []byte(body)); err != nil {
+		return fmt.Errorf("register %s: %w", i.name, err)
+	}
+	return nil
+}
+
 // alive reports to the instance's TTL check.
 func (f *fleet) alive(ctx context.Context, i *instance) error {
 	if err := f.put(ctx, "/v1/agent/check/pass/service:"+i.name, nil); err != nil {

@@ -28,6 +28,8 @@ type story struct {
 	client   *client
 	status   func() syncer.Status
 	page     string // the URL of its page
+	plain    func(ctx context.Context, conf string) bool
+	ask      func(command string) string // a command for the controller, ready to be copied
 	view     *view
 	rates    rates
 
@@ -44,11 +46,12 @@ type story struct {
 func (s *story) introduce() {
 	v := s.view
 	v.say(`%s   all of it runs in this one process, on loopback
+Consul and nginx are simulated here. swallowkeeper is the real one, with all that it does.
 
-  registry        %s   speaks Consul's HTTP API
+  registry        %s   stands in for Consul, and speaks its HTTP API
   swallowkeeper   watches the registry, writes the conf file, keeps the gateway in sync
                   %s   its page: watch the story there
-  gateway         %s   carries the traffic, with 4 workers
+  gateway         %s   stands in for nginx: carries the traffic, with 4 workers
                   %s   its dyups API: changes without a reload
   client          sends about 100 requests a second through the gateway, all the time`,
 		v.bold("swallowkeeper demo"), v.accent(s.registry.url), v.accent(s.page), v.accent(s.gateway.Proxy()), v.accent(s.gateway.API()))

@@ -28,9 +28,7 @@ func (p *program) complete(each ...offer) cobra.CompletionFunc {
 		if len(args) >= len(each) {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		quiet := *p
-		quiet.stderr = io.Discard
-		o := &operator{program: &quiet}
+		o := p.quietly()
 		o.socket, _ = c.Flags().GetString("socket") // the root has none
 		o.address, _ = c.Flags().GetString("address")
 		if err := o.configure(); err != nil {
@@ -45,6 +43,13 @@ func (p *program) complete(each ...offer) cobra.CompletionFunc {
 		all := each[len(args)](ctx, o, args)
 		return beginning(all, begun), cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// quietly is a command that says nothing of what it can't find.
+func (p *program) quietly() *operator {
+	quiet := *p
+	quiet.stderr = io.Discard
+	return &operator{program: &quiet}
 }
 
 // beginning are the words that begin with what somebody has written already.

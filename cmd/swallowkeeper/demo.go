@@ -24,8 +24,10 @@ func (p *program) demoCommand() *cobra.Command {
 		Short: "See all of it at work on this machine, with nothing installed",
 		Long: `demo runs a small registry that speaks Consul's HTTP API, a gateway that speaks the
 dyups API and carries traffic, some services, and swallowkeeper between them, on
-loopback and in one process. It tells a story while a client sends requests all
-the time, then stays up for you to play with.
+loopback and in one process. Consul and nginx are simulated; swallowkeeper is the real
+one. It tells a story while a client sends requests all the time, then stays up for you to
+play with: it prints commands to copy, also those that cause a hold and approve it. In
+another terminal, swallowkeeper status finds it where no other daemon runs.
 
 With --story-only it exits with 0 where no request failed and all came true, else 1.
 Port 0 in an address is any free port.`,
@@ -37,7 +39,7 @@ Port 0 in an address is any free port.`,
 			if err := o.Validate(); err != nil {
 				return exit(exitUsage, err)
 			}
-			o.Out, o.Terminal, o.Control = p.stdout, p.isTerminal(p.stdout), control
+			o.Out, o.Terminal, o.Control, o.Plain = p.stdout, p.isTerminal(p.stdout), control, p.findsPlainly
 			// A terminal that is closed ends the demo as well as Ctrl-C, its folder included.
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
 			defer stop()
@@ -54,6 +56,20 @@ Port 0 in an address is any free port.`,
 	f.StringVar(&o.Page, "page", "127.0.0.1:9180", "`ADDRESS` of the page")
 	f.BoolVar(&o.StoryOnly, "story-only", false, "end after the story")
 	return c
+}
+
+// findsPlainly reports whether commands without a flag find the daemon that writes this conf file.
+func (p *program) findsPlainly(ctx context.Context, conf string) bool {
+	o := p.quietly()
+	if err := o.configure(); err != nil {
+		return false
+	}
+	if err := o.reach(ctx); err != nil {
+		return false
+	}
+	defer o.client.Close()
+	st, err := o.client.Status(ctx)
+	return err == nil && st.File == conf
 }
 
 // control runs the daemon's own parts between the demo's registry and gateway.
