@@ -16,7 +16,7 @@ import (
 // registries and gateways are all that there are, by the type in the configuration. A
 // new one is a folder of its own and a line here.
 var (
-	registries = map[string]func(config.Registry, logrus.FieldLogger, meters) (syncer.Source, error){
+	registries = map[string]func(config.Registry, logrus.FieldLogger, meters, int) (syncer.Source, error){
 		"consul": newConsul,
 	}
 	gateways = map[string]func(config.Gateway, logrus.FieldLogger, meters) (target, error){
@@ -30,8 +30,13 @@ type target struct {
 	close func() error
 }
 
-func newConsul(c config.Registry, log logrus.FieldLogger, m meters) (syncer.Source, error) {
-	r, err := consul.New(c.Consul, log, consul.WithMetrics(m.consul))
+// newConsul makes a registry that holds at most so many connections, 0 for any number.
+func newConsul(c config.Registry, log logrus.FieldLogger, m meters, most int) (syncer.Source, error) {
+	options := []consul.Option{consul.WithMetrics(m.consul), consul.WithDescriptors(most)}
+	if !m.daemon {
+		options = append(options, consul.Beside())
+	}
+	r, err := consul.New(c.Consul, log, options...)
 	if err != nil {
 		return syncer.Source{}, err
 	}
@@ -56,14 +61,17 @@ type house struct {
 	targets []target
 }
 
-// meters measure the parts; the zero value measures nothing. They outlive a reload.
+// meters measure the parts of a daemon. They outlive a reload. The zero value is a command's: it measures nothing, and
+// leaves the registries' connections to the daemon that may run beside it.
 type meters struct {
+	daemon bool
 	consul *consul.Metrics
 	dyups  *dyups.Metrics
 }
 
 // newMeters registers what the parts measure.
 func newMeters(r prometheus.Registerer) (m meters, err error) {
+	m.daemon = true
 	if m.consul, err = consul.NewMetrics(r); err != nil {
 		return m, err
 	}
@@ -74,8 +82,9 @@ func newMeters(r prometheus.Registerer) (m meters, err error) {
 // build makes the parts; nothing of them runs yet, and nothing is asked of anybody.
 func build(cfg config.Config, log logrus.FieldLogger, m meters) (*house, error) {
 	h := &house{}
+	most := descriptorsFor(openFiles(), len(cfg.Registries), len(cfg.Gateways))
 	for i, r := range cfg.Registries {
-		src, err := registries[r.Type](r, log, m)
+		src, err := registries[r.Type](r, log, m, most)
 		if err != nil {
 			return nil, fmt.Errorf("registry %d: %w", i+1, err)
 		}

@@ -48,20 +48,36 @@ func TestConnectionLimit(t *testing.T) {
 		max  int
 		deny bool
 		cfg  int
+		opts []Option
 		want int
 	}{
-		{"told", 60, false, 0, 48},
-		{"not told", 60, true, 0, 160},
-		{"set, and one is the heartbeat's", 60, false, 30, 29},
+		{"told", 60, false, 0, nil, 48},
+		{"not told", 60, true, 0, nil, 160},
+		{"set, and one is the heartbeat's", 60, false, 30, nil, 29},
+		{"few open files", 60, false, 0, []Option{WithDescriptors(20)}, 20},
+		{"many open files", 60, false, 0, []Option{WithDescriptors(1000)}, 48},
+		{"set, and few open files", 60, false, 30, []Option{WithDescriptors(20)}, 20},
+		{"a command beside a daemon", 200, false, 0, []Option{Beside()}, 20},
+		{"a command beside a daemon, of few", 60, false, 0, []Option{Beside()}, 6},
+		{"a command beside a daemon, of very few", 10, false, 0, []Option{Beside()}, 4},
+		{"a command beside a daemon, of many", 10_000, false, 0, []Option{Beside()}, 20},
+		{"a command beside a daemon, set", 60, false, 1000, []Option{Beside()}, 20},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := startDouble(t, consultest.Options{MaxConns: test.max})
 			d.DenySelf(test.deny)
 			cfg := testConfig(d.addr)
 			cfg.Connections = test.cfg
-			got, err := newTestRegistry(t, cfg, silent()).connectionLimit(t.Context())
-			if err != nil || got != test.want {
-				t.Errorf("limit %d, %v, want %d", got, err, test.want)
+			r, err := New(cfg, silent(), test.opts...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := r.room(t.Context())
+			if err != nil || got.watches != test.want || got.connections != test.want {
+				t.Errorf("room %+v, %v, want %d", got, err, test.want)
+			}
+			if few := strings.Contains(test.name, "few open files"); got.files != few {
+				t.Errorf("open files are what sets it: %v", got.files)
 			}
 		})
 	}

@@ -36,6 +36,9 @@ type client struct {
 	answered func()
 	waits    *waits
 	token    func() string
+	// multiplexed tells that answers come over HTTP/2, which carries many queries on one connection. Consul speaks it
+	// over https only, and what stands before it may not.
+	multiplexed func() bool
 }
 
 // query is one read. A zero index asks for what is known now, any other waits for news.

@@ -48,7 +48,17 @@ type Registry struct {
 	// lookups is how often host names are looked up again.
 	lookups time.Duration
 	beat    beat
+	// descriptors is how many connections the limit of open files leaves, 0 any number.
+	descriptors int
+	// beside says that there may be a daemon at this address that needs nearly all that the agent gives.
+	beside bool
 }
+
+// WithDescriptors bounds the connections by what the limit of open files leaves.
+func WithDescriptors(n int) Option { return func(r *Registry) { r.descriptors = n } }
+
+// Beside has a registry make do with few connections, for a command that reads what a daemon watches.
+func Beside() Option { return func(r *Registry) { r.beside = true } }
 
 // New makes a registry of its configuration. It asks Consul nothing yet; an error means
 // that the configuration is wrong.
@@ -103,11 +113,11 @@ func (r *Registry) TroubleSince() time.Time { return r.trouble.began() }
 func (r *Registry) Watch(ctx context.Context, publish func(upstream.Set)) error {
 	defer r.trouble.clear()
 	defer r.endpoint.metrics.forget(r.endpoint.name)
-	limit, err := r.connectionLimit(ctx)
+	room, err := r.room(ctx)
 	if err != nil {
 		return ended(ctx, err)
 	}
-	c, err := r.endpoint.client(r.cfg, limit, r.grace)
+	c, err := r.endpoint.client(r.cfg, room.connections, r.grace)
 	if err != nil {
 		return err
 	}
@@ -117,23 +127,24 @@ func (r *Registry) Watch(ctx context.Context, publish func(upstream.Set)) error 
 		return err
 	}
 	defer pulse.close()
-	w := newWatch(r, c, limit, publish)
+	w := newWatch(r, c, room.watches, publish)
+	w.files = room.files
 	w.loops.Go(func() { w.heartbeat(ctx, pulse) })
 	w.run(ctx)
 	return ended(ctx, ctx.Err())
 }
 
-// connectionLimit is how many connections may be open at once; 0 is any number.
-func (r *Registry) connectionLimit(ctx context.Context) (int, error) {
-	if r.endpoint.multiplexed() {
-		return 0, nil
-	}
-	if r.cfg.Connections > 0 {
-		return r.cfg.Connections - 1, nil // one is the heartbeat's
+// room finds out how many connections may be open at once.
+func (r *Registry) room(ctx context.Context) (room, error) {
+	if most := r.cfg.Connections - 1; most > 0 && r.endpoint.base.Scheme != "https" { // one is the heartbeat's
+		if r.beside {
+			most = min(most, besides)
+		}
+		return room{connections: most, watches: most}.within(r.descriptors), nil
 	}
 	c, err := r.endpoint.client(r.cfg, 1, r.grace)
 	if err != nil {
-		return 0, err
+		return room{}, err
 	}
 	defer c.close()
 	const loop = "agent"
@@ -144,10 +155,21 @@ func (r *Registry) connectionLimit(ctx context.Context) (int, error) {
 		return err
 	}, func(err error, _ time.Duration) { r.trouble.report(loop, "read the agent's connection limit", err) })
 	if err != nil {
-		return 0, err
+		return room{}, err
 	}
 	r.trouble.over(loop)
-	return withReserve(limit), nil
+	switch {
+	case c.multiplexed():
+		return room{connections: ramp}.within(r.descriptors), nil
+	case r.cfg.Connections > 0:
+		limit = r.cfg.Connections - 1
+	case !r.beside:
+		limit = withReserve(limit)
+	}
+	if r.beside {
+		limit = withinReserve(limit)
+	}
+	return room{connections: limit, watches: limit}.within(r.descriptors), nil
 }
 
 // ended hides an error that only says that the context has ended.

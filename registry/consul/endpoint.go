@@ -88,10 +88,6 @@ func set(to *string, value string) {
 	}
 }
 
-// multiplexed tells that Consul speaks HTTP/2 here, which carries many queries on one
-// connection. It does so over https only.
-func (e endpoint) multiplexed() bool { return e.base.Scheme == "https" }
-
 // client makes a client with connections of its own, at most limit where that is not 0.
 // Grace is how long an answer may take beyond what its query waits for.
 func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, error) {
@@ -124,11 +120,12 @@ func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, e
 			return dialer.DialContext(ctx, "unix", e.socket)
 		}
 	}
+	var proto atomic.Int32
 	conf := e.base
 	// Given, so that the client does not read the file itself: just now it may not be there.
 	conf.Token, conf.TokenFile = e.token(), ""
 	conf.HttpClient = &http.Client{
-		Transport: e.metrics.over(bounded{transport}, e.name),
+		Transport: e.metrics.over(bounded{transport, &proto}, e.name),
 		// A redirect would lead to another server, and take the token along.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -138,7 +135,7 @@ func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, e
 	}
 	return &client{
 		api: a, close: transport.CloseIdleConnections, cfg: cfg, grace: grace, waits: &waits{most: cfg.Wait},
-		token: e.token,
+		token: e.token, multiplexed: func() bool { return proto.Load() == 2 },
 		answered: func() {
 			e.heard.Store(time.Now().UnixNano())
 			e.metrics.answered(e.name)
@@ -163,13 +160,17 @@ func readToken(file string) (string, error) {
 var errForeign = errors.New("the answer is HTML: this is not Consul's API")
 
 // bounded cuts what no Consul would answer: bodies without end and pages of HTML.
-type bounded struct{ next http.RoundTripper }
+type bounded struct {
+	next  http.RoundTripper
+	proto *atomic.Int32 // the version of HTTP that the last answer came by
+}
 
 func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := b.next.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
+	b.proto.Store(int32(resp.ProtoMajor)) //nolint:gosec // 1 or 2
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if resp.StatusCode == http.StatusOK && kind == "text/html" {
 		_ = resp.Body.Close()

@@ -58,7 +58,7 @@ func (r *Registry) Examine(ctx context.Context) (Examination, error) {
 	}
 	wanted, refused := (&watch{Registry: r}).choose(list)
 	x.Services = len(wanted)
-	if !r.endpoint.multiplexed() {
+	if !c.multiplexed() {
 		if err := x.connections(ctx, c, r.cfg.Connections); err != nil {
 			return x, err
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/upstream"
 )
@@ -18,6 +19,7 @@ type watch struct {
 	*Registry
 	client  *client
 	limit   int
+	files   bool // the limit of open files is what sets it
 	publish func(upstream.Set)
 	hosts   *hosts
 	dirty   note // something may have to be published
@@ -163,6 +165,12 @@ func (w *watch) reorder() {
 // others swept. Which has one is decided by what changed last. Locked.
 func (w *watch) arrange() {
 	watches, readers := share(w.limit, len(w.services))
+	if readers > 0 && w.files {
+		w.files = false // said
+		w.log.WithFields(logrus.Fields{"connections": w.limit, "services": len(w.services)}).
+			Warn("the limit of open files leaves too few connections to watch every service: some are read again and again " +
+				"instead, which is slower; raise it (LimitNOFILE, ulimit -n)")
+	}
 	var own, swept []*service
 	for _, s := range w.order {
 		if s.stop != nil {
