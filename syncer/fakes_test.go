@@ -194,7 +194,7 @@ func (g *fakeGateway) Apply(ctx context.Context, c upstream.Changes) error {
 	for _, u := range c.Updated {
 		list = append(list, u.New)
 	}
-	g.live = upstream.NewSet(list)
+	g.live = upstream.NewSet(list, g.live.Out()...)
 	g.events.add("apply " + line(g.live))
 	return nil
 }

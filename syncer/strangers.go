@@ -44,12 +44,18 @@ func leftover(u upstream.Upstream, g upstream.Generation, gone names) bool {
 }
 
 // strangers are the upstreams of a gateway that swallowkeeper never wrote. Before it has
-// written anything there are none: then it takes over what another program left.
+// written anything there are none but those of which the gateway knows that nginx's own
+// configuration has them: then it takes over what another program left.
 func strangers(live upstream.Set, g upstream.Generation, gone names) names {
-	if g.Number == 0 {
-		return nil
-	}
 	foreign := names{}
+	for _, o := range live.Out() {
+		if _, ours := g.Set.Get(o.Upstream); !ours {
+			foreign.add([]upstream.Upstream{{Name: o.Upstream}})
+		}
+	}
+	if g.Number == 0 {
+		return foreign
+	}
 	for u := range live.All() {
 		if _, ours := g.Set.Get(u.Name); !ours && !leftover(u, g, gone) {
 			foreign.add([]upstream.Upstream{u})

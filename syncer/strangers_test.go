@@ -275,3 +275,25 @@ func TestRunOnceWritesNothingNewWhereAGatewayCannotBeAsked(t *testing.T) {
 		w.gateways[0].delay = 0
 	})
 }
+
+// What a gateway knows to be of nginx's own configuration is nobody's to take over, also where nothing
+// was written yet: beside it in the conf file nginx would not load.
+func TestWhatNginxItselfHasIsNeverTaken(t *testing.T) {
+	run(t, "from the first start on", 1, 1, func(t *testing.T, w *world) {
+		g := w.gateways[0]
+		g.set("posted: 1, shop: 3")
+		var static []upstream.Out
+		for _, name := range []string{"shop", "grafana"} { // grafana is the host of a proxy_pass: no upstream shows it
+			static = append(static, upstream.Out{Service: name, Upstream: name})
+		}
+		g.live = upstream.NewSet(slices.Collect(g.live.All()), static...)
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, posted: 2, Shop: 9, grafana: 9")
+		w.pass(time.Minute)
+		w.wantStored("a: 1, posted: 2")
+		w.wantOut("Shop", somebodyElses)
+		w.wantOut("grafana", somebodyElses)
+		w.wantStrangers("grafana", "shop")
+	})
+}
