@@ -320,18 +320,18 @@ func TestBadGateway(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
+			r := newRig(t).configure()
+			r.baseline(want{"a": "10.0.0.1:80", "b": "10.0.0.2:80"}) // beside one that can't be asked nothing new is written
 			bad := strings.Replace(gatewayTable("bad", tt.start(t)), `"2s"`, `"300ms"`, 1)
 			r.gateways = bad + gatewayTable("good", r.nginx[0].API())
 			r.configure()
-			r.up("a", "10.0.0.1:80")
-			r.up("b", "10.0.0.2:80")
+			r.up("a", "10.0.0.3:80")
 			got := r.once()
-			got.wants(t, exitOutOfSync, append(tt.parts, "gateway bad: out of sync: ", "gateway good: in sync (2 added, 0 updated, 0 removed)")...)
+			got.wants(t, exitOutOfSync, append(tt.parts, "gateway bad: out of sync: ", "gateway good: in sync (0 added, 1 updated, 0 removed)")...)
 			if strings.Contains(got.stdout+got.stderr, "\x1b") {
 				t.Errorf("what the gateway answered reaches the terminal: %q", got.stdout+got.stderr)
 			}
-			r.inSync(want{"a": "10.0.0.1:80", "b": "10.0.0.2:80"})
+			r.inSync(want{"a": "10.0.0.1:80 10.0.0.3:80", "b": "10.0.0.2:80"})
 		})
 	}
 }

@@ -341,9 +341,11 @@ func TestDaemonOneGatewayDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	good := r.addNginx(dyupstest.Options{})
+	r.gateways = gatewayTable("gw1", r.nginx[0].API()) + gatewayTable("gw2", good.API())
+	r.configure()
+	r.baseline(want{"a": "10.0.0.1:80"}) // beside one that can't be asked nothing new is written
 	r.gateways = gatewayTable("gw1", r.nginx[0].API()) + gatewayTable("dead", "http://"+deadAddr(t)) + gatewayTable("gw2", good.API())
 	r.configure()
-	r.up("a", "10.0.0.1:80")
 	d := r.daemon()
 	r.inSync(want{"a": "10.0.0.1:80"})
 	r.nginx[0].Hang(true)
