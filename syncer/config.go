@@ -29,6 +29,11 @@ type GuardConfig struct {
 	// OnRemoved says what becomes of a service that is deregistered: "delete" it, or keep
 	// its upstream with one server marked "down", so that nginx answers 502 at once.
 	OnRemoved string `toml:"on_removed"`
+	// AllowAddresses are ranges (10.0.0.0/8) and addresses that servers may have; none means all. One
+	// within 169.254.0.0/16 or fe80::/10 lets these in, which are refused otherwise.
+	AllowAddresses []string `toml:"allow_addresses"`
+	// DenyAddresses are ranges and addresses that no server may have, also where AllowAddresses has them.
+	DenyAddresses []string `toml:"deny_addresses"`
 	// HoldFor lets a hold through after this time; 0 never does.
 	HoldFor time.Duration `toml:"hold_for"`
 }
@@ -51,6 +56,14 @@ func (c GuardConfig) Validate() error {
 		return &setting.Error{Key: "on_removed", Value: c.OnRemoved, Allowed: `"delete" or "down"`}
 	case c.HoldFor < 0:
 		return &setting.Error{Key: "hold_for", Value: c.HoldFor, Allowed: `a duration from "0s" (never) up`}
+	}
+	for _, list := range []struct {
+		key    string
+		ranges []string
+	}{{"allow_addresses", c.AllowAddresses}, {"deny_addresses", c.DenyAddresses}} {
+		if _, err := ParseRanges(list.key, list.ranges); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -276,6 +276,7 @@ type world struct {
 	events     *events
 	told       told
 	log        *test.Hook
+	reach      func() Reach
 	syncer     *Syncer
 	stop       func()
 }
@@ -297,7 +298,7 @@ func (w *world) parts(guard GuardConfig) Parts {
 	log.SetOutput(io.Discard)
 	log.SetLevel(logrus.DebugLevel)
 	w.log = hook
-	p := Parts{Guard: guard, Store: w.store, Schedule: DefaultSchedule(), Log: log}
+	p := Parts{Guard: guard, Store: w.store, Schedule: DefaultSchedule(), Log: log, Reach: w.reach}
 	for i, r := range w.registries {
 		// The servers of set(line) come from "r": with one registry that is its name.
 		name := "r"

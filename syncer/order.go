@@ -168,14 +168,13 @@ func Opinion(to upstream.Generation) Order {
 func (s *Syncer) step(to upstream.Generation) (upstream.Set, string) {
 	written := s.gen
 	written.Strangers = s.known()
-	set := withoutStrangers(written, to.Set)
+	set := withoutStrangers(written, s.reach().seen(to.Set))
+	set = s.reachable(upstream.Generation{Set: set}).Set
 	v := s.Guard.Judge(s.gen, set, "")
-	admitted := s.admit(written, Verdict{Accepted: set})
+	admitted := s.admit(written, Verdict{Accepted: set, Out: set.Out()})
 	var remarks []string
-	if n := to.Set.Len() - admitted.Accepted.Len(); n > 0 {
-		missing := slices.Concat(set.Out(), admitted.Out)
-		remarks = append(remarks, fmt.Sprintf("%d upstreams of it are left out, of %s because %s",
-			n, missing[len(missing)-1].Upstream, missing[len(missing)-1].Reason))
+	if n := len(admitted.Out); n > 0 {
+		remarks = append(remarks, fmt.Sprintf("of it %d are left out, first %s: %s", n, admitted.Out[0].Upstream, admitted.Out[0].Reason))
 	}
 	if v.Hold != nil {
 		remarks = append(remarks, v.Hold.Reason)

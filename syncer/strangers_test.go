@@ -213,7 +213,7 @@ func TestRollbackLeavesOutWhatMayBeSomebodyElses(t *testing.T) {
 		defer w.stop()
 		w.pass(soon)
 		remark, err := w.syncer.Do(t.Context(), Rollback(old))
-		if err != nil || !strings.Contains(remark, "1 upstreams of it are left out, of handmade because "+somebodyElses) {
+		if err != nil || !strings.Contains(remark, "of it 1 are left out, first handmade: "+somebodyElses) {
 			t.Errorf("%q, %v", remark, err)
 		}
 		w.wantStored("a: 1, b: 3")
@@ -232,7 +232,7 @@ func TestRollbackLeavesOutWhatMayBeSomebodyElses(t *testing.T) {
 			} else {
 				remark, _, err = New(w.parts(DefaultGuardConfig())).DoOnce(t.Context(), Rollback(old))
 			}
-			if err != nil || !strings.Contains(remark, "2 upstreams of it are left out") || !strings.Contains(remark, "has not been asked") {
+			if err != nil || !strings.Contains(remark, "of it 2 are left out") || !strings.Contains(remark, "has not been asked") {
 				t.Errorf("%q, %v", remark, err)
 			}
 			w.wantStored("a: 1")

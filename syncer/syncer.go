@@ -15,6 +15,9 @@ import (
 	"swallowkeeper/upstream"
 )
 
+// firstAnswer is how long servers that may not be reached any more stay for want of a registry's answer.
+const firstAnswer = 3 * time.Second
+
 // verifyEvery is how often it is made sure that the store still holds what was saved.
 const verifyEvery = 10 * time.Second
 
@@ -25,7 +28,9 @@ type Parts struct {
 	Store    Store
 	Targets  []Target
 	Schedule Schedule
-	Log      logrus.FieldLogger
+	// Reach, where not nil, says what registrations may reach now.
+	Reach func() Reach
+	Log   logrus.FieldLogger
 	// Changed, where not nil, is called after something that Status shows has changed. It must not block.
 	Changed func()
 	// Event, where not nil, is told what happens. It must not block, and is called from several goroutines.
@@ -172,8 +177,18 @@ func (s *Syncer) decide(ctx context.Context, released string) time.Duration {
 	var thaw time.Duration
 	written.Frozen, thaw = thawed(written.Frozen, now)
 	written.Strangers = s.known()
+	gone := removals(written.Set, s.reachable(written).Set)
 	if len(s.intake.missing()) == len(s.Sources) {
-		return thaw
+		if len(gone) == 0 {
+			return thaw
+		}
+		if wait := firstAnswer - now.Sub(s.began); wait > 0 {
+			return sooner(wait, thaw) // with its answer there may be others to take their place
+		}
+	}
+	if len(gone) > 0 {
+		s.Log.WithFields(logrus.Fields{"servers": len(gone), "upstream": gone[0].Upstream, "reason": s.reach().Refuses(gone[0].Addr)}).
+			Warn("the conf file has servers that may not be reached any more: they go")
 	}
 	if wait := s.firstLook(now); wait > 0 {
 		return wait
@@ -252,7 +267,8 @@ func (s *Syncer) judge(written upstream.Generation, now time.Time, released stri
 	}
 	strict := v.Hold == nil && now.Before(s.recovering)
 	if strict {
-		if v = s.admit(written, s.Guard.judge(written, s.seen(written), released, true)); v.Hold == nil {
+		judged := s.Guard.judge(s.reachable(written), s.seen(written), released, true)
+		if v = s.admit(written, judged); v.Hold == nil {
 			s.recovering = time.Time{} // all is back
 		}
 	}
@@ -282,6 +298,8 @@ func (s *Syncer) judge(written upstream.Generation, now time.Time, released stri
 // verdict is the guard's on what the registries gave. released is the ID of a hold that is
 // let through.
 func (s *Syncer) verdict(written upstream.Generation, released string) Verdict {
+	all := written
+	written = s.reachable(written)
 	seen, empty := s.intake.seen(written.Set, false)
 	var hold *Hold
 	if len(empty) > 0 && s.Guard.MinServices > 0 && !isFrozen(written.Frozen, "") {
@@ -292,7 +310,7 @@ func (s *Syncer) verdict(written upstream.Generation, released string) Verdict {
 		seen, _ = s.intake.seen(written.Set, true)
 		hold = nil
 	}
-	seen = frozen(written, withoutStrangers(written, seen))
+	seen = frozen(written, withoutStrangers(all, s.reach().seen(seen)))
 	v := s.Guard.Judge(written, seen, released)
 	if v.Hold != nil && let != nil && let.ID == released && v.Hold.within(let) {
 		v = s.Guard.Judge(written, seen, v.Hold.ID) // the same servers under another rule: they were let through
@@ -300,7 +318,7 @@ func (s *Syncer) verdict(written upstream.Generation, released string) Verdict {
 	if v.Hold == nil {
 		v.Hold = hold
 	}
-	return s.admit(written, v)
+	return s.admit(all, v)
 }
 
 // holds keeps what is held, and since when.
@@ -408,9 +426,20 @@ func (s *Syncer) changed() {
 
 // seen is what the registries gave, without what is not ours to write, and with what is frozen.
 func (s *Syncer) seen(written upstream.Generation) upstream.Set {
-	seen, _ := s.intake.seen(written.Set, false)
-	return frozen(written, withoutStrangers(written, seen))
+	reachable := s.reachable(written)
+	seen, _ := s.intake.seen(reachable.Set, false)
+	return frozen(reachable, withoutStrangers(written, s.reach().seen(seen)))
 }
+
+func (s *Syncer) reach() Reach {
+	if s.Reach == nil {
+		return Reach{}
+	}
+	return s.Reach()
+}
+
+// reachable is what was written, without the servers that may not be reached any more.
+func (s *Syncer) reachable(g upstream.Generation) upstream.Generation { return s.reach().written(g) }
 
 // Status is what is true now.
 func (s *Syncer) Status() Status {

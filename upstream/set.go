@@ -242,6 +242,33 @@ func (s Set) Loadable() Set {
 	return Set{list: list, out: s.out}
 }
 
+// Select is the set with the servers for which keep says yes. An upstream of which it leaves none stays
+// with none.
+func (s Set) Select(keep func(Upstream, Server) bool) Set {
+	var list []Upstream // nil as long as all is kept
+	for i, u := range s.list {
+		kept := func(srv Server) bool { return keep(u, srv) }
+		n := slices.IndexFunc(u.Servers, func(srv Server) bool { return !kept(srv) })
+		if n < 0 {
+			continue
+		}
+		if list == nil {
+			list = slices.Clone(s.list)
+		}
+		servers := slices.Clone(u.Servers[:n])
+		for _, srv := range u.Servers[n+1:] {
+			if kept(srv) {
+				servers = append(servers, srv)
+			}
+		}
+		list[i].Servers = servers
+	}
+	if list == nil {
+		return s
+	}
+	return Set{list: list, out: s.out}
+}
+
 // Without is the set without the upstreams of these names.
 func (s Set) Without(names []string) Set {
 	if len(names) == 0 {

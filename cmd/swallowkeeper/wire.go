@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
@@ -112,10 +115,32 @@ func silent() *logrus.Logger {
 	return log
 }
 
+// endpoints are the addresses of our own that nothing registered may lead to.
+func (h *house) endpoints(cfg config.Config) []endpoint {
+	var list []endpoint
+	for i, g := range cfg.Gateways {
+		if u, err := url.Parse(g.Dyups.Address); err == nil && u.Host != "" {
+			list = append(list, endpoint{of: "the interface of gateway " + h.targets[i].Name, host: u.Hostname(), port: cmp.Or(u.Port(), "80")})
+		}
+	}
+	for _, src := range h.sources {
+		if e, ok := src.Registry.(interface{ Endpoint() string }); ok {
+			if host, port, err := net.SplitHostPort(e.Endpoint()); err == nil {
+				list = append(list, endpoint{of: "registry " + src.Name, host: host, port: port})
+			}
+		}
+	}
+	if host, port, err := net.SplitHostPort(cfg.Status.Address); err == nil {
+		list = append(list, endpoint{of: "the status page", host: host, port: port})
+	}
+	return list
+}
+
 // parts hands the house to a syncer.
 func (h *house) parts(cfg config.Config, store syncer.Store, log logrus.FieldLogger) syncer.Parts {
 	p := syncer.Parts{
 		Sources: h.sources, Guard: cfg.Guard, Store: store, Schedule: syncer.DefaultSchedule(), Log: log,
+		Reach: newReach(cfg.Guard, h.endpoints(cfg), log).now,
 	}
 	for _, t := range h.targets {
 		p.Targets = append(p.Targets, t.Target)

@@ -16,7 +16,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -91,6 +93,21 @@ func New(cfg Config, log logrus.FieldLogger, options ...Option) (*Registry, erro
 
 // Name is the origin of every server that comes from here.
 func (r *Registry) Name() string { return r.name }
+
+// Endpoint is the host and port that are asked, "" where it is a socket.
+func (r *Registry) Endpoint() string {
+	if r.endpoint.socket != "" {
+		return ""
+	}
+	address, port := r.endpoint.base.Address, "80"
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
+	}
+	if r.endpoint.base.Scheme == "https" {
+		port = "443"
+	}
+	return net.JoinHostPort(strings.Trim(address, "[]"), port)
+}
 
 // Trouble says why something can't be read just now, or returns nil.
 func (r *Registry) Trouble() error { return r.trouble.current() }

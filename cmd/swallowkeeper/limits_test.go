@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/sirupsen/logrus/hooks/test"
+
+	"swallowkeeper/syncer"
+)
+
+// A service that registers an address of our own would open what listens there to whom nginx serves.
+func TestARegistrationReachesNothingOfOurs(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).configure()
+	r.baseline(want{"web": "10.0.0.1:80"})
+	_, api, _ := strings.Cut(r.nginx[0].API(), "://")
+	_, apiPort, err := net.SplitHostPort(api)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := map[string]string{
+		"api":        api,
+		"api-alias":  "127.0.0.2:" + apiPort,
+		"api-six":    "[::1]:" + apiPort,
+		"api-mapped": "[::ffff:127.0.0.1]:" + apiPort,
+		"metadata":   "169.254.169.254:80",
+		"this-net":   "0.0.0.1:80",
+	}
+	for name, addr := range refused {
+		r.up(name, addr)
+	}
+	r.up("new", "10.0.0.2:80")
+	got := r.once()
+	got.wants(t, exitInSync, "is the address of the interface of gateway", "169.254.169.254 is link-local", "0.0.0.1 is no address of a machine")
+	r.inSync(want{"web": "10.0.0.1:80", "new": "10.0.0.2:80"})
+
+	d := r.daemon()
+	d.says("is in sync")
+	r.inSync(want{"web": "10.0.0.1:80", "new": "10.0.0.2:80"})
+	for name := range refused {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.nginx[0].Proxy()+"/upstream/opened", strings.NewReader("server 6.6.6.6:80;"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = name
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK || strings.Contains(string(body), "success") {
+			t.Errorf("%s: %d %s", name, resp.StatusCode, body)
+		}
+	}
+	if r.nginx[0].Copies("opened")[0] != "" {
+		t.Error("the interface is open to the traffic")
+	}
+	d.stop()
+
+	// What is written goes when the configuration changes, and what is configured is what counts.
+	r.once("--set", "guard.deny_addresses=10.0.0.2/32").wants(t, exitInSync, "10.0.0.2 is in 10.0.0.2/32 of deny_addresses")
+	r.inSync(want{"web": "10.0.0.1:80"})
+	r.once("--set", "guard.allow_addresses=10.0.0.2,169.254.169.254").wants(t, exitInSync, "10.0.0.1 is in no range of allow_addresses")
+	r.inSync(want{"new": "10.0.0.2:80", "metadata": "169.254.169.254:80"})
+}
+
+func TestReachKnowsNames(t *testing.T) {
+	log, said := test.NewNullLogger()
+	r := newReach(syncer.DefaultGuardConfig(), []endpoint{
+		{of: "registry a", host: "consul.example", port: "8500"},
+		{of: "registry b", host: "lost.example", port: "8500"},
+		{of: "the status page", host: "", port: "9180"},
+		{of: "the interface of gateway gw", host: "LocalHost", port: "18882"},
+		{of: "nobody knows", host: "127.0.0.1", port: "0"},
+	}, log)
+	r.locals = func() ([]net.Addr, error) {
+		return []net.Addr{&net.IPNet{IP: net.ParseIP("10.0.0.5"), Mask: net.CIDRMask(24, 32)}}, nil
+	}
+	r.lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
+		if host == "consul.example" {
+			return []netip.Addr{netip.MustParseAddr("::ffff:10.7.7.7")}, nil
+		}
+		return nil, errors.New("no such host")
+	}
+	for addr, want := range map[string]string{
+		"10.7.7.7:8500": "registry a", "10.7.7.8:8500": "", "127.0.0.1:9180": "the status page", "10.0.0.5:9180": "the status page",
+		"[::1]:18882": "the interface of gateway gw", "10.0.0.5:18882": "the interface of gateway gw", "10.0.0.6:18882": "",
+	} {
+		if got := r.now().Refuses(netip.MustParseAddrPort(addr)); !strings.Contains(got, want) || (got == "") != (want == "") {
+			t.Errorf("%s: %q, want %q", addr, got, want)
+		}
+	}
+	if len(said.AllEntries()) != 1 || !strings.Contains(said.LastEntry().Message, "the address of registry b is not known") {
+		t.Errorf("the log says %v", said.AllEntries())
+	}
+}
