@@ -4,16 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
-	"os"
-	"os/signal"
-	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"swallowkeeper/internal/retry"
 	"swallowkeeper/status"
@@ -24,181 +17,115 @@ func (p *program) watchCommand() *cobra.Command {
 		Use: "watch", Args: takes(0, 0),
 		Short: "A live view: the verdict and what happens",
 		Long: `watch shows on a terminal the verdict, what is held and the last that happened, and
-redraws it with every change, until Ctrl-C. In a pipe, and with --output json, it prints
-a line an event. A daemon that goes away is waited for; what happened meanwhile comes
-then.`,
+redraws it with every change. The arrow keys, Page Up and Page Down, Home and End scroll;
+q ends it. In a pipe it prints a line an event, the last 15 first; with -o json it does so
+anywhere, and with -o yaml a document an event. A daemon that goes away is waited for; what
+happened meanwhile comes then.`,
 		Example: `  swallowkeeper watch
   swallowkeeper watch -o json | jq .text`,
 	}, func(ctx context.Context, o *operator, _ []string) error {
-		w := &watcher{operator: o, live: *o.output == asText && o.isTerminal(o.stdout)}
+		w := &watcher{operator: o, live: *o.output == asText && isTerminal(o.stdout) && o.getenv("TERM") != "dumb"}
 		return w.run(ctx)
 	})
 }
 
-// watcher prints what happens.
+// watcher prints what happens, or keeps it for the picture on a terminal.
 type watcher struct {
 	*operator
-	live bool // redraw
+	live bool // on a terminal
 
-	mu    sync.Mutex
-	last  *status.Status
-	seen  uint64 // the ID of the last event
-	tail  []string
-	lost  string // since the daemon is away
-	drawn bool
+	last *status.Status
+	seen uint64   // the ID of the last event
+	tail []string // the last events, as far as they are kept
+	lost string   // since the daemon is away
+
+	width, height int // of the terminal
+	up            int // lines that are scrolled away below
 }
 
-const tailLength = 15
+// tailLength is how many of the last events come at once, mostTail how many can be scrolled to.
+const tailLength, mostTail = 15, 500
 
-// run goes on until the context ends. A daemon that was never there is an error.
+// run goes on until the context ends, or a person does. A daemon that was never there is an error.
 func (w *watcher) run(ctx context.Context) error {
-	defer w.leave()
-	defer w.onResize(w.draw)()
-	var never error
+	first, cancel := context.WithTimeout(ctx, time.Duration(*w.timeout))
+	defer cancel()
+	st, err := w.client.Status(first)
+	if err != nil {
+		return needed(err, "start it, or see swallowkeeper status")
+	}
+	w.last = &st
+	most := tailLength
+	if w.live {
+		most = mostTail
+	}
+	before, err := w.client.Timeline(first, most)
+	if err != nil {
+		return err
+	}
+	for _, e := range before {
+		w.seen = e.ID
+		w.take(e)
+	}
+	if w.live {
+		return w.onTerminal(ctx)
+	}
+	w.follow(ctx, w.take)
+	return nil
+}
+
+// lost says that the daemon does not answer any more.
+type lost string
+
+// follow hands over each status, each event, and that the daemon went, until the context ends.
+func (w *watcher) follow(ctx context.Context, take func(any)) {
 	again := retry.Policy{First: 200 * time.Millisecond, Longest: 2 * time.Second, Healthy: 10 * time.Second}
 	_ = again.Run(ctx, func(ctx context.Context) error { // what it returns is the end of the context
-		err := w.client.Watch(ctx, &w.seen, w.take)
-		if w.last == nil {
-			never = needed(err, "start it, or see swallowkeeper status")
-			return nil
+		return w.client.Watch(ctx, &w.seen, func(st *status.Status, e *status.Event) bool {
+			if st != nil {
+				take(*st)
+			}
+			if e != nil {
+				take(*e)
+			}
+			return true
+		})
+	}, func(err error, _ time.Duration) {
+		take(lost(fmt.Sprintf("lost the daemon at %s, trying again: %s", time.Now().UTC().Format("15:04:05"), printable(err.Error()))))
+	})
+}
+
+// take prints what comes, or keeps it for the next picture.
+func (w *watcher) take(what any) {
+	switch what := what.(type) {
+	case status.Status:
+		w.last, w.lost = &what, ""
+	case status.Event:
+		w.tell(what)
+	case lost:
+		if w.lost != "" {
+			return // it was said
 		}
-		return err
-	}, func(err error, _ time.Duration) { w.away(err) })
-	if ctx.Err() != nil {
-		return nil
+		w.lost = string(what)
+		if !w.live {
+			fmt.Fprintf(w.stderr, "swallowkeeper: %s\n", w.lost)
+		}
 	}
-	return never
 }
 
-// take implements the callback of client.Watch.
-func (w *watcher) take(st *status.Status, e *status.Event) bool {
-	w.mu.Lock()
-	if st != nil {
-		w.last, w.lost = st, ""
-	}
-	if e != nil {
-		w.tell(*e)
-	}
-	w.mu.Unlock()
-	w.draw()
-	return true
-}
-
-// tell prints an event, or keeps it for the next picture. Locked.
 func (w *watcher) tell(e status.Event) {
 	line := fmt.Sprintf("%s  %s", e.Time.UTC().Format("15:04:05.000"), eventWords(e))
 	switch {
-	case *w.output == asJSON: // a line an event
-		_ = json.NewEncoder(w.stdout).Encode(e)
-	case *w.output == asYAML:
-		fmt.Fprintln(w.stdout, "---") // a document an event
-		_ = w.output.encode(w.stdout, e)
 	case w.live:
 		w.tail = append(w.tail, line)
-		w.tail = w.tail[max(0, len(w.tail)-tailLength):]
+		w.tail = w.tail[max(0, len(w.tail)-mostTail):]
+	case *w.output == asJSON: // a line an event
+		_ = json.NewEncoder(w.stdout).Encode(e)
+	case *w.output == asYAML: // a document an event
+		fmt.Fprintln(w.stdout, "---")
+		_ = w.output.encode(w.stdout, e)
 	default:
 		w.say("%s", line)
-	}
-}
-
-// away says once that the daemon is.
-func (w *watcher) away(err error) {
-	w.mu.Lock()
-	first := w.lost == ""
-	if first {
-		w.lost = fmt.Sprintf("lost the daemon at %s, trying again: %s", time.Now().UTC().Format("15:04:05"), printable(err.Error()))
-	}
-	if first && !w.live {
-		fmt.Fprintf(w.stderr, "swallowkeeper: %s\n", w.lost)
-	}
-	w.mu.Unlock()
-	w.draw()
-}
-
-// What a terminal is told: to use its other screen without a cursor and without wrapping, so
-// that a line is one row however narrow it is, and to have all that back.
-const (
-	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l"
-	leaveScreen = "\x1b[?7h\x1b[?25h\x1b[?1049l"
-)
-
-// draw puts the picture in the place of the one before, on a terminal.
-func (w *watcher) draw() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.live || w.last == nil {
-		return
-	}
-	height := math.MaxInt
-	if f, ok := w.stdout.(*os.File); ok {
-		if _, rows, err := term.GetSize(int(f.Fd())); err == nil && rows > 0 {
-			height = rows
-		}
-	}
-	lines := w.picture(height)
-	begin := ""
-	if !w.drawn {
-		w.drawn, begin = true, enterScreen
-	}
-	// Home, each line with what was behind it cleared, then what is below: nothing flickers.
-	fmt.Fprint(w.stdout, begin+"\x1b[H"+strings.Join(lines, "\x1b[K\r\n")+"\x1b[K\x1b[J")
-}
-
-// leastTail is how much of what happened last is always shown, as far as there is.
-const leastTail = 4
-
-// picture is the status, and below it what happened last, in so many lines. Where they are too few, what
-// a hold keeps is cut first, then the end of the status.
-func (w *watcher) picture(height int) []string {
-	tail := len(w.tail)
-	head := w.head(0)
-	if over := len(head) + 1 + min(tail, leastTail) - height; over > 0 {
-		head = w.head(min(over+1, mostStaying-1)) // one line more, which says how many are not there
-	}
-	room := max(0, height-1-min(tail, leastTail))
-	head = head[:min(len(head), room)]
-	tail = max(0, min(tail, height-1-len(head)))
-	return append(append(head, ""), w.tail[len(w.tail)-tail:]...)
-}
-
-// head is the status in lines, with fewer of what is held.
-func (w *watcher) head(fewer int) []string {
-	var text strings.Builder
-	to := *w.operator
-	p := *w.program
-	p.stdout = &text
-	to.program, to.fewer = &p, fewer
-	if w.lost != "" {
-		to.say("%s", w.c.bad(w.lost))
-	}
-	to.printStatus(*w.last)
-	return strings.Split(strings.TrimRight(text.String(), "\n"), "\n")
-}
-
-// leave gives the terminal back.
-func (w *watcher) leave() {
-	if w.drawn {
-		fmt.Fprint(w.stdout, leaveScreen)
-	}
-}
-
-// onResize calls f whenever the terminal has another size, until the result is called.
-func (w *watcher) onResize(f func()) (stop func()) {
-	if !w.live {
-		return func() {}
-	}
-	resized := make(chan os.Signal, 1)
-	signal.Notify(resized, syscall.SIGWINCH)
-	var drawing sync.WaitGroup
-	drawing.Go(func() {
-		for range resized {
-			f()
-		}
-	})
-	return func() {
-		signal.Stop(resized)
-		close(resized)
-		drawing.Wait()
 	}
 }
 

@@ -123,6 +123,13 @@ func (c *Client) Diff(ctx context.Context, from, to int) (d status.Changes, err 
 	return d, err
 }
 
+// Timeline lists at most so many of the newest events, the oldest first.
+func (c *Client) Timeline(ctx context.Context, most int) ([]status.Event, error) {
+	var a struct{ Events []status.Event }
+	err := c.call(ctx, http.MethodGet, "/api/v1/timeline?last="+strconv.Itoa(most), nil, &a)
+	return a.Events, err
+}
+
 // Approve lets a hold through.
 func (c *Client) Approve(ctx context.Context, id string) error {
 	return c.call(ctx, http.MethodPost, "/api/v1/holds/"+url.PathEscape(id)+"/approve", struct{}{}, nil)
