@@ -187,3 +187,22 @@ func (d *dns) asked(part string) bool {
 	defer d.mu.Unlock()
 	return slices.ContainsFunc(d.names, func(n string) bool { return strings.Contains(n, part) })
 }
+
+// TestOddConfigurations holds that what nginx would refuse is passed over.
+func TestOddConfigurations(t *testing.T) {
+	for _, conf := range []string{
+		"map { ~(?<a>.) $a; proxy_pass http://$a; } server { location / { proxy_pass http://$a; set $b $1; } }",
+		"server { if ( { return 1; } if () { set $a $b; } location { proxy_pass $a$b$1; } set $b $a; set $a $b; dyups_interface; }",
+		"server { location ~ ( { dyups_interface; rewrite ( /x; try_files; } } geo { a b; proxy; } map $a { b; }",
+		"server { proxy_pass http://$uri; if ($a) { dyups_interface; } } proxy_pass http://$host; limit_req; server { listen; dyups_interface; }",
+	} {
+		facts := testFacts("/n")
+		facts.Nginx, _, _ = doctor.ReadNginx(t.Context(), doctor.NginxSource{
+			File: "-", Stdin: strings.NewReader("# configuration file /n:\nhttp { " + conf + " }\n"),
+		})
+		if facts.Nginx == nil {
+			t.Fatalf("%s is not read", conf)
+		}
+		doctor.Examine(facts)
+	}
+}

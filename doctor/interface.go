@@ -107,7 +107,13 @@ func (r *report) checkWorkerHeader(a *api) {
 			"up to a second later, and one that crashed serves old servers unseen.",
 		Change: line + "   # in the interface's location",
 	}
-	for _, h := range a.block.Inherited("add_header") {
+	headers := a.block.Inherited("add_header")
+	if a.block.Value("add_header_inherit", "on") == "merge" { // from nginx 1.29.3 on
+		for b := a.block.Parent; b != nil; b = b.Parent {
+			headers = append(headers, b.Children("add_header")...)
+		}
+	}
+	for _, h := range headers {
 		if len(h.Args) < 3 || !strings.EqualFold(h.Args[1], workerHeader) {
 			continue
 		}
@@ -151,13 +157,20 @@ func (r *report) checkBody(a *api) {
 		}
 		r.add(f.at(a.block.Inherited("client_body_in_file_only")))
 	}
-	if s := a.block.Value("keepalive_timeout", "75s"); strings.TrimRight(s, "ms") == "0" {
-		d := a.block.Inherited("keepalive_timeout")[0]
+	for name, usual := range map[string]string{"keepalive_timeout": "1h", "keepalive_requests": "1000000"} {
+		found := a.block.Inherited(name)
+		if len(found) == 0 || len(found[0].Args) < 2 {
+			continue
+		}
+		value := strings.TrimRight(found[0].Args[1], "ms")
+		if value != "0" && (value != "1" || name != "keepalive_requests") {
+			continue
+		}
 		r.add(Finding{
-			Check: "keepalive-timeout", Severity: Warning, Where: d.Where(), Now: d.String(),
+			Check: "keepalive-timeout", Severity: Warning, Where: found[0].Where(), Now: found[0].String(),
 			What:   "The dyups interface closes each connection after its answer",
 			Why:    "swallowkeeper keeps a connection to each worker, to ask every one of them. So it can't.",
-			Change: "keepalive_timeout 1h;",
+			Change: name + " " + usual + ";",
 		})
 	}
 }

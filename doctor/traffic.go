@@ -86,9 +86,13 @@ func (r *report) checkBound(d *nginxtree.Directive, scheme, host, uri string) {
 			pass = "include /etc/nginx/dyups/proxy.conf;"
 		}
 	}
-	if loc := d.Around("location"); uri != "" && loc != nil && len(loc.Args) == 2 {
+	if loc := d.Around("location"); uri != "" && loc != nil && len(loc.Args) > 1 {
 		// With a variable nginx does not put the URI in the place of the location's any more.
-		set += fmt.Sprintf("rewrite ^%s(.*)$ %s$1 break; ", regexp.QuoteMeta(loc.Args[1]), uri)
+		if loc.Args[1] == "=" {
+			set += fmt.Sprintf("rewrite ^ %s break; ", uri)
+		} else {
+			set += fmt.Sprintf("rewrite ^%s(.*)$ %s$1 break; ", regexp.QuoteMeta(loc.Args[len(loc.Args)-1]), uri)
+		}
 	}
 	f.Change = set + pass
 	r.add(f)

@@ -107,6 +107,9 @@ func (l Listen) Serves(address string) bool {
 		return false
 	}
 	port := 80
+	if u.Scheme == "https" {
+		port = 443
+	}
 	if p, err := strconv.Atoi(u.Port()); err == nil {
 		port = p
 	}

@@ -74,7 +74,7 @@ func New(t *nginxtree.Tree) *Tracer {
 		case "js_set", "perl_set", "set_by_lua", "set_by_lua_file", "set_by_lua_block":
 			r.others[bare(d.Args[1])] = d
 		}
-		if d.Parent != nil && d.Parent.Name() == "map" && strings.HasPrefix(d.Name(), "~") {
+		if d.Parent != nil && d.Parent.Name() == "map" && len(d.Parent.Args) > 2 && strings.HasPrefix(d.Name(), "~") {
 			for _, name := range groupNames(d.Name()) {
 				r.captures[name] = append(r.captures[name], d)
 			}
@@ -144,7 +144,7 @@ func (r *Tracer) variable(name string, use, pass *nginxtree.Directive, depth int
 	if entries := r.captures[name]; len(entries) > 0 {
 		var all []Value
 		for _, e := range entries {
-			all = append(all, r.captured(name, e.Name(), strings.Join(e.Parent.Args[1:len(e.Parent.Args)-1], " "), e, pass, depth)...)
+			all = append(all, r.captured(name, e.Name(), source(e.Parent), e, pass, depth)...)
 		}
 		return all
 	}
@@ -203,14 +203,16 @@ func fromClient(name string) bool {
 	return false
 }
 
+// source is what a map looks at.
+func source(d *nginxtree.Directive) string {
+	return strings.Join(d.Args[1:max(1, len(d.Args)-1)], " ")
+}
+
 // mapped is what a map, a geo or split_clients can give.
 func (r *Tracer) mapped(d, pass *nginxtree.Directive, depth int) []Value {
 	var all []Value
 	byDefault := false
-	source := ""
-	if len(d.Args) > 2 {
-		source = strings.Join(d.Args[1:len(d.Args)-1], " ")
-	}
+	looks := source(d)
 	for _, e := range d.Block {
 		if len(e.Args) != 2 || e.Name() == "include" {
 			continue
@@ -219,7 +221,7 @@ func (r *Tracer) mapped(d, pass *nginxtree.Directive, depth int) []Value {
 		switch value := e.Args[1]; {
 		case d.Name() != "map":
 			all = append(all, Value{{Text: value, At: e}})
-		case exact(d, e) && (value == source || "$"+bare(value) == source):
+		case exact(d, e) && (value == looks || "$"+bare(value) == looks):
 			all = append(all, Value{{Text: e.Name(), At: e}}) // the key itself
 		default:
 			all = append(all, r.expand(value, e, pass, depth)...)

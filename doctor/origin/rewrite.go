@@ -12,8 +12,7 @@ import (
 func (r *Tracer) assigned(name string, number bool, use, pass *nginxtree.Directive, depth int) []Value {
 	if e := use; e.Parent != nil && e.Parent.Name() == "map" { // a map's entry: what its expression captures
 		if strings.HasPrefix(e.Name(), "~") && (number || slices.Contains(groupNames(e.Name()), name)) {
-			source := strings.Join(e.Parent.Args[1:len(e.Parent.Args)-1], " ")
-			return r.captured(name, e.Name(), source, e, pass, depth)
+			return r.captured(name, e.Name(), source(e.Parent), e, pass, depth)
 		}
 		use = pass
 	}
