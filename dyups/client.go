@@ -12,12 +12,13 @@ import (
 	"net/url"
 	"strings"
 
+	"swallowkeeper/internal/budget"
 	"swallowkeeper/upstream"
 )
 
 // How long an answer may be.
 const (
-	maxDetail   = 512 << 20
+	maxDetail   = 64 << 20 // where nobody says what was written
 	maxList     = 16 << 20
 	maxUpstream = 1 << 20
 	maxResult   = 64 << 10
@@ -30,6 +31,8 @@ type Client struct {
 	BaseURL string
 	// HTTPClient makes the calls; [http.DefaultClient] where it is nil.
 	HTTPClient *http.Client
+	// Budget is what the answers of all peers may take together; nil bounds each by itself.
+	Budget *budget.Budget
 }
 
 // NewClient is a client for an address as in [Config]: http://host:port or unix:/path.
@@ -66,18 +69,20 @@ func (c *Client) List(ctx context.Context) ([]string, error) {
 // shows them. Older builds do not have this call: see [Error.NotFound].
 func (c *Client) Detail(ctx context.Context) (Detail, error) {
 	var body bytes.Buffer
-	if err := c.rawDetail(ctx, &body); err != nil {
+	if err := c.rawDetail(ctx, &body, maxDetail); err != nil {
 		return Detail{}, err
 	}
 	return decodeDetail(body.Bytes())
 }
 
 func detailCall() call {
-	return call{op: "read upstreams", method: http.MethodGet, path: "/detail", limit: maxDetail}
+	return call{op: "read upstreams", method: http.MethodGet, path: "/detail"}
 }
 
-func (c *Client) rawDetail(ctx context.Context, body *bytes.Buffer) error {
-	return c.do(ctx, detailCall(), body)
+func (c *Client) rawDetail(ctx context.Context, body *bytes.Buffer, limit int64) error {
+	call := detailCall()
+	call.limit = limit
+	return c.do(ctx, call, body)
 }
 
 func decodeDetail(body []byte) (Detail, error) {
@@ -163,19 +168,19 @@ func (c *Client) do(ctx context.Context, call call, body *bytes.Buffer) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", call.what(), err)
 	}
-	defer resp.Body.Close()
+	answer := c.Budget.Body(resp.Body, resp.ContentLength, call.limit, c.BaseURL)
+	defer answer.Close()
 
 	body.Reset()
-	const mostAtOnce = 16 << 20 // the length is what the other side says
+	const mostAtOnce = 1 << 20 // the length is what the other side says
 	if n := min(resp.ContentLength, call.limit, mostAtOnce); n > 0 {
 		body.Grow(int(n) + bytes.MinRead)
 	}
-	n, err := body.ReadFrom(io.LimitReader(resp.Body, call.limit+1))
+	_, err = body.ReadFrom(answer)
 	switch {
 	case err != nil:
+		*body = bytes.Buffer{} // it may have become large
 		return fmt.Errorf("%s: read the answer: %w", call.what(), err)
-	case n > call.limit:
-		return fmt.Errorf("%s: the answer is longer than %d bytes", call.what(), call.limit)
 	case resp.StatusCode == http.StatusOK,
 		resp.StatusCode == http.StatusNoContent && call.method == http.MethodGet:
 		return nil

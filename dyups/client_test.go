@@ -179,7 +179,7 @@ func TestBadConnections(t *testing.T) {
 		{"nothing", "", "EOF"},
 		{"garbage", "SSH-2.0-OpenSSH_9.6\r\n", "malformed HTTP"},
 		{"endless header", "HTTP/1.1 200 OK\r\nX: " + long + "\r\n\r\n", "header"},
-		{"long result", "HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n" + long, "longer than 65536 bytes"},
+		{"long result", "HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n" + long, "has 1048576 bytes or more, at most 65536 are taken"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

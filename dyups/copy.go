@@ -1,6 +1,7 @@
 package dyups
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"hash/maphash"
@@ -43,14 +44,21 @@ const (
 	addressesOnly
 )
 
+// keptBuffer is a buffer that is kept in any case.
+const keptBuffer = 1 << 20
+
 // read asks a worker for its whole copy. An answer of the same bytes as last time is
 // not parsed again, and workers that answer alike share what was parsed.
 func (g *Gateway) read(ctx context.Context, w *worker) error {
 	if !g.noDetail {
-		err := g.call(ctx, func(ctx context.Context) error { return w.client.rawDetail(ctx, &g.buffer) })
+		err := g.call(ctx, func(ctx context.Context) error { return w.client.rawDetail(ctx, &g.buffer, g.memory.mostShown()) })
 		switch e := answerOf(err); {
 		case err == nil:
-			return g.keep(w)
+			err = g.keep(w)
+			if g.buffer.Cap() > keptBuffer && g.buffer.Cap() > 4*g.buffer.Len() {
+				g.buffer = bytes.Buffer{} // an earlier answer was far larger
+			}
+			return err
 		case e == nil || !e.NotFound():
 			return err
 		}

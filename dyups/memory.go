@@ -28,6 +28,23 @@ type remembered struct {
 
 func newMemory() *memory { return &memory{of: map[string]remembered{}} }
 
+// Of what /detail may show: several times what was written, and room for what an operator has by hand,
+// some 100,000 servers.
+const (
+	timesWritten = 4
+	byHand       = 16 << 20
+	serverLine   = 128 // a line of /detail has fewer bytes
+)
+
+// mostShown is how long an answer that shows all upstreams may be.
+func (m *memory) mostShown() int64 {
+	written := 0
+	for name, u := range m.of {
+		written += len(name) + 2 + serverLine*len(u.Servers)
+	}
+	return byHand + timesWritten*int64(written)
+}
+
 func (m *memory) assume(s upstream.Set) {
 	for u := range s.All() {
 		m.of[strings.ToLower(u.Name)] = remembered{Upstream: u, posted: true}

@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"swallowkeeper/internal/budget"
 )
 
 // Metrics measures the calls of gateways. One may serve several gateways, and those that
@@ -30,6 +32,11 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 
 // Option is what a gateway can do without.
 type Option func(*Gateway)
+
+// WithBudget has the gateway's answers share a budget with those of other peers.
+func WithBudget(b *budget.Budget) Option {
+	return func(g *Gateway) { g.workers.budget = b }
+}
 
 // WithMetrics has a gateway measured under its name in the configuration; nil measures nothing.
 func WithMetrics(m *Metrics, gateway string) Option {

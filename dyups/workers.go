@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/internal/budget"
 )
 
 // worker is one nginx worker and the connection kept to it.
@@ -28,6 +30,7 @@ type worker struct {
 // until no new one shows up.
 type workers struct {
 	measure func(http.RoundTripper) http.RoundTripper // nil: nothing measures
+	budget  *budget.Budget                            // nil: each answer is bounded by itself
 
 	base    string
 	dial    func(context.Context) (net.Conn, error)
@@ -286,7 +289,7 @@ func (p *workers) open(ctx context.Context, n int) ([]*worker, error) {
 func (p *workers) newWorker() *worker {
 	l := &link{dial: p.dial}
 	return &worker{link: l, client: &Client{
-		BaseURL: p.base, HTTPClient: &http.Client{Transport: p.measured(l), CheckRedirect: noRedirect},
+		BaseURL: p.base, HTTPClient: &http.Client{Transport: p.measured(l), CheckRedirect: noRedirect}, Budget: p.budget,
 	}}
 }
 

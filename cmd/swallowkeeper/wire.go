@@ -12,6 +12,7 @@ import (
 
 	"swallowkeeper/config"
 	"swallowkeeper/dyups"
+	"swallowkeeper/internal/budget"
 	"swallowkeeper/registry/consul"
 	"swallowkeeper/syncer"
 )
@@ -35,7 +36,7 @@ type target struct {
 
 // newConsul makes a registry that holds at most so many connections, 0 for any number.
 func newConsul(c config.Registry, log logrus.FieldLogger, m meters, most int) (syncer.Source, error) {
-	options := []consul.Option{consul.WithMetrics(m.consul), consul.WithDescriptors(most)}
+	options := []consul.Option{consul.WithMetrics(m.consul), consul.WithDescriptors(most), consul.WithBudget(m.answers)}
 	if !m.daemon {
 		options = append(options, consul.Beside())
 	}
@@ -51,7 +52,7 @@ func newDyups(c config.Gateway, log logrus.FieldLogger, m meters) (target, error
 	if name == "" {
 		name = c.Dyups.Address
 	}
-	g := dyups.New(c.Dyups, log.WithField("gateway", name), dyups.WithMetrics(m.dyups, name))
+	g := dyups.New(c.Dyups, log.WithField("gateway", name), dyups.WithMetrics(m.dyups, name), dyups.WithBudget(m.answers))
 	return target{
 		Target: syncer.Target{Name: name, Gateway: g, Resync: c.Dyups.Resync},
 		close:  g.Close,
@@ -70,7 +71,12 @@ type meters struct {
 	daemon bool
 	consul *consul.Metrics
 	dyups  *dyups.Metrics
+	// answers is what the answers of all peers may take of memory together.
+	answers *budget.Budget
 }
+
+// mostInFlight is for the answers of all registries and gateways that are read at the same time.
+const mostInFlight = 192 << 20
 
 // newMeters registers what the parts measure.
 func newMeters(r prometheus.Registerer) (m meters, err error) {
@@ -78,6 +84,7 @@ func newMeters(r prometheus.Registerer) (m meters, err error) {
 	if m.consul, err = consul.NewMetrics(r); err != nil {
 		return m, err
 	}
+	m.answers = budget.New(mostInFlight)
 	m.dyups, err = dyups.NewMetrics(r)
 	return m, err
 }

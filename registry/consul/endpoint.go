@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net"
 	"net/http"
@@ -16,6 +15,8 @@ import (
 
 	"github.com/hashicorp/consul/api"
 	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/internal/budget"
 )
 
 // maxBody bounds one answer: some ten times what 10,000 checks take.
@@ -24,8 +25,9 @@ const maxBody = 64 << 20
 // endpoint is where and how an agent is asked: the official client's own settings, with
 // the CONSUL_HTTP_* variables that it honours, under those of our configuration.
 type endpoint struct {
-	metrics *Metrics // nil: none
-	name    string   // of the registry, for the metrics
+	metrics *Metrics       // nil: none
+	name    string         // of the registry, for the metrics
+	budget  *budget.Budget // nil: each answer is bounded by itself
 
 	heard *atomic.Int64 // when the last good answer came, in nanoseconds of Unix; 0: never
 
@@ -125,7 +127,7 @@ func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, e
 	// Given, so that the client does not read the file itself: just now it may not be there.
 	conf.Token, conf.TokenFile = e.token(), ""
 	conf.HttpClient = &http.Client{
-		Transport: e.metrics.over(bounded{transport, &proto}, e.name),
+		Transport: e.metrics.over(bounded{next: transport, budget: e.budget, peer: e.base.Address, proto: &proto}, e.name),
 		// A redirect would lead to another server, and take the token along.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -161,8 +163,10 @@ var errForeign = errors.New("the answer is HTML: this is not Consul's API")
 
 // bounded cuts what no Consul would answer: bodies without end and pages of HTML.
 type bounded struct {
-	next  http.RoundTripper
-	proto *atomic.Int32 // the version of HTTP that the last answer came by
+	next   http.RoundTripper
+	budget *budget.Budget
+	peer   string
+	proto  *atomic.Int32 // the version of HTTP that the last answer came by
 }
 
 func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -176,24 +180,10 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 		_ = resp.Body.Close()
 		return nil, errForeign
 	}
-	left := int64(maxBody)
+	left, length := int64(maxBody), resp.ContentLength
 	if resp.StatusCode != http.StatusOK {
-		left = 4 << 10
+		left, length = 4<<10, -1 // its beginning says why
 	}
-	resp.Body = &boundedBody{ReadCloser: resp.Body, left: left}
+	resp.Body = b.budget.Body(resp.Body, length, left, b.peer)
 	return resp, nil
-}
-
-type boundedBody struct {
-	io.ReadCloser
-	left int64
-}
-
-func (b *boundedBody) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, errors.New("the answer is too long")
-	}
-	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
-	b.left -= int64(n)
-	return n, err
 }

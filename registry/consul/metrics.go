@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"swallowkeeper/internal/budget"
 )
 
 // Metrics measures what registries ask Consul. One may serve several registries, and those
@@ -58,6 +60,11 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 
 // Option is what a registry can do without.
 type Option func(*Registry)
+
+// WithBudget has the registry's answers share a budget with those of other peers.
+func WithBudget(b *budget.Budget) Option {
+	return func(r *Registry) { r.endpoint.budget = b }
+}
 
 // WithMetrics has a registry measured; nil measures nothing.
 func WithMetrics(m *Metrics) Option {

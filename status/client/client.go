@@ -18,11 +18,12 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/internal/budget"
 	"swallowkeeper/status"
 )
 
-// mostAnswer bounds what is read of one answer, far above thousands of upstreams.
-const mostAnswer = 256 << 20
+// mostAnswer bounds what is read of one answer once it is unpacked, far above thousands of upstreams.
+const mostAnswer = 64 << 20
 
 // Client asks one daemon.
 type Client struct {
@@ -220,7 +221,8 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 	if into == nil {
 		return nil
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, mostAnswer)).Decode(into); err != nil {
+	var alone *budget.Budget
+	if err := json.NewDecoder(alone.Body(resp.Body, resp.ContentLength, mostAnswer, c.base)).Decode(into); err != nil {
 		return fmt.Errorf("read the answer to %s %s: %w", method, path, err)
 	}
 	return nil
