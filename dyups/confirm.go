@@ -163,7 +163,7 @@ func (g *Gateway) again(ctx context.Context, w *worker) *worker {
 // unseen asks a worker and returns the changes that it does not show.
 func (g *Gateway) unseen(ctx context.Context, w *worker, changes []*change, first bool) ([]*change, error) {
 	var left []*change
-	whole := len(changes) > askedByName
+	whole := len(changes) > askedByName || len(changes) > 1 && g.workers.slow.limited() // the fewer calls the better
 	for _, c := range changes {
 		whole = whole || c.show == byOptions
 	}

@@ -180,8 +180,20 @@ func (g *Gateway) readOne(
 	return u, err == nil, "", err
 }
 
-// call bounds one call in time.
+// call bounds one call in time. One that is refused is made again, at the pace that is allowed.
 func (g *Gateway) call(ctx context.Context, do func(context.Context) error) error {
+	for try := 1; ; try++ {
+		if err := g.workers.slow.turn(ctx); err != nil {
+			return err
+		}
+		err := g.callOnce(ctx, do)
+		if !g.workers.slow.heard(err) || try == refusals {
+			return err
+		}
+	}
+}
+
+func (g *Gateway) callOnce(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := withTimeout(ctx, g.config.Timeout)
 	defer cancel()
 	return do(ctx)

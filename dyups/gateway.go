@@ -54,6 +54,7 @@ func New(c Config, log logrus.FieldLogger, options ...Option) *Gateway {
 	}
 	g.workers = &workers{
 		base: base, dial: dial, timeout: c.Timeout, patience: 2*c.ReadMsgTimeout + 3*time.Second, log: log,
+		slow:    slow{log: log},
 		crashed: g.memory.crashed,
 		reloaded: func() {
 			g.memory.reloaded()

@@ -40,6 +40,8 @@ type workers struct {
 	patience time.Duration
 	log      logrus.FieldLogger
 
+	slow slow
+
 	list    []*worker // sorted by pid
 	plain   bool      // workers can't be told apart: list has one connection to any of them
 	told    bool      // the log has been told so
@@ -138,7 +140,11 @@ func (p *workers) search(ctx context.Context) error {
 	}
 	p.adopt(found)
 	for fruitless := 0; gone == 0 || len(p.missing) > 0; {
-		if fruitless >= min(4*burst*(len(p.list)+1), longestSearch) {
+		enough := min(4*burst*(len(p.list)+1), longestSearch)
+		if p.slow.limited() {
+			enough = burst + 2*len(p.list) // later looks find who was missed
+		}
+		if fruitless >= enough {
 			break
 		}
 		began := time.Now()
@@ -148,7 +154,7 @@ func (p *workers) search(ctx context.Context) error {
 		if p.adopt(found) > 0 {
 			fruitless = 0
 		}
-		fruitless += burst
+		fruitless += max(1, len(found))
 		if time.Since(began) >= longestBurst {
 			break // some worker hangs, and would hold up each burst
 		}
@@ -257,33 +263,69 @@ func (p *workers) adopt(found []*worker) int {
 }
 
 // open makes up to n connections at once and asks each a cheap question. It is an error
-// if none of them answers.
+// if none of them answers. Where calls are refused it makes one.
 func (p *workers) open(ctx context.Context, n int) ([]*worker, error) {
+	if p.slow.limited() {
+		return p.openOne(ctx)
+	}
 	limit := p.timeout
 	if n > 1 {
 		limit = min(limit, longestBurst)
 	}
-	ctx, cancel := withTimeout(ctx, limit)
+	asking, cancel := withTimeout(ctx, limit)
 	defer cancel()
 	found := make([]*worker, n)
 	errs := make([]error, n)
-	var asking sync.WaitGroup
+	var running sync.WaitGroup
 	for i := range n {
-		asking.Go(func() {
-			w := p.newWorker()
-			if _, errs[i] = w.client.List(ctx); errs[i] != nil {
-				w.link.close()
-				return
-			}
-			w.pid, found[i] = w.link.worker, w
-		})
+		running.Go(func() { found[i], errs[i] = p.ask(asking) })
 	}
-	asking.Wait()
+	running.Wait()
 	found = slices.DeleteFunc(found, func(w *worker) bool { return w == nil })
-	if len(found) == 0 {
-		return nil, fmt.Errorf("look for nginx workers: %w", errs[0])
+	for _, err := range errs {
+		if p.slow.heard(err) {
+			break // of a burst that was too large one is told
+		}
 	}
-	return found, nil
+	switch {
+	case len(found) > 0:
+		return found, nil
+	case p.slow.limited():
+		return p.openOne(ctx)
+	}
+	return nil, fmt.Errorf("look for nginx workers: %w", errs[0])
+}
+
+// openOne makes one connection, as soon as nginx lets it.
+func (p *workers) openOne(ctx context.Context) ([]*worker, error) {
+	for try := 1; ; try++ {
+		if err := p.slow.turn(ctx); err != nil {
+			return nil, err
+		}
+		asking, cancel := withTimeout(ctx, p.timeout)
+		w, err := p.ask(asking)
+		cancel()
+		again := p.slow.heard(err)
+		switch {
+		case w != nil:
+			return []*worker{w}, nil
+		case !again || try == refusals:
+			return nil, fmt.Errorf("look for nginx workers: %w", err)
+		}
+	}
+}
+
+// ask makes a connection and finds out to whom. Also a refusal names its worker where nginx is told to
+// always do so, and its connection is as good as any.
+func (p *workers) ask(ctx context.Context) (*worker, error) {
+	w := p.newWorker()
+	_, err := w.client.List(ctx)
+	w.pid = w.link.worker
+	if err == nil || refused(err) && w.pid != "" && w.link.conn != nil {
+		return w, err
+	}
+	w.link.close()
+	return nil, err
 }
 
 func (p *workers) newWorker() *worker {
