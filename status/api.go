@@ -30,6 +30,8 @@ type Daemon interface {
 	Diff(from, to int) (Changes, error)
 	// Timeline lists at most so many of the newest events, the oldest first.
 	Timeline(most int) []Event
+	// Activity counts what happened in the last hours, the oldest first.
+	Activity() []Activity
 	// Subscribe yields what happens from now on, until the context ends; a reader that is slow
 	// loses the oldest. Its channel is closed at the end.
 	Subscribe(ctx context.Context) <-chan Event
@@ -43,7 +45,8 @@ type Daemon interface {
 	// RollbackPlan is what going back to a generation that is kept would do; it changes nothing.
 	RollbackPlan(ctx context.Context, generation int) (RollbackPlan, error)
 	// Rollback writes a generation that is kept again, pushes it, and freezes everything at it. It
-	// returns when each gateway has shown it or has failed to, or after some seconds.
+	// returns when each gateway has shown it or has failed to, or after some seconds. What is written already
+	// is left as it is.
 	Rollback(ctx context.Context, generation int) (RollbackResult, error)
 }
 
@@ -70,6 +73,8 @@ type Status struct {
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
 	Time    time.Time `json:"time"` // of this answer
+	// Verdict is [Judge]'s on all of this.
+	Verdict Verdict `json:"verdict"`
 	// InSync says that every gateway's own answers show the newest generation.
 	InSync bool `json:"in_step"`
 	// Ready says that it is in sync and the registries are fresh; Reasons say why not, in words.
@@ -78,9 +83,14 @@ type Status struct {
 	Generation Generation `json:"generation"`
 	// Upstreams and Servers are how many are accepted; Out is how many instances are registered
 	// and get no traffic.
-	Upstreams  int        `json:"upstreams"`
-	Servers    int        `json:"servers"`
-	Out        int        `json:"out"`
+	Upstreams int `json:"upstreams"`
+	Servers   int `json:"servers"`
+	Out       int `json:"out"`
+	// Unserved are the upstreams of registered services that keep their last servers, none of them usable.
+	Unserved []Unserved `json:"without_healthy_server"`
+	// LeftOut names the upstreams with the most instances out; OutOf is how many upstreams have any.
+	LeftOut    []LeftOut  `json:"left_out"`
+	OutOf      int        `json:"out_of"`
 	Holds      []Hold     `json:"holds"`
 	Freezes    []Freeze   `json:"freezes"`
 	Registries []Registry `json:"registries"`
@@ -88,6 +98,27 @@ type Status struct {
 	// File is the conf file's path, FileError why it could not be written, "" where it could.
 	File      string `json:"file"`
 	FileError string `json:"file_error,omitempty"`
+}
+
+// Unserved is an upstream that gets traffic although none of its servers is usable.
+type Unserved struct {
+	Upstream string `json:"upstream"`
+	Servers  int    `json:"servers"` // those that are kept
+	// Reasons say why they are not usable, a few of them, the most frequent first.
+	Reasons []Reason `json:"reasons"`
+}
+
+// Reason is why so many instances are as they are.
+type Reason struct {
+	Text  string `json:"text"`
+	Count int    `json:"count"`
+}
+
+// LeftOut is how many instances of one upstream are out.
+type LeftOut struct {
+	Upstream string   `json:"upstream"`
+	Out      int      `json:"out"`
+	Reasons  []Reason `json:"reasons"`
 }
 
 // Generation is one accepted set as it was written.
@@ -148,10 +179,12 @@ type Hold struct {
 	Of      int          `json:"of"`      // of so many
 }
 
-// HeldServer stays although its registry does not list it any more.
+// HeldServer stays although its registry does not list it as usable any more.
 type HeldServer struct {
 	Upstream string `json:"upstream"`
 	Addr     string `json:"addr"`
+	// Registered says that its registry lists it, and not as usable; else it is deregistered.
+	Registered bool `json:"registered,omitempty"`
 }
 
 // Freeze leaves an upstream as it is.
@@ -177,6 +210,8 @@ type RollbackPlan struct {
 	Changes Changes `json:"changes"` // to the conf file
 	// Opinion is what the guard would say of the step: "" where nothing speaks against it.
 	Opinion string `json:"opinion,omitempty"`
+	// Present says that it is what is written now: a rollback changes nothing and freezes nothing.
+	Present bool `json:"present,omitempty"`
 }
 
 // RollbackResult is what a rollback led to.
@@ -184,6 +219,8 @@ type RollbackResult struct {
 	Generation Generation `json:"generation"` // the new one, with the old one's upstreams
 	// Opinion is what the guard would have said of the step: "" where nothing speaks against it.
 	Opinion string `json:"opinion,omitempty"`
+	// Present says that it was written already: nothing was changed and nothing frozen.
+	Present bool `json:"present,omitempty"`
 	// Gateways are as they are then: one that is out of sync does not have the generation yet.
 	Gateways []Gateway `json:"gateways"`
 }
@@ -204,6 +241,8 @@ type Upstream struct {
 	Frozen  bool     `json:"frozen"`
 	Options []string `json:"options"` // nginx directives beside the servers
 	Servers []Server `json:"servers"`
+	// Trouble is the worst that is so of it: see [Trouble]. "": all of its servers simply serve.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // Server is one instance.

@@ -90,6 +90,9 @@ func (s *Site) routes() []route {
 			}
 			answerEach(w, r, "events", slices.Values(d.Timeline(last)))
 		}},
+		{"GET /api/v1/activity", large, func(w http.ResponseWriter, r *http.Request) {
+			answerEach(w, r, "activity", slices.Values(d.Activity()))
+		}},
 		{"GET /api/v1/events", small, s.events},
 
 		{"POST /api/v1/holds/{id}/approve", change, show(func(r *http.Request) (any, error) {

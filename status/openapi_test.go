@@ -165,6 +165,7 @@ func TestEveryAnswerIsAsTheDocumentSays(t *testing.T) {
 			{route: "GET /api/v1/diff", path: "/api/v1/diff?from=7&to=8", code: 409},
 			{route: "GET /api/v1/plan", code: 200},
 			{route: "GET /api/v1/timeline", code: 200},
+			{route: "GET /api/v1/activity", code: 200},
 			{route: "POST /api/v1/holds/{id}/approve", path: "/api/v1/holds/none/approve", code: 404},
 			{route: "POST /api/v1/holds/{id}/approve", path: "/api/v1/holds/" + statustest.HoldID + "/approve", code: 200},
 			{route: "POST /api/v1/freezes", body: `{"name":"login","for":"2h"}`, code: 200},
@@ -189,6 +190,7 @@ func TestEveryAnswerIsAsTheDocumentSays(t *testing.T) {
 			{route: "GET /api/v1/history", code: 200},
 			{route: "GET /api/v1/plan", code: 200},
 			{route: "GET /api/v1/timeline", code: 200},
+			{route: "GET /api/v1/activity", code: 200},
 		}},
 		"broken": {broken, []exchange{
 			{route: "GET /healthz", code: 503},

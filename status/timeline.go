@@ -15,6 +15,7 @@ type Timeline struct {
 	next      uint64  // the number of the next event
 	kept      []Event // a ring once it is full: the oldest is where the next one goes
 	oldest    int
+	counts    activities
 	listeners map[chan Event]struct{}
 }
 
@@ -26,7 +27,7 @@ func NewTimeline(most int) *Timeline {
 	// Numbers go on where those of an earlier process ended, so that a reader that was away
 	// during a restart gets all that it missed.
 	next := uint64(time.Now().UnixMicro()) //nolint:gosec // it is after 1970
-	return &Timeline{most: most, next: next, listeners: map[chan Event]struct{}{}}
+	return &Timeline{most: most, next: next, counts: activities{}, listeners: map[chan Event]struct{}{}}
 }
 
 // Before puts in what happened before this process, the oldest first, as long as nothing else has. It is
@@ -41,6 +42,7 @@ func (t *Timeline) Before(events []Event) {
 	for i, e := range events {
 		e.ID = uint64(i) + 1 //nolint:gosec // it is not negative
 		t.kept = append(t.kept, e)
+		t.counts.count(e)
 	}
 }
 
@@ -50,6 +52,7 @@ func (t *Timeline) Add(e Event) {
 	defer t.mu.Unlock()
 	e.ID = t.next
 	t.next++
+	t.counts.count(e)
 	if len(t.kept) < t.most {
 		t.kept = append(t.kept, e)
 	} else {

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"net/netip"
@@ -13,20 +14,22 @@ import (
 
 // Kinds of events.
 const (
-	EventGeneration  = "generation"   // a new set was accepted and written
-	EventServerIn    = "server_in"    // a server gets traffic
-	EventServerOut   = "server_out"   // a server gets none any more
-	EventHeld        = "held"         // the guard holds a change
-	EventHoldEnded   = "hold_ended"   // it holds it no more
-	EventApproved    = "approved"     // a person let a hold through
-	EventFrozen      = "frozen"       // a person froze an upstream or everything
-	EventUnfrozen    = "unfrozen"     // a freeze ended
-	EventRolledBack  = "rolled_back"  // a person went back to an earlier generation
-	EventPushed      = "pushed"       // a gateway confirmed a generation on all of its workers
-	EventInSync      = "in_step"      // a gateway is in sync again
-	EventOutOfSync   = "out_of_step"  // a gateway is no longer in sync
-	EventStoreFailed = "store_failed" // the conf file could not be written
-	EventStored      = "stored"       // it could again
+	EventGeneration  = "generation"        // a new set was accepted and written
+	EventServerIn    = "server_in"         // a server gets traffic
+	EventServerOut   = "server_out"        // a server gets none any more
+	EventHeld        = "held"              // the guard holds a change
+	EventHoldEnded   = "hold_ended"        // it holds it no more
+	EventApproved    = "approved"          // a person let a hold through
+	EventFrozen      = "frozen"            // a person froze an upstream or everything
+	EventUnfrozen    = "unfrozen"          // a freeze ended
+	EventRolledBack  = "rolled_back"       // a person went back to an earlier generation
+	EventPushed      = "pushed"            // a gateway confirmed a generation on all of its workers
+	EventInSync      = "in_step"           // a gateway is in sync again
+	EventOutOfSync   = "out_of_step"       // a gateway is no longer in sync
+	EventStoreFailed = "store_failed"      // the conf file could not be written
+	EventStored      = "stored"            // it could again
+	EventUnserved    = "no_healthy_server" // an upstream keeps its last servers: none is usable any more
+	EventServed      = "healthy_again"     // it has a usable one again
 )
 
 // Event is something that happened. Which fields are set depends on its kind.
@@ -75,21 +78,41 @@ func (s *Syncer) event(e Event) {
 // mostServerEvents bounds what one decision tells of single servers; its own event counts all of them.
 const mostServerEvents = 200
 
-func (s *Syncer) serverEvents(generation int, c upstream.Changes) {
+func (s *Syncer) serverEvents(generation int, c upstream.Changes, why reasons) {
 	left := mostServerEvents
-	tell := func(kind, name string, addrs []netip.AddrPort, what string) {
+	tell := func(kind, name string, addrs []netip.AddrPort, text func(netip.AddrPort) string) {
 		for _, a := range addrs {
 			if left--; left >= 0 {
-				s.event(Event{
-					Kind: kind, Generation: generation, Upstream: name, Addr: a.String(),
-					Text: fmt.Sprintf("%s %s %s", a, what, name),
-				})
+				s.event(Event{Kind: kind, Generation: generation, Upstream: name, Addr: a.String(), Text: text(a)})
 			}
 		}
 	}
 	for m := range moves(c) {
-		tell(EventServerIn, m.name, m.in, "gets traffic of")
-		tell(EventServerOut, m.name, m.out, "gets no traffic any more of")
+		tell(EventServerIn, m.name, m.in, func(a netip.AddrPort) string {
+			return fmt.Sprintf("%s gets traffic of %s", a, m.name)
+		})
+		tell(EventServerOut, m.name, m.out, func(a netip.AddrPort) string {
+			return fmt.Sprintf("%s gets no traffic any more of %s: %s", a, m.name, why(m.name, a))
+		})
+	}
+}
+
+// reasons says of a server that is out of its upstream why.
+type reasons func(name string, addr netip.AddrPort) string
+
+// reasonsOf finds them in what is out now. What is not there is no instance of that upstream any more.
+func reasonsOf(accepted upstream.Set, out []upstream.Out) reasons {
+	return func(name string, addr netip.AddrPort) string {
+		if u, _ := accepted.Get(name); slices.ContainsFunc(u.Servers, func(s upstream.Server) bool { return s.Addr == addr && s.Down }) {
+			return "marked down: its service is deregistered"
+		}
+		text := addr.String()
+		for _, o := range out {
+			if (o.Addr == "" || o.Addr == text) && upstream.SameName(cmp.Or(o.Upstream, o.Service), name) {
+				return o.Reason
+			}
+		}
+		return "no registry lists it there any more"
 	}
 }
 

@@ -97,6 +97,9 @@ func (c GuardConfig) judge(written upstream.Generation, seen upstream.Set, relea
 	return verdict(c.withoutRemoved(last, seen, wanted), wanted.Out(), nil, 0)
 }
 
+// KeptAllTheSame ends the reason of what is out by its registry, and yet gets traffic.
+const KeptAllTheSame = ": it is kept in traffic all the same"
+
 // verdict is what is accepted as nginx takes it, and of what is out it says what is kept
 // in traffic all the same.
 func verdict(accepted upstream.Set, out []upstream.Out, hold *Hold, base int) Verdict {
@@ -107,7 +110,7 @@ func verdict(accepted upstream.Set, out []upstream.Out, hold *Hold, base int) Ve
 	for i, o := range out {
 		u, ok := accepted.Get(o.Upstream)
 		if addr, err := netip.ParseAddrPort(o.Addr); err == nil && ok && u.Name == o.Upstream && serves(u, addr) {
-			out[i].Reason += ": it is kept in traffic all the same"
+			out[i].Reason += KeptAllTheSame
 		}
 	}
 	return Verdict{Accepted: accepted, Out: out, Hold: hold, Base: base}

@@ -27,7 +27,7 @@ type Metrics struct {
 // What is true now.
 var descs = struct {
 	inSync, gatewayInSync, workerInSync, gatewayGeneration, gatewayLive, gatewayLiveServers, generation,
-	upstreams, servers, out, holds, held, freezes, registryUp, registryAnswered, fileOK, upstreamServers *prometheus.Desc
+	upstreams, servers, out, unserved, stays, holds, held, freezes, registryUp, registryAnswered, fileOK, upstreamServers *prometheus.Desc
 }{
 	inSync:             desc("in_step", "1 where every gateway shows the newest generation and the conf file is as it was written."),
 	gatewayInSync:      desc("gateway_in_step", "1 where the gateway's own answers show the newest generation.", "gateway"),
@@ -39,6 +39,8 @@ var descs = struct {
 	upstreams:          desc("upstreams", "Upstreams that are accepted, and wanted of each gateway."),
 	servers:            desc("servers", "Servers that are accepted, and wanted of each gateway."),
 	out:                desc("instances_out", "Instances and services that are registered and get no traffic."),
+	unserved:           desc("upstreams_without_healthy_server", "Upstreams of registered services that keep their last servers, none of them usable."),
+	stays:              desc("kept_servers", "Servers that get traffic although no registry lists them as usable: on_unhealthy, a hold or a freeze keeps them."),
 	holds:              desc("holds", "1 where the guard holds a change by this rule.", "rule"),
 	held:               desc("held_servers", "Servers that stay only because a change is held."),
 	freezes:            desc("freezes", "Freezes that a person made."),
@@ -172,6 +174,8 @@ func (m *Metrics) Collect(c chan<- prometheus.Metric) {
 	gauge(descs.upstreams, float64(st.Generation.Set.Len()))
 	gauge(descs.servers, float64(st.Generation.Set.Servers()))
 	gauge(descs.out, float64(len(st.Out)))
+	gauge(descs.unserved, float64(len(st.Unserved)))
+	gauge(descs.stays, float64(len(st.Stays)))
 	gauge(descs.freezes, float64(len(st.Generation.Frozen)))
 	gauge(descs.fileOK, one(st.StoreErr == nil))
 	held := 0

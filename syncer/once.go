@@ -40,7 +40,9 @@ type Outcome struct {
 	Written upstream.Changes
 	Hold    *Hold
 	// Out is what is registered and gets no traffic.
-	Out      []upstream.Out
+	Out []upstream.Out
+	// Unserved are the upstreams that get traffic with no usable server.
+	Unserved []Unserved
 	Gateways []GatewayOutcome
 }
 
@@ -76,6 +78,8 @@ func (s *Syncer) RunOnce(ctx context.Context, o Once) (Outcome, error) {
 	verdict := s.verdict(written, o.Approve)
 	out.Hold, out.Out = verdict.Hold, verdict.Out
 	out.Written = upstream.Diff(s.gen.Set, verdict.Accepted)
+	seen, _ := s.intake.seen(s.gen.Set, true)
+	_, out.Unserved = stays(verdict.Accepted, seen)
 
 	gen := next(written, verdict)
 	if !o.DryRun {

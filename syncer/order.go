@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,8 @@ var (
 	ErrUnknown = errors.New("not known")
 	// ErrNotNow is the cause where an order can't be carried out as things are.
 	ErrNotNow = errors.New("not possible now")
+	// ErrPresent is the cause where a [Rollback] leads to what is written already: nothing is done.
+	ErrPresent = errors.New("it is the present one: nothing is changed and nothing is frozen")
 )
 
 // refusal is why an order can't be carried out, in words that need no more of the cause.
@@ -183,12 +186,17 @@ func (s *Syncer) step(to upstream.Generation) (upstream.Set, string) {
 }
 
 // Rollback writes an earlier generation again, pushes it and freezes everything at it. The
-// remark is what the guard has against the step; a person's word counts for more.
+// remark is what the guard has against the step; a person's word counts for more. Where that
+// generation has what is written already the error is [ErrPresent].
 func Rollback(to upstream.Generation) Order {
 	return func(ctx context.Context, s *Syncer) (string, error) {
 		before := s.gen
 		set, remark := s.step(to)
-		g := next(before, Verdict{Accepted: set.Loadable()})
+		set = set.Loadable()
+		if set.Equal(before.Set) {
+			return "", fmt.Errorf("generation %d: %w", to.Number, ErrPresent)
+		}
+		g := next(before, Verdict{Accepted: set})
 		// Those of single upstreams stay, and hold when the one of everything ends.
 		g.Frozen = append(slices.DeleteFunc(slices.Clone(before.Frozen), func(f upstream.Freeze) bool { return f.Name == "" }),
 			upstream.Freeze{})
@@ -201,7 +209,8 @@ func Rollback(to upstream.Generation) Order {
 		s.holds(nil, time.Time{})
 		s.recovering = time.Time{}
 		s.note(saved, s.out, nil)
-		s.adopt(before, Timing{Seen: decided, Decided: decided, Saved: time.Now()})
+		s.adopt(before, Timing{Seen: decided, Decided: decided, Saved: time.Now()},
+			func(string, netip.AddrPort) string { return g.Reason })
 		text := g.Reason + " and froze everything at it"
 		s.Log.WithFields(logrus.Fields{"generation": saved.Number, "to": to.Number}).Warn("a person " + text)
 		s.event(Event{Kind: EventRolledBack, Generation: saved.Number, Text: text})

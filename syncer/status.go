@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"time"
 
 	"swallowkeeper/upstream"
@@ -11,6 +12,10 @@ type Status struct {
 	Generation upstream.Generation
 	// Out is what is registered and gets no traffic, and why.
 	Out []upstream.Out
+	// Stays is what gets traffic although no registry lists it as usable, and Unserved the upstreams
+	// of registered services that have nothing else.
+	Stays    []Held
+	Unserved []Unserved
 	// Registries in the order of the configuration.
 	Registries []RegistryStatus
 	// Hold is what the guard does not let through, nil where all goes through; HeldSince is since when.
@@ -57,4 +62,26 @@ func (s Status) InSync() bool {
 		}
 	}
 	return s.StoreErr == nil
+}
+
+// Status is what is true now.
+func (s *Syncer) Status() Status {
+	s.mu.Lock()
+	st := Status{
+		Generation: s.gen, Out: s.out, Stays: s.stays, Unserved: s.unserved,
+		Hold: s.hold, HeldSince: s.heldAt, StoreErr: cmp.Or(s.storeErr, s.verifyErr),
+	}
+	s.mu.Unlock()
+	answered := s.intake.answered()
+	for _, src := range s.Sources {
+		r := RegistryStatus{Name: src.Name, Answered: answered[src.Name]}
+		if t, ok := src.Registry.(Troubled); ok {
+			r.Trouble, r.TroubleSince, r.Heard = t.Trouble(), t.TroubleSince(), t.Heard()
+		}
+		st.Registries = append(st.Registries, r)
+	}
+	for _, d := range s.deliveries {
+		st.Gateways = append(st.Gateways, d.status())
+	}
+	return st
 }

@@ -1,7 +1,6 @@
 package syncer
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -54,6 +53,8 @@ type Syncer struct {
 	mu       sync.Mutex // guards what Status reads
 	gen      upstream.Generation
 	out      []upstream.Out
+	stays    []Held
+	unserved []Unserved
 	hold     *Hold
 	heldAt   time.Time
 	storeErr error
@@ -210,12 +211,14 @@ func (s *Syncer) decide(ctx context.Context, released string) time.Duration {
 	s.waits.Reset()
 	s.thawed(before.Frozen, gen.Frozen)
 	timing.Saved = time.Now()
-	s.adopt(before, timing)
+	s.adopt(before, timing, reasonsOf(gen.Set, verdict.Out))
+	s.noteStays()
 	return sooner(holdEnds, thaw)
 }
 
-// adopt hands the generation on to the gateways, where it is a new one, and tells of it.
-func (s *Syncer) adopt(before upstream.Generation, timing Timing) {
+// adopt hands the generation on to the gateways, where it is a new one, and tells of it. why is for what
+// gets no traffic any more.
+func (s *Syncer) adopt(before upstream.Generation, timing Timing, why reasons) {
 	gen := s.gen
 	if gen.Number == before.Number {
 		return
@@ -239,7 +242,7 @@ func (s *Syncer) adopt(before upstream.Generation, timing Timing) {
 		e.In, e.Out = e.In+len(m.in), e.Out+len(m.out)
 	}
 	s.event(e)
-	s.serverEvents(gen.Number, changes)
+	s.serverEvents(gen.Number, changes, why)
 }
 
 // thawed tells of the freezes whose time is up.
@@ -440,25 +443,6 @@ func (s *Syncer) reach() Reach {
 
 // reachable is what was written, without the servers that may not be reached any more.
 func (s *Syncer) reachable(g upstream.Generation) upstream.Generation { return s.reach().written(g) }
-
-// Status is what is true now.
-func (s *Syncer) Status() Status {
-	s.mu.Lock()
-	st := Status{Generation: s.gen, Out: s.out, Hold: s.hold, HeldSince: s.heldAt, StoreErr: cmp.Or(s.storeErr, s.verifyErr)}
-	s.mu.Unlock()
-	answered := s.intake.answered()
-	for _, src := range s.Sources {
-		r := RegistryStatus{Name: src.Name, Answered: answered[src.Name]}
-		if t, ok := src.Registry.(Troubled); ok {
-			r.Trouble, r.TroubleSince, r.Heard = t.Trouble(), t.TroubleSince(), t.Heard()
-		}
-		st.Registries = append(st.Registries, r)
-	}
-	for _, d := range s.deliveries {
-		st.Gateways = append(st.Gateways, d.status())
-	}
-	return st
-}
 
 // Since says from when servers are in and instances are out.
 func (s *Syncer) Since() Since {

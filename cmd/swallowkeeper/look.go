@@ -66,29 +66,24 @@ func said(code int) error {
 }
 
 func statusCode(st status.Status, down bool) int {
-	notInSync := slices.ContainsFunc(st.Gateways, func(g status.Gateway) bool { return !g.InSync })
-	trouble := slices.ContainsFunc(st.Registries, func(r status.Registry) bool { return r.Trouble != "" || r.Answered.IsZero() })
-	switch {
-	case down || st.FileError != "" || trouble:
+	if down {
 		return exitFailed
-	case len(st.Holds) > 0:
-		return exitHeld
-	case notInSync:
-		return exitOutOfSync
-	default:
-		return exitInSync
 	}
+	return status.Judge(st).ExitCode
 }
 
 func (o *operator) printStatus(st status.Status) {
-	switch {
-	case st.InSync && len(st.Reasons) == 0:
-		o.say("%s: generation %d, %d upstreams, %d servers", o.c.good("in sync"), st.Generation.Number, st.Upstreams, st.Servers)
-	case st.InSync:
-		o.say("%s: %s", o.c.bad("in sync, but"), strings.Join(st.Reasons, "; "))
-	default:
-		o.say("%s: %s", o.c.bad("out of sync"), strings.Join(st.Reasons, "; "))
+	v := status.Judge(st)
+	line := o.c.bad(v.Text)
+	if v.Level == status.LevelOK {
+		line = o.c.good(v.Text)
 	}
+	if len(st.Reasons) > 0 {
+		o.say("%s: %s", line, strings.Join(st.Reasons, "; "))
+	} else {
+		o.say("%s: generation %d, %d upstreams, %d servers", line, st.Generation.Number, st.Upstreams, st.Servers)
+	}
+	o.printUnserved(st.Unserved)
 	if st.Generation.Reason != "" {
 		o.say("last change: %s, %s", when(st.Generation.Time), printable(st.Generation.Reason))
 	}
@@ -130,8 +125,42 @@ func (o *operator) printStatus(st status.Status) {
 		}
 	}
 	if st.Out > 0 {
-		o.say("left out: %d (swallowkeeper upstreams)", st.Out)
+		o.say("left out: %d in %d upstreams (swallowkeeper upstreams)", st.Out, st.OutOf)
 	}
+	for _, l := range st.LeftOut {
+		o.say("  %s: %d: %s", o.c.name(printable(l.Upstream)), l.Out, reasonWords(l.Reasons))
+	}
+	if more := st.OutOf - len(st.LeftOut); len(st.LeftOut) > 0 && more > 0 {
+		o.say("  and %d upstreams more", more)
+	}
+}
+
+// printUnserved names the upstreams that have no healthy server, with why.
+func (o *operator) printUnserved(unserved []status.Unserved) {
+	for i, u := range unserved {
+		if i == mostStaying-o.fewer {
+			o.say("  and %d upstreams more without a healthy server", len(unserved)-i)
+			return
+		}
+		why := reasonWords(u.Reasons)
+		if why == "" {
+			why = "no instance is listed"
+		}
+		o.say("%s: %s: %d stay all the same: %s", o.c.bad("no healthy server"), o.c.name(printable(u.Upstream)), u.Servers, why)
+	}
+}
+
+// reasonWords says each reason once, with how many have it.
+func reasonWords(reasons []status.Reason) string {
+	var words []string
+	for _, r := range reasons {
+		text := printable(r.Text)
+		if r.Count > 1 {
+			text += fmt.Sprintf(" (%d)", r.Count)
+		}
+		words = append(words, text)
+	}
+	return strings.Join(words, "; ")
 }
 
 func (o *operator) printHold(h status.Hold) {
@@ -143,6 +172,9 @@ func (o *operator) printHold(h status.Hold) {
 	o.say("  to let exactly this through: swallowkeeper approve %s", h.ID)
 	if h.Rule == syncer.RuleMinServices {
 		o.say("  the rule holds again after that: if there are fewer services for good, lower guard.min_services and reload")
+	}
+	if gone, unusable := status.CountHeld(h); gone+unusable > 0 {
+		o.say("  %d servers stay: %d deregistered, %d registered but not usable", gone+unusable, gone, unusable)
 	}
 	o.printStays(h.Servers)
 }
@@ -225,6 +257,7 @@ it lists what the conf file has.`,
 		if done, err := o.encoded(map[string]any{"upstreams": all}); done || err != nil {
 			return err
 		}
+		slices.SortStableFunc(all, status.CompareTrouble)
 		for _, u := range all {
 			o.printUpstream(u)
 		}
@@ -265,8 +298,11 @@ func (o *operator) written() ([]status.Upstream, error) {
 
 func (o *operator) printUpstream(u status.Upstream) {
 	note := ""
+	if u.Trouble == status.TroubleNoHealthy {
+		note = ", " + o.c.bad("no healthy server")
+	}
 	if u.Frozen {
-		note = ", " + o.c.bad("frozen")
+		note += ", " + o.c.bad("frozen")
 	}
 	in := 0
 	for _, s := range u.Servers {
@@ -275,17 +311,30 @@ func (o *operator) printUpstream(u status.Upstream) {
 		}
 	}
 	o.say("%s: %d in, %d out%s", o.c.name(printable(u.Name)), in, len(u.Servers)-in, note)
-	for _, s := range u.Servers {
-		o.printServer(s)
+	for _, alike := range status.Alike(u.Servers) {
+		o.printServers(alike)
 	}
 }
 
-func (o *operator) printServer(s status.Server) {
+// printServers prints servers that are alike as one row.
+func (o *operator) printServers(alike []status.Server) {
+	s := alike[0]
 	state := o.c.good(s.State)
 	if s.State != status.In {
 		state = o.c.bad(s.State)
 	}
-	line := fmt.Sprintf("  %s %s: %s", state, cmp.Or(printable(s.Addr), "all of it"), printable(s.Reason))
+	var addrs []string
+	for _, s := range alike[:min(len(alike), mostOfOne)] {
+		addrs = append(addrs, cmp.Or(printable(s.Addr), "all of it"))
+	}
+	if n := len(alike); n > mostOfOne {
+		addrs = append(addrs, fmt.Sprintf("and %d more", n-mostOfOne))
+	}
+	count := ""
+	if len(alike) > 1 {
+		count = fmt.Sprintf(" %d alike:", len(alike))
+	}
+	line := fmt.Sprintf("  %s%s %s: %s", state, count, strings.Join(addrs, " "), printable(s.Reason))
 	if !s.Since.IsZero() {
 		line += ", since " + when(s.Since)
 	}

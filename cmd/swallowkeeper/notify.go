@@ -9,6 +9,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 )
 
@@ -76,28 +77,24 @@ func (n *notifier) follow(ctx context.Context, s *syncer.Syncer, changed <-chan 
 
 // statusLine says in one line what is true now.
 func statusLine(st syncer.Status) string {
-	var parts []string
-	switch {
-	case st.StoreErr != nil:
-		parts = append(parts, "the conf file can't be written")
-	case st.InSync():
-		parts = append(parts, fmt.Sprintf("in sync: %d upstreams, %d servers, generation %d",
-			st.Generation.Set.Len(), st.Generation.Set.Servers(), st.Generation.Number))
-	default:
-		parts = append(parts, fmt.Sprintf("out of sync with generation %d", st.Generation.Number))
+	shown := showStatus(st)
+	if shown.Verdict.Level == status.LevelOK {
+		return fmt.Sprintf("%s: %d upstreams, %d servers, generation %d",
+			shown.Verdict.Text, shown.Upstreams, shown.Servers, shown.Generation.Number)
 	}
-	if st.Hold != nil {
-		parts = append(parts, "held: "+st.Hold.Reason)
+	parts := []string{shown.Verdict.Text}
+	for _, h := range shown.Holds {
+		parts = append(parts, "held: "+h.Reason)
 	}
-	for _, r := range st.Registries {
+	for _, r := range shown.Registries {
 		if r.Answered.IsZero() {
 			parts = append(parts, "no answer yet from "+r.Name)
-		} else if r.Trouble != nil {
+		} else if r.Trouble != "" {
 			parts = append(parts, "trouble with "+r.Name)
 		}
 	}
-	for _, g := range st.Gateways {
-		if g.Err != nil {
+	for _, g := range shown.Gateways {
+		if g.Error != "" {
 			parts = append(parts, "trouble with "+g.Name)
 		}
 	}

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"swallowkeeper/persist"
+	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
 )
@@ -81,22 +83,11 @@ func (r readOnly) Save(context.Context, upstream.Generation) (upstream.Generatio
 	return upstream.Generation{}, fmt.Errorf("write %s: this pass only reads", string(r))
 }
 
-// exitCode is the verdict of one pass. What failed comes before what is held, and that
-// before a gateway: the first of them is what a person must look at first. A dry run
-// that found changes for a gateway says that the gateway is out of sync.
+// exitCode is the verdict of one pass. A dry run that found changes for a gateway says that the gateway is
+// out of sync. A service without a healthy server is named and does not count: the pass did its work.
 func exitCode(out syncer.Outcome, err error, dryRun bool) int {
-	switch {
-	case err != nil:
-		return exitFailed
-	case out.Hold != nil:
-		return exitHeld
-	}
-	for _, g := range out.Gateways {
-		if !g.InSync(dryRun) {
-			return exitOutOfSync
-		}
-	}
-	return exitInSync
+	behind := slices.ContainsFunc(out.Gateways, func(g syncer.GatewayOutcome) bool { return !g.InSync(dryRun) })
+	return status.ExitCode(err != nil, behind, out.Hold != nil)
 }
 
 // report is what is printed for machines.
@@ -106,6 +97,7 @@ type report struct {
 	Error    string           `json:"error,omitempty"`
 	File     changesReport    `json:"file"`
 	Hold     *holdReport      `json:"hold,omitempty"`
+	Unserved []unservedReport `json:"without_healthy_server,omitempty"`
 	LeftOut  []leftOutReport  `json:"left_out"`
 	Gateways []gatewaysReport `json:"gateways"`
 }
@@ -139,6 +131,11 @@ type heldReport struct {
 	Addr     string `json:"addr"`
 }
 
+type unservedReport struct {
+	Upstream string `json:"upstream"`
+	Servers  int    `json:"servers"`
+}
+
 type leftOutReport struct {
 	Service string `json:"service"`
 	Addr    string `json:"addr,omitempty"`
@@ -156,6 +153,9 @@ func reportOf(out syncer.Outcome, err error, code int, dryRun bool) report {
 	r := report{
 		ExitCode: code, DryRun: dryRun, File: reportChanges(out.Written),
 		LeftOut: []leftOutReport{}, Gateways: []gatewaysReport{},
+	}
+	for _, u := range out.Unserved {
+		r.Unserved = append(r.Unserved, unservedReport{Upstream: u.Upstream, Servers: u.Servers})
 	}
 	if err != nil {
 		r.Error = err.Error()

@@ -173,7 +173,7 @@ func TestOnceHeldAgain(t *testing.T) {
 	r.inSync(all)
 }
 
-// What failed comes before what is held, and that before a gateway.
+// What failed comes before a gateway, and that before what is held.
 func TestOnceExitCodesInOrder(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).configure()
@@ -181,7 +181,7 @@ func TestOnceExitCodesInOrder(t *testing.T) {
 	r.gone("a", "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80")
 	r.up("a", "10.0.0.5:80")
 	r.nginx[0].FailNext(1000, 500, "add server failed", http.MethodPost)
-	r.once().wants(t, exitHeld, "gateway gw1: out of sync", "held: ")
+	r.once().wants(t, exitOutOfSync, "gateway gw1: out of sync", "held: ")
 	r.once("--set", "guard.max_removal=1").wants(t, exitOutOfSync, "gateway gw1: out of sync")
 	r.once("--set", "registry.address="+deadAddr(t), "--timeout", "300ms").wants(t, exitFailed)
 }

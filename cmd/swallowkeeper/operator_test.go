@@ -110,7 +110,7 @@ func TestWhatTheCommandsSay(t *testing.T) {
 		{"status", []string{"status"}, exitHeld},
 		{"upstreams", []string{"upstreams"}, exitInSync},
 		{"explain", []string{"explain", "checkout"}, exitInSync},
-		{"plan", []string{"plan"}, exitHeld},
+		{"plan", []string{"plan"}, exitOutOfSync}, // a gateway comes before the hold
 		{"history", []string{"history"}, exitInSync},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,15 +34,11 @@ it is a dry run of one pass.`,
 		if err := o.printPlan(plan); err != nil {
 			return err
 		}
-		code := planCode(plan)
 		st, err := o.client.Status(ctx)
 		if err != nil {
 			return err
 		}
-		if o.printHindrances(st) {
-			code = exitFailed
-		}
-		return said(code)
+		return said(planCode(plan, o.printHindrances(st)))
 	})
 }
 
@@ -105,15 +102,9 @@ func (o *operator) printHindrances(st status.Status) (trouble bool) {
 	return trouble
 }
 
-func planCode(p status.Plan) int {
-	code := exitInSync
-	for _, g := range p.Gateways {
-		if g.Error != "" || len(g.Changes.Added)+len(g.Changes.Updated)+len(g.Changes.Removed) > 0 {
-			code = exitOutOfSync
-		}
-	}
-	if p.Hold != nil {
-		code = exitHeld
-	}
-	return code
+func planCode(p status.Plan, trouble bool) int {
+	behind := slices.ContainsFunc(p.Gateways, func(g status.GatewayPlan) bool {
+		return g.Error != "" || len(g.Changes.Added)+len(g.Changes.Updated)+len(g.Changes.Removed) > 0
+	})
+	return status.ExitCode(trouble, behind, p.Hold != nil)
 }

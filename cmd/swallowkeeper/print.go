@@ -40,6 +40,9 @@ func newPalette(colours bool) palette {
 // printText tells a person what one pass found and did.
 func printText(w io.Writer, out syncer.Outcome, dryRun, colours bool) {
 	c := newPalette(colours)
+	for _, u := range out.Unserved {
+		fmt.Fprintf(w, "%s: %s: %d stay all the same\n", c.bad("no healthy server"), c.name(u.Upstream), u.Servers)
+	}
 	if len(out.Gateways) > 0 {
 		verb := "conf file"
 		if dryRun {

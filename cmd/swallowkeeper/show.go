@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,15 +24,30 @@ func showGeneration(g upstream.Generation) status.Generation {
 	}
 }
 
-func showHold(h *syncer.Hold, since time.Time) *status.Hold {
+// showHold also says which of the servers are registered still: those are among what is out.
+func showHold(h *syncer.Hold, since time.Time, out []upstream.Out) *status.Hold {
 	if h == nil {
 		return nil
 	}
+	registered := make(map[outKey]bool, len(out))
+	for _, o := range out {
+		registered[keyOf(o)] = true
+	}
 	shown := &status.Hold{ID: h.ID, Rule: h.Rule, Reason: h.Reason, Since: since, Servers: []status.HeldServer{}, Of: h.Of}
 	for _, r := range h.Removed {
-		shown.Servers = append(shown.Servers, status.HeldServer{Upstream: r.Upstream, Addr: r.Addr.String()})
+		addr := r.Addr.String()
+		shown.Servers = append(shown.Servers, status.HeldServer{
+			Upstream: r.Upstream, Addr: addr, Registered: registered[outKey{strings.ToLower(r.Upstream), addr}],
+		})
 	}
 	return shown
+}
+
+// outKey is an instance of an upstream, whose name is in lower case.
+type outKey struct{ upstream, addr string }
+
+func keyOf(o upstream.Out) outKey {
+	return outKey{strings.ToLower(cmp.Or(o.Upstream, o.Service)), o.Addr}
 }
 
 func showFreezes(freezes []upstream.Freeze) []status.Freeze {
@@ -53,6 +70,95 @@ func showSet(g upstream.Generation) []status.Upstream {
 		shown = append(shown, see.upstream(u))
 	}
 	return shown
+}
+
+// showStatus is what is true, with the verdict on it.
+func showStatus(st syncer.Status) status.Status {
+	out := status.Status{
+		Time: time.Now(), InSync: st.InSync() && st.Generation.Number > 0, Generation: showGeneration(st.Generation),
+		Upstreams: st.Generation.Set.Len(), Servers: st.Generation.Set.Servers(), Out: len(st.Out),
+		Holds: []status.Hold{}, Reasons: []string{}, Freezes: showFreezes(st.Generation.Frozen),
+	}
+	out.Unserved, out.LeftOut, out.OutOf = showOut(st)
+	if st.StoreErr != nil {
+		out.FileError = printable(st.StoreErr.Error())
+		out.Reasons = append(out.Reasons, "the conf file can't be written: "+out.FileError)
+	}
+	if h := showHold(st.Hold, st.HeldSince, st.Out); h != nil {
+		out.Holds = append(out.Holds, *h)
+	}
+	for _, r := range st.Registries {
+		shown := status.Registry{Name: r.Name, Answered: r.Answered, Heard: r.Heard}
+		switch {
+		case r.Trouble != nil:
+			shown.Trouble, shown.TroubleSince = printable(r.Trouble.Error()), r.TroubleSince
+			out.Reasons = append(out.Reasons, fmt.Sprintf("registry %s: %s", r.Name, shown.Trouble))
+		case r.Answered.IsZero():
+			out.Reasons = append(out.Reasons, fmt.Sprintf("registry %s has not answered yet", r.Name))
+		}
+		out.Registries = append(out.Registries, shown)
+	}
+	for _, g := range st.Gateways {
+		shown, why := showGateway(g, st.Generation.Number)
+		if why != "" {
+			out.Reasons = append(out.Reasons, why)
+		}
+		out.Gateways = append(out.Gateways, shown)
+	}
+	out.Ready = len(out.Reasons) == 0
+	out.Verdict = status.Judge(out)
+	return out
+}
+
+// What is named of what is out: upstreams, and reasons of each.
+const mostLeftOut, mostReasons = 10, 3
+
+// showOut says which upstreams have no healthy server, which have the most instances out, and how many have any.
+func showOut(st syncer.Status) (unserved []status.Unserved, left []status.LeftOut, upstreams int) {
+	type leaving struct {
+		name    string
+		reasons []string
+	}
+	byName := map[string]*leaving{} // in lower case
+	for _, o := range st.Out {
+		name := keyOf(o).upstream
+		if byName[name] == nil {
+			byName[name] = &leaving{name: cmp.Or(o.Upstream, o.Service)}
+		}
+		byName[name].reasons = append(byName[name].reasons, strings.TrimSuffix(o.Reason, syncer.KeptAllTheSame))
+	}
+	all := slices.SortedFunc(maps.Values(byName), func(a, b *leaving) int {
+		return cmp.Or(cmp.Compare(len(b.reasons), len(a.reasons)), strings.Compare(a.name, b.name))
+	})
+	left = []status.LeftOut{}
+	for _, l := range all[:min(len(all), mostLeftOut)] {
+		left = append(left, status.LeftOut{Upstream: printable(l.name), Out: len(l.reasons), Reasons: mostFrequent(l.reasons)})
+	}
+	unserved = []status.Unserved{}
+	for _, u := range st.Unserved {
+		shown := status.Unserved{Upstream: u.Upstream, Servers: u.Servers, Reasons: []status.Reason{}}
+		if l := byName[strings.ToLower(u.Upstream)]; l != nil {
+			shown.Reasons = mostFrequent(l.reasons)
+		}
+		unserved = append(unserved, shown)
+	}
+	return unserved, left, len(all)
+}
+
+// mostFrequent counts texts that are alike, and returns a few.
+func mostFrequent(texts []string) []status.Reason {
+	counts := map[string]int{}
+	for _, text := range texts {
+		counts[text]++
+	}
+	all := []status.Reason{}
+	for text, n := range counts {
+		all = append(all, status.Reason{Text: printable(text), Count: n})
+	}
+	slices.SortFunc(all, func(a, b status.Reason) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Text, b.Text))
+	})
+	return all[:min(len(all), mostReasons)]
 }
 
 // showGateway also says why the gateway is out of sync, "" where it is.
@@ -84,13 +190,7 @@ func showGateway(g syncer.GatewayStatus, newest int) (shown status.Gateway, why 
 // may be thousands.
 func showUpstreams(s *syncer.Syncer) iter.Seq[status.Upstream] {
 	st := s.Status()
-	see := &lookout{frozen: st.Generation.Frozen, since: s.Since(), heldSince: st.HeldSince}
-	if st.Hold != nil {
-		see.held = map[syncer.Held]bool{}
-		for _, r := range st.Hold.Removed {
-			see.held[r] = true
-		}
-	}
+	see := newLookout(st, s.Since())
 	left := map[string][]upstream.Out{} // by the name of the upstream in lower case
 	var names []string                  // in the order of their first
 	for _, o := range st.Out {
@@ -106,6 +206,7 @@ func showUpstreams(s *syncer.Syncer) iter.Seq[status.Upstream] {
 			for _, o := range left[strings.ToLower(u.Name)] {
 				see.leave(&shown, o)
 			}
+			shown.Trouble = status.Trouble(shown, see.unserved[u.Name])
 			if !yield(shown) {
 				return
 			}
@@ -122,6 +223,7 @@ func showUpstreams(s *syncer.Syncer) iter.Seq[status.Upstream] {
 			for _, o := range left[name] {
 				see.leave(&shown, o)
 			}
+			shown.Trouble = status.Trouble(shown, false)
 			if !yield(shown) {
 				return
 			}
@@ -132,13 +234,35 @@ func showUpstreams(s *syncer.Syncer) iter.Seq[status.Upstream] {
 // lookout is what has to be known to say why a server is in or out, and since when. Of what it does
 // not have it says nothing.
 type lookout struct {
+	running   bool // a registry has said what is usable; else only the conf file speaks
 	frozen    []upstream.Freeze
 	held      map[syncer.Held]bool
 	heldSince time.Time
+	stays     map[syncer.Held]bool
+	unserved  map[string]bool
 	since     syncer.Since
 
 	body           []byte // used again for each upstream
 	origin, listed string // the last server's, and the words for it: most have the same
+}
+
+func newLookout(st syncer.Status, since syncer.Since) *lookout {
+	l := &lookout{
+		running: true, frozen: st.Generation.Frozen, since: since, heldSince: st.HeldSince,
+		held: map[syncer.Held]bool{}, stays: map[syncer.Held]bool{}, unserved: map[string]bool{},
+	}
+	if st.Hold != nil {
+		for _, r := range st.Hold.Removed {
+			l.held[r] = true
+		}
+	}
+	for _, s := range st.Stays {
+		l.stays[s] = true
+	}
+	for _, u := range st.Unserved {
+		l.unserved[u.Upstream] = true
+	}
+	return l
 }
 
 // leave adds an instance that is out, or says of one that is in why it would be out.
@@ -146,7 +270,8 @@ func (l *lookout) leave(u *status.Upstream, o upstream.Out) {
 	for i, s := range u.Servers {
 		if o.Addr != "" && s.Addr == o.Addr {
 			u.Servers[i].Reason = printable(o.Reason)
-			if s.State == status.In {
+			switch {
+			case s.State == status.In, s.State == status.Held && s.Since.IsZero():
 				u.Servers[i].State, u.Servers[i].Since = status.Held, l.since.Out(o)
 			}
 			return
@@ -165,8 +290,12 @@ func (l *lookout) upstream(u upstream.Upstream) status.Upstream {
 	}
 	for _, s := range u.Servers {
 		server := l.server(u.Name, s)
-		if frozen != "" && server.State == status.In {
-			server.State, server.Reason, server.Since = status.Frozen, frozen, time.Time{}
+		if frozen != "" && (server.State == status.In || server.State == status.Held) {
+			why := frozen
+			if server.State == status.Held {
+				why = "deregistered, kept because it is " + frozen
+			}
+			server.State, server.Reason, server.Since = status.Frozen, why, time.Time{}
 		}
 		shown.Servers = append(shown.Servers, server)
 	}
@@ -187,7 +316,10 @@ func (l *lookout) upstream(u upstream.Upstream) status.Upstream {
 func (l *lookout) server(name string, s upstream.Server) status.Server {
 	id := syncer.Held{Upstream: name, Addr: s.Addr}
 	if l.listed == "" || l.origin != s.Origin {
-		l.origin, l.listed = s.Origin, "listed as usable by "+s.Origin
+		l.origin, l.listed = s.Origin, "in the conf file, from "+s.Origin
+		if l.running {
+			l.listed = "listed as usable by " + s.Origin
+		}
 	}
 	shown := status.Server{Addr: s.Addr.String(), State: status.In, Reason: l.listed, Origin: s.Origin, Since: l.since.In(id)}
 	switch {
@@ -195,7 +327,10 @@ func (l *lookout) server(name string, s upstream.Server) status.Server {
 		shown.State, shown.Reason = status.Down, "marked down: its service is deregistered"
 	case l.held[id]:
 		shown.State, shown.Since = status.Held, l.heldSince
-		shown.Reason = "gone from its registry, and the guard holds the removal"
+		shown.Reason = "deregistered, kept by the guard because its removal is held"
+	case l.stays[id]:
+		shown.State, shown.Since = status.Held, time.Time{}
+		shown.Reason = "deregistered, kept by the guard because its service has no healthy server"
 	}
 	return shown
 }
@@ -219,7 +354,7 @@ func frozenUntil(t time.Time) string {
 }
 
 func showPlan(out syncer.Outcome) status.Plan {
-	p := status.Plan{File: showChanges(out.Written), Hold: showHold(out.Hold, time.Time{}), Gateways: []status.GatewayPlan{}}
+	p := status.Plan{File: showChanges(out.Written), Hold: showHold(out.Hold, time.Time{}, out.Out), Gateways: []status.GatewayPlan{}}
 	for _, g := range out.Gateways {
 		shown := status.GatewayPlan{Name: g.Name, Changes: showChanges(g.Changes)}
 		if g.Err != nil {

@@ -190,6 +190,9 @@ func (o *operator) step(ctx context.Context, to int) error {
 	if err != nil {
 		return o.keptHint(ctx, err)
 	}
+	if plan.Present {
+		return syncer.ErrPresent
+	}
 	o.printChanges(fmt.Sprintf("back to generation %d", to), plan.Changes)
 	if plan.Opinion != "" {
 		o.say("%s: %s", o.c.bad("the guard would hold it"), plan.Opinion)
@@ -207,7 +210,7 @@ func (o *operator) stepByHand(to int) (status.RollbackPlan, error) {
 	if err != nil {
 		return status.RollbackPlan{}, err
 	}
-	plan := status.RollbackPlan{Changes: showChanges(upstream.Diff(now.Set, g.Set))}
+	plan := status.RollbackPlan{Changes: showChanges(upstream.Diff(now.Set, g.Set)), Present: now.Set.Equal(g.Set)}
 	if v := o.cfg.Guard.Judge(now, g.Set, ""); v.Hold != nil {
 		plan.Opinion = v.Hold.Reason
 	}
@@ -242,6 +245,10 @@ the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
 		if *o.output == asText {
 			// What can't be shown must not stand between a person and a good generation.
 			err := o.step(ctx, n)
+			if errors.Is(err, syncer.ErrPresent) {
+				o.say("generation %d is the present one: nothing is changed and nothing is frozen", n)
+				return nil
+			}
 			if told = err == nil; !told {
 				fmt.Fprintf(o.stderr, "swallowkeeper: what would change can't be shown: %v\n", o.coded(err))
 			}
@@ -258,7 +265,8 @@ the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
 			if err != nil {
 				return o.keptHint(ctx, err)
 			}
-			if result.Opinion, err = o.order(ctx, syncer.Rollback(g)); err != nil {
+			result.Opinion, err = o.order(ctx, syncer.Rollback(g))
+			if result.Present = errors.Is(err, syncer.ErrPresent); err != nil && !result.Present {
 				return err
 			}
 			now, _, err := persist.Read(o.cfg.Persist.Path)
@@ -277,6 +285,10 @@ the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
 			return err
 		} else if done {
 			return said(code)
+		}
+		if result.Present {
+			o.say("generation %d is the present one: nothing is changed and nothing is frozen", n)
+			return nil
 		}
 		if result.Opinion != "" && !told {
 			o.say("the guard would have held it: %s", result.Opinion)

@@ -208,40 +208,8 @@ func (s *surface) Alive() error {
 // Status implements status.Daemon.
 func (s *surface) Status() status.Status {
 	w := s.now()
-	st := w.syncer.Status()
-	out := status.Status{
-		Version: versionText(), Started: s.started, Time: time.Now(),
-		InSync: st.InSync() && st.Generation.Number > 0, Generation: showGeneration(st.Generation),
-		Upstreams: st.Generation.Set.Len(), Servers: st.Generation.Set.Servers(), Out: len(st.Out),
-		Holds: []status.Hold{}, Reasons: []string{}, File: w.cfg.Persist.Path,
-	}
-	if st.StoreErr != nil {
-		out.FileError = printable(st.StoreErr.Error())
-		out.Reasons = append(out.Reasons, "the conf file can't be written: "+out.FileError)
-	}
-	if h := showHold(st.Hold, st.HeldSince); h != nil {
-		out.Holds = append(out.Holds, *h)
-	}
-	out.Freezes = showFreezes(st.Generation.Frozen)
-	for _, r := range st.Registries {
-		shown := status.Registry{Name: r.Name, Answered: r.Answered, Heard: r.Heard}
-		switch {
-		case r.Trouble != nil:
-			shown.Trouble, shown.TroubleSince = printable(r.Trouble.Error()), r.TroubleSince
-			out.Reasons = append(out.Reasons, fmt.Sprintf("registry %s: %s", r.Name, shown.Trouble))
-		case r.Answered.IsZero():
-			out.Reasons = append(out.Reasons, fmt.Sprintf("registry %s has not answered yet", r.Name))
-		}
-		out.Registries = append(out.Registries, shown)
-	}
-	for _, g := range st.Gateways {
-		shown, why := showGateway(g, st.Generation.Number)
-		if why != "" {
-			out.Reasons = append(out.Reasons, why)
-		}
-		out.Gateways = append(out.Gateways, shown)
-	}
-	out.Ready = len(out.Reasons) == 0
+	out := showStatus(w.syncer.Status())
+	out.Version, out.Started, out.File = versionText(), s.started, w.cfg.Persist.Path
 	return out
 }
 
@@ -316,6 +284,9 @@ func (s *surface) Diff(from, to int) (status.Changes, error) { return s.now().hi
 // Timeline implements status.Daemon.
 func (s *surface) Timeline(most int) []status.Event { return s.timeline.Newest(most) }
 
+// Activity implements status.Daemon.
+func (s *surface) Activity() []status.Activity { return s.timeline.Activity() }
+
 // Subscribe implements status.Daemon.
 func (s *surface) Subscribe(ctx context.Context) <-chan status.Event {
 	return s.timeline.Subscribe(ctx)
@@ -357,9 +328,8 @@ func (s *surface) RollbackPlan(ctx context.Context, generation int) (status.Roll
 	if err != nil {
 		return status.RollbackPlan{}, err
 	}
-	return status.RollbackPlan{
-		Changes: showChanges(upstream.Diff(w.syncer.Status().Generation.Set, g.Set)), Opinion: remark,
-	}, nil
+	now := w.syncer.Status().Generation.Set
+	return status.RollbackPlan{Changes: showChanges(upstream.Diff(now, g.Set)), Opinion: remark, Present: now.Equal(g.Set)}, nil
 }
 
 // Rollback implements status.Daemon.
@@ -370,10 +340,13 @@ func (s *surface) Rollback(ctx context.Context, generation int) (status.Rollback
 	}
 	began := time.Now()
 	remark, err := s.order(ctx, syncer.Rollback(g))
-	if err != nil {
+	present := errors.Is(err, syncer.ErrPresent)
+	if err != nil && !present {
 		return status.RollbackResult{}, err
 	}
-	result := status.RollbackResult{Generation: showGeneration(s.now().syncer.Status().Generation), Opinion: remark}
+	result := status.RollbackResult{
+		Generation: showGeneration(s.now().syncer.Status().Generation), Opinion: remark, Present: present,
+	}
 	result.Gateways = s.delivered(ctx, result.Generation.Number, began)
 	return result, nil
 }

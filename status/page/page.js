@@ -5,16 +5,19 @@
 (() => {
   const lang = document.documentElement.dataset.lang;
   const texts = JSON.parse(document.getElementById('texts').textContent);
-  const shownAtFirst = 100; // upstreams; the server shows as many
+  const shownAtFirst = 100; // upstreams; the server shows as many, and so for what follows
+  const heldAtFirst = 20; // upstreams of a hold
+  const alikeAtFirst = 6; // addresses of a row
+  const namesAtFirst = 3;
   const eventsAtFirst = 12;
   const eventsKept = 500;
   const zero = '0001-01-01T00:00:00Z'; // a time that Go has not set
   const changesUpstreams = new Set(['generation', 'server_in', 'server_out', 'held', 'hold_ended', 'approved',
-    'frozen', 'unfrozen', 'rolled_back', 'stored']);
+    'frozen', 'unfrozen', 'rolled_back', 'stored', 'no_healthy_server', 'healthy_again']);
   const kinds = [...changesUpstreams, 'pushed', 'in_step', 'out_of_step', 'store_failed'];
 
   const state = {
-    status: null, upstreams: [], history: null, events: [], // a null is not read yet
+    status: null, upstreams: [], history: null, events: [], activity: [], // a null is not read yet
     query: '', only: '', shown: shownAtFirst, allEvents: false,
     open: new Map(), // by upstream: the address whose detail is shown
   };
@@ -117,6 +120,8 @@
   // replace puts a node in another's place and leaves the focus on its counterpart.
   function replace(old, node) {
     const focus = old.contains(document.activeElement) ? document.activeElement.dataset.focus : undefined;
+    const opened = [...old.querySelectorAll('details')].map((details) => details.open);
+    node.querySelectorAll('details').forEach((details, i) => { details.open = opened[i] ?? false; });
     old.replaceWith(node);
     if (focus !== undefined) {
       [...node.querySelectorAll('[data-focus]')].find((n) => n.dataset.focus === focus)?.focus();
@@ -232,40 +237,50 @@
   }
 
   // ask shows a dialog and answers with true when its button was pressed; without a button it only shows.
+  // Nothing else agrees: a field's Enter does nothing, and where there is no field Cancel has the focus.
   function ask(title, content, ok, danger) {
     return new Promise((resolve) => {
+      const agree = ok && button(ok, () => dialog.close('ok'), { class: danger ? 'danger' : 'primary' });
+      const cancel = button(t(ok ? 'cancel' : 'close'), () => dialog.close(''), { class: 'cancel' });
       const dialog = el('dialog', { 'aria-labelledby': 'dialog-title', onclose: () => {
         resolve(dialog.returnValue === 'ok');
         dialog.remove();
-      } }, el('form', { method: 'dialog' },
-        el('h2', { id: 'dialog-title' }, title),
-        el('div', { class: 'content', tabindex: '0' }, content),
-        el('div', { class: 'actions' },
-          ok && el('button', { value: 'ok', class: danger ? 'danger' : 'primary' }, ok),
-          button(t(ok ? 'cancel' : 'close'), () => dialog.close('')))));
+      }, onkeydown: (event) => {
+        // The Enter that opened the dialog may still be down.
+        if (event.key === 'Enter' && (event.repeat || event.target.matches('input, select'))) event.preventDefault();
+      } }, el('h2', { id: 'dialog-title' }, title),
+      el('div', { class: 'content', tabindex: '0' }, content),
+      el('div', { class: 'actions' }, cancel, agree));
       document.body.append(dialog);
       dialog.showModal();
-      (dialog.querySelector('input, select') ?? dialog.querySelector('button')).focus();
+      (dialog.querySelector('input, select') ?? cancel).focus();
     });
   }
 
   // ---- Verdict, holds, freezes, gateways, registries ----
 
-  // verdict has the same rules as the server's.
+  // verdict words what the daemon says, as the server does.
   function verdict(s) {
-    const held = s.holds.reduce((sum, hold) => sum + hold.servers.length, 0);
+    const { level, code } = s.verdict;
     const args = { n: s.gateways.length, m: s.gateways.filter((g) => g.in_step).length, g: s.generation.number };
-    if (s.file_error) return ['bad', t('verdict.not_written')];
-    if (!s.in_step) return ['bad', t('verdict.not_in_step', args)];
-    if (held) return ['warn', t('verdict.held', { n: held, all: s.holds[0].of })];
-    if (s.holds.length) return ['warn', t('verdict.held_other')];
-    if (!s.ready) return ['warn', t('verdict.not_ready', args)];
-    if (s.freezes.length) return ['warn', t('verdict.frozen', args)];
-    return ['ok', t('verdict.in_step', args)];
+    if (code === 'no_healthy_server') {
+      Object.assign(args, { n: s.without_healthy_server.length, names: names(s.without_healthy_server.map((u) => u.upstream)) });
+    } else if (code === 'held') {
+      const held = s.holds.reduce((sum, hold) => sum + hold.servers.length, 0);
+      if (held === 0) return [level, t('verdict.held_other')];
+      Object.assign(args, { n: held, all: s.holds[0].of });
+    } else if (code === 'frozen_some') args.names = names(s.freezes.map((f) => f.name));
+    return [level, t(`verdict.${code}`, args)];
+  }
+
+  // names names a few, and says how many there are besides.
+  function names(all) {
+    const more = all.length - namesAtFirst;
+    return [...all.slice(0, namesAtFirst), ...more > 0 ? [t('names.more', { n: more })] : []].join(', ');
   }
 
   function showStatus(s) {
-    for (const list of ['reasons', 'holds', 'freezes', 'registries', 'gateways']) s[list] ??= [];
+    for (const list of ['reasons', 'without_healthy_server', 'holds', 'freezes', 'registries', 'gateways']) s[list] ??= [];
     for (const hold of s.holds) hold.servers ??= [];
     state.status = s;
     skew = Date.parse(s.time) - Date.now();
@@ -286,6 +301,10 @@
     const frozen = s.freezes.some((freeze) => freeze.name === '*');
     keyed($('verdict-actions'), frozen ? [] : ['*'], String,
       () => button(t('freeze.everything'), () => freeze('*'), { id: 'freeze-all' }));
+    $('unserved').hidden = s.without_healthy_server.length === 0;
+    keyed($('unserved-list'), s.without_healthy_server.slice(0, heldAtFirst), (u) => u.upstream, unservedRow);
+    const unnamed = s.without_healthy_server.length - heldAtFirst;
+    keyed($('unserved-more'), unnamed > 0 ? [unnamed] : [], String, (n) => el('p', { class: 'soft' }, t('names.more', { n })));
     $('holds').hidden = s.holds.length === 0;
     keyed($('holds-list'), s.holds, (hold) => hold.id, holdCard);
     $('freezes').hidden = s.freezes.length === 0;
@@ -300,26 +319,49 @@
 
   const fact = (number, text) => el('li', {}, el('b', {}, String(number)), ` ${text}`);
 
+  function unservedRow(u) {
+    const why = (u.reasons ?? []).map((r) => el('p', { class: 'why' }, said(r.text),
+      r.count > 1 && el('span', { class: 'soft' }, ` ${t('times', { n: r.count })}`)));
+    return el('li', {}, el('span', { class: 'name' }, u.upstream), ' ',
+      el('span', { class: 'tag bad' }, t('unserved.stay', { n: u.servers })),
+      why.length ? why : el('p', { class: 'why' }, t('unserved.none')));
+  }
+
+  // rest is what one asks for to see.
+  const rest = (summary, ...content) => el('details', { class: 'rest' }, el('summary', {}, summary), content);
+
+  // addresses shows a few of them at once.
+  function addresses(addrs, chip) {
+    const chips = addrs.map((addr) => [chip(addr), ' ']);
+    return [chips.slice(0, alikeAtFirst), chips.length > alikeAtFirst
+      && rest(t('names.more', { n: chips.length - alikeAtFirst }), chips.slice(alikeAtFirst).flat())];
+  }
+
   function held(hold) {
     const groups = new Map();
-    for (const { upstream, addr } of hold.servers.slice(0, 200)) {
-      groups.set(upstream, [...groups.get(upstream) ?? [], addr]);
+    for (const { upstream, addr } of hold.servers) {
+      if (!groups.has(upstream)) groups.set(upstream, []);
+      groups.get(upstream).push(addr);
     }
-    const more = hold.servers.length - 200;
-    return [el('dl', { class: 'groups', tabindex: hold.servers.length > 24 ? '0' : null }, [...groups].map(([upstream, addrs]) => el('div', {}, el('dt', {}, upstream),
-      el('dd', {}, addrs.map((addr) => [el('span', { class: 'chip held' }, addr), ' ']).flat())))),
-    more > 0 && el('p', { class: 'soft' }, t('hold.more', { n: more }))];
+    const list = (some) => el('dl', { class: 'groups' }, some.map(([upstream, addrs]) => el('div', {},
+      el('dt', {}, upstream, ' ', el('span', { class: 'soft' }, t('alike', { n: addrs.length }))),
+      el('dd', {}, addresses(addrs, (addr) => el('span', { class: 'chip held' }, addr))))));
+    const all = [...groups], more = all.slice(heldAtFirst);
+    return [all.length > 0 && list(all.slice(0, heldAtFirst)), more.length > 0 && rest(
+      t('hold.more', { n: more.length, m: more.reduce((sum, [, addrs]) => sum + addrs.length, 0) }), list(more))];
   }
 
   function holdCard(hold) {
     const n = hold.servers.length;
+    const unusable = hold.servers.filter((s) => s.registered).length;
     const approve = async () => {
-      const yes = await ask(t('approve.title', { n }), [reason(hold.reason), el('p', {}, t('approve.text'))],
+      const yes = await ask(n ? t('approve.title', { n }) : t('approve.other'), [reason(hold.reason), n > 0 && el('p', {}, t('approve.text'))],
         t('approve'), true);
       if (yes) await act('POST', `holds/${encodeURIComponent(hold.id)}/approve`, {}, () => [t('approve.done')]);
     };
-    return el('article', { class: 'hold' }, el('h3', {}, t('hold.title', { n })), reason(hold.reason),
-      el('p', { class: 'soft' }, known(`rule.${hold.rule}`, hold.rule), ` · ${t('since')} `, when(hold.since)),
+    return el('article', { class: 'hold' }, el('h3', {}, n ? t('hold.title', { n }) : t('hold.nothing')), reason(hold.reason),
+      el('p', { class: 'soft' }, known(`rule.${hold.rule}`, hold.rule), n > 0 && ` · ${t('hold.split', { d: n - unusable, r: unusable })}`,
+        hold.since !== zero && [` · ${t('since')} `, when(hold.since)]),
       held(hold),
       el('p', { class: 'way-out' }, `${t('hold.way_out')} `,
         button(t('approve'), approve, { class: 'primary approve', 'data-focus': 'approve' }),
@@ -380,8 +422,8 @@
     for (const s of servers) {
       if (s.state === 'in' || s.state === 'frozen') continue;
       const key = `${s.state}\n${s.reason}`;
-      if (!groups.has(key)) groups.set(key, { ...s, addrs: [] });
-      groups.get(key).addrs.push(s.addr);
+      if (!groups.has(key)) groups.set(key, { ...s, all: [] });
+      groups.get(key).all.push(s);
     }
     return [...groups.values()];
   }
@@ -393,8 +435,11 @@
     return { u, name: u.name, mark: JSON.stringify(u),
       hay: [u.name, ...u.servers.map((s) => s.state === 'in' ? s.addr : `${s.addr} ${s.reason} ${said(s.reason)}`)].join('\n').toLowerCase(),
       states: new Set(u.servers.map((s) => s.state)),
-      rank: u.servers.some((s) => s.state !== 'in' && s.state !== 'frozen') ? 0 : 1 };
+      rank: troubles.indexOf(u.trouble ?? ''), out: u.servers.filter((s) => s.state === 'out' || s.state === 'down').length };
   }
+
+  // Those with the worst trouble come first, as the server has them.
+  const troubles = ['no_healthy_server', 'held', 'out', 'frozen', ''];
 
   function showUpstreams() {
     const query = state.query.trim().toLowerCase();
@@ -414,18 +459,21 @@
   function card({ u }) {
     const serving = u.servers.filter((s) => serves[s.state]).length;
     const detail = el('p', { class: 'detail', hidden: true });
+    const chip = (s) => el('button', { type: 'button',
+      class: `chip ${s.state}`, title: `${known(`state.${s.state}`, s.state)}: ${said(s.reason)}`,
+      'aria-label': `${s.addr || t('all_of_it')}, ${known(`state.${s.state}`, s.state)}: ${said(s.reason)}`,
+      'data-addr': s.addr, 'data-focus': s.addr }, s.addr || t('all_of_it'));
+    const simple = u.servers.filter((s) => s.state === 'in' || s.state === 'frozen');
     const node = el('article', { class: 'card' },
       el('header', {}, el('h3', {}, u.name), u.canary && el('span', { class: 'tag' }, `${t('canary')} ${u.canary}`),
+        u.trouble === 'no_healthy_server' && el('span', { class: 'tag bad' }, t('no_healthy_server')),
         u.frozen && el('span', { class: 'tag frozen' }, t('state.frozen')),
         el('span', { class: 'soft' }, t('serving', { m: serving, n: u.servers.length }))),
-      el('ul', { class: 'chips' }, u.servers.map((s) => el('li', {}, el('button', { type: 'button',
-        class: `chip ${s.state}`, title: `${known(`state.${s.state}`, s.state)}: ${said(s.reason)}`,
-        'aria-label': `${s.addr}, ${known(`state.${s.state}`, s.state)}: ${said(s.reason)}`,
-        'data-addr': s.addr, 'data-focus': s.addr }, s.addr)))),
-      reasons(u.servers).map((r) => el('p', { class: 'why' },
-        el('b', { class: r.state }, known(`state.${r.state}`, r.state)), ` ${said(r.reason)} `,
-        el('span', { class: 'soft' }, r.since && r.since !== zero && when(r.since),
-          r.addrs.length < u.servers.length && ` ${r.addrs.join(', ')}`))),
+      simple.length > 0 && el('ul', { class: 'chips' }, simple.map((s) => el('li', {}, chip(s)))),
+      reasons(u.servers).map((r) => [el('p', { class: 'why' },
+        el('b', { class: r.state }, known(`state.${r.state}`, r.state)), r.all.length > 1 && ` ${t('alike', { n: r.all.length })}:`,
+        ` ${said(r.reason)} `, el('span', { class: 'soft' }, r.since && r.since !== zero && when(r.since))),
+      el('div', { class: 'chips' }, addresses(r.all, chip))]),
       detail,
       el('p', { class: 'tools' },
         button(t('why'), () => explain(u.name), { 'data-focus': 'why', 'aria-label': `${t('why')} ${u.name}` }),
@@ -473,46 +521,60 @@
   // ---- What happened ----
 
   function showEvents() {
-    const recent = state.events.slice(state.allEvents ? 0 : -eventsAtFirst).reverse();
-    keyed($('lately-list'), recent.length ? recent : [null], (e) => e?.id ?? 0, eventRow);
-    keyed($('lately-more'), !state.allEvents && state.events.length > eventsAtFirst ? ['more'] : [], String,
-      () => button(t('show_all'), () => {
-        state.allEvents = true;
-        showEvents();
-      }));
+    const rows = happenings(state.allEvents ? Infinity : eventsAtFirst + 1);
+    const more = !state.allEvents && rows.length > eventsAtFirst;
+    const shown = more ? rows.slice(0, eventsAtFirst) : rows;
+    keyed($('lately-list'), shown.length ? shown : [null], (e) => e?.id ?? 0, eventRow);
+    keyed($('lately-more'), more ? ['more'] : [], String, () => button(t('show_all'), () => {
+      state.allEvents = true;
+      showEvents();
+    }));
     chart();
+  }
+
+  // happenings are the newest first, of one upstream's servers to which the same happened at once one row.
+  function happenings(most) {
+    const rows = [], tail = (e) => e.text.startsWith(e.addr) ? e.text.slice(e.addr.length) : e.text;
+    for (let i = state.events.length - 1; i >= 0; i--) {
+      const e = state.events[i], last = rows[rows.length - 1];
+      if (last?.addr && e.addr && last.kind === e.kind && last.upstream === e.upstream && last.generation === e.generation
+        && tail(last) === tail(e)) last.alike.push(e.addr);
+      else if (rows.length >= most) break;
+      else rows.push({ ...e, alike: [] });
+    }
+    return rows;
   }
 
   function eventRow(e) {
     if (!e) return el('li', { class: 'soft' }, t('lately.none'));
     return el('li', {}, el('span', { class: `kind ${e.kind}` }, known(`kind.${e.kind}`, e.kind)), ' ',
       el('span', { class: 'text' }, said(e.text) || [e.upstream, e.addr, e.gateway].filter(Boolean).join(' ')), ' ',
-      el('span', { class: 'soft' }, when(e.time), e.took_ms > 0 && ` · ${took(e.took_ms)}`));
+      el('span', { class: 'soft' }, when(e.time), e.took_ms > 0 && ` · ${took(e.took_ms)}`),
+      e.alike.length > 0 && rest(t('names.more', { n: e.alike.length }),
+        e.alike.map((addr) => [el('span', { class: 'chip' }, addr), ' ']).flat()));
   }
 
   // chart draws servers in (up) and out (down), generations (dots between), and below how long each
   // change took until it was live.
   function chart() {
-    const events = state.events;
-    if (events.length === 0) {
+    const spans = state.activity;
+    if (spans.length === 0) {
       fill($('chart'));
       return;
     }
     const end = now();
-    const start = Math.max(end - 6 * 3600e3, Math.min(Date.parse(events[0].time), end - 600e3));
+    const start = Math.max(end - 6 * 3600e3, Math.min(Date.parse(spans[0].time), end - 600e3));
     const buckets = Array.from({ length: 60 }, () => ({ in: 0, out: 0, generations: 0, took: 0 }));
     const all = { in: 0, out: 0, n: 0, took: [] };
-    for (const e of events) {
-      const at = Math.floor((Date.parse(e.time) - start) / (end - start) * 60);
+    for (const span of spans) {
+      const at = Math.floor((Date.parse(span.time) - start) / (end - start) * 60);
       if (at < 0) continue;
       const bucket = buckets[Math.min(at, 59)];
-      if (e.kind === 'generation') { // of very many servers at once not each has an event
-        const came = e.in ?? 0, went = e.out ?? 0;
-        bucket.in += came; all.in += came;
-        bucket.out += went; all.out += went;
-        bucket.generations++; all.n++;
-      }
-      if (e.took_ms > 0) { bucket.took = Math.max(bucket.took, e.took_ms); all.took.push(e.took_ms); }
+      bucket.in += span.in; all.in += span.in;
+      bucket.out += span.out; all.out += span.out;
+      bucket.generations += span.generations; all.n += span.generations;
+      bucket.took = Math.max(bucket.took, ...span.took_ms);
+      all.took.push(...span.took_ms);
     }
     const most = Math.max(1, ...buckets.map((b) => Math.max(b.in, b.out)));
     const worst = Math.max(1, ...all.took);
@@ -580,10 +642,14 @@
       say('bad', t('error', { text: error.message }));
       return;
     }
+    if (plan.present) {
+      say('ok', t('rollback.present', { g: number }));
+      return;
+    }
     const yes = await ask(t('rollback.title', { g: number }), [el('p', {}, t('rollback.text')),
       plan.opinion && reason(t('rollback.against', { text: said(plan.opinion) })), changes(plan.changes)], t('rollback'), true);
-    if (yes) await act('POST', 'rollback', { generation: number }, (result) => [
-      t('rollback.done', { n: result.generation.number, g: number }),
+    if (yes) await act('POST', 'rollback', { generation: number }, (result) => result.present
+      ? [t('rollback.present', { g: number })] : [t('rollback.done', { n: result.generation.number, g: number }),
       ...result.opinion ? [t('rollback.opinion', { text: said(result.opinion) })] : [],
       ...result.gateways.filter((g) => !g.in_step).map((g) => t('rollback.behind', { name: g.name, text: g.error ?? '' }))]);
   }
@@ -614,7 +680,7 @@
     status: async () => showStatus(await api('status')),
     upstreams: async () => {
       state.upstreams = (await api('upstreams')).upstreams.map(prepare);
-      state.upstreams.sort((a, b) => a.rank - b.rank || (a.name < b.name ? -1 : 1));
+      state.upstreams.sort((a, b) => a.rank - b.rank || b.out - a.out || (a.name < b.name ? -1 : 1));
       showUpstreams();
     },
     history: async () => {
@@ -624,6 +690,10 @@
     timeline: async () => {
       state.events = (await api(`timeline?last=${eventsKept}`)).events;
       showEvents();
+    },
+    activity: async () => {
+      state.activity = (await api('activity')).activity;
+      chart();
     },
   };
 
@@ -658,7 +728,7 @@
     if (!lostSince) return;
     lostSince = 0;
     $('lost').hidden = true;
-    refresh('status', 'upstreams', 'history', 'timeline');
+    refresh('status', 'upstreams', 'history', 'timeline', 'activity');
   }
 
   function happened(event) {
@@ -670,6 +740,7 @@
       showSoon();
     }
     if (changesUpstreams.has(e.kind)) refresh('upstreams', 'history');
+    if (e.kind === 'generation' || e.took_ms > 0) refresh('activity'); // it counts what is no event any more, too
   }
 
   // A burst of events is drawn once.
@@ -687,7 +758,7 @@
     source = new EventSource('/api/v1/events');
     source.onopen = () => {
       hear();
-      refresh('status', 'upstreams', 'history', 'timeline');
+      refresh('status', 'upstreams', 'history', 'timeline', 'activity');
     };
     source.onerror = () => {
       lost();

@@ -183,7 +183,8 @@ func TestTexts(t *testing.T) {
 	find(script, `\bt\('([^']+)'`)
 	find(script, `\bt\([^()']+ \? '([^']+)' : '([^']+)'`)
 	find(script, "known\\(`([^$`]+)\\$")
-	find(string(readFile(t, "view.go")), `"(verdict\.[a-z_]+)"`)
+	find(string(readFile(t, "view.go")), `"(verdict\.[a-z_]*)"`)
+	find(string(readFile(t, "view.go")), `must\(language, "([^"]+)"`)
 	for key := range used {
 		if table[key] == nil {
 			t.Errorf("%q is used and not in the table", key)

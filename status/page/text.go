@@ -65,6 +65,15 @@ func (t table) text(language, key string, args ...any) (string, error) {
 	return strings.NewReplacer(pairs...).Replace(text), nil
 }
 
+// must is text where the key is one of the program's own, which a test has made sure of.
+func (t table) must(language, key string, args ...any) string {
+	text, err := t.text(language, key, args...)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
 func (t table) funcs(language string) template.FuncMap {
 	return template.FuncMap{
 		"t": func(key string, args ...any) (string, error) { return t.text(language, key, args...) },

@@ -15,7 +15,10 @@ import (
 const (
 	shownUpstreams = 100
 	shownEvents    = 12
-	shownHeld      = 200
+	readEvents     = 500 // of which alike ones become one row
+	shownHeld      = 20  // upstreams of a hold
+	shownAlike     = 6   // addresses of a row
+	shownNames     = 3
 )
 
 // states are those of a server, in the order of the filter.
@@ -28,6 +31,8 @@ type view struct {
 	Phrases      phrases // nil in the language that the daemon speaks
 	Status       status.Status
 	Verdict      verdict
+	Unserved     []status.Unserved
+	UnservedMore int // upstreams without a healthy server beyond those shown
 	Holds        []hold
 	Upstreams    []card
 	Matched      int
@@ -35,7 +40,7 @@ type view struct {
 	Query, State string
 	States       []string
 	All          bool
-	Events       []status.Event
+	Events       []happening
 	History      []status.Generation
 	HistoryError string
 	From, To     int
@@ -43,7 +48,7 @@ type view struct {
 	DiffError    string
 }
 
-// verdict is the one sentence on top. The script has the same rules.
+// verdict is the one sentence on top.
 type verdict struct {
 	Level string // ok, warn or bad
 	Text  string
@@ -52,15 +57,46 @@ type verdict struct {
 // hold is a hold with its servers by upstream.
 type hold struct {
 	status.Hold
-	Groups []group
-	More   int // servers beyond those shown
+	Gone, Unusable int
+	Groups         []group
+	More           []group // those beyond what is shown at first, of so many servers
+	MoreServers    int
 }
 
 // card is an upstream with the reasons of those servers that do not simply serve.
 type card struct {
 	status.Upstream
 	Serving int
+	Simple  []status.Server
 	Reasons []group
+}
+
+// happening is an event with those of other servers that are alike.
+type happening struct {
+	status.Event
+	Alike []status.Event
+}
+
+// happenings are the newest first, of one upstream's servers to which the same happened at once one row.
+// The script has the same rules.
+func happenings(events []status.Event, most int) []happening {
+	var rows []happening
+	for _, e := range slices.Backward(events) {
+		if n := len(rows); n > 0 && alike(rows[n-1].Event, e) {
+			rows[n-1].Alike = append(rows[n-1].Alike, e)
+			continue
+		}
+		if len(rows) == most {
+			break
+		}
+		rows = append(rows, happening{Event: e})
+	}
+	return rows
+}
+
+func alike(a, b status.Event) bool {
+	return a.Addr != "" && b.Addr != "" && a.Kind == b.Kind && a.Upstream == b.Upstream && a.Generation == b.Generation &&
+		strings.TrimPrefix(a.Text, a.Addr) == strings.TrimPrefix(b.Text, b.Addr)
 }
 
 // group is servers that have something in common: an upstream, or a state and its reason.
@@ -68,6 +104,12 @@ type group struct {
 	Name, State, Reason string
 	Addrs               []string
 }
+
+// First are a few of the addresses, and Rest the others.
+func (g group) First() []string { return g.Addrs[:min(len(g.Addrs), shownAlike)] }
+
+// Rest are those beyond the first.
+func (g group) Rest() []string { return g.Addrs[len(g.First()):] }
 
 func (h *handler) view(language string, query url.Values) view {
 	now := h.daemon.Status()
@@ -79,6 +121,8 @@ func (h *handler) view(language string, query url.Values) view {
 	if language != english {
 		v.Phrases = h.said()
 	}
+	v.Unserved = now.Unserved[:min(len(now.Unserved), shownHeld)]
+	v.UnservedMore = len(now.Unserved) - len(v.Unserved)
 	for _, held := range now.Holds {
 		v.Holds = append(v.Holds, groupHold(held))
 	}
@@ -87,8 +131,7 @@ func (h *handler) view(language string, query url.Values) view {
 		most = math.MaxInt
 	}
 	v.Upstreams, v.Matched, v.Listed = cards(h.daemon.Upstreams(), filter{v.Query, v.State, h.saying(language)}, most)
-	v.Events = h.daemon.Timeline(shownEvents)
-	slices.Reverse(v.Events)
+	v.Events = happenings(h.daemon.Timeline(readEvents), shownEvents)
 	h.history(&v, query)
 	return v
 }
@@ -117,50 +160,65 @@ func (h *handler) history(v *view, query url.Values) {
 	v.Diff = &changes
 }
 
+// verdict words what the daemon says: see status.Judge.
 func (h *handler) verdict(language string, now status.Status) verdict {
-	show := 0
+	show, held := 0, 0
 	for _, gateway := range now.Gateways {
 		if gateway.InSync {
 			show++
 		}
 	}
-	held := 0
 	for _, hold := range now.Holds {
 		held += len(hold.Servers)
 	}
-	level, key := "ok", "verdict.in_step"
+	judged := status.Judge(now)
+	key := "verdict." + judged.Code
 	args := []any{"n", len(now.Gateways), "m", show, "g", now.Generation.Number}
-	switch {
-	case now.FileError != "":
-		level, key = "bad", "verdict.not_written"
-	case !now.InSync:
-		level, key = "bad", "verdict.not_in_step"
-	case held > 0:
-		level, key, args = "warn", "verdict.held", []any{"n", held, "all", now.Holds[0].Of}
-	case len(now.Holds) > 0:
-		level, key = "warn", "verdict.held_other"
-	case !now.Ready:
-		level, key = "warn", "verdict.not_ready"
-	case len(now.Freezes) > 0:
-		level, key = "warn", "verdict.frozen"
+	switch judged.Code {
+	case status.NoHealthyServer:
+		args = []any{"n", len(now.Unserved), "names", h.names(language, len(now.Unserved), func(i int) string { return now.Unserved[i].Upstream })}
+	case status.ChangesHeld:
+		args = []any{"n", held, "all", now.Holds[0].Of}
+		if held == 0 {
+			key = "verdict.held_other"
+		}
+	case status.SomeFrozen:
+		args = []any{"names", h.names(language, len(now.Freezes), func(i int) string { return now.Freezes[i].Name })}
 	}
-	text, err := h.texts.text(language, key, args...)
-	if err != nil {
-		text = err.Error()
+	return verdict{Level: judged.Level, Text: h.texts.must(language, key, args...)}
+}
+
+// names names a few, and says how many there are besides.
+func (h *handler) names(language string, n int, name func(int) string) string {
+	var names []string
+	for i := range min(n, shownNames) {
+		names = append(names, name(i))
 	}
-	return verdict{Level: level, Text: text}
+	if n > shownNames {
+		names = append(names, h.texts.must(language, "names.more", "n", n-shownNames))
+	}
+	return strings.Join(names, ", ")
 }
 
 func groupHold(held status.Hold) hold {
-	shown := held.Servers[:min(len(held.Servers), shownHeld)]
-	h := hold{Hold: held, More: len(held.Servers) - len(shown)}
-	for _, server := range shown {
-		i := slices.IndexFunc(h.Groups, func(g group) bool { return g.Name == server.Upstream })
-		if i < 0 {
+	h := hold{Hold: held}
+	h.Gone, h.Unusable = status.CountHeld(held)
+	at := map[string]int{}
+	for _, server := range held.Servers {
+		i, there := at[server.Upstream]
+		if !there {
 			i = len(h.Groups)
-			h.Groups = append(h.Groups, group{Name: server.Upstream})
+			at[server.Upstream] = i
+			h.Groups = append(h.Groups, group{Name: server.Upstream, State: status.Held})
 		}
 		h.Groups[i].Addrs = append(h.Groups[i].Addrs, server.Addr)
+	}
+	if len(h.Groups) > shownHeld {
+		h.More = h.Groups[shownHeld:]
+		h.Groups = h.Groups[:shownHeld]
+		for _, g := range h.More {
+			h.MoreServers += len(g.Addrs)
+		}
 	}
 	return h
 }
@@ -172,26 +230,28 @@ type filter struct {
 	said         func(string) string
 }
 
-// cards are the first of the upstreams that match, those with trouble before the others, and how
-// many match and there are.
+// cards are the first of the upstreams that match, those with the worst trouble first, and how many match
+// and there are.
 func cards(upstreams iter.Seq[status.Upstream], f filter, most int) (shown []card, matched, listed int) {
 	f.query = strings.ToLower(strings.TrimSpace(f.query))
-	var troubled, others []card
 	for upstream := range upstreams {
 		listed++
 		if !f.matches(upstream) {
 			continue
 		}
 		matched++
-		switch c := newCard(upstream); {
-		case len(c.Reasons) > 0 && len(troubled) < most:
-			troubled = append(troubled, c)
-		case len(c.Reasons) == 0 && len(others) < most:
-			others = append(others, c)
+		shown = append(shown, newCard(upstream))
+		if most < math.MaxInt/2 && len(shown) >= 2*most { // what can't be shown is not kept
+			shown = worst(shown, most)
 		}
 	}
-	shown = append(troubled, others...)
-	return shown[:min(len(shown), most)], matched, listed
+	return worst(shown, most), matched, listed
+}
+
+// worst are the first so many of all.
+func worst(all []card, most int) []card {
+	slices.SortStableFunc(all, func(a, b card) int { return status.CompareTrouble(a.Upstream, b.Upstream) })
+	return all[:min(len(all), most)]
 }
 
 func newCard(upstream status.Upstream) card {
@@ -201,6 +261,7 @@ func newCard(upstream status.Upstream) card {
 			c.Serving++
 		}
 		if server.State == status.In || server.State == status.Frozen {
+			c.Simple = append(c.Simple, server)
 			continue
 		}
 		i := slices.IndexFunc(c.Reasons, func(g group) bool {

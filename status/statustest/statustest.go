@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -28,6 +29,8 @@ var _ status.Daemon = (*Fake)(nil)
 type State struct {
 	Status    status.Status
 	Upstreams []status.Upstream
+	// Unserved names those of the upstreams whose servers are kept, none of them usable: see Lose.
+	Unserved []string
 	// History is what is kept, the newest first, and Sets the upstreams of each, by number.
 	History []status.Generation
 	Sets    map[int][]status.Upstream
@@ -89,7 +92,7 @@ func (s *State) hold(h status.Hold, upstreams []string) status.Hold {
 		for k := range u.Servers {
 			if server := &u.Servers[k]; server.State == status.In {
 				server.State, server.Since = status.Held, h.Since
-				server.Reason = "gone from its registry, and the guard holds the removal"
+				server.Reason = "deregistered, kept by the guard because its removal is held"
 				h.Servers = append(h.Servers, status.HeldServer{Upstream: u.Name, Addr: server.Addr})
 			}
 		}
@@ -131,7 +134,54 @@ func (f *Fake) Status() status.Status {
 		}
 	}
 	s.Ready = s.InSync && len(s.Reasons) == 0
+	s.Unserved, s.LeftOut, s.OutOf = f.state.out()
+	s.Verdict = status.Judge(s)
 	return s
+}
+
+// out is what of the upstreams is out, and which have servers of which none is usable.
+func (s *State) out() (unserved []status.Unserved, left []status.LeftOut, upstreams int) {
+	for _, u := range s.Upstreams {
+		reasons := map[string]int{}
+		n := 0
+		for _, server := range u.Servers {
+			if server.State == status.Out || server.State == status.Held && s.unserved(u.Name) {
+				reasons[server.Reason]++
+			}
+			if server.State == status.Out {
+				n++
+			}
+		}
+		var all []status.Reason
+		for _, text := range slices.Sorted(maps.Keys(reasons)) {
+			all = append(all, status.Reason{Text: text, Count: reasons[text]})
+		}
+		if s.unserved(u.Name) {
+			unserved = append(unserved, status.Unserved{Upstream: u.Name, Servers: len(u.Servers) - n, Reasons: all})
+		}
+		if n > 0 {
+			upstreams++
+			left = append(left, status.LeftOut{Upstream: u.Name, Out: n, Reasons: all})
+		}
+	}
+	slices.SortStableFunc(left, func(a, b status.LeftOut) int { return b.Out - a.Out })
+	return unserved, left[:min(len(left), 10)], upstreams
+}
+
+func (s *State) unserved(name string) bool { return slices.Contains(s.Unserved, name) }
+
+// Lose has no server of an upstream be usable any more: they stay all the same.
+func (f *Fake) Lose(name, reason string) {
+	f.Change(func(s *State) {
+		s.Unserved = append(s.Unserved, name)
+		for i := range s.Upstreams {
+			for k := range s.Upstreams[i].Servers {
+				if server := &s.Upstreams[i].Servers[k]; s.Upstreams[i].Name == name && server.State == status.In {
+					server.State, server.Reason, server.Since = status.Held, reason, time.Now()
+				}
+			}
+		}
+	}, status.Event{Kind: "no_healthy_server", Upstream: name, Text: name + " has no healthy server and keeps its last ones"})
 }
 
 // Alive implements [status.Daemon].
@@ -145,7 +195,11 @@ func (f *Fake) Alive() error {
 func (f *Fake) Upstreams() iter.Seq[status.Upstream] {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Values(clone(f.state.Upstreams))
+	all := clone(f.state.Upstreams)
+	for i := range all {
+		all[i].Trouble = status.Trouble(all[i], f.state.unserved(all[i].Name))
+	}
+	return slices.Values(all)
 }
 
 // Explain implements [status.Daemon].
@@ -219,6 +273,9 @@ func (s *State) kept(number int) ([]status.Upstream, error) {
 // Timeline implements [status.Daemon].
 func (f *Fake) Timeline(most int) []status.Event { return f.timeline.Newest(most) }
 
+// Activity implements [status.Daemon].
+func (f *Fake) Activity() []status.Activity { return f.timeline.Activity() }
+
 // Subscribe implements [status.Daemon].
 func (f *Fake) Subscribe(ctx context.Context) <-chan status.Event { return f.timeline.Subscribe(ctx) }
 
@@ -227,7 +284,7 @@ func (f *Fake) order(do func(*State) (status.Event, error)) error {
 	f.mu.Lock()
 	e, err := do(&f.state)
 	f.mu.Unlock()
-	if err == nil {
+	if err == nil && e.Kind != "" {
 		f.Tell(e)
 	}
 	return err
@@ -304,7 +361,9 @@ func (f *Fake) RollbackPlan(_ context.Context, generation int) (status.RollbackP
 	if err != nil {
 		return status.RollbackPlan{}, err
 	}
-	return status.RollbackPlan{Changes: diff(f.state.Upstreams, set), Opinion: f.state.Opinion}, nil
+	return status.RollbackPlan{
+		Changes: diff(f.state.Upstreams, set), Opinion: f.state.Opinion, Present: generation == f.state.Status.Generation.Number,
+	}, nil
 }
 
 // Rollback implements [status.Daemon]: the upstreams are those of the generation again.
@@ -314,6 +373,10 @@ func (f *Fake) Rollback(_ context.Context, generation int) (status.RollbackResul
 		set, err := s.kept(generation)
 		if err != nil {
 			return status.Event{}, err
+		}
+		if generation == s.Status.Generation.Number {
+			result = status.RollbackResult{Generation: s.Status.Generation, Present: true, Gateways: slices.Clone(s.Status.Gateways)}
+			return status.Event{}, nil
 		}
 		s.Rolled = append(s.Rolled, generation)
 		s.Upstreams = clone(set)

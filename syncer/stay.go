@@ -1,0 +1,94 @@
+package syncer
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/upstream"
+)
+
+// Unserved is an upstream that gets traffic although none of its servers is usable: its service is
+// registered, and on_unhealthy, a hold or a freeze keeps the servers that it had last.
+type Unserved struct {
+	Upstream string
+	Servers  int // how many are kept
+}
+
+// stays finds the servers that get traffic although no registry lists them as usable, and the
+// upstreams of registered services that have only such servers. seen is what the registries gave,
+// with nothing kept or held in it: a registry that can't be read counts with what it gave last.
+//
+//	accepted     seen                stays    unserved
+//	a: 1 2       a: 2                a 1
+//	a: 1 2       a: none usable      a 1 2    a
+//	a: 1 2       a: 3 (and frozen)   a 1 2    a
+//	a: 1 2       -                   a 1 2             it is not registered: a hold or a freeze says so
+func stays(accepted, seen upstream.Set) (servers []Held, unserved []Unserved) {
+	servers = removals(accepted, seen)
+	for left := servers; len(left) > 0; {
+		name := left[0].Upstream
+		n := slices.IndexFunc(left, func(h Held) bool { return h.Upstream != name })
+		if n < 0 {
+			n = len(left)
+		}
+		left = left[n:]
+		written, _ := accepted.Get(name)
+		registered, ok := seen.Get(name)
+		if ok && sameService(written, registered) && n == len(serving(written)) {
+			unserved = append(unserved, Unserved{Upstream: name, Servers: n})
+		}
+	}
+	return servers, unserved
+}
+
+// noteStays keeps what stays. It is no part of the way to the gateways.
+func (s *Syncer) noteStays() {
+	seen, _ := s.intake.seen(s.gen.Set, true)
+	servers, unserved := stays(s.gen.Set, seen)
+	s.unservedEvents(s.unserved, unserved)
+	s.mu.Lock()
+	s.stays, s.unserved = servers, unserved
+	s.mu.Unlock()
+	s.changed()
+}
+
+// unservedEvents tells of upstreams whose last usable server has gone, and of those that have one again.
+func (s *Syncer) unservedEvents(before, now []Unserved) {
+	names := func(all []Unserved) map[string]bool {
+		set := make(map[string]bool, len(all))
+		for _, u := range all {
+			set[u.Upstream] = true
+		}
+		return set
+	}
+	had, has, left := names(before), names(now), mostLines
+	for _, u := range now {
+		if had[u.Upstream] {
+			continue
+		}
+		if left--; left >= 0 {
+			s.Log.WithFields(logrus.Fields{"upstream": short(u.Upstream), "servers": u.Servers}).
+				Warn("no healthy server: the last ones are kept")
+			s.event(Event{
+				Kind: EventUnserved, Upstream: u.Upstream, Generation: s.gen.Number,
+				Text: fmt.Sprintf("%s has no healthy server and keeps its last ones", u.Upstream),
+			})
+		}
+	}
+	if left < 0 {
+		s.Log.Warnf("and %d upstreams more without a healthy server", -left)
+	}
+	for _, u := range before {
+		_, there := s.gen.Set.Get(u.Upstream)
+		if has[u.Upstream] || !there {
+			continue
+		}
+		s.Log.WithField("upstream", short(u.Upstream)).Info("there is a healthy server again")
+		s.event(Event{
+			Kind: EventServed, Upstream: u.Upstream, Generation: s.gen.Number,
+			Text: fmt.Sprintf("%s has a healthy server again", u.Upstream),
+		})
+	}
+}
