@@ -164,28 +164,37 @@ func few(n int, name func(int) string) string {
 // Ranks of an upstream's trouble, the worst first.
 const (
 	TroubleNoHealthy = "no_healthy_server"
-	TroubleKept      = "held"   // servers stay that are not usable
-	TroubleOut       = "out"    // instances are out, or marked down
-	TroubleFrozen    = "frozen" // nothing of it changes
+	TroubleKept      = "held"     // servers stay that are not usable
+	TroubleMostOut   = "most_out" // half of its instances or more are out, or marked down
+	TroubleOut       = "out"      // some are
+	TroubleFrozen    = "frozen"   // nothing of it changes
 )
 
 // rank is the place of a trouble; without one is last.
 func rank(trouble string) int {
-	return slices.Index([]string{TroubleNoHealthy, TroubleKept, TroubleOut, TroubleFrozen, ""}, trouble)
+	return slices.Index([]string{TroubleNoHealthy, TroubleKept, TroubleMostOut, TroubleOut, TroubleFrozen, ""}, trouble)
 }
 
 // Trouble is the worst that is so of an upstream, "" where all of its servers simply serve. unserved says
 // that none of them is usable.
 func Trouble(u Upstream, unserved bool) string {
-	has := func(states ...string) bool {
-		return slices.ContainsFunc(u.Servers, func(s Server) bool { return slices.Contains(states, s.State) })
+	count := func(states ...string) (n int) {
+		for _, server := range u.Servers {
+			if slices.Contains(states, server.State) {
+				n++
+			}
+		}
+		return n
 	}
+	out := count(Out, Down)
 	switch {
 	case unserved:
 		return TroubleNoHealthy
-	case has(Held):
+	case count(Held) > 0:
 		return TroubleKept
-	case has(Out, Down):
+	case out > 0 && 2*out >= len(u.Servers):
+		return TroubleMostOut
+	case out > 0:
 		return TroubleOut
 	case u.Frozen:
 		return TroubleFrozen
@@ -193,17 +202,9 @@ func Trouble(u Upstream, unserved bool) string {
 	return ""
 }
 
-// CompareTrouble orders upstreams by their trouble, the worst first, then by what is out, then by name.
+// CompareTrouble orders upstreams by their trouble, the worst first, then by name.
 func CompareTrouble(a, b Upstream) int {
-	out := func(u Upstream) (n int) {
-		for _, s := range u.Servers {
-			if s.State == Out || s.State == Down {
-				n++
-			}
-		}
-		return n
-	}
-	return cmp.Or(cmp.Compare(rank(a.Trouble), rank(b.Trouble)), cmp.Compare(out(b), out(a)), strings.Compare(a.Name, b.Name))
+	return cmp.Or(cmp.Compare(rank(a.Trouble), rank(b.Trouble)), strings.Compare(a.Name, b.Name))
 }
 
 // CountHeld tells the servers of a hold that are deregistered from those that are registered and not usable.

@@ -5,242 +5,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/input"
-	"github.com/chromedp/cdproto/log"
-	cdppage "github.com/chromedp/cdproto/page"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
-	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/status"
 	"swallowkeeper/status/page"
 	"swallowkeeper/status/statustest"
 )
-
-// sesame is the token.
-const sesame = "open sesame, open sesame"
-
-// patience is how long a test waits for what must come.
-const patience = 20 * time.Second
-
-// tab is a page in a browser, with what it complained of.
-type tab struct {
-	t   *testing.T
-	ctx context.Context //nolint:containedctx // a tab is its context, as chromedp has it
-
-	mu       sync.Mutex
-	troubles []string
-	dialogs  int
-	allowed  []string // parts of complaints that belong to the test
-}
-
-// chromium finds the browser, or skips; in CI there must be one.
-func chromium(t *testing.T) string {
-	t.Helper()
-	if path := os.Getenv("CHROME_BIN"); path != "" {
-		return path
-	}
-	for _, name := range []string{
-		"chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
-		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-	} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	const message = "no Chromium or Chrome here: install one, or name it in CHROME_BIN"
-	if os.Getenv("CI") == "true" {
-		t.Fatal(message)
-	}
-	t.Skip(message)
-	return ""
-}
-
-// startBrowser starts one browser for all tabs of a test. It can reach this machine alone.
-func startBrowser(t *testing.T) context.Context {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("a browser takes its time")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(60*time.Second),
-		chromedp.Flag("no-proxy-server", true), chromedp.Flag("force-color-profile", "srgb"),
-		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"))
-	ctx, cancel := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
-	t.Cleanup(cancel)
-	// It reports events that it is too old to know as errors; true ones are returned.
-	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {}))
-	t.Cleanup(cancel)
-	if err := chromedp.Run(ctx); err != nil {
-		t.Fatalf("start the browser: %v", err)
-	}
-	return ctx
-}
-
-// open loads an address in a tab of its own. At the end nothing may have gone wrong in it.
-func open(t *testing.T, browserCtx context.Context, address string, before ...chromedp.Action) *tab {
-	t.Helper()
-	ctx, cancel := chromedp.NewContext(browserCtx)
-	t.Cleanup(cancel)
-	b := &tab{t: t, ctx: ctx}
-	chromedp.ListenTarget(ctx, func(event any) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		switch e := event.(type) {
-		case *runtime.EventExceptionThrown:
-			b.troubles = append(b.troubles, e.ExceptionDetails.Error())
-		case *runtime.EventConsoleAPICalled:
-			b.troubles = append(b.troubles, fmt.Sprintf("console.%s %s", e.Type, e.Args[0].Value))
-		case *log.EventEntryAdded:
-			b.troubles = append(b.troubles, fmt.Sprintf("%s: %s %s", e.Entry.Level, e.Entry.Text, e.Entry.URL))
-		case *cdppage.EventJavascriptDialogOpening:
-			b.dialogs++
-			go func() { _ = chromedp.Run(ctx, cdppage.HandleJavaScriptDialog(false)) }()
-		}
-	})
-	t.Cleanup(func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if b.dialogs > 0 {
-			t.Errorf("a text opened a dialog")
-		}
-		for _, trouble := range b.troubles {
-			known := false
-			for _, part := range b.allowed {
-				known = known || strings.Contains(trouble, part)
-			}
-			if !known {
-				t.Errorf("the browser complains: %s", trouble)
-			}
-		}
-	})
-	b.run(append([]chromedp.Action{size(1280, 900)}, before...)...)
-	b.run(chromedp.Navigate(address))
-	return b
-}
-
-func (b *tab) run(actions ...chromedp.Action) {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
-	defer cancel()
-	if err := chromedp.Run(b.ctx); err != nil { // the tab must not end with the time limit
-		b.t.Fatal(err)
-	}
-	if err := chromedp.Run(ctx, actions...); err != nil {
-		b.t.Fatalf("%v\n%s", err, b.text())
-	}
-}
-
-// text is what can be seen, for messages.
-func (b *tab) text() string {
-	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
-	defer cancel()
-	var text string
-	_ = chromedp.Run(ctx, chromedp.Evaluate("(document.querySelector('dialog') ?? document.body).innerText", &text))
-	return text[:min(len(text), 3000)]
-}
-
-// until waits until an expression is true.
-func (b *tab) until(expression string) {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
-	defer cancel()
-	if err := chromedp.Run(ctx, chromedp.Poll("!!("+expression+")", nil,
-		chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(patience))); err != nil {
-		b.t.Fatalf("%s: %v\n%s", expression, err, b.text())
-	}
-}
-
-func (b *tab) shows(text string) {
-	b.t.Helper()
-	b.until(fmt.Sprintf("document.body.innerText.includes(%q)", text))
-}
-
-// signIn gives the tab the token, as its dialog would.
-func (b *tab) signIn() {
-	b.t.Helper()
-	b.value(fmt.Sprintf("sessionStorage.setItem('swallowkeeper-token', %q)", sesame), nil)
-}
-
-// live waits until the script has read everything.
-func (b *tab) live() {
-	b.t.Helper()
-	b.until("document.documentElement.dataset.live === 'true'")
-}
-
-func (b *tab) click(selector string) {
-	b.t.Helper()
-	b.run(chromedp.Click(selector, chromedp.ByQuery, chromedp.NodeVisible))
-}
-
-// set fills in a field as a person does.
-func (b *tab) set(selector, value string) {
-	b.t.Helper()
-	b.value(fmt.Sprintf(`(() => {
-		const field = document.querySelector(%q);
-		field.value = %q;
-		field.dispatchEvent(new Event('input', { bubbles: true }));
-	})()`, selector, value), nil)
-}
-
-func (b *tab) value(expression string, into any) {
-	b.t.Helper()
-	b.run(chromedp.Evaluate(expression, into))
-}
-
-func (b *tab) allow(parts ...string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.allowed = append(b.allowed, parts...)
-}
-
-// serve serves the page of a daemon on loopback.
-func serve(t *testing.T, f *statustest.Fake, token string) string {
-	t.Helper()
-	address, stop := serveAt(t, f, token, "127.0.0.1:0")
-	t.Cleanup(stop)
-	return "http://" + address
-}
-
-// serveAt is serve at an address that can be used again.
-func serveAt(t *testing.T, f *statustest.Fake, token, address string) (string, func()) {
-	t.Helper()
-	log := logrus.New()
-	log.SetOutput(t.Output())
-	site, err := status.Listen(status.Config{Address: address, Token: token}, f,
-		status.Parts{Page: page.New(f), Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error)
-	go func() { done <- site.Serve(ctx) }()
-	return strings.TrimSuffix(strings.TrimPrefix(site.URL(), "http://"), "/"), sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	})
-}
-
-func scheme(name string) chromedp.Action {
-	return emulation.SetEmulatedMedia().WithFeatures(
-		[]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"}})
-}
-
-func size(width, height int64) chromedp.Action {
-	return emulation.SetDeviceMetricsOverride(width, height, 1, width < 600)
-}
 
 func TestInTheBrowser(t *testing.T) {
 	browserCtx := startBrowser(t)
@@ -251,6 +27,13 @@ func TestInTheBrowser(t *testing.T) {
 		{"a change appears without a reload", changeAppears},
 		{"a hold is approved", holdIsApproved},
 		{"by keyboard alone", keyboardAlone},
+		{"no dialog agrees by itself", noDialogAgrees},
+		{"a service without a healthy server", noHealthyServer},
+		{"one that is frozen is named", frozenIsNamed},
+		{"what is alike is one row", alikeIsOneRow},
+		{"the chart counts beyond the events", chartCounts},
+		{"a hold hides nothing uncounted", holdHidesNothing},
+		{"a rollback to the present", rollbackToThePresent},
 		{"freeze and release", freezeAndRelease},
 		{"a rollback shows the difference", rollbackIsDone},
 		{"the difference of two generations", differenceIsShown},
@@ -300,10 +83,12 @@ func holdIsApproved(t *testing.T, ctx context.Context) {
 	b.shows("Let ")
 	b.click("dialog button.danger")
 	b.shows("This needs a token")
-	b.run(chromedp.SendKeys("#token", "wrong", chromedp.ByQuery))
+	b.keys("#token", "wrong")
 	b.click("dialog button.primary")
 	b.shows("The answer was:")
-	b.run(chromedp.SendKeys("#token", sesame+kb.Enter, chromedp.ByQuery))
+	b.keys("#token", sesame+kb.Enter)
+	b.until("document.querySelector('dialog #token')") // Enter agrees to nothing
+	b.click("dialog button.primary")
 	b.shows("Approved. The change goes to the gateways now.")
 	b.until("document.getElementById('holds').hidden")
 	b.shows("In sync: 2 gateways")
@@ -319,14 +104,14 @@ func holdIsApproved(t *testing.T, ctx context.Context) {
 	}
 }
 
-// keyboardAlone presses Tab until Approve has the focus, then Enter, and Enter once more in the dialog.
+// keyboardAlone presses Tab until Approve has the focus, then Enter, and in the dialog Tab and Enter.
 func keyboardAlone(t *testing.T, ctx context.Context) {
 	f := quiet()
 	hold(f)
 	b := open(t, ctx, serve(t, f, sesame))
 	b.live()
 	b.signIn()
-	b.run(chromedp.KeyEvent(kb.Tab))
+	b.press(kb.Tab)
 	b.until("document.activeElement.classList.contains('skip')")
 	for range 30 {
 		var there bool
@@ -334,25 +119,35 @@ func keyboardAlone(t *testing.T, ctx context.Context) {
 		if there {
 			break
 		}
-		b.run(chromedp.KeyEvent(kb.Tab))
+		b.press(kb.Tab)
 	}
 	b.until("document.activeElement.classList.contains('approve')")
 	b.until("getComputedStyle(document.activeElement).outlineStyle === 'solid'")
-	b.run(chromedp.KeyEvent(kb.Enter))
+	b.press(kb.Enter)
 	b.until("document.querySelector('dialog[open]')?.contains(document.activeElement)")
-	b.run(chromedp.KeyEvent(kb.Escape))
+	b.press(kb.Escape)
 	b.until("!document.querySelector('dialog') && document.activeElement.classList.contains('approve')")
 	f.Read(func(s statustest.State) {
 		if len(s.Approved) != 0 {
 			t.Fatal("Escape approved it")
 		}
 	})
-	b.run(chromedp.KeyEvent(kb.Enter))
+	b.press(kb.Enter)
+	b.until("document.activeElement.matches('dialog button.cancel')")
+	b.press(kb.Enter) // Cancel has the focus
+	b.until("!document.querySelector('dialog') && document.activeElement.classList.contains('approve')")
+	b.press(kb.Enter)
+	b.until("document.activeElement.matches('dialog button.cancel')")
+	b.press(kb.Tab)
 	b.until("document.activeElement.matches('dialog button.danger')")
-	b.run(chromedp.KeyEvent(kb.Enter))
+	f.Read(func(s statustest.State) {
+		if len(s.Approved) != 0 {
+			t.Fatal("Enter approved it")
+		}
+	})
+	b.press(kb.Enter)
 	b.shows("Approved.")
-	b.run(input.DispatchKeyEvent(input.KeyDown).WithKey("/").WithCode("Slash").WithText("/"),
-		input.DispatchKeyEvent(input.KeyUp).WithKey("/").WithCode("Slash"))
+	b.run(slash(kb.KeyDown), slash(kb.KeyUp))
 	b.until("document.activeElement.id === 'q' && document.activeElement.value === ''")
 }
 
@@ -448,7 +243,7 @@ func searchAndReasons(t *testing.T, ctx context.Context) {
 	b := open(t, ctx, serve(t, quiet(), ""))
 	b.live()
 	names := "[...document.querySelectorAll('.card h3')].map(h => h.textContent).join(' ')"
-	b.run(chromedp.SendKeys("#q", "kernel", chromedp.ByQuery))
+	b.keys("#q", "kernel")
 	b.until(names + " === 'search'")
 	b.shows("it is in maintenance: \"kernel update\"")
 	b.set("#q", "")
@@ -457,7 +252,7 @@ func searchAndReasons(t *testing.T, ctx context.Context) {
 	b.click(".card .chip.in")
 	b.shows("listed as usable by consul")
 	b.shows("max_fails=3 fail_timeout=2s · from consul")
-	b.run(chromedp.SendKeys("#q", "nosuch", chromedp.ByQuery))
+	b.keys("#q", "nosuch")
 	b.shows("Nothing matches.")
 }
 
@@ -498,15 +293,15 @@ func nothingForAxe(t *testing.T, ctx context.Context) {
 						s.Upstreams[0].Servers[0].State, s.Upstreams[0].Servers[1].State = status.Down, status.Frozen
 					})
 				}
-				b := open(t, ctx, serve(t, f, ""), scheme(theme), size(width, 800), cdppage.SetBypassCSP(true))
+				b := open(t, ctx, serve(t, f, ""), scheme(theme), size(width, 800), bypassPolicy())
 				b.live()
 				check := func(where string) {
 					var faults []string
-					b.run(chromedp.Evaluate(string(axe), nil), chromedp.Evaluate(`axe.run(document, {
+					b.value(string(axe)+"; 0", nil)
+					b.value(`axe.run(document, {
 						runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
 					}).then(r => r.violations.map(v => v.impact + ' ' + v.id + ': ' + v.nodes.slice(0, 3).map(
-						n => n.html.slice(0, 200) + ' ' + n.failureSummary).join(' | ')))`, &faults,
-						func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+						n => n.html.slice(0, 200) + ' ' + n.failureSummary).join(' | ')))`, &faults)
 					for _, fault := range faults {
 						t.Errorf("%s, %d wide, night %v, %s: %s", theme, width, night, where, fault)
 					}
@@ -639,8 +434,10 @@ func screenshots(t *testing.T, ctx context.Context) {
 		}
 		b := open(t, ctx, serve(t, f, "")+"/"+shot.query, scheme(shot.theme), size(shot.width, shot.height))
 		b.live()
-		var image []byte
-		b.run(chromedp.CaptureScreenshot(&image))
+		image, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+		if err != nil {
+			t.Fatal(err)
+		}
 		if len(image) > 200_000 {
 			t.Errorf("%s has %d bytes", shot.name, len(image))
 		}

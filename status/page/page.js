@@ -248,9 +248,10 @@
       }, onkeydown: (event) => {
         // The Enter that opened the dialog may still be down.
         if (event.key === 'Enter' && (event.repeat || event.target.matches('input, select'))) event.preventDefault();
-      } }, el('h2', { id: 'dialog-title' }, title),
-      el('div', { class: 'content', tabindex: '0' }, content),
-      el('div', { class: 'actions' }, cancel, agree));
+      } }, el('form', { onsubmit: (event) => event.preventDefault() },
+        el('h2', { id: 'dialog-title' }, title),
+        el('div', { class: 'content', tabindex: '0' }, content),
+        el('div', { class: 'actions' }, cancel, agree)));
       document.body.append(dialog);
       dialog.showModal();
       (dialog.querySelector('input, select') ?? cancel).focus();
@@ -435,11 +436,11 @@
     return { u, name: u.name, mark: JSON.stringify(u),
       hay: [u.name, ...u.servers.map((s) => s.state === 'in' ? s.addr : `${s.addr} ${s.reason} ${said(s.reason)}`)].join('\n').toLowerCase(),
       states: new Set(u.servers.map((s) => s.state)),
-      rank: troubles.indexOf(u.trouble ?? ''), out: u.servers.filter((s) => s.state === 'out' || s.state === 'down').length };
+      rank: troubles.indexOf(u.trouble ?? '') };
   }
 
   // Those with the worst trouble come first, as the server has them.
-  const troubles = ['no_healthy_server', 'held', 'out', 'frozen', ''];
+  const troubles = ['no_healthy_server', 'held', 'most_out', 'out', 'frozen', ''];
 
   function showUpstreams() {
     const query = state.query.trim().toLowerCase();
@@ -680,7 +681,7 @@
     status: async () => showStatus(await api('status')),
     upstreams: async () => {
       state.upstreams = (await api('upstreams')).upstreams.map(prepare);
-      state.upstreams.sort((a, b) => a.rank - b.rank || b.out - a.out || (a.name < b.name ? -1 : 1));
+      state.upstreams.sort((a, b) => a.rank - b.rank || (a.name < b.name ? -1 : 1));
       showUpstreams();
     },
     history: async () => {
