@@ -191,11 +191,11 @@ func (s *Syncer) step(to upstream.Generation) (upstream.Set, string) {
 func Rollback(to upstream.Generation) Order {
 	return func(ctx context.Context, s *Syncer) (string, error) {
 		before := s.gen
-		set, remark := s.step(to)
-		set = set.Loadable()
-		if set.Equal(before.Set) {
+		if to.Set.Loadable().Equal(before.Set) {
 			return "", fmt.Errorf("generation %d: %w", to.Number, ErrPresent)
 		}
+		set, remark := s.step(to)
+		set = set.Loadable()
 		g := next(before, Verdict{Accepted: set})
 		// Those of single upstreams stay, and hold when the one of everything ends.
 		g.Frozen = append(slices.DeleteFunc(slices.Clone(before.Frozen), func(f upstream.Freeze) bool { return f.Name == "" }),
