@@ -66,6 +66,7 @@ var notShown = []string{
 	// what an order is answered with
 	"not possible now", "there is none", "the daemon is busy", "the daemon has the order and has not carried it out yet",
 	"nothing is held", "what is held is", "the change is another meanwhile, and held as", "nothing was written yet", "freeze upstream",
+	"frozen now", "not known", "no hold", "held now", "can't be frozen: nothing was written yet", "is not in the conf file",
 	"it is the present one: nothing is changed and nothing is frozen", "it is not frozen", "unfreeze", "canary", "a person approved the hold: the change goes through", "a person",
 	// what the log or an error of reading says
 	"read what is live", "the gateway is", "the gateway took", "read the list of services", "read the health of service", "host names are not looked up here", "confirm that",
