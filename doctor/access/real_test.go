@@ -31,8 +31,8 @@ const (
 // handler answers as the dyups API does: it knows some URIs only.
 const handler = `content_by_lua_block { if not ngx.var.uri:match("^/upstream/[^/]+$") then return ngx.exit(404) end ngx.say("got in") }`
 
-// real are configurations and who gets to HANDLER, as nginx itself decides it.
-var real = []struct {
+// decided are configurations and who gets to HANDLER, as nginx itself decides it.
+var decided = []struct {
 	name   string
 	http   string
 	server string
@@ -150,7 +150,7 @@ var real = []struct {
 
 // TestWhoGetsIn compares the package's judgement with who really gets in.
 func TestWhoGetsIn(t *testing.T) {
-	for _, c := range real {
+	for _, c := range decided {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			place := c.place

@@ -133,11 +133,11 @@ func (q *request) asked(location *nginxtree.Directive) said {
 	if asked == nil {
 		return forbidden
 	}
-	for _, d := range asked.Children("return") {
-		if len(d.Args) > 1 && strings.HasPrefix(d.Args[1], "2") {
-			return accepted // it lets in everybody
-		}
-		return forbidden
+	switch answers := asked.Children("return"); {
+	case len(answers) == 0:
+		return unauthorized
+	case len(answers[0].Args) > 1 && strings.HasPrefix(answers[0].Args[1], "2"):
+		return accepted // it lets in everybody
 	}
-	return unauthorized
+	return forbidden
 }

@@ -39,7 +39,7 @@ func Exists(path string) bool {
 // Free is an address on which nothing listened a moment ago.
 func Free(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func Start(t testing.TB, program, dir, main, http, address string) {
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		<-ended
+		_ = <-ended // killed
 	})
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
@@ -84,7 +84,7 @@ func Start(t testing.TB, program, dir, main, http, address string) {
 		case <-limit:
 			t.Fatalf("%s does not listen at %s", program, address)
 		case <-again.C:
-			if c, err := net.Dial("tcp", address); err == nil {
+			if c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address); err == nil {
 				c.Close()
 				return
 			}
