@@ -135,6 +135,14 @@ func (f *File) Load() (upstream.Generation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c, err := readFile(f.path)
+	switch {
+	case errors.Is(err, errDamaged):
+		c, err = f.mend(c, err)
+	case err == nil && c.empty && c.info != nil:
+		if mended, failed := f.mend(c, errBlank); failed == nil {
+			c = mended
+		}
+	}
 	if err != nil {
 		return upstream.Generation{}, fmt.Errorf("load the conf file %w", err)
 	}

@@ -21,7 +21,7 @@ const maxSize = 256 << 20
 func Read(path string) (g upstream.Generation, edited bool, err error) {
 	c, err := readFile(path)
 	if err != nil {
-		return upstream.Generation{}, false, fmt.Errorf("read the conf file %w", err)
+		return upstream.Generation{}, false, fmt.Errorf("read the conf file %w", mendable(path, err))
 	}
 	return c.Generation, c.edited, nil
 }
@@ -78,6 +78,9 @@ func readOpened(path string, file *os.File, err error) (contents, error) {
 	if len(bytes.TrimSpace(text.Bytes())) == 0 {
 		c.empty = true
 		return c, nil
+	}
+	if blank(text.Bytes()) { // as after a power cut
+		return c, fmt.Errorf("%s: %w", path, errBlank)
 	}
 	if c.Generation, c.edited, err = parse(text.Bytes()); err != nil {
 		return c, fmt.Errorf("%s: %w", path, err)

@@ -1,0 +1,75 @@
+package persist
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"swallowkeeper/upstream"
+)
+
+// A file of ours that can't be read, after a power cut or a full disk of others say, is no reason to stay
+// away: the history has what it was. The damaged one is kept aside, and the newest generation whose digest
+// fits takes its place. The notes of the header (freezes, what is leaving) are lost with it.
+
+// newestGood is the newest generation of the history that is as it was written.
+func newestGood(path string) (upstream.Generation, bool) {
+	numbers, err := keptNumbers(path)
+	if err != nil {
+		return upstream.Generation{}, false
+	}
+	for _, n := range numbers {
+		if g, err := readKept(path, n); err == nil {
+			return g, true
+		}
+	}
+	return upstream.Generation{}, false
+}
+
+// mend takes the newest good generation in the place of a damaged file. Where there is none it returns why
+// the file is damaged.
+func (f *File) mend(c contents, why error) (contents, error) {
+	g, ok := newestGood(f.path)
+	if !ok {
+		return c, why
+	}
+	blocks, err := f.renderer.render(g.Set)
+	if err != nil {
+		return c, errors.Join(why, err)
+	}
+	g.Digest = digest(blocks)
+	aside := fmt.Sprintf("%s.damaged-%s", f.path, time.Now().UTC().Format("20060102T150405.000Z"))
+	if err := os.Link(f.path, aside); err != nil {
+		if err := os.Rename(f.path, aside); err != nil { // where there are no hard links
+			return c, errors.Join(why, fmt.Errorf("keep the damaged file: %w", err))
+		}
+	}
+	f.disk = disk{info: c.info} // mode and owner stay
+	info, err := f.write(context.Background(), g, blocks, false)
+	if err != nil {
+		return c, errors.Join(why, fmt.Errorf("write generation %d of the history in its place: %w", g.Number, err))
+	}
+	f.log.WithError(why).WithField("generation", g.Number).
+		Error("the file was damaged: a generation of the history takes its place, and its freezes are lost; the damaged file is " + aside)
+	return contents{Generation: g, info: info}, nil
+}
+
+// errBlank is the cause for a file that has nothing in it. Without a history nobody knows whose it was.
+var errBlank = fmt.Errorf("there are only blanks or NUL bytes in it: %w; %w", ErrForeign, errDamaged)
+
+// blank reports whether a file has nothing but blanks and NUL bytes.
+func blank(text []byte) bool { return len(bytes.Trim(text, "\x00 \t\r\n")) == 0 }
+
+// mendable adds to the error of a damaged file what will be done about it.
+func mendable(path string, err error) error {
+	if !errors.Is(err, errDamaged) {
+		return err
+	}
+	if g, ok := newestGood(path); ok {
+		return fmt.Errorf("%w; the daemon and --sync-once take generation %d of the history in its place", err, g.Number)
+	}
+	return err
+}

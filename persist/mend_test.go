@@ -1,0 +1,84 @@
+package persist_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"swallowkeeper/persist"
+)
+
+// A damaged file ended the daemon at its start although the history had a good one.
+func TestADamagedFileGivesWayToTheHistory(t *testing.T) {
+	for name, damage := range map[string]func(good string) string{
+		"truncated":         func(s string) string { return s[:len(s)-20] },
+		"header cut":        func(s string) string { return s[:60] },
+		"zero bytes":        func(string) string { return "" },
+		"NUL bytes":         func(s string) string { return strings.Repeat("\x00", len(s)) },
+		"behind its header": func(s string) string { return s[:strings.Index(s, "\n\n")+2] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "u.conf")
+			f := keeping(t, path, 5)
+			load(t, f)
+			save(t, f, set(1, 1))
+			want := save(t, f, set(3, 2))
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			good := text(t, path)
+			bad := damage(good)
+			put(t, path, bad)
+			if name == "truncated" {
+				_, _, err := persist.Read(path)
+				wantError(t, err, "generation 2 of the history")
+			}
+
+			f = keeping(t, path, 5)
+			g := load(t, f)
+			if g.Number != want.Number || !g.Set.Equal(want.Set) {
+				t.Errorf("got generation %d", g.Number)
+			}
+			if got := text(t, path); got != good {
+				t.Errorf("the file is\n%s\nwant\n%s", got, good)
+			}
+			aside, err := filepath.Glob(path + ".damaged-*")
+			if err != nil || len(aside) != 1 || text(t, aside[0]) != bad {
+				t.Errorf("kept aside: %q, %v", aside, err)
+			}
+			if next := save(t, f, set(4, 1)); next.Number != want.Number+1 {
+				t.Errorf("the next one is %d", next.Number)
+			}
+		})
+	}
+}
+
+// What is no damage stays an error, and what is not ours is left alone.
+func TestWhatIsNoDamageIsNotMended(t *testing.T) {
+	for name, make := range map[string]func(path string) error{
+		"foreign":  func(path string) error { return os.WriteFile(path, []byte("server {}\n"), 0o600) },
+		"a folder": func(path string) error { return os.Mkdir(path, 0o700) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "u.conf")
+			f := keeping(t, path, 5)
+			save(t, f, set(1, 1))
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := make(path); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := keeping(t, path, 5).Load(); err == nil {
+				t.Error("it is taken")
+			}
+			if aside, _ := filepath.Glob(path + ".damaged-*"); len(aside) > 0 {
+				t.Errorf("kept aside: %q", aside)
+			}
+		})
+	}
+}
