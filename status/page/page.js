@@ -156,7 +156,7 @@
   }
 
   function tick() {
-    for (const node of document.querySelectorAll('time')) {
+    for (const node of document.querySelectorAll('time[datetime]:not([datetime=""])')) {
       const text = ago(Date.parse(node.dateTime));
       if (node.textContent !== text) node.textContent = text;
       if (!node.title) node.title = full.format(Date.parse(node.dateTime));
@@ -616,7 +616,7 @@
   function historyRow(g) {
     if (!g) return el('li', { class: 'soft' }, t('history.none'));
     return el('li', {}, el('span', { class: 'name' }, String(g.number)), ' ', g.now && el('span', { class: 'tag ok' }, t('history.now')),
-      ' ', el('span', { class: 'soft' }, when(g.time)),
+      ' ', el('span', { class: 'soft' }, g.time === zero ? t('unknown_time') : when(g.time)),
       el('p', {}, [g.summary, g.reason].filter(Boolean).map(said).join(' · ')), reason(g.damaged),
       !g.now && !g.damaged && button(t('rollback'), () => rollback(g.number),
         { class: 'rollback', 'data-focus': 'rollback', 'aria-label': `${t('rollback')}: ${t('generation', { g: g.number })}` }));

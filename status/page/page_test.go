@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"swallowkeeper/status"
 	"swallowkeeper/status/page"
@@ -73,6 +74,18 @@ func TestWithoutScript(t *testing.T) {
 			func(s *state) { s.Status.Freezes = []status.Freeze{{Name: status.Everything}} }, false,
 			[]string{"In sync, and frozen at generation 12", "All upstreams", "until it is released"},
 			nil,
+		},
+		{
+			"times that are not known", "/", "",
+			func(s *state) {
+				zero := time.Time{}
+				s.Status.Started, s.Status.Generation.Time, s.History[0].Time = zero, zero, zero
+				s.Status.Registries[0] = status.Registry{Name: "dc", Trouble: "silent"}
+				s.Status.Gateways[0].Checked, s.Status.Gateways[0].Since = zero, zero
+				s.Status.Holds = []status.Hold{{ID: "a", Rule: "min_services"}}
+			}, false,
+			[]string{"at an unknown time", "What is new waits"},
+			[]string{"0001"},
 		},
 		{
 			"one gateway", "/", "",
@@ -184,6 +197,7 @@ func TestTexts(t *testing.T) {
 	find(script, `\bt\([^()']+ \? '([^']+)' : '([^']+)'`)
 	find(script, "known\\(`([^$`]+)\\$")
 	find(string(readFile(t, "view.go")), `"(verdict\.[a-z_]*)"`)
+	find(string(readFile(t, "text.go")), `must\(language, "([^"]+)"`)
 	find(string(readFile(t, "view.go")), `must\(language, "([^"]+)"`)
 	for key := range used {
 		if table[key] == nil {

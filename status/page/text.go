@@ -84,10 +84,21 @@ func (t table) funcs(language string) template.FuncMap {
 			}
 			return word
 		},
-		"stamp": func(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05 UTC") },
-		"iso":   func(at time.Time) string { return at.UTC().Format(time.RFC3339) },
-		"all":   func(name string) bool { return name == status.Everything },
-		"join":  strings.Join,
+		// stamp never shows a time that is not known, and iso has none for the script.
+		"stamp": func(at time.Time) string {
+			if at.IsZero() {
+				return t.must(language, "unknown_time")
+			}
+			return at.UTC().Format("2006-01-02 15:04:05 UTC")
+		},
+		"iso": func(at time.Time) string {
+			if at.IsZero() {
+				return ""
+			}
+			return at.UTC().Format(time.RFC3339)
+		},
+		"all":  func(name string) bool { return name == status.Everything },
+		"join": strings.Join,
 	}
 }
 
