@@ -250,7 +250,9 @@ type Server struct {
 	Addr  string `json:"addr"`
 	State string `json:"state"` // In, Down, Held, Frozen or Out
 	// Reason is why, in words. It may hold text from a registry.
-	Reason  string    `json:"reason"`
+	Reason string `json:"reason"`
+	// Detail is which instance is out, and what its check said. What is out alike has the same Reason without it.
+	Detail  string    `json:"detail,omitempty"`
 	Options string    `json:"options,omitempty"` // as nginx reads them, e.g. weight=2
 	Origin  string    `json:"origin,omitempty"`  // the registries it comes from
 	Since   time.Time `json:"since"`             // of its state; zero: since before the start, or not known

@@ -88,7 +88,7 @@ func (c GuardConfig) judge(written upstream.Generation, seen upstream.Set, relea
 		return verdict(last, keptOut(last, seen.All(), seen.Out(), "a hold on everything"), hold, written.Base)
 	} else if hold == nil {
 		base := cmp.Or(written.Base, last.Servers())
-		if hold = c.tooMany(base, last.Servers(), removals(last, wanted), recovering); hold != nil && hold.ID != released {
+		if hold = c.tooMany(base, removals(last, wanted), recovering); hold != nil && hold.ID != released {
 			wanted = restore(last, wanted, hold.Removed)
 			return verdict(c.withoutRemoved(last, seen, wanted), wanted.Out(), hold, base)
 		}
@@ -189,23 +189,21 @@ func emptied(written upstream.Set, registries []string) *Hold {
 	return h
 }
 
-// tooMany answers MaxRemoval: how many may go is a share of base, and those that would go are some of now. The two
-// differ where servers came while removals were held.
-func (c GuardConfig) tooMany(base, now int, gone []Held, recovering bool) *Hold {
+// tooMany answers MaxRemoval: how many may go is a share of base. Of what came while removals were held more may go
+// than base has: then as many are spoken of.
+func (c GuardConfig) tooMany(base int, gone []Held, recovering bool) *Hold {
 	within := base < smallest || float64(len(gone)) <= c.MaxRemoval*float64(base)
 	if within && (len(gone) == 0 || !recovering) {
 		return nil
 	}
-	share := fmt.Sprintf("%d%%", int(c.MaxRemoval*100))
-	if base != now {
-		share += fmt.Sprintf(" of the %d that there were when the hold began", base)
-	}
-	reason := fmt.Sprintf("%d of %d servers would go, max_removal allows %s: removals are held", len(gone), now, share)
+	total := max(base, len(gone))
+	reason := fmt.Sprintf("%d of %d servers would go, max_removal allows %d%%: removals are held",
+		len(gone), total, int(c.MaxRemoval*100))
 	if within {
 		reason = fmt.Sprintf("%d of %d servers are still missing: removals are held until nothing has come back for %s",
-			len(gone), now, recovery)
+			len(gone), total, recovery)
 	}
-	return &Hold{ID: identify(RuleMaxRemoval, gone), Rule: RuleMaxRemoval, Reason: reason, Removed: gone, Of: now}
+	return &Hold{ID: identify(RuleMaxRemoval, gone), Rule: RuleMaxRemoval, Reason: reason, Removed: gone, Of: total}
 }
 
 // partOf reports whether the hold keeps only what the other one kept, and less of it.

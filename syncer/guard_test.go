@@ -232,8 +232,8 @@ func TestHoldCountsWhatThereIs(t *testing.T) {
 	now := written("a: 1 2 3 4 5 6")
 	for i, want := range []string{
 		"6 of 6 servers would go, max_removal allows 50%: removals are held",
-		"12 of 12 servers would go, max_removal allows 50% of the 6 that there were when the hold began: removals are held",
-		"18 of 18 servers would go, max_removal allows 50% of the 6 that there were when the hold began: removals are held",
+		"12 of 12 servers would go, max_removal allows 50%: removals are held",
+		"18 of 18 servers would go, max_removal allows 50%: removals are held",
 	} {
 		first := 6*(i+1) + 1
 		seen := fmt.Sprintf("a: %d %d %d %d %d %d", first, first+1, first+2, first+3, first+4, first+5)

@@ -50,9 +50,12 @@ func logOut(log logrus.FieldLogger, before, now []upstream.Out) {
 	left := mostLines
 	known := make(map[upstream.Out]bool, len(before)) // thousands may be out during an outage
 	for _, o := range before {
+		o.Output = ""
 		known[o] = true
 	}
 	for _, o := range now {
+		output := o.Output
+		o.Output = ""
 		if known[o] {
 			continue
 		}
@@ -62,6 +65,12 @@ func logOut(log logrus.FieldLogger, before, now []upstream.Out) {
 		fields := logrus.Fields{"service": short(o.Service), "reason": short(o.Reason)}
 		if o.Addr != "" {
 			fields["addr"] = short(o.Addr)
+		}
+		if o.Instance != "" {
+			fields["instance"], fields["node"] = short(o.Instance), short(o.Node)
+		}
+		if output != "" {
+			fields["output"] = short(output)
 		}
 		log.WithFields(fields).Warn("left out")
 	}

@@ -24,6 +24,17 @@ func TestLogOutSaysWhatIsNewAlone(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	hook.Reset()
+	before, now := outs(1), outs(1)
+	before[0].Output, now[0].Output = "503", "502"
+	if logOut(log, before, now); hook.LastEntry() != nil {
+		t.Errorf("another output alone: %v", hook.LastEntry().Data)
+	}
+	now[0].Instance, now[0].Node = "web-1", "n1"
+	logOut(log, nil, now)
+	if d := hook.LastEntry().Data; d["instance"] != "web-1" || d["node"] != "n1" || d["output"] != "502" || d["reason"] != "critical" {
+		t.Errorf("%v", d)
+	}
+	hook.Reset()
 	logOut(log, nil, outs(mostLines+7))
 	if got := hook.LastEntry().Message; got != "and 7 left out more" {
 		t.Errorf("%q", got)

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"slices"
 	"sort"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -28,6 +30,29 @@ type Out struct {
 	Reason   string
 	// Unknown is the host name and port whose addresses can't be told: see [Set.WithUnknown].
 	Unknown string
+	// Instance and Node name what is registered, and Output is what the check said that puts it out, on one line and
+	// bounded. Reason has none of it, so that what is out alike has the same one.
+	Instance string
+	Node     string
+	Output   string
+}
+
+// Same reports whether both are out alike. What a check said does not count: it may say something else each time.
+func (o Out) Same(p Out) bool {
+	o.Output, p.Output = "", ""
+	return o == p
+}
+
+// Detail says which instance it is and what its check said, "" where neither is known.
+func (o Out) Detail() string {
+	var parts []string
+	if o.Instance != "" {
+		parts = append(parts, "it is instance "+strconv.Quote(o.Instance)+" on node "+strconv.Quote(o.Node))
+	}
+	if o.Output != "" {
+		parts = append(parts, "the check says "+strconv.Quote(o.Output))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // Generation is one accepted set as it was written.
@@ -133,7 +158,8 @@ func compare(a, b Upstream) int {
 
 func compareOut(a, b Out) int {
 	return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Upstream, b.Upstream),
-		cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Unknown, b.Unknown))
+		cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Unknown, b.Unknown),
+		cmp.Compare(a.Node, b.Node), cmp.Compare(a.Instance, b.Instance), cmp.Compare(a.Output, b.Output))
 }
 
 // All yields the upstreams in order of their names. Their slices must not be changed.
@@ -303,7 +329,7 @@ func (s Set) Equal(o Set) bool {
 	return slices.EqualFunc(s.list, o.list, Upstream.Identical)
 }
 
-// Identical reports whether both sets agree in everything, also in what is out.
+// Identical reports whether both sets agree in everything, also in what is out, but for what checks said.
 func (s Set) Identical(o Set) bool {
-	return s.Equal(o) && slices.Equal(s.out, o.out)
+	return s.Equal(o) && slices.EqualFunc(s.out, o.out, Out.Same)
 }

@@ -335,6 +335,11 @@ func (o *operator) printServers(alike []status.Server) {
 		count = fmt.Sprintf(" %d alike:", len(alike))
 	}
 	line := fmt.Sprintf("  %s%s %s: %s", state, count, strings.Join(addrs, " "), printable(s.Reason))
+	if detail := printable(s.Detail); detail != "" && len(alike) > 1 {
+		line += "; for one, " + detail
+	} else if detail != "" {
+		line += "; " + detail
+	}
 	if !s.Since.IsZero() {
 		line += ", since " + when(s.Since)
 	}

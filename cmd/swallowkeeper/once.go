@@ -140,6 +140,7 @@ type leftOutReport struct {
 	Service string `json:"service"`
 	Addr    string `json:"addr,omitempty"`
 	Reason  string `json:"reason"`
+	Detail  string `json:"detail,omitempty"` // which instance, and what its check said
 }
 
 type gatewaysReport struct {
@@ -167,7 +168,7 @@ func reportOf(out syncer.Outcome, err error, code int, dryRun bool) report {
 		}
 	}
 	for _, o := range out.Out {
-		r.LeftOut = append(r.LeftOut, leftOutReport{Service: o.Service, Addr: o.Addr, Reason: o.Reason})
+		r.LeftOut = append(r.LeftOut, leftOutReport{Service: o.Service, Addr: o.Addr, Reason: o.Reason, Detail: o.Detail()})
 	}
 	for _, g := range out.Gateways {
 		gr := gatewaysReport{Name: g.Name, InSync: g.InSync(dryRun), Changes: reportChanges(g.Changes)}

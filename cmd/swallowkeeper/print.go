@@ -72,7 +72,11 @@ func printText(w io.Writer, out syncer.Outcome, dryRun, colours bool) {
 		if o.Addr != "" {
 			where += " " + strconv.Quote(o.Addr)
 		}
-		fmt.Fprintf(w, "left out: %s: %s\n", where, printable(o.Reason))
+		reason := o.Reason
+		if detail := o.Detail(); detail != "" {
+			reason += "; " + detail
+		}
+		fmt.Fprintf(w, "left out: %s: %s\n", where, printable(reason))
 	}
 }
 

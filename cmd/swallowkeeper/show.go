@@ -269,7 +269,7 @@ func newLookout(st syncer.Status, since syncer.Since) *lookout {
 func (l *lookout) leave(u *status.Upstream, o upstream.Out) {
 	for i, s := range u.Servers {
 		if o.Addr != "" && s.Addr == o.Addr {
-			u.Servers[i].Reason = printable(o.Reason)
+			u.Servers[i].Reason, u.Servers[i].Detail = printable(o.Reason), printable(o.Detail())
 			switch {
 			case s.State == status.In, s.State == status.Held && s.Since.IsZero():
 				u.Servers[i].State, u.Servers[i].Since = status.Held, l.since.Out(o)
@@ -278,7 +278,7 @@ func (l *lookout) leave(u *status.Upstream, o upstream.Out) {
 		}
 	}
 	u.Servers = append(u.Servers, status.Server{
-		Addr: printable(o.Addr), State: status.Out, Reason: printable(o.Reason), Since: l.since.Out(o),
+		Addr: printable(o.Addr), State: status.Out, Reason: printable(o.Reason), Detail: printable(o.Detail()), Since: l.since.Out(o),
 	})
 }
 

@@ -2,6 +2,7 @@ package consul
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hashicorp/consul/api"
 
@@ -43,9 +46,13 @@ func (c converter) service(name string, entries []*api.ServiceEntry) ([]upstream
 		}
 		i := instance{entry: e}
 		if err := c.instance(name, groups, &i); err != nil {
-			out = append(out, upstream.Out{
+			o := upstream.Out{
 				Service: name, Upstream: i.upstream, Addr: i.shownAddr(), Reason: err.Error(), Unknown: i.unknown,
-			})
+			}
+			if failed := (*failedCheck)(nil); errors.As(err, &failed) {
+				o.Instance, o.Node, o.Output = shorten(e.Service.ID), shorten(e.Node.Node), said(failed.check.Output)
+			}
+			out = append(out, o)
 		}
 	}
 	list := make([]upstream.Upstream, 0, len(groups))
@@ -192,7 +199,33 @@ func (c converter) usable(e *api.ServiceEntry) (warning bool, err error) {
 	case worst.Status == api.HealthWarning && c.cfg.Health == "warning":
 		return true, nil
 	}
-	return false, fmt.Errorf("%s", describeCheck(worst, e.Node.Node))
+	return false, &failedCheck{check: worst, node: e.Node.Node}
+}
+
+// failedCheck is why an instance is out by one of its checks.
+type failedCheck struct {
+	check *api.HealthCheck
+	node  string
+}
+
+func (f *failedCheck) Error() string { return describeCheck(f.check, f.node) }
+
+// said is what a check said, made one short line: it may be a page of HTML. It is a copy, so that it does not keep the
+// whole alive.
+func said(output string) string {
+	const most, looked = 200, 4096
+	output = output[:min(len(output), looked)]
+	output = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, output)
+	output = strings.Join(strings.Fields(output), " ")
+	if len(output) > most {
+		output = strings.ToValidUTF8(output[:most-len("…")], "") + "…"
+	}
+	return strings.Clone(output)
 }
 
 // severity orders maintenance above critical above warning. A state that is unknown here
@@ -208,6 +241,7 @@ func severity(c *api.HealthCheck) int {
 }
 
 func describeCheck(c *api.HealthCheck, node string) string {
+	name := quote(cmp.Or(c.Name, c.CheckID))
 	why := ""
 	if c.Notes != "" {
 		why = ": " + quote(c.Notes)
@@ -222,9 +256,9 @@ func describeCheck(c *api.HealthCheck, node string) string {
 	case strings.HasPrefix(c.CheckID, api.ServiceMaintPrefix):
 		return "it is in maintenance" + why
 	case c.ServiceID == "":
-		return "check " + quote(c.CheckID) + " of node " + show(node) + " is " + state
+		return "check " + name + " of node " + show(node) + " is " + state
 	}
-	return "check " + quote(c.CheckID) + " is " + state
+	return "check " + name + " is " + state
 }
 
 // weigh takes Consul's weight where somebody set one; its default of 1 leaves ours.

@@ -87,7 +87,7 @@ func (x *explanation) service(ctx context.Context, name string) error {
 		list, out := conv.service(name, []*api.ServiceEntry{e})
 		for _, o := range out {
 			if upstream.SameName(o.Upstream, x.asked) {
-				x.find(o.Addr, false, o.Reason, got.index)
+				x.find(o.Addr, false, joined(o.Reason, o.Detail()), got.index)
 			}
 		}
 		for _, u := range list {
@@ -105,6 +105,11 @@ func (x *explanation) service(ctx context.Context, name string) error {
 		return nil
 	}
 	return x.filtered(ctx, name, entries)
+}
+
+// joined has one reason after the other.
+func joined(reasons ...string) string {
+	return strings.Join(slices.DeleteFunc(reasons, func(r string) bool { return r == "" }), "; ")
 }
 
 // filtered finds the instances that only the filter leaves out.
@@ -168,7 +173,7 @@ func (c converter) checked(e *api.ServiceEntry) (reasons []string) {
 			reasons = append(reasons, describeCheck(check, e.Node.Node)+`, which health = "`+c.cfg.Health+`" takes`)
 			continue
 		}
-		passing = append(passing, quote(check.CheckID))
+		passing = append(passing, quote(cmp.Or(check.Name, check.CheckID)))
 	}
 	const most = 3
 	switch n := len(passing); {

@@ -63,23 +63,23 @@ func TestExplain(t *testing.T) {
 				web("10.0.0.4", "", nil),
 			},
 			[]string{
-				`10.0.0.1:80 in: checks "service:web-10.0.0.1", "serfHealth" are passing`,
-				`10.0.0.2:80 out: check "service:web-10.0.0.2" is critical`,
-				`10.0.0.3:80 out: check "service:web-10.0.0.3" is warning`,
-				`10.0.0.4:80 in: check "serfHealth" is passing; it has no check of its own`,
+				`10.0.0.1:80 in: checks "own", "node" are passing`,
+				`10.0.0.2:80 out: check "own" is critical; it is instance "web-10.0.0.2" on node "n1"`,
+				`10.0.0.3:80 out: check "own" is warning; it is instance "web-10.0.0.3" on node "n1"`,
+				`10.0.0.4:80 in: check "node" is passing; it has no check of its own`,
 			},
 		},
 		{
 			"warning is taken", "web",
 			func(c *Config) { c.Health = "warning" },
 			[]*api.CatalogRegistration{web("10.0.0.3", api.HealthWarning, nil)},
-			[]string{`10.0.0.3:80 in: check "service:web-10.0.0.3" is warning, which health = "warning" takes`},
+			[]string{`10.0.0.3:80 in: check "own" is warning, which health = "warning" takes`},
 		},
 		{
 			"the service of a canary", "web", nil,
 			[]*api.CatalogRegistration{web("10.0.0.1", api.HealthPassing, nil), web("10.0.0.2", api.HealthPassing, tags("gray=b"))},
 			[]string{
-				`10.0.0.1:80 in: check "service:web-10.0.0.1" is passing`,
+				`10.0.0.1:80 in: check "own" is passing`,
 				`10.0.0.2:80 out: its tag puts it into upstream web_b`,
 			},
 		},
@@ -90,8 +90,8 @@ func TestExplain(t *testing.T) {
 				web("10.0.0.3", api.HealthCritical, tags("gray=b")),
 			},
 			[]string{
-				`10.0.0.2:80 in: check "service:web-10.0.0.2" is passing; tag "gray=b" puts it here`,
-				`10.0.0.3:80 out: check "service:web-10.0.0.3" is critical`,
+				`10.0.0.2:80 in: check "own" is passing; tag "gray=b" puts it here`,
+				`10.0.0.3:80 out: check "own" is critical; it is instance "web-10.0.0.3" on node "n1"`,
 			},
 		},
 		{
@@ -119,7 +119,7 @@ func TestExplain(t *testing.T) {
 			[]*api.CatalogRegistration{web("10.0.0.1", api.HealthPassing, tags("test")), web("10.0.0.2", api.HealthPassing, tags("x", "prod-1"))},
 			[]string{
 				`10.0.0.1:80 out: no tag matches the wanted ones`,
-				`10.0.0.2:80 in: check "service:web-10.0.0.2" is passing; tag "prod-1" is wanted by tags "prod*"`,
+				`10.0.0.2:80 in: check "own" is passing; tag "prod-1" is wanted by tags "prod*"`,
 			},
 		},
 		{
@@ -133,7 +133,7 @@ func TestExplain(t *testing.T) {
 				}),
 			},
 			[]string{
-				`10.0.0.1:80 in: check "service:web-10.0.0.1" is passing; meta nginx-weight = "7"`,
+				`10.0.0.1:80 in: check "own" is passing; meta nginx-weight = "7"`,
 				`10.0.0.2:80 out: meta nginx-weight = "\x1b[31mheavy\n": allowed is a number from 1 to 65535`,
 			},
 		},
@@ -141,8 +141,8 @@ func TestExplain(t *testing.T) {
 			"host names", "web", func(c *Config) { c.HostNames = true },
 			[]*api.CatalogRegistration{web("two.example", api.HealthPassing, nil), web("none.example", api.HealthPassing, nil)},
 			[]string{
-				`10.1.0.1:80 in: check "service:web-two.example" is passing; "two.example" has this address`,
-				`10.1.0.2:80 in: check "service:web-two.example" is passing; "two.example" has this address`,
+				`10.1.0.1:80 in: check "own" is passing; "two.example" has this address`,
+				`10.1.0.2:80 in: check "own" is passing; "two.example" has this address`,
 				`none.example:80 out: look up "none.example": no address`,
 			},
 		},

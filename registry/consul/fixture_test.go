@@ -208,7 +208,10 @@ func mustListen(t testing.TB) net.Listener {
 	return l
 }
 
-type upstreamSet = upstream.Set
+type (
+	upstreamSet = upstream.Set
+	upstreamOut = upstream.Out
+)
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 

@@ -104,6 +104,7 @@ func (w *watch) takeService(s *service, entries []*api.ServiceEntry, next upstre
 // adopt makes next the set of the service, and tells whether it differs. Locked.
 func (w *watch) adopt(s *service, next upstream.Set) bool {
 	if s.known && s.set.Identical(next) {
+		s.set = next // what checks say may be new, which is no change
 		return false
 	}
 	first := !s.known
