@@ -55,6 +55,9 @@ type Log struct {
 type Registry struct {
 	// Type of the registry; "consul" is the one there is.
 	Type string `toml:"type"`
+	// Names are "plain" ones, without a dot, or "dotted" ones too: a name with a dot may be a host's that
+	// nginx proxies to. What is written already stays.
+	Names string `toml:"names"`
 
 	Consul consul.Config
 }
@@ -84,7 +87,9 @@ func Default() Config {
 	return c
 }
 
-func defaultRegistry() Registry { return Registry{Type: "consul", Consul: consul.DefaultConfig()} }
+func defaultRegistry() Registry {
+	return Registry{Type: "consul", Names: "plain", Consul: consul.DefaultConfig()}
+}
 
 func defaultGateway() Gateway { return Gateway{Type: "dyups", Dyups: dyups.DefaultConfig()} }
 
@@ -183,6 +188,9 @@ func (l Log) Validate() error {
 func (r Registry) Validate() error {
 	if r.Type != "consul" {
 		return &setting.Error{Key: "type", Value: r.Type, Allowed: `"consul"`}
+	}
+	if r.Names != "plain" && r.Names != "dotted" {
+		return &setting.Error{Key: "names", Value: r.Names, Allowed: `"plain" (without a dot) or "dotted"`}
 	}
 	return r.Consul.Validate()
 }

@@ -121,6 +121,7 @@ func Examine(f Facts) []Finding {
 		r.checkPasses()
 		r.checkInterfaces()
 		r.checkUpstreams()
+		r.checkHosts()
 		r.checkQueue()
 		r.checkDict()
 	}

@@ -60,8 +60,9 @@ type delivery struct {
 	want    upstream.Generation
 	timing  Timing // of want
 	state   GatewayStatus
-	foreign names // what it uses that we never wrote, when it was asked last
-	asked   bool  // since the start, and it answered
+	first   upstream.Set // what it used when nothing was written yet
+	foreign names        // what it uses that we never wrote, when it was asked last
+	asked   bool         // since the start, and it answered
 	// readable says that it answered when it was asked last.
 	readable bool
 
@@ -157,7 +158,7 @@ func (d *delivery) deliver(ctx context.Context, g upstream.Generation) (upstream
 		d.mu.Lock()
 		d.state.Live, d.state.LiveServers = live.Len(), live.Servers()
 		d.mu.Unlock()
-		d.taking = g.Number == 0
+		d.notice(live, g)
 		d.meet(strangers(live, g, d.gone.names))
 	} else if d.taking && g.Number > 0 {
 		d.taking = false

@@ -277,6 +277,8 @@ type world struct {
 	told       told
 	log        *test.Hook
 	reach      func() Reach
+	taken      func() map[string]Taken
+	dotted     bool
 	syncer     *Syncer
 	stop       func()
 }
@@ -298,14 +300,14 @@ func (w *world) parts(guard GuardConfig) Parts {
 	log.SetOutput(io.Discard)
 	log.SetLevel(logrus.DebugLevel)
 	w.log = hook
-	p := Parts{Guard: guard, Store: w.store, Schedule: DefaultSchedule(), Log: log, Reach: w.reach}
+	p := Parts{Guard: guard, Store: w.store, Schedule: DefaultSchedule(), Log: log, Reach: w.reach, Taken: w.taken}
 	for i, r := range w.registries {
 		// The servers of set(line) come from "r": with one registry that is its name.
 		name := "r"
 		if i > 0 {
 			name = string(rune('r' + i))
 		}
-		p.Sources = append(p.Sources, Source{Name: name, Registry: r})
+		p.Sources = append(p.Sources, Source{Name: name, Registry: r, Dotted: w.dotted})
 	}
 	for _, g := range w.gateways {
 		p.Targets = append(p.Targets, Target{Name: g.name, Gateway: g, Resync: 10 * time.Second})

@@ -17,12 +17,16 @@ import (
 type Source struct {
 	Name     string
 	Registry Registry
+	// Dotted lets names with a dot in.
+	Dotted bool
 }
 
 // intake keeps what each registry published last. Registries write to it at any
 // time without ever waiting; whoever decides reads the newest.
 type intake struct {
 	names []string
+	// dotted are those that may have names with a dot.
+	dotted map[string]bool
 	// changed has room for one signal: however often something changes before it is
 	// looked at, it is looked at once.
 	changed chan struct{}
@@ -39,9 +43,11 @@ func newIntake(sources []Source) *intake {
 		changed: make(chan struct{}, 1),
 		latest:  make(map[string]upstream.Set),
 		at:      make(map[string]time.Time),
+		dotted:  make(map[string]bool),
 	}
 	for _, s := range sources {
 		in.names = append(in.names, s.Name)
+		in.dotted[s.Name] = s.Dotted
 	}
 	return in
 }
@@ -82,7 +88,9 @@ func (in *intake) seen(written upstream.Set, believeEmpty bool) (set upstream.Se
 	defer in.mu.Unlock()
 	latest := make(map[string]upstream.Set, len(in.latest))
 	for name, set := range in.latest {
-		latest[name] = set.WithUnknown(written, name)
+		if latest[name] = set.WithUnknown(written, name); !in.dotted[name] {
+			latest[name] = undotted(written, latest[name])
+		}
 	}
 	for _, name := range in.names {
 		if set, answered := latest[name]; answered && set.Usable() == 0 && written.From(name).Servers() > 0 {

@@ -64,6 +64,16 @@ func strangers(live upstream.Set, g upstream.Generation, gone names) names {
 	return foreign
 }
 
+// notice keeps what the gateway uses where nothing was written yet.
+func (d *delivery) notice(live upstream.Set, g upstream.Generation) {
+	d.taking = g.Number == 0
+	if d.taking {
+		d.mu.Lock()
+		d.first = live
+		d.mu.Unlock()
+	}
+}
+
 // meet keeps which upstreams of the gateway are not ours, as it has just shown.
 func (d *delivery) meet(foreign names) {
 	d.mu.Lock()
@@ -92,6 +102,7 @@ func (s *Syncer) ask(ctx context.Context) {
 				d.unread() // the pass tells of it when it brings the gateway to what is accepted
 				return
 			}
+			d.notice(live, s.gen)
 			d.meet(strangers(live, s.gen, nil))
 		})
 	}

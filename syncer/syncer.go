@@ -29,6 +29,8 @@ type Parts struct {
 	Schedule Schedule
 	// Reach, where not nil, says what registrations may reach now.
 	Reach func() Reach
+	// Taken, where not nil, is the names that nginx's configuration uses now, in lower case.
+	Taken func() map[string]Taken
 	Log   logrus.FieldLogger
 	// Changed, where not nil, is called after something that Status shows has changed. It must not block.
 	Changed func()
@@ -313,7 +315,7 @@ func (s *Syncer) verdict(written upstream.Generation, released string) Verdict {
 		seen, _ = s.intake.seen(written.Set, true)
 		hold = nil
 	}
-	seen = frozen(written, withoutStrangers(all, s.reach().seen(seen)))
+	seen = frozen(written, s.withoutTaken(all, withoutStrangers(all, s.reach().seen(seen))))
 	v := s.Guard.Judge(written, seen, released)
 	if v.Hold != nil && let != nil && let.ID == released && v.Hold.within(let) {
 		v = s.Guard.Judge(written, seen, v.Hold.ID) // the same servers under another rule: they were let through
@@ -431,7 +433,7 @@ func (s *Syncer) changed() {
 func (s *Syncer) seen(written upstream.Generation) upstream.Set {
 	reachable := s.reachable(written)
 	seen, _ := s.intake.seen(reachable.Set, false)
-	return frozen(reachable, withoutStrangers(written, s.reach().seen(seen)))
+	return frozen(reachable, s.withoutTaken(written, withoutStrangers(written, s.reach().seen(seen))))
 }
 
 func (s *Syncer) reach() Reach {

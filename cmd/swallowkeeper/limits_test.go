@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -101,4 +103,29 @@ func TestReachKnowsNames(t *testing.T) {
 	if len(said.AllEntries()) != 1 || !strings.Contains(said.LastEntry().Message, "the address of registry b is not known") {
 		t.Errorf("the log says %v", said.AllEntries())
 	}
+}
+
+// A service that is called like a host of nginx.conf would keep nginx from loading, or take the host's traffic.
+func TestNamesThatNginxConfUses(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).configure()
+	r.baseline(want{"web": "10.0.0.1:80"})
+	conf := filepath.Join(t.TempDir(), "nginx.conf")
+	text := "http { upstream " + r.prefix + "static { server 10.0.0.9:80; } include " + r.conf + `;
+server { location / { proxy_pass http://` + r.prefix + `web; } location /g { proxy_pass http://` + r.prefix + `grafana:3000; } } }`
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"grafana", "static", "api.example", "new"} {
+		r.up(name, "10.0.0.2:80")
+	}
+	set := []string{"--set", "gateway.nginx_conf=" + conf}
+	r.once(set...).wants(t, exitInSync,
+		"nginx proxies to a host and port of this name ("+conf+":2)", "nginx's configuration has an upstream of this name ("+conf+":1)",
+		`names = "dotted"`)
+	r.inSync(want{"web": "10.0.0.1:80", "new": "10.0.0.2:80"})
+	r.once(append(set, "--set", "registry.names=dotted")...).wants(t, exitInSync)
+	r.inSync(want{"web": "10.0.0.1:80", "new": "10.0.0.2:80", "api.example": "10.0.0.2:80"})
+	r.once(set...).wants(t, exitInSync) // what is written stays, plain names or not
+	r.inSync(want{"web": "10.0.0.1:80", "new": "10.0.0.2:80", "api.example": "10.0.0.2:80"})
 }

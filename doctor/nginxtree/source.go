@@ -83,6 +83,27 @@ func ReadDisk(main string) (*Tree, error) {
 	return Load(abs, disk{})
 }
 
+// ReadDiskBut is ReadDisk, and takes the files for which skip says yes for empty.
+func ReadDiskBut(main string, skip func(name string) bool) (*Tree, error) {
+	abs, err := filepath.Abs(main)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", main, err)
+	}
+	return Load(abs, but{skip: skip})
+}
+
+type but struct {
+	disk
+	skip func(name string) bool
+}
+
+func (b but) Read(name string) ([]byte, error) {
+	if b.skip(name) {
+		return nil, nil
+	}
+	return b.disk.Read(name)
+}
+
 type disk struct{}
 
 func (disk) Read(name string) ([]byte, error) {

@@ -1,0 +1,80 @@
+package syncer
+
+import (
+	"testing"
+	"time"
+
+	"swallowkeeper/upstream"
+)
+
+func TestNamesThatNginxUsesOtherwise(t *testing.T) {
+	begin := func(w *world) {
+		w.taken = func() map[string]Taken {
+			return map[string]Taken{"grafana": {Reason: "with a port", Fatal: true}, "dns": {Reason: "a host"}, "static": {Reason: "an upstream"}}
+		}
+	}
+	run(t, "new ones are out", 1, 1, func(t *testing.T, w *world) {
+		begin(w)
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, b: 2, c: 3")}
+		w.gateways[0].set("a: 1, b: 2, c: 3")
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 2, c: 3, Grafana: 1, dns: 1, static: 1, LocalHost: 1, new: 1")
+		w.pass(time.Second)
+		w.wantStored("a: 1, b: 2, c: 3, new: 1")
+		w.wantOut("Grafana", "with a port")
+		w.wantOut("dns", "a host")
+		w.wantOut("static", "an upstream")
+		w.wantOut("LocalHost", localhost)
+	})
+	run(t, "of ours only those go with which nginx does not load", 1, 1, func(t *testing.T, w *world) {
+		begin(w)
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1 2 3, dns: 1, grafana: 1, localhost: 1, static: 1")}
+		w.gateways[0].set("a: 1 2 3, dns: 1, grafana: 1, localhost: 1, static: 1")
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2 3, dns: 1, grafana: 1, localhost: 1, static: 1")
+		w.pass(time.Second)
+		w.wantStored("a: 1 2 3, dns: 1, static: 1")
+		w.wantOut("grafana", "with a port")
+	})
+	run(t, "at the very first start what another program left is taken over, and no host", 1, 1, func(t *testing.T, w *world) {
+		begin(w)
+		w.gateways[0].set("dns: 9, grafana: 9")
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("dns: 1, static: 1, grafana: 1")
+		w.pass(time.Second)
+		w.wantStored("dns: 1")
+	})
+	run(t, "no rollback brings one back", 1, 1, func(t *testing.T, w *world) {
+		begin(w)
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.pass(time.Second)
+		if _, err := w.syncer.Do(t.Context(), Rollback(upstream.Generation{Number: 3, Set: set("a: 1, grafana: 1, localhost: 2")})); err != nil {
+			t.Fatal(err)
+		}
+		w.wantStored("a: 1")
+	})
+}
+
+func TestDottedNames(t *testing.T) {
+	for _, dotted := range []bool{false, true} {
+		run(t, "new ones only where the registry may have them", 1, 1, func(t *testing.T, w *world) {
+			w.dotted = dotted
+			w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, old.example: 2")}
+			w.start(DefaultGuardConfig())
+			defer w.stop()
+			w.registries[0].publish("a: 1, old.example: 2 3, new.example: 4")
+			w.pass(time.Second)
+			if dotted {
+				w.wantStored("a: 1, new.example: 4, old.example: 2 3")
+				return
+			}
+			w.wantStored("a: 1, old.example: 2 3") // what is ours goes on over an upgrade
+			w.wantOut("new.example", `its name has a dot and may be a host's: names = "dotted" in [[registry]] lets it in`)
+		})
+	}
+}
