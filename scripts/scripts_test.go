@@ -211,6 +211,15 @@ func eventually(t *testing.T, what string, holds func() bool) {
 
 // TestSetup runs setup-tests.sh among tools that only note how they were called.
 func TestSetup(t *testing.T) {
+	all := []string{
+		"go", "shellcheck", "supervisord", "systemd-analyze", "debootstrap", "rpm", "nginx", "ngx_http_lua_module.so",
+		"dockerd", "docker-compose", "chromium", "liberation/LiberationSans-Regular.ttf", "wqy/wqy-microhei.ttc",
+		"promtool", "gcc", "apt-get", "sudo",
+	}
+	without := func(missing ...string) []string {
+		return slices.DeleteFunc(slices.Clone(all), func(tool string) bool { return slices.Contains(missing, tool) })
+	}
+	const install = "update -qq\ninstall -qq -y --no-install-recommends "
 	for _, test := range []struct {
 		name  string
 		tools []string
@@ -218,16 +227,16 @@ func TestSetup(t *testing.T) {
 		says  string
 		fails bool
 	}{
-		{name: "all is there", tools: []string{"go", "shellcheck", "supervisord", "systemd-analyze", "debootstrap", "rpm", "nginx", "ngx_http_lua_module.so", "dockerd", "docker-compose", "chromium", "gcc", "apt-get"}, says: "ready"},
+		{name: "all is there", tools: without("sudo"), says: "ready"},
 		{
-			name: "two are missing", tools: []string{"go", "shellcheck", "debootstrap", "rpm", "nginx", "ngx_http_lua_module.so", "dockerd", "docker-compose", "chromium", "gcc", "apt-get", "sudo"}, says: "installed supervisor systemd",
-			calls: "update -qq\ninstall -qq -y --no-install-recommends supervisor systemd\n",
+			name: "two are missing", tools: without("supervisord", "systemd-analyze"), says: "installed supervisor systemd",
+			calls: install + "supervisor systemd\n",
 		},
 		{
-			name: "no C compiler", says: "installed gcc libc6-dev",
-			tools: []string{"go", "shellcheck", "supervisord", "systemd-analyze", "debootstrap", "rpm", "nginx", "ngx_http_lua_module.so", "dockerd", "docker-compose", "chromium", "apt-get", "sudo"},
-			calls: "update -qq\ninstall -qq -y --no-install-recommends gcc libc6-dev\n",
+			name: "fonts and promtool", tools: without("wqy/wqy-microhei.ttc", "liberation/LiberationSans-Regular.ttf", "promtool"),
+			says: "ready", calls: install + "fonts-liberation fonts-wqy-microhei prometheus\n",
 		},
+		{name: "no C compiler", tools: without("gcc"), says: "installed gcc libc6-dev", calls: install + "gcc libc6-dev\n"},
 		{name: "no apt-get, as on macOS", tools: []string{"go", "shellcheck"}, says: "are skipped: supervisor systemd"},
 		{name: "no Go", tools: []string{"shellcheck"}, says: "go is not on the PATH", fails: true},
 	} {
@@ -247,10 +256,14 @@ func TestSetup(t *testing.T) {
 				case "sudo":
 					text += `exec "$@"` + "\n"
 				}
-				write(t, filepath.Join(dir, tool), text, 0o755)
+				path := filepath.Join(dir, tool)
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				write(t, path, text, 0o755)
 			}
 			cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "bash"), "setup-tests.sh")
-			cmd.Env = []string{"PATH=" + dir, "NGINX_MODULES=" + dir, "CONSUL_BIN=" + filepath.Join(dir, "bash")}
+			cmd.Env = []string{"PATH=" + dir, "NGINX_MODULES=" + dir, "FONTS=" + dir, "CONSUL_BIN=" + filepath.Join(dir, "bash")}
 			out, err := cmd.CombinedOutput()
 			if (err != nil) != test.fails || !strings.Contains(string(out), test.says) {
 				t.Errorf("%v, want %q in\n%s", err, test.says, out)

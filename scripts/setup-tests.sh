@@ -14,8 +14,8 @@ needed=(
 	docker.io:dockerd          # the demo image
 	docker-compose:docker-compose
 	chromium:chromium          # the page
-	fonts-liberation:/usr/share/fonts/truetype/liberation/LiberationSans-Regular.ttf # its Latin text
-	fonts-wqy-microhei:/usr/share/fonts/truetype/wqy/wqy-microhei.ttc                # its Chinese text
+	"fonts-liberation:${FONTS:-/usr/share/fonts/truetype}/liberation/LiberationSans-Regular.ttf" # its Latin text
+	"fonts-wqy-microhei:${FONTS:-/usr/share/fonts/truetype}/wqy/wqy-microhei.ttc"              # its Chinese text
 	prometheus:promtool        # the alerts, the dashboard and the metrics
 )
 
