@@ -229,7 +229,7 @@ type RollbackResult struct {
 const (
 	In     = "in"     // gets traffic
 	Down   = "down"   // is in its upstream, marked down
-	Held   = "held"   // is gone from its registry, and the guard keeps it
+	Held   = "held"   // is deregistered or not usable, and the guard keeps it
 	Frozen = "frozen" // is in, and its upstream is frozen
 	Out    = "out"    // is registered and gets no traffic
 )

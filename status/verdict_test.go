@@ -47,7 +47,8 @@ func TestJudge(t *testing.T) {
 		{"all is well", nil, status.Verdict{Level: "ok", Code: "in_step", Text: "in sync"}},
 		{"no healthy server", changes{unserved("web")}, status.Verdict{Level: "bad", Code: "no_healthy_server", Text: "in sync, but web has no healthy server", ExitCode: 3}},
 		{
-			"many have none", changes{unserved("a", "b", "c", "d", "e")},
+			"many have none",
+			changes{unserved("a", "b", "c", "d", "e")},
 			status.Verdict{Level: "bad", Code: "no_healthy_server", Text: "in sync, but 5 upstreams have no healthy server: a, b, c, 2 more", ExitCode: 3},
 		},
 		{"held", changes{held}, status.Verdict{Level: "warn", Code: "held", Text: "in sync, but 2 changes are held", ExitCode: 3}},
