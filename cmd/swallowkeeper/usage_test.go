@@ -216,7 +216,9 @@ func TestExplainAnAddress(t *testing.T) {
 	fake := statustest.New()
 	fake.Change(func(s *statustest.State) {
 		s.Upstreams = append(s.Upstreams, status.Upstream{Name: "many", Servers: []status.Server{
-			{Addr: "10.9.9.9:1", State: status.In}, {Addr: "10.9.9.9:2", State: status.Out}, {Addr: "10.9.9.10:1", State: status.In},
+			{Addr: "10.9.9.9:1", State: status.In},
+			{Addr: "10.9.9.9:2", State: status.Out},
+			{Addr: "10.9.9.10:1", State: status.In},
 			{Addr: "[2001:db8::1]:1", State: status.In},
 		}})
 	})
