@@ -170,7 +170,7 @@ func TestWatchScrolls(t *testing.T) {
 	fake.Tell(status.Event{Kind: "pushed", Text: "something new"})
 	s.shows("event number 040")
 	s.press(keyHome)
-	s.shows("in sync: generation", "stays: billing", "more below")
+	s.shows("swallowkeeper approve", "stays: billing", "more below")
 	s.showsNo("something new")
 	s.press(keyEnd)
 	s.shows("something new", "in sync")
