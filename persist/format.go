@@ -23,8 +23,9 @@ import (
 //	# time: 2026-01-02T03:04:05.6Z
 //	# digest: sha256:...
 //	# reason: 2 added, 0 updated, 0 removed
+//	# by: alice: deploy 42
 //	# base: 40
-//	# frozen: web until 2026-01-02T05:00:00Z
+//	# frozen: web until 2026-01-02T05:00:00Z by alice: deploy 42
 //	# leaving: old-service
 //	# pushing: web
 //	# stranger: legacy
@@ -42,6 +43,7 @@ const (
 	timeKey       = "# time: "
 	digestKey     = "# digest: sha256:"
 	reasonKey     = "# reason: "
+	byKey         = "# by: "
 	baseKey       = "# base: "
 	frozenKey     = "# frozen: "
 	leavingKey    = "# leaving: "
@@ -72,6 +74,10 @@ func renderHeader(g upstream.Generation) []byte {
 		dst = append(dst, "\n"+reasonKey...)
 		dst = append(dst, g.Reason...)
 	}
+	if g.Signed != (upstream.Signature{}) {
+		dst = append(dst, "\n"+byKey...)
+		dst = append(dst, g.Signed.String()...)
+	}
 	if g.Base != 0 {
 		dst = append(dst, "\n"+baseKey...)
 		dst = strconv.AppendInt(dst, int64(g.Base), 10)
@@ -82,6 +88,10 @@ func renderHeader(g upstream.Generation) []byte {
 		if !f.Until.IsZero() {
 			dst = append(dst, until...)
 			dst = f.Until.AppendFormat(dst, time.RFC3339Nano)
+		}
+		if f.Signed != (upstream.Signature{}) {
+			dst = append(dst, by...)
+			dst = append(dst, f.Signed.String()...)
 		}
 	}
 	for _, name := range g.Leaving {
@@ -165,6 +175,15 @@ func (h *header) read() ([]byte, error) {
 			return nil, err
 		}
 	}
+	if bytes.HasPrefix(h.rest, []byte(byKey)) {
+		text, err := h.next(byKey)
+		if err != nil {
+			return nil, err
+		}
+		if h.g.Signed, err = h.signature(text); err != nil {
+			return nil, err
+		}
+	}
 	if bytes.HasPrefix(h.rest, []byte(baseKey)) {
 		base, err := h.next(baseKey)
 		if err != nil {
@@ -194,11 +213,21 @@ func (h *header) read() ([]byte, error) {
 	return h.rest, nil
 }
 
-// How a freeze is written: everything for that of all upstreams, until before its end.
+// How a freeze is written: everything for that of all upstreams, until before its end, by before the one
+// whose order it was.
 const (
 	everything = "*"
 	until      = " until "
+	by         = " by "
 )
+
+func (h *header) signature(text string) (upstream.Signature, error) {
+	s, err := upstream.ParseSignature(text)
+	if err != nil {
+		return s, damaged(h.line, fmt.Sprintf("found by %q: %s", text, err))
+	}
+	return s, nil
+}
 
 // freezes reads the freezes.
 func (h *header) freezes() ([]upstream.Freeze, error) {
@@ -208,6 +237,7 @@ func (h *header) freezes() ([]upstream.Freeze, error) {
 		if err != nil {
 			return nil, err
 		}
+		text, signature, signed := strings.Cut(text, by)
 		name, end, ends := strings.Cut(text, until)
 		f := upstream.Freeze{Name: name}
 		if name == everything {
@@ -220,6 +250,11 @@ func (h *header) freezes() ([]upstream.Freeze, error) {
 				return nil, damaged(h.line, fmt.Sprintf("found %q, expected a time such as 2026-01-02T03:04:05Z", end))
 			}
 			f.Until = f.Until.UTC()
+		}
+		if signed {
+			if f.Signed, err = h.signature(signature); err != nil {
+				return nil, err
+			}
 		}
 		freezes = append(freezes, f)
 	}

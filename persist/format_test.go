@@ -11,6 +11,8 @@ import (
 
 func FuzzParse(f *testing.F) {
 	g := upstream.Generation{Number: 3, Time: time.Unix(1, 5), Digest: "00", Leaving: []string{"a", "b"}, Strangers: []string{"c", "d"}}
+	g.Signed = upstream.Signature{By: "alice", Why: "deploy 42"}
+	g.Frozen = []upstream.Freeze{{Name: "a", Until: time.Unix(2, 3), Signed: g.Signed}, {Signed: upstream.Signature{By: "uid 1000"}}}
 	f.Add(renderHeader(g))
 	g.Digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // of nothing
 	f.Add(renderHeader(g))
@@ -29,7 +31,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%v in\n%s", err, again)
 		}
 		if same.Number != g.Number || !same.Time.Equal(g.Time) || !same.Set.Identical(g.Set) || len(same.Leaving) != len(g.Leaving) ||
-			!slices.Equal(same.Strangers, g.Strangers) {
+			!slices.Equal(same.Strangers, g.Strangers) || same.Signed != g.Signed || !slices.Equal(same.Frozen, g.Frozen) {
 			t.Fatalf("got %+v, want %+v", same, g)
 		}
 	})

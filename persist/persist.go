@@ -210,17 +210,20 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 	if err != nil {
 		return upstream.Generation{}, err
 	}
+	if err := g.Signed.Valid(); err != nil {
+		return upstream.Generation{}, fmt.Errorf("the order: %w", err)
+	}
 	if err := f.look(); err != nil {
 		return upstream.Generation{}, err
 	}
 
 	next := upstream.Generation{
-		Number: f.last.Number, Time: f.last.Time, Digest: digest(blocks), Reason: f.last.Reason,
+		Number: f.last.Number, Time: f.last.Time, Digest: digest(blocks), Reason: f.last.Reason, Signed: f.last.Signed,
 		Leaving: leaving, Pushing: pushing, Strangers: others, Base: g.Base, Frozen: frozen,
 	}
 	if next.Digest != f.last.Digest {
 		next.Number = max(next.Number, f.newest) + 1
-		next.Reason = oneLine(g.Reason)
+		next.Reason, next.Signed = oneLine(g.Reason), g.Signed
 		next.Time = g.Time
 		if next.Time.IsZero() {
 			next.Time = time.Now()
@@ -252,7 +255,7 @@ func (d disk) sameNotes(o disk) bool {
 	return d.base == o.base && slices.Equal(d.leaving, o.leaving) && slices.Equal(d.pushing, o.pushing) &&
 		slices.Equal(d.others, o.others) &&
 		slices.EqualFunc(d.frozen, o.frozen, func(a, b upstream.Freeze) bool {
-			return a.Name == b.Name && a.Until.Equal(b.Until)
+			return a.Name == b.Name && a.Until.Equal(b.Until) && a.Signed == b.Signed
 		})
 }
 
@@ -268,6 +271,9 @@ func oneLine(s string) string {
 
 func cleanFreezes(freezes []upstream.Freeze) ([]upstream.Freeze, error) {
 	for _, f := range freezes {
+		if err := f.Signed.Valid(); err != nil {
+			return nil, fmt.Errorf("the freeze: %w", err)
+		}
 		if f.Name == "" {
 			continue
 		}

@@ -40,6 +40,8 @@ type Event struct {
 	Upstream   string
 	Addr       string
 	Gateway    string
+	// Signed is whose order it came of; the zero value where it came of none.
+	Signed upstream.Signature
 	// Text says it in words; it may hold text from a registry.
 	Text string
 	// Written is the generation, for EventGeneration.

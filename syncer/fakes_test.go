@@ -96,13 +96,13 @@ func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Gen
 	if !same {
 		number++
 	}
-	reason := f.gen.Reason
+	reason, signed := f.gen.Reason, f.gen.Signed
 	if !same {
-		reason = g.Reason
+		reason, signed = g.Reason, g.Signed
 	}
 	f.gen = upstream.Generation{
 		Number: number, Time: time.Now(), Set: g.Set, Leaving: g.Leaving, Pushing: g.Pushing, Base: g.Base,
-		Strangers: g.Strangers, Frozen: g.Frozen, Reason: reason,
+		Strangers: g.Strangers, Frozen: g.Frozen, Reason: reason, Signed: signed,
 	}
 	f.events.add("save " + line(g.Set))
 	return f.gen, nil

@@ -28,8 +28,9 @@ type Once struct {
 	Limit time.Duration
 	// DryRun finds the changes and makes none of them.
 	DryRun bool
-	// Approve is the ID of a hold that is let through.
+	// Approve is the ID of a hold that is let through, Signed who does that.
 	Approve string
+	Signed  upstream.Signature
 }
 
 // Outcome is what RunOnce found and did.
@@ -83,7 +84,12 @@ func (s *Syncer) RunOnce(ctx context.Context, o Once) (Outcome, error) {
 
 	gen := next(written, verdict)
 	if !o.DryRun {
-		saved, err := s.save(ctx, written, verdict)
+		var signed upstream.Signature
+		if o.Approve != "" && verdict.Hold == nil && s.verdict(written, "").Hold != nil {
+			signed = o.Signed
+			s.signed(signed).WithField("hold", o.Approve).Warn("a person approved the hold: the change goes through")
+		}
+		saved, err := s.save(ctx, written, verdict, signed)
 		if err != nil {
 			return out, err
 		}

@@ -42,6 +42,27 @@ func (r *refusal) Unwrap() error { return r.cause }
 // returns what the person should know besides.
 type Order func(ctx context.Context, s *Syncer) (remark string, err error)
 
+// Signed is an order with who gave it, and why. What comes of it bears that name.
+func Signed(by upstream.Signature, o Order) Order {
+	return func(ctx context.Context, s *Syncer) (string, error) {
+		s.signer = by
+		defer func() { s.signer = upstream.Signature{} }()
+		return o(ctx, s)
+	}
+}
+
+// signed is the log with whose order it is.
+func (s *Syncer) signed(by upstream.Signature) logrus.FieldLogger {
+	log := s.Log
+	if by.By != "" {
+		log = log.WithField("by", by.By)
+	}
+	if by.Why != "" {
+		log = log.WithField("why", by.Why)
+	}
+	return log
+}
+
 type request struct {
 	order Order
 	reply chan reply // has room for the one reply
@@ -106,8 +127,8 @@ func Approve(id string) Order {
 		case s.hold != nil:
 			return "", refuse(ErrNotNow, "hold %s: the change is another meanwhile, and held as %s", id, s.hold.ID)
 		}
-		s.Log.WithField("hold", id).Warn("a person approved the hold: the change goes through")
-		s.event(Event{Kind: EventApproved, Text: "hold " + id + " was approved"})
+		s.signed(s.signer).WithField("hold", id).Warn("a person approved the hold: the change goes through")
+		s.event(Event{Kind: EventApproved, Signed: s.signer, Text: "hold " + id + " was approved"})
 		return "", nil
 	}
 }
@@ -126,6 +147,7 @@ func Freeze(f upstream.Freeze) Order {
 			}
 			f.Name = u.Name
 		}
+		f.Signed = s.signer
 		others := slices.DeleteFunc(slices.Clone(s.gen.Frozen), func(o upstream.Freeze) bool { return o.Name == f.Name })
 		if err := s.freeze(ctx, append(others, f)); err != nil {
 			return "", err
@@ -134,8 +156,8 @@ func Freeze(f upstream.Freeze) Order {
 		if !f.Until.IsZero() {
 			text = frozenName(f) + " is frozen until " + f.Until.UTC().Format(time.RFC3339)
 		}
-		s.Log.WithField("upstream", f.Name).Warn(text)
-		s.event(Event{Kind: EventFrozen, Upstream: f.Name, Text: text})
+		s.signed(s.signer).WithField("upstream", f.Name).Warn(text)
+		s.event(Event{Kind: EventFrozen, Signed: s.signer, Upstream: f.Name, Text: text})
 		return "", nil
 	}
 }
@@ -153,7 +175,8 @@ func Unfreeze(name string) Order {
 		if err := s.freeze(ctx, left); err != nil {
 			return "", err
 		}
-		s.released(f)
+		s.released(f, s.signer)
+		s.unfroze = s.signer
 		signal(s.intake.changed) // what the freeze kept back comes now
 		return "", nil
 	}
@@ -199,7 +222,8 @@ func Rollback(to upstream.Generation) Order {
 		g := next(before, Verdict{Accepted: set})
 		// Those of single upstreams stay, and hold when the one of everything ends.
 		g.Frozen = append(slices.DeleteFunc(slices.Clone(before.Frozen), func(f upstream.Freeze) bool { return f.Name == "" }),
-			upstream.Freeze{})
+			upstream.Freeze{Signed: s.signer})
+		g.Signed = s.signer
 		g.Reason = fmt.Sprintf("rolled back to generation %d", to.Number)
 		decided := time.Now()
 		saved, err := s.Store.Save(ctx, g)
@@ -212,8 +236,8 @@ func Rollback(to upstream.Generation) Order {
 		s.adopt(before, Timing{Seen: decided, Decided: decided, Saved: time.Now()},
 			func(string, netip.AddrPort) string { return g.Reason })
 		text := g.Reason + " and froze everything at it"
-		s.Log.WithFields(logrus.Fields{"generation": saved.Number, "to": to.Number}).Warn("a person " + text)
-		s.event(Event{Kind: EventRolledBack, Generation: saved.Number, Text: text})
+		s.signed(s.signer).WithFields(logrus.Fields{"generation": saved.Number, "to": to.Number}).Warn("a person " + text)
+		s.event(Event{Kind: EventRolledBack, Signed: s.signer, Generation: saved.Number, Text: text})
 		return remark, nil
 	}
 }
@@ -230,12 +254,12 @@ func (s *Syncer) freeze(ctx context.Context, freezes []upstream.Freeze) error {
 	return nil
 }
 
-// released tells of a freeze that has ended.
-func (s *Syncer) released(f upstream.Freeze) {
+// released tells of a freeze that has ended, by somebody's order or of itself.
+func (s *Syncer) released(f upstream.Freeze, by upstream.Signature) {
 	text := frozenName(f) + " is not frozen any more"
 	if f.Name == "" {
 		text = "the freeze of everything has ended; those of single upstreams stay"
 	}
-	s.Log.WithField("upstream", f.Name).Warn(text)
-	s.event(Event{Kind: EventUnfrozen, Upstream: f.Name, Text: text})
+	s.signed(by).WithField("upstream", f.Name).Warn(text)
+	s.event(Event{Kind: EventUnfrozen, Signed: by, Upstream: f.Name, Text: text})
 }

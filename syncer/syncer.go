@@ -68,6 +68,9 @@ type Syncer struct {
 	// foreign is the names of upstreams that are known to be somebody else's. Only the loop uses it.
 	foreign []string
 	began   time.Time
+	// signer is whose order is being carried out, unfroze whose last one let changes come that no decision has
+	// written yet. Only the loop uses them.
+	signer, unfroze upstream.Signature
 	// recovering is until when a hold that is over by the limits goes on. Only the loop uses it.
 	recovering time.Time
 }
@@ -199,7 +202,11 @@ func (s *Syncer) decide(ctx context.Context, released string) time.Duration {
 	timing := Timing{Seen: s.intake.taken(now)}
 	verdict, since, holdEnds := s.judge(written, now, released)
 	timing.Decided = time.Now()
-	gen, err := s.save(ctx, written, verdict)
+	signed := s.unfroze
+	if released != "" && verdict.Hold == nil {
+		signed = s.signer
+	}
+	gen, err := s.save(ctx, written, verdict, signed)
 	if err == nil || verdict.Hold != nil { // else what was let through is not through yet
 		s.holds(verdict.Hold, since)
 	}
@@ -211,6 +218,7 @@ func (s *Syncer) decide(ctx context.Context, released string) time.Duration {
 		return wait
 	}
 	s.waits.Reset()
+	s.unfroze = upstream.Signature{}
 	s.thawed(before.Frozen, gen.Frozen)
 	timing.Saved = time.Now()
 	s.adopt(before, timing, reasonsOf(gen.Set, verdict.Out))
@@ -237,7 +245,7 @@ func (s *Syncer) adopt(before upstream.Generation, timing Timing, why reasons) {
 	s.mu.Unlock()
 	logChanges(s.Log.WithField("generation", gen.Number), changes)
 	e := Event{
-		Kind: EventGeneration, Generation: gen.Number, Text: gen.Reason, Written: gen, Timing: timing,
+		Kind: EventGeneration, Generation: gen.Number, Signed: gen.Signed, Text: gen.Reason, Written: gen, Timing: timing,
 		Added: len(changes.Added), Updated: len(changes.Updated), Removed: len(changes.Removed),
 	}
 	for m := range moves(changes) {
@@ -251,7 +259,7 @@ func (s *Syncer) adopt(before upstream.Generation, timing Timing, why reasons) {
 func (s *Syncer) thawed(before, now []upstream.Freeze) {
 	for _, f := range before {
 		if !slices.ContainsFunc(now, func(o upstream.Freeze) bool { return o.Name == f.Name }) {
-			s.released(f)
+			s.released(f, upstream.Signature{})
 		}
 	}
 }
@@ -335,13 +343,16 @@ func (s *Syncer) holds(hold *Hold, since time.Time) {
 	s.mu.Unlock()
 }
 
-// save writes what was accepted, unless it is written already.
-func (s *Syncer) save(ctx context.Context, written upstream.Generation, v Verdict) (upstream.Generation, error) {
+// save writes what was accepted, unless it is written already. signed is whose order let it through.
+func (s *Syncer) save(ctx context.Context, written upstream.Generation, v Verdict, signed upstream.Signature,
+) (upstream.Generation, error) {
 	if v.Accepted.Equal(s.gen.Set) && v.Base == s.gen.Base && sameFreezes(written.Frozen, s.gen.Frozen) &&
 		slices.Equal(written.Strangers, s.gen.Strangers) && s.storeErr == nil {
 		return s.gen, nil
 	}
-	return s.Store.Save(ctx, next(written, v))
+	g := next(written, v)
+	g.Signed = signed
+	return s.Store.Save(ctx, g)
 }
 
 // next is the generation that follows: what it does not have any more is leaving, and

@@ -77,6 +77,8 @@ type Generation struct {
 	Base int
 	// Reason is why it was written, in words and on one line.
 	Reason string
+	// Signed is whose order led to it; the zero value where none did.
+	Signed Signature
 	// Frozen is what a person wants left as it is, in order of names.
 	Frozen []Freeze
 }
@@ -85,6 +87,8 @@ type Generation struct {
 type Freeze struct {
 	Name  string    // of the upstream; "" for all of them
 	Until time.Time // the zero time: until it is released
+	// Signed is whose order it was. Earlier versions did not note that.
+	Signed Signature
 }
 
 // Finding is what a registry says of one instance of an upstream, and whether it belongs

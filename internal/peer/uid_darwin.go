@@ -1,0 +1,19 @@
+package peer
+
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// UID is the user of the process that connected; false where the system does not tell. It is that of the
+// moment of connecting.
+func UID(c net.Conn) (uint32, bool) {
+	return control(c, func(fd int) (uint32, error) {
+		cred, err := unix.GetsockoptXucred(fd, unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
+		if err != nil {
+			return 0, err
+		}
+		return cred.Uid, nil
+	})
+}

@@ -1,0 +1,135 @@
+package syncer
+
+import (
+	"testing"
+	"time"
+
+	"swallowkeeper/upstream"
+)
+
+var (
+	alice = upstream.Signature{By: "alice", Why: "deploy 42"}
+	bob   = upstream.Signature{By: "uid 1000"}
+)
+
+// signedEvent wants one event of a kind, which bears this name.
+func (w *world) signedEvent(kind string, want upstream.Signature) {
+	w.t.Helper()
+	if e := w.told.of(kind); len(e) != 1 || e[0].Signed != want {
+		w.t.Errorf("told of %s: %+v, want it signed %s", kind, e, want)
+	}
+}
+
+// signedStore wants what is stored to bear this name.
+func (w *world) signedStore(want upstream.Signature) {
+	w.t.Helper()
+	if g, _ := w.store.now(); g.Signed != want {
+		w.t.Errorf("generation %d is signed %s, want %s", g.Number, g.Signed, want)
+	}
+}
+
+// signedLog wants a line of the log that has this name.
+func (w *world) signedLog(message string, want upstream.Signature) {
+	w.t.Helper()
+	for _, e := range w.log.AllEntries() {
+		why, _ := e.Data["why"].(string)
+		if e.Message == message && e.Data["by"] == want.By && why == want.Why {
+			return
+		}
+	}
+	w.t.Errorf("no line %q by %s", message, want)
+}
+
+func TestOrdersBearTheirNames(t *testing.T) {
+	nobody := upstream.Signature{}
+	run(t, "an approval", 1, 1, func(_ *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2 3 4, b: 5")
+		w.pass(time.Minute)
+		w.signedStore(nobody)
+		w.signedEvent(EventGeneration, nobody)
+		w.registries[0].publish("a: 1")
+		w.pass(soon)
+		w.do(Signed(alice, Approve(w.syncer.Status().Hold.ID)))
+		w.pass(soon)
+		w.wantLive(0, "a: 1")
+		w.signedStore(alice)
+		w.signedEvent(EventApproved, alice)
+		w.signedEvent(EventGeneration, alice)
+		w.signedLog("a person approved the hold: the change goes through", alice)
+		w.registries[0].publish("a: 1 2")
+		w.pass(time.Minute)
+		w.signedStore(nobody) // that was nobody's order
+		w.signedEvent(EventGeneration, nobody)
+	})
+	run(t, "a freeze, and what comes when it ends", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1")
+		w.pass(time.Minute)
+		w.do(Signed(alice, Freeze(upstream.Freeze{Name: "a"})))
+		w.signedEvent(EventFrozen, alice)
+		w.signedLog("upstream a is frozen until it is released", alice)
+		w.do(Signed(bob, Freeze(upstream.Freeze{Name: "a"})))
+		if f := w.syncer.Status().Generation.Frozen; len(f) != 1 || f[0].Signed != bob {
+			t.Errorf("frozen are %+v", f)
+		}
+		w.registries[0].publish("a: 2")
+		w.pass(time.Minute)
+		w.signedStore(nobody)
+		w.do(Signed(alice, Unfreeze("a")))
+		w.pass(time.Minute)
+		w.wantLive(0, "a: 2")
+		w.signedEvent(EventUnfrozen, alice)
+		w.signedStore(alice)
+		w.registries[0].publish("a: 3")
+		w.pass(time.Minute)
+		w.signedStore(nobody)
+	})
+	run(t, "a freeze that ends of itself", 1, 1, func(_ *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1")
+		w.pass(time.Minute)
+		w.do(Signed(alice, Freeze(upstream.Freeze{Name: "a", Until: time.Now().Add(time.Hour)})))
+		w.pass(2 * time.Hour)
+		w.signedEvent(EventUnfrozen, nobody)
+	})
+	run(t, "a rollback", 1, 1, func(t *testing.T, w *world) {
+		w.start(DefaultGuardConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(time.Minute)
+		w.do(Signed(bob, Rollback(upstream.Generation{Number: 3, Set: set("a: 1 2")})))
+		w.pass(soon)
+		w.signedStore(bob)
+		w.signedEvent(EventRolledBack, bob)
+		w.signedLog("a person rolled back to generation 3 and froze everything at it", bob)
+		if f := w.syncer.Status().Generation.Frozen; len(f) != 1 || f[0].Signed != bob {
+			t.Errorf("frozen are %+v", f)
+		}
+	})
+	run(t, "what a single pass lets through", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 1, Set: set("a: 1 2 3 4, b: 5")}
+		w.gateways[0].set("a: 1 2 3 4, b: 5")
+		w.registries[0].publish("a: 1")
+		held, err := New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), Once{Limit: time.Second, Approve: "none", Signed: alice})
+		if err != nil || held.Hold == nil {
+			t.Fatalf("%+v: %v", held, err)
+		}
+		w.registries[0].publish("a: 1")
+		once := Once{Limit: time.Second, Approve: held.Hold.ID, Signed: alice}
+		if _, err := New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), once); err != nil {
+			t.Fatal(err)
+		}
+		w.wantLive(0, "a: 1")
+		w.signedStore(alice)
+		w.signedLog("a person approved the hold: the change goes through", alice)
+		w.registries[0].publish("a: 1 2")
+		if _, err := New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), once); err != nil {
+			t.Fatal(err)
+		}
+		w.signedStore(nobody) // nothing was held any more
+	})
+}
