@@ -164,7 +164,7 @@ func (c *Client) do(ctx context.Context, call call, body *bytes.Buffer) error {
 	if client == nil {
 		client = http.DefaultClient
 	}
-	resp, err := client.Do(req)
+	resp, err := client.Do(req) //nolint:bodyclose // the budget closes it
 	if err != nil {
 		return fmt.Errorf("%s: %w", call.what(), err)
 	}

@@ -175,7 +175,7 @@ func (g *Gateway) readOne(
 		return u, false, "", nil
 	case e != nil && e.Err != nil:
 		u.Servers = []upstream.Server{{}}
-		return u, true, e.Err.Error(), nil
+		return u, true, e.Err.Error(), nil //nolint:nilerr // what can't be understood is an answer too
 	}
 	return u, err == nil, "", err
 }

@@ -62,8 +62,11 @@ func TestWhatCannotBeReadOfOursIsAnError(t *testing.T) {
 		static []dyupstest.Static
 		want   string
 	}{
-		{"twins", []dyupstest.Static{{Name: "A", Servers: []string{"127.0.0.1:9" + odds}}, {Name: "a", Servers: []string{"127.0.0.1:1" + odds}}},
-			"upstreams A and a, which dyups can't tell apart: rename"},
+		{
+			"twins",
+			[]dyupstest.Static{{Name: "A", Servers: []string{"127.0.0.1:9" + odds}}, {Name: "a", Servers: []string{"127.0.0.1:1" + odds}}},
+			"upstreams A and a, which dyups can't tell apart: rename",
+		},
 	}
 	for _, tt := range tests {
 		for _, noDetail := range []bool{false, true} {

@@ -29,8 +29,8 @@ var ErrNotKept = errors.New("it is not in the history")
 
 func historyFolder(path string) string { return beside(path, "history") }
 
-// openHistory opens the folder. Where there is none it is made, or the error wraps [fs.ErrNotExist].
-func openHistory(path string, make bool) (*os.Root, error) {
+// openHistory opens the folder. Where it is missing it is created, or the error wraps [fs.ErrNotExist].
+func openHistory(path string, create bool) (*os.Root, error) {
 	folder := historyFolder(path)
 	above, err := os.OpenRoot(filepath.Dir(folder))
 	if err != nil {
@@ -38,7 +38,7 @@ func openHistory(path string, make bool) (*os.Root, error) {
 	}
 	defer above.Close()
 	name, made := filepath.Base(folder), false
-	if make {
+	if create {
 		if err := above.Mkdir(name, 0o755); err == nil {
 			made = true
 		} else if !errors.Is(err, fs.ErrExist) {

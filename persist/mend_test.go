@@ -56,7 +56,7 @@ func TestADamagedFileGivesWayToTheHistory(t *testing.T) {
 
 // What is no damage stays an error, and what is not ours is left alone.
 func TestWhatIsNoDamageIsNotMended(t *testing.T) {
-	for name, make := range map[string]func(path string) error{
+	for name, create := range map[string]func(path string) error{
 		"foreign":  func(path string) error { return os.WriteFile(path, []byte("server {}\n"), 0o600) },
 		"a folder": func(path string) error { return os.Mkdir(path, 0o700) },
 	} {
@@ -70,7 +70,7 @@ func TestWhatIsNoDamageIsNotMended(t *testing.T) {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
-			if err := make(path); err != nil {
+			if err := create(path); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := keeping(t, path, 5).Load(); err == nil {

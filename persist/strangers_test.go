@@ -87,7 +87,7 @@ func TestTheLockInAFolderOfAGroupIsTheGroups(t *testing.T) {
 }
 
 func TestALockThatIsNoFileOfItsOwn(t *testing.T) {
-	for name, make := range map[string]func(t *testing.T, lock, victim string) error{
+	for name, create := range map[string]func(t *testing.T, lock, victim string) error{
 		"another name of a file": func(_ *testing.T, lock, victim string) error { return os.Link(victim, lock) },
 		"a pipe":                 func(_ *testing.T, lock, _ string) error { return unix.Mkfifo(lock, 0o600) },
 		"a folder":               func(_ *testing.T, lock, _ string) error { return os.Mkdir(lock, 0o700) },
@@ -96,7 +96,7 @@ func TestALockThatIsNoFileOfItsOwn(t *testing.T) {
 			dir := t.TempDir()
 			victim := filepath.Join(dir, "victim")
 			put(t, victim, "precious")
-			if err := make(t, lockIn(dir), victim); err != nil {
+			if err := create(t, lockIn(dir), victim); err != nil {
 				t.Fatal(err)
 			}
 			if _, _, err := open(filepath.Join(dir, "u.conf")); err == nil {

@@ -38,7 +38,7 @@ func copied(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	name := filepath.Join(dir, "persist.test")
 	if err := os.WriteFile(name, text, 0o755); err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestWritable(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { os.RemoveAll(above) })
+			t.Cleanup(func() { _ = os.RemoveAll(above) })
 			dir := filepath.Join(above, "conf")
 			if err := os.Mkdir(dir, 0o755); err != nil {
 				t.Fatal(err)

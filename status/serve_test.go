@@ -179,7 +179,9 @@ func TestConnectionsAreBounded(t *testing.T) {
 		}
 	}
 	server.Close()
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
+	}
 }
 
 func listener(t *testing.T) net.Listener {

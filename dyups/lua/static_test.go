@@ -73,8 +73,10 @@ func TestOwnUpstreamsAreNotKnown(t *testing.T) {
 	`
 	for _, row := range []struct{ name, before, header, detail string }{
 		{"nothing tells", blind, "?", ""},
-		{"Lua's module of upstreams tells", blind + module, "dyups localhost shop",
-			"Shop\nserver 127.0.0.1:7001 weight=2 max_conns=0 max_fails=3 fail_timeout=9 backup=0 down=0\n\n"},
+		{
+			"Lua's module of upstreams tells", blind + module, "dyups localhost shop",
+			"Shop\nserver 127.0.0.1:7001 weight=2 max_conns=0 max_fails=3 fail_timeout=9 backup=0 down=0\n\n",
+		},
 		{"that module does not know the upstream of dyups.conf", blind + strings.Replace(module, `"dyups"`, `"other"`, 1), "?", ""},
 		{"all is well", "", "dyups dyups_http shop", shopDetail},
 	} {

@@ -27,8 +27,10 @@ func TestAnAnswerIsCutAtItsBound(t *testing.T) {
 		atOnce bool // nothing of it is read
 	}{
 		{"as long as it may be", io.NopCloser(bytes.NewReader(make([]byte, most))), most, most, "", false},
-		{"a byte longer", io.NopCloser(bytes.NewReader(make([]byte, most+1))), -1, 0,
-			"the answer of gw1 has 1048577 bytes or more, at most 1048576 are taken", false},
+		{
+			"a byte longer", io.NopCloser(bytes.NewReader(make([]byte, most+1))), -1, 0,
+			"the answer of gw1 has 1048577 bytes or more, at most 1048576 are taken", false,
+		},
 		{"without an end", &endless{}, -1, 0, "the answer of gw1 has 1056768 bytes or more, at most 1048576 are taken", false},
 		{"it says so before", &endless{}, 512 << 20, 0, "the answer of gw1 has 536870912 bytes or more, at most 1048576 are taken", true},
 	} {

@@ -70,7 +70,7 @@ func Start(t testing.TB, program, dir, main, http, address string) {
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = <-ended // killed
+		<-ended //nolint:errcheck // it was killed
 	})
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()

@@ -32,9 +32,9 @@ type renewed[T any] struct {
 
 // load reads the first value.
 func (r *renewed[T]) load() error {
-	print := fingerprint(r.files)
+	now := fingerprint(r.files)
 	value, err := r.read()
-	r.value, r.print = value, print
+	r.value, r.print = value, now
 	return err
 }
 
@@ -42,18 +42,18 @@ func (r *renewed[T]) current() T {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	// Before it is read: what changes meanwhile is read again the next time.
-	print := fingerprint(r.files)
-	if print == r.print {
+	now := fingerprint(r.files)
+	if now == r.print {
 		return r.value
 	}
 	value, err := r.read()
 	switch {
 	case err == nil:
 		r.log.Info(r.what + " was renewed")
-		r.value, r.print, r.bad = value, print, ""
-	case print != r.bad:
+		r.value, r.print, r.bad = value, now, ""
+	case now != r.bad:
 		r.log.WithError(err).Warn(r.what + " can't be read again: the last good one goes on")
-		r.bad = print
+		r.bad = now
 	}
 	return r.value
 }

@@ -72,7 +72,7 @@ func startImpatient(t *testing.T, d *double, patience time.Duration, end http.Ha
 		}
 		done := make(chan outcome, 1)
 		go func() {
-			resp, err := transport.RoundTrip(out) //nolint:bodyclose // closed where it is used
+			resp, err := transport.RoundTrip(out)
 			done <- outcome{resp, err}
 		}()
 		select {
