@@ -128,6 +128,15 @@ func TestTheUnitLetsTheExampleBeWritten(t *testing.T) {
 	}
 }
 
+// TestTheUnitKnowsUsers: behind PrivateUsers everybody who gives an order over the socket is nobody.
+func TestTheUnitKnowsUsers(t *testing.T) {
+	for line := range strings.Lines(read(t, "swallowkeeper.service")) {
+		if key, value, _ := strings.Cut(strings.TrimSpace(line), "="); key == "PrivateUsers" && value != "no" {
+			t.Errorf("the unit has %s", line)
+		}
+	}
+}
+
 // TestSupervisor has supervisord run the program file: what is killed comes back, and what
 // is told to stop ends cleanly. Neither registry nor gateway is there, which ends no daemon.
 func TestSupervisor(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"iter"
 	"time"
+
+	"swallowkeeper/upstream"
 )
 
 // Daemon is what the server shows and steers: the program at work. Its methods may be called
@@ -36,18 +38,20 @@ type Daemon interface {
 	// loses the oldest. Its channel is closed at the end.
 	Subscribe(ctx context.Context) <-chan Event
 
+	// What follows are orders; by says who gives them, and why.
+
 	// Approve lets exactly the hold with this ID through.
-	Approve(ctx context.Context, id string) error
+	Approve(ctx context.Context, id string, by upstream.Signature) error
 	// Freeze leaves an upstream, or everything, as it is written now.
-	Freeze(ctx context.Context, f FreezeRequest) error
+	Freeze(ctx context.Context, f FreezeRequest, by upstream.Signature) error
 	// Unfreeze ends a freeze; name is "*" for that of everything.
-	Unfreeze(ctx context.Context, name string) error
+	Unfreeze(ctx context.Context, name string, by upstream.Signature) error
 	// RollbackPlan is what going back to a generation that is kept would do; it changes nothing.
 	RollbackPlan(ctx context.Context, generation int) (RollbackPlan, error)
 	// Rollback writes a generation that is kept again, pushes it, and freezes everything at it. It
 	// returns when each gateway has shown it or has failed to, or after some seconds. What is written already
 	// is left as it is.
-	Rollback(ctx context.Context, generation int) (RollbackResult, error)
+	Rollback(ctx context.Context, generation int, by upstream.Signature) (RollbackResult, error)
 }
 
 // Kinds of a Daemon's errors: see [As].
@@ -128,6 +132,9 @@ type Generation struct {
 	Digest string    `json:"digest"`
 	// Reason is why it was written, in words.
 	Reason string `json:"reason"`
+	// By is whose order led to it, "" where none did, and Why is that person's reason.
+	By  string `json:"by,omitempty"`
+	Why string `json:"why,omitempty"`
 	// Upstreams and Servers are how many it has.
 	Upstreams int `json:"upstreams"`
 	Servers   int `json:"servers"`
@@ -191,6 +198,9 @@ type HeldServer struct {
 type Freeze struct {
 	Name  string    `json:"name"`  // Everything or one upstream's
 	Until time.Time `json:"until"` // zero: until it is released
+	// By is whose order it was, "" where that was not noted, and Why is that person's reason.
+	By  string `json:"by,omitempty"`
+	Why string `json:"why,omitempty"`
 }
 
 // FreezeRequest asks for a freeze.
@@ -321,6 +331,9 @@ type Event struct {
 	Gateway    string    `json:"gateway,omitempty"`
 	// Text says it in words.
 	Text string `json:"text"`
+	// By is whose order it came of, "" where it came of none, and Why is that person's reason.
+	By  string `json:"by,omitempty"`
+	Why string `json:"why,omitempty"`
 	// In and Out are, of a generation, how many servers began and ceased to get traffic. Of very many at
 	// once not each has an event of its own.
 	In  int `json:"in,omitempty"`

@@ -19,9 +19,10 @@ type Config struct {
 	// Socket is the path of a unix socket with the same, over which things may also be changed
 	// by whoever may write to it; "" switches it off.
 	Socket string `toml:"socket"`
-	// Token lets changes through at Address, sent as a bearer token; "" lets none through there.
+	// Token lets changes through at Address, sent as a bearer token; "" lets none through there. They are signed
+	// "token".
 	Token string `toml:"token"`
-	// TokenFile is a file with the token, instead of Token.
+	// TokenFile is a file with the token, instead of Token. What it lets through is signed "token" and the file's name.
 	TokenFile string `toml:"token_file"`
 	// UpstreamMetrics has a metric of each upstream: its label values come from the registries.
 	UpstreamMetrics bool `toml:"upstream_metrics"`

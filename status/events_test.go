@@ -18,6 +18,7 @@ import (
 	"swallowkeeper/status"
 	"swallowkeeper/status/client"
 	"swallowkeeper/status/statustest"
+	"swallowkeeper/upstream"
 )
 
 // pipes is a listener whose connections are pipes: they can live in a synctest bubble, where
@@ -370,14 +371,14 @@ type order struct {
 	wait    chan struct{}
 }
 
-func (o order) Rollback(ctx context.Context, n int) (status.RollbackResult, error) {
+func (o order) Rollback(ctx context.Context, n int, by upstream.Signature) (status.RollbackResult, error) {
 	close(o.started)
 	select {
 	case <-o.wait:
 	case <-ctx.Done():
 		return status.RollbackResult{}, ctx.Err()
 	}
-	return o.Fake.Rollback(ctx, n)
+	return o.Fake.Rollback(ctx, n, by)
 }
 
 func TestAnOrderUnderWayIsCarriedOutAtTheEnd(t *testing.T) {

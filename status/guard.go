@@ -1,6 +1,7 @@
 package status
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"net"
@@ -9,15 +10,23 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/internal/peer"
+	"swallowkeeper/upstream"
 )
 
-// token is what lets changes through over TCP. Only its hash is kept.
+// token is what lets changes through over TCP. Only its hash is kept. Its name signs what it lets through.
 type token struct {
+	name string
 	set  bool
 	hash [sha256.Size]byte
 }
 
-func newToken(text string) token { return token{set: text != "", hash: sha256.Sum256([]byte(text))} }
+func newToken(name, text string) token {
+	return token{name: name, set: text != "", hash: sha256.Sum256([]byte(text))}
+}
 
 // fits compares in constant time.
 func (t token) fits(given string) bool {
@@ -105,8 +114,9 @@ func (s *Site) ourName(host string) bool {
 	return !loopback // whoever listens for others knows under which names
 }
 
-// change is in front of what changes things.
-func (s *Site) change(next http.HandlerFunc, trusted bool) http.HandlerFunc {
+// change is in front of what changes things. Its order bears the name of who gives it: over the socket the
+// user's whose process connected, else the token's.
+func (s *Site) change(next func(*http.Request, upstream.Signature) (any, error), trusted bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !trusted {
 			given, is := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -125,8 +135,37 @@ func (s *Site) change(next http.HandlerFunc, trusted bool) http.HandlerFunc {
 				return
 			}
 		}
+		by := upstream.Signature{By: upstream.Signer(s.secret.name), Why: strings.TrimSpace(r.URL.Query().Get("why"))}
+		if trusted {
+			by.By = peerName(r.Context())
+		}
+		if err := upstream.ValidWhy(by.Why); err != nil {
+			fail(w, http.StatusBadRequest, "why: "+err.Error())
+			return
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, mostBody)
-		s.parts.Log.WithField("request", r.Method+" "+r.URL.EscapedPath()).Info("a person asks for a change")
-		next(w, r)
+		s.parts.Log.WithFields(logrus.Fields{"request": r.Method + " " + r.URL.EscapedPath(), "by": by.By}).Info("a person asks for a change")
+		show(func(r *http.Request) (any, error) { return next(r, by) })(w, r)
 	}
+}
+
+// peerKey is where the connection's context has the user that connected, as a uint32.
+type peerKey struct{}
+
+// withPeer is for http.Server.ConnContext.
+func withPeer(ctx context.Context, c net.Conn) context.Context {
+	if m, is := c.(*member); is {
+		c = m.Conn
+	}
+	if uid, told := peer.UID(c); told {
+		return context.WithValue(ctx, peerKey{}, uid)
+	}
+	return ctx
+}
+
+func peerName(ctx context.Context) string {
+	if uid, told := ctx.Value(peerKey{}).(uint32); told {
+		return upstream.Signer(peer.Name(uid))
+	}
+	return upstream.Unknown
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"swallowkeeper/upstream"
 )
 
 //go:embed openapi.yaml
@@ -22,45 +24,45 @@ type route struct {
 	pattern string // as http.ServeMux takes it
 	kind    kind
 	serve   http.HandlerFunc
+	order   func(*http.Request, upstream.Signature) (any, error) // of a change, instead of serve
 }
 
 // kind is how a route is guarded.
 type kind int
 
 const (
-	small  kind = iota // it is answered at once, whatever else is
-	large              // it waits for its turn
-	change             // it changes things
+	small kind = iota // it is answered at once, whatever else is
+	large             // it waits for its turn
 )
 
 // routes are all that there are, but for the page's.
 func (s *Site) routes() []route {
 	d := s.daemon
 	return []route{
-		{"GET /healthz", small, s.health},
-		{"GET /readyz", small, s.ready},
-		{"GET /api/v1/openapi.yaml", small, func(w http.ResponseWriter, _ *http.Request) {
+		{pattern: "GET /healthz", kind: small, serve: s.health},
+		{pattern: "GET /readyz", kind: small, serve: s.ready},
+		{pattern: "GET /api/v1/openapi.yaml", kind: small, serve: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/yaml")
 			_, _ = w.Write(openAPI)
 		}},
-		{"GET /api/v1/status", large, show(func(*http.Request) (any, error) { return d.Status(), nil })},
-		{"GET /api/v1/upstreams", large, func(w http.ResponseWriter, r *http.Request) {
+		{pattern: "GET /api/v1/status", kind: large, serve: show(func(*http.Request) (any, error) { return d.Status(), nil })},
+		{pattern: "GET /api/v1/upstreams", kind: large, serve: func(w http.ResponseWriter, r *http.Request) {
 			answerEach(w, r, "upstreams", d.Upstreams())
 		}},
-		{"GET /api/v1/upstreams/{name}", large, show(func(r *http.Request) (any, error) {
+		{pattern: "GET /api/v1/upstreams/{name}", kind: large, serve: show(func(r *http.Request) (any, error) {
 			return d.Explain(r.Context(), r.PathValue("name"))
 		})},
-		{"GET /api/v1/gateways", large, show(func(*http.Request) (any, error) {
+		{pattern: "GET /api/v1/gateways", kind: large, serve: show(func(*http.Request) (any, error) {
 			return map[string]any{"gateways": d.Status().Gateways}, nil
 		})},
-		{"GET /api/v1/holds", large, show(func(*http.Request) (any, error) {
+		{pattern: "GET /api/v1/holds", kind: large, serve: show(func(*http.Request) (any, error) {
 			return map[string]any{"holds": d.Status().Holds}, nil
 		})},
-		{"GET /api/v1/history", large, show(func(*http.Request) (any, error) {
+		{pattern: "GET /api/v1/history", kind: large, serve: show(func(*http.Request) (any, error) {
 			kept, err := d.History()
 			return map[string]any{"generations": kept}, err
 		})},
-		{"GET /api/v1/diff", large, show(func(r *http.Request) (any, error) {
+		{pattern: "GET /api/v1/diff", kind: large, serve: show(func(r *http.Request) (any, error) {
 			from, err := number(r, "from", "the number of a generation")
 			if err != nil {
 				return nil, err
@@ -71,15 +73,15 @@ func (s *Site) routes() []route {
 			}
 			return d.Diff(from, to)
 		})},
-		{"GET /api/v1/rollback", large, show(func(r *http.Request) (any, error) {
+		{pattern: "GET /api/v1/rollback", kind: large, serve: show(func(r *http.Request) (any, error) {
 			to, err := number(r, "generation", "the number of a generation")
 			if err != nil {
 				return nil, err
 			}
 			return d.RollbackPlan(r.Context(), to)
 		})},
-		{"GET /api/v1/plan", large, show(func(r *http.Request) (any, error) { return d.Plan(r.Context()) })},
-		{"GET /api/v1/timeline", large, func(w http.ResponseWriter, r *http.Request) {
+		{pattern: "GET /api/v1/plan", kind: large, serve: show(func(r *http.Request) (any, error) { return d.Plan(r.Context()) })},
+		{pattern: "GET /api/v1/timeline", kind: large, serve: func(w http.ResponseWriter, r *http.Request) {
 			last := math.MaxInt
 			if r.URL.Query().Has("last") {
 				var err error
@@ -90,31 +92,31 @@ func (s *Site) routes() []route {
 			}
 			answerEach(w, r, "events", slices.Values(d.Timeline(last)))
 		}},
-		{"GET /api/v1/activity", large, func(w http.ResponseWriter, r *http.Request) {
+		{pattern: "GET /api/v1/activity", kind: large, serve: func(w http.ResponseWriter, r *http.Request) {
 			answerEach(w, r, "activity", slices.Values(d.Activity()))
 		}},
-		{"GET /api/v1/events", small, s.events},
+		{pattern: "GET /api/v1/events", kind: small, serve: s.events},
 
-		{"POST /api/v1/holds/{id}/approve", change, show(func(r *http.Request) (any, error) {
-			return done{}, d.Approve(r.Context(), r.PathValue("id"))
-		})},
-		{"POST /api/v1/freezes", change, show(func(r *http.Request) (any, error) {
+		{pattern: "POST /api/v1/holds/{id}/approve", order: func(r *http.Request, by upstream.Signature) (any, error) {
+			return done{}, d.Approve(r.Context(), r.PathValue("id"), by)
+		}},
+		{pattern: "POST /api/v1/freezes", order: func(r *http.Request, by upstream.Signature) (any, error) {
 			var f FreezeRequest
 			if err := read(r, &f); err != nil {
 				return nil, err
 			}
-			return done{}, d.Freeze(r.Context(), f)
-		})},
-		{"DELETE /api/v1/freezes/{name}", change, show(func(r *http.Request) (any, error) {
-			return done{}, d.Unfreeze(r.Context(), r.PathValue("name"))
-		})},
-		{"POST /api/v1/rollback", change, show(func(r *http.Request) (any, error) {
+			return done{}, d.Freeze(r.Context(), f, by)
+		}},
+		{pattern: "DELETE /api/v1/freezes/{name}", order: func(r *http.Request, by upstream.Signature) (any, error) {
+			return done{}, d.Unfreeze(r.Context(), r.PathValue("name"), by)
+		}},
+		{pattern: "POST /api/v1/rollback", order: func(r *http.Request, by upstream.Signature) (any, error) {
 			var to RollbackRequest
 			if err := read(r, &to); err != nil {
 				return nil, err
 			}
-			return d.Rollback(r.Context(), to.Generation)
-		})},
+			return d.Rollback(r.Context(), to.Generation, by)
+		}},
 	}
 }
 
@@ -127,11 +129,11 @@ func (s *Site) handler(trusted bool) http.Handler {
 	methods := map[string][]string{} // by path
 	for _, r := range s.routes() {
 		var serve http.Handler = r.serve
-		switch r.kind {
-		case large:
+		switch {
+		case r.order != nil:
+			serve = s.change(r.order, trusted)
+		case r.kind == large:
 			serve = s.inTurn(serve)
-		case change:
-			serve = s.change(r.serve, trusted)
 		}
 		mux.Handle(r.pattern, serve)
 		method, path, _ := strings.Cut(r.pattern, " ")

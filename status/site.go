@@ -123,6 +123,7 @@ func (s *Site) Serve(ctx context.Context) error {
 			MaxHeaderBytes:    64 << 10,
 			ErrorLog:          logs.Standard(s.parts.Log, "the status server"),
 			BaseContext:       func(net.Listener) context.Context { return base },
+			ConnContext:       withPeer,
 			ConnState:         bounded.moved,
 		}
 		group.Go(func() error {
@@ -225,9 +226,10 @@ func (s *socket) Close() error {
 	return nil
 }
 
-// readToken reads the token of the configuration; without one there is none.
+// readToken reads the token of the configuration; without one there is none. It is called after its file, and
+// never as a user may be.
 func readToken(c Config) (token, error) {
-	text := c.Token
+	name, text := "token", c.Token
 	if c.TokenFile != "" {
 		content, err := os.ReadFile(c.TokenFile)
 		if err != nil {
@@ -236,6 +238,7 @@ func readToken(c Config) (token, error) {
 		if text = strings.TrimSpace(string(content)); len(text) < 16 {
 			return token{}, fmt.Errorf("status.token_file: %s has fewer than 16 characters", c.TokenFile)
 		}
+		name = "token " + filepath.Base(c.TokenFile)
 	}
-	return newToken(text), nil
+	return newToken(name, text), nil
 }

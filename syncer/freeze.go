@@ -69,7 +69,9 @@ func sooner(a, b time.Duration) time.Duration {
 }
 
 func sameFreezes(a, b []upstream.Freeze) bool {
-	return slices.EqualFunc(a, b, func(a, b upstream.Freeze) bool { return a.Name == b.Name && a.Until.Equal(b.Until) && a.Signed == b.Signed })
+	return slices.EqualFunc(a, b, func(a, b upstream.Freeze) bool {
+		return a.Name == b.Name && a.Until.Equal(b.Until) && a.Signed == b.Signed
+	})
 }
 
 // frozenNow is what to say to somebody who names a freeze that there is not.

@@ -88,6 +88,7 @@ type onceFlags struct {
 	sync, dryRun bool
 	output       *format
 	approve      string
+	reason       reason
 	timeout      *length
 }
 
@@ -97,12 +98,13 @@ func (o *onceFlags) register(c *cobra.Command) {
 	f.BoolVar(&o.dryRun, "dry-run", false, "with --sync-once: print the changes and touch nothing")
 	o.output = outputFlag(c, "with --sync-once: ")
 	f.StringVar(&o.approve, "approve", "", "with --sync-once: let exactly the hold with this `ID` through")
+	reasonFlag(c, &o.reason, "with --approve: ")
 	o.timeout = timeoutFlag(f, "with --sync-once: how long the registries have to answer")
 }
 
 // firstGiven names a flag that was given and has a meaning in one pass only.
 func (o *onceFlags) firstGiven(c *cobra.Command) string {
-	for _, name := range []string{"dry-run", "output", "approve", "timeout"} {
+	for _, name := range []string{"dry-run", "output", "approve", "reason", "timeout"} {
 		if c.Flags().Changed(name) {
 			return name
 		}
@@ -111,6 +113,9 @@ func (o *onceFlags) firstGiven(c *cobra.Command) string {
 }
 
 func (o *onceFlags) validate() error {
+	if o.reason != "" && o.approve == "" {
+		return errors.New("--reason says why --approve lets a change through: give both")
+	}
 	if o.approve != "" && o.dryRun {
 		return errors.New("--approve lets a change through and --dry-run touches nothing: give one of them")
 	}

@@ -23,8 +23,8 @@ func (p *program) historyCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
 		Use: "history [N]", Args: takes(0, 1),
 		Short: "The generations that are kept; with N what that one changed",
-		Long: `history lists the generations that are kept, the newest first: when each was written, why,
-and what it has. With N it shows what generation N changed, line by line. Without the daemon
+		Long: `history lists the generations that are kept, the newest first: when each was written, why
+and by whose order, and what it has. With N it shows what generation N changed, line by line. Without the daemon
 it reads the files beside the conf file.`,
 		Example: `  swallowkeeper history
   swallowkeeper history 41`,
@@ -62,7 +62,7 @@ it reads the files beside the conf file.`,
 				o.say("%6d  %s", g.Number, o.c.bad("damaged: "+printable(g.Damaged)))
 				continue
 			}
-			o.say("%6d  %-23s  %4d upstreams  %5d servers  %s", g.Number, when(g.Time), g.Upstreams, g.Servers, what)
+			o.say("%6d  %-23s  %4d upstreams  %5d servers  %s%s", g.Number, when(g.Time), g.Upstreams, g.Servers, what, byWords(g.By, g.Why))
 		}
 		if len(kept) == 0 {
 			o.say("nothing is kept yet")

@@ -147,7 +147,7 @@ func TestADamagedGenerationIsAConflict(t *testing.T) {
 	s := newSurface()
 	s.take(work{cfg: config.Config{Persist: persist.Config{Path: filepath.Join(dir, "u.conf")}}})
 	for n, kind := range map[int]error{1: status.ErrConflict, 2: status.ErrNotFound} {
-		if _, err := s.Rollback(t.Context(), n); !errors.Is(err, kind) {
+		if _, err := s.Rollback(t.Context(), n, upstream.Signature{}); !errors.Is(err, kind) {
 			t.Errorf("rolling back to %d: %v", n, err)
 		}
 		if _, err := s.Diff(n, n); !errors.Is(err, kind) {

@@ -85,13 +85,13 @@ func (o *operator) printStatus(st status.Status) {
 	}
 	o.printUnserved(st.Unserved)
 	if st.Generation.Reason != "" {
-		o.say("last change: %s, %s", when(st.Generation.Time), printable(st.Generation.Reason))
+		o.say("last change: %s, %s%s", when(st.Generation.Time), printable(st.Generation.Reason), byWords(st.Generation.By, st.Generation.Why))
 	}
 	for _, h := range st.Holds {
 		o.printHold(h)
 	}
 	for _, f := range st.Freezes {
-		o.say("%s: %s %s", o.c.bad("frozen"), freezeWords(f), "(swallowkeeper unfreeze "+unfreezeArg(f)+")")
+		o.say("%s: %s%s (swallowkeeper unfreeze %s)", o.c.bad("frozen"), freezeWords(f), byWords(f.By, f.Why), unfreezeArg(f))
 	}
 	for _, r := range st.Registries {
 		state := o.c.good("read")
@@ -212,6 +212,14 @@ func freezeWords(f status.Freeze) string {
 		what = "everything"
 	}
 	return what + " " + frozenUntil(f.Until)
+}
+
+// byWords says whose order something was, in words to follow others; nothing where that is not known.
+func byWords(by, why string) string {
+	if by == "" {
+		return ""
+	}
+	return ", by " + printable(upstream.Signature{By: by, Why: why}.String())
 }
 
 func unfreezeArg(f status.Freeze) string {

@@ -36,7 +36,7 @@ func (p *program) once(ctx context.Context, flags onceFlags) error {
 	defer letGo()
 
 	out, err := syncer.New(h.parts(cfg, store, log)).RunOnce(ctx,
-		syncer.Once{Limit: time.Duration(*flags.timeout), DryRun: flags.dryRun, Approve: flags.approve})
+		syncer.Once{Limit: time.Duration(*flags.timeout), DryRun: flags.dryRun, Approve: flags.approve, Signed: flags.reason.signed()})
 	code := exitCode(out, err, flags.dryRun)
 	if *flags.output != asText {
 		if printErr := flags.output.encode(p.stdout, reportOf(out, err, code, flags.dryRun)); printErr != nil {

@@ -28,6 +28,7 @@ type operator struct {
 	socket  string
 	address string
 	timeout *length
+	reason  reason // why a person gives this order
 
 	steers  bool // changes something: who only looks gets an answer with less
 	fixed   bool // a flag, or a URL in the environment, names the daemon
@@ -66,6 +67,9 @@ func (o *operator) command(c *cobra.Command, do func(ctx context.Context, o *ope
 	f.StringVar(&o.socket, "socket", "", "the daemon's unix socket, instead of status.socket")
 	f.StringVar(&o.address, "address", "", "the daemon's `URL` instead, e.g. http://10.0.0.5:9180; changes take status.token")
 	o.timeout = timeoutFlag(f, "how long the answer may take")
+	if o.steers {
+		reasonFlag(c, &o.reason, "")
+	}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := o.configure(); err != nil {
 			return err
@@ -239,7 +243,7 @@ func inSync(live, want upstream.Set) bool {
 	return len(c.Added)+len(c.Updated) == 0
 }
 
-// order carries out an order without a daemon.
+// order carries out an order without a daemon. It is signed by the user that this process runs as.
 func (o *operator) order(ctx context.Context, order syncer.Order) (string, error) {
 	surviveBrokenPipe()
 	log := o.logger(config.Log{Level: "error", Format: o.cfg.Log.Format})
@@ -257,7 +261,7 @@ func (o *operator) order(ctx context.Context, order syncer.Order) (string, error
 	if err != nil {
 		return "", err
 	}
-	remark, gateways, err := syncer.New(h.parts(o.cfg, file, log)).DoOnce(ctx, order)
+	remark, gateways, err := syncer.New(h.parts(o.cfg, file, log)).DoOnce(ctx, syncer.Signed(o.reason.signed(), order))
 	if err := errors.Join(err, file.Close()); err != nil {
 		return "", err
 	}

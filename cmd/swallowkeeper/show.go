@@ -19,7 +19,7 @@ import (
 
 func showGeneration(g upstream.Generation) status.Generation {
 	return status.Generation{
-		Number: g.Number, Time: g.Time, Digest: g.Digest, Reason: g.Reason,
+		Number: g.Number, Time: g.Time, Digest: g.Digest, Reason: g.Reason, By: g.Signed.By, Why: g.Signed.Why,
 		Upstreams: g.Set.Len(), Servers: g.Set.Servers(),
 	}
 }
@@ -57,7 +57,7 @@ func showFreezes(freezes []upstream.Freeze) []status.Freeze {
 		if name == "" {
 			name = status.Everything
 		}
-		shown = append(shown, status.Freeze{Name: name, Until: f.Until})
+		shown = append(shown, status.Freeze{Name: name, Until: f.Until, By: f.Signed.By, Why: f.Signed.Why})
 	}
 	return shown
 }

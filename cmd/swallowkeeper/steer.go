@@ -33,13 +33,13 @@ func (p *program) approveCommand() *cobra.Command {
 		Long: `approve lets exactly the change through that has this ID; status shows it. Should the
 registry have changed meanwhile, nothing is let through, and the new ID is named.`,
 		Example: `  swallowkeeper status                    names what is held, and its ID
-  swallowkeeper approve 5f56aae6fe61`,
+  swallowkeeper approve 5f56aae6fe61 --reason deploy-42`,
 		ValidArgsFunction: p.complete(holds),
 	}, func(ctx context.Context, o *operator, args []string) error {
 		if err := o.ours(ctx); err != nil {
 			return err
 		}
-		if err := o.client.Approve(ctx, args[0]); err != nil {
+		if err := o.client.Approve(ctx, args[0], string(o.reason)); err != nil {
 			return needed(o.heldNow(ctx, args[0], err), "let it through with swallowkeeper --sync-once --approve "+args[0])
 		}
 		return o.done("hold " + printable(args[0]) + " is approved: the change goes through")
@@ -84,7 +84,7 @@ func (p *program) freezeCommand() *cobra.Command {
 		Long: `freeze leaves an upstream, or everything, as it is written now, whatever the registries
 say, until unfreeze or for the time that is given. It holds over restarts.`,
 		Example: `  swallowkeeper freeze web
-  swallowkeeper freeze web --for 1d12h
+  swallowkeeper freeze web --for 1d12h --reason deploy-42
   swallowkeeper freeze --all --for 2h`,
 		ValidArgsFunction: p.complete(upstreamNames),
 	}, func(ctx context.Context, o *operator, args []string) error {
@@ -99,7 +99,7 @@ say, until unfreeze or for the time that is given. It holds over restarts.`,
 		if err := o.ours(ctx); err != nil {
 			return err
 		}
-		if err := o.client.Freeze(ctx, f); err != nil {
+		if err := o.client.Freeze(ctx, f, string(o.reason)); err != nil {
 			if err := o.gone(err, byHand); err != nil {
 				return o.suggest(ctx, name, err)
 			}
@@ -141,7 +141,7 @@ single upstreams stay. What a freeze kept back comes at once.`,
 		if err := o.ours(ctx); err != nil {
 			return err
 		}
-		if err := o.client.Unfreeze(ctx, name); err != nil {
+		if err := o.client.Unfreeze(ctx, name, string(o.reason)); err != nil {
 			if err := o.gone(err, byHand); err != nil {
 				return err
 			}
@@ -256,7 +256,7 @@ the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
 		if !yes && !agreed(ask, fmt.Sprintf("Go back to generation %d and freeze everything at it?", n)) {
 			return exit(exitFailed, errors.New("nothing was done"))
 		}
-		result, err := o.client.Rollback(ctx, n)
+		result, err := o.client.Rollback(ctx, n, string(o.reason))
 		if err != nil {
 			if err := o.gone(err, byHand); err != nil {
 				return o.keptHint(ctx, err)

@@ -164,7 +164,7 @@ func before(path string) []status.Event {
 	var events []status.Event
 	for _, g := range kept {
 		events = append(events, status.Event{
-			Time: g.Time, Kind: syncer.EventGeneration, Generation: g.Number, Text: printable(g.Reason),
+			Time: g.Time, Kind: syncer.EventGeneration, Generation: g.Number, Text: printable(g.Reason), By: g.Signed.By, Why: g.Signed.Why,
 		})
 	}
 	return events
@@ -185,6 +185,7 @@ func (s *surface) observe(e syncer.Event) {
 	o := status.Event{
 		Time: e.Time, Kind: e.Kind, Generation: e.Generation,
 		Upstream: e.Upstream, Addr: e.Addr, Gateway: e.Gateway, Text: printable(e.Text), In: e.In, Out: e.Out,
+		By: e.Signed.By, Why: e.Signed.Why,
 	}
 	if e.Kind == syncer.EventPushed {
 		o.TookMS = float64(e.Timing.Pushed.Sub(e.Timing.Seen).Microseconds()) / 1000
@@ -293,27 +294,27 @@ func (s *surface) Subscribe(ctx context.Context) <-chan status.Event {
 }
 
 // Approve implements status.Daemon.
-func (s *surface) Approve(ctx context.Context, id string) error {
-	_, err := s.order(ctx, syncer.Approve(id))
+func (s *surface) Approve(ctx context.Context, id string, by upstream.Signature) error {
+	_, err := s.order(ctx, syncer.Signed(by, syncer.Approve(id)))
 	return err
 }
 
 // Freeze implements status.Daemon.
-func (s *surface) Freeze(ctx context.Context, f status.FreezeRequest) error {
+func (s *surface) Freeze(ctx context.Context, f status.FreezeRequest, by upstream.Signature) error {
 	freeze, err := freezeOf(f, time.Now())
 	if err != nil {
 		return err
 	}
-	_, err = s.order(ctx, syncer.Freeze(freeze))
+	_, err = s.order(ctx, syncer.Signed(by, syncer.Freeze(freeze)))
 	return err
 }
 
 // Unfreeze implements status.Daemon.
-func (s *surface) Unfreeze(ctx context.Context, name string) error {
+func (s *surface) Unfreeze(ctx context.Context, name string, by upstream.Signature) error {
 	if name == status.Everything {
 		name = ""
 	}
-	_, err := s.order(ctx, syncer.Unfreeze(name))
+	_, err := s.order(ctx, syncer.Signed(by, syncer.Unfreeze(name)))
 	return err
 }
 
@@ -333,13 +334,13 @@ func (s *surface) RollbackPlan(ctx context.Context, generation int) (status.Roll
 }
 
 // Rollback implements status.Daemon.
-func (s *surface) Rollback(ctx context.Context, generation int) (status.RollbackResult, error) {
+func (s *surface) Rollback(ctx context.Context, generation int, by upstream.Signature) (status.RollbackResult, error) {
 	g, err := readKept(s.now().cfg.Persist.Path, generation)
 	if err != nil {
 		return status.RollbackResult{}, err
 	}
 	began := time.Now()
-	remark, err := s.order(ctx, syncer.Rollback(g))
+	remark, err := s.order(ctx, syncer.Signed(by, syncer.Rollback(g)))
 	present := errors.Is(err, syncer.ErrPresent)
 	if err != nil && !present {
 		return status.RollbackResult{}, err

@@ -131,19 +131,27 @@ func (c *Client) Timeline(ctx context.Context, most int) ([]status.Event, error)
 	return a.Events, err
 }
 
-// Approve lets a hold through.
-func (c *Client) Approve(ctx context.Context, id string) error {
-	return c.call(ctx, http.MethodPost, "/api/v1/holds/"+url.PathEscape(id)+"/approve", struct{}{}, nil)
+// because is the query of an order with a person's reason.
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return "?why=" + url.QueryEscape(why)
+}
+
+// Approve lets a hold through. why is the person's reason, here and below, "" where none is given.
+func (c *Client) Approve(ctx context.Context, id, why string) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/holds/"+url.PathEscape(id)+"/approve"+because(why), struct{}{}, nil)
 }
 
 // Freeze leaves an upstream, or everything, as it is.
-func (c *Client) Freeze(ctx context.Context, f status.FreezeRequest) error {
-	return c.call(ctx, http.MethodPost, "/api/v1/freezes", f, nil)
+func (c *Client) Freeze(ctx context.Context, f status.FreezeRequest, why string) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/freezes"+because(why), f, nil)
 }
 
 // Unfreeze ends a freeze.
-func (c *Client) Unfreeze(ctx context.Context, name string) error {
-	return c.call(ctx, http.MethodDelete, "/api/v1/freezes/"+url.PathEscape(name), nil, nil)
+func (c *Client) Unfreeze(ctx context.Context, name, why string) error {
+	return c.call(ctx, http.MethodDelete, "/api/v1/freezes/"+url.PathEscape(name)+because(why), nil, nil)
 }
 
 // RollbackPlan is what going back to a generation would do.
@@ -153,8 +161,8 @@ func (c *Client) RollbackPlan(ctx context.Context, generation int) (p status.Rol
 }
 
 // Rollback goes back to a generation and freezes everything at it.
-func (c *Client) Rollback(ctx context.Context, generation int) (r status.RollbackResult, err error) {
-	err = c.call(ctx, http.MethodPost, "/api/v1/rollback", status.RollbackRequest{Generation: generation}, &r)
+func (c *Client) Rollback(ctx context.Context, generation int, why string) (r status.RollbackResult, err error) {
+	err = c.call(ctx, http.MethodPost, "/api/v1/rollback"+because(why), status.RollbackRequest{Generation: generation}, &r)
 	return r, err
 }
 

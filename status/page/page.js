@@ -371,11 +371,12 @@
 
   const frozenName = (name) => name === '*' ? t('freeze.all') : name;
 
-  function freezeRow({ name, until }) {
+  function freezeRow(freeze) {
+    const { name, until } = freeze;
     const release = () => act('DELETE', `freezes/${encodeURIComponent(name)}`, undefined,
       () => [t('release.done', { name: frozenName(name) })]);
     return el('li', {}, el('span', { class: 'name' }, frozenName(name)), ' ', el('span', { class: 'soft' },
-      until && until !== zero ? [`${t('freeze.until')} `, when(until)] : t('freeze.until_released')),
+      until && until !== zero ? [`${t('freeze.until')} `, when(until)] : t('freeze.until_released'), by(freeze)),
     button(t('release'), release, { class: 'release', 'data-focus': 'release', 'aria-label': `${t('release')}: ${frozenName(name)}` }));
   }
 
@@ -546,11 +547,14 @@
     return rows;
   }
 
+  // by says whose order something was, and why.
+  const by = (order) => order.by ? ` · ${t('by', { name: order.why ? `${order.by}: ${order.why}` : order.by })}` : '';
+
   function eventRow(e) {
     if (!e) return el('li', { class: 'soft' }, t('lately.none'));
     return el('li', {}, el('span', { class: `kind ${e.kind}` }, known(`kind.${e.kind}`, e.kind)), ' ',
       el('span', { class: 'text' }, said(e.text) || [e.upstream, e.addr, e.gateway].filter(Boolean).join(' ')), ' ',
-      el('span', { class: 'soft' }, when(e.time), e.took_ms > 0 && ` · ${took(e.took_ms)}`),
+      el('span', { class: 'soft' }, when(e.time), by(e), e.took_ms > 0 && ` · ${took(e.took_ms)}`),
       e.alike.length > 0 && rest(t('names.more', { n: e.alike.length }),
         e.alike.map((addr) => [el('span', { class: 'chip' }, addr), ' ']).flat()));
   }
@@ -617,7 +621,7 @@
     if (!g) return el('li', { class: 'soft' }, t('history.none'));
     return el('li', {}, el('span', { class: 'name' }, String(g.number)), ' ', g.now && el('span', { class: 'tag ok' }, t('history.now')),
       ' ', el('span', { class: 'soft' }, g.time === zero ? t('unknown_time') : when(g.time)),
-      el('p', {}, [g.summary, g.reason].filter(Boolean).map(said).join(' · ')), reason(g.damaged),
+      el('p', {}, [g.summary, g.reason].filter(Boolean).map(said).join(' · '), by(g)), reason(g.damaged),
       !g.now && !g.damaged && button(t('rollback'), () => rollback(g.number),
         { class: 'rollback', 'data-focus': 'rollback', 'aria-label': `${t('rollback')}: ${t('generation', { g: g.number })}` }));
   }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"swallowkeeper/status"
+	words "swallowkeeper/upstream"
 )
 
 // Fake is a daemon in memory. Make one with [New], [Large] or [Empty].
@@ -280,19 +281,20 @@ func (f *Fake) Activity() []status.Activity { return f.timeline.Activity() }
 func (f *Fake) Subscribe(ctx context.Context) <-chan status.Event { return f.timeline.Subscribe(ctx) }
 
 // order carries an order out and tells of it where it could be done.
-func (f *Fake) order(do func(*State) (status.Event, error)) error {
+func (f *Fake) order(by words.Signature, do func(*State) (status.Event, error)) error {
 	f.mu.Lock()
 	e, err := do(&f.state)
 	f.mu.Unlock()
 	if err == nil && e.Kind != "" {
+		e.By, e.Why = by.By, by.Why
 		f.Tell(e)
 	}
 	return err
 }
 
 // Approve implements [status.Daemon]: the held servers go.
-func (f *Fake) Approve(_ context.Context, id string) error {
-	return f.order(func(s *State) (status.Event, error) {
+func (f *Fake) Approve(_ context.Context, id string, by words.Signature) error {
+	return f.order(by, func(s *State) (status.Event, error) {
 		i := slices.IndexFunc(s.Status.Holds, func(h status.Hold) bool { return h.ID == id })
 		if i < 0 {
 			return status.Event{}, status.As(status.ErrNotFound, fmt.Errorf("there is no hold %q", id))
@@ -307,7 +309,7 @@ func (f *Fake) Approve(_ context.Context, id string) error {
 			})
 		}
 		s.Upstreams = slices.DeleteFunc(s.Upstreams, func(u status.Upstream) bool { return len(u.Servers) == 0 })
-		g := s.write("changed what hold " + id + " kept")
+		g := s.write("changed what hold "+id+" kept", by)
 		return status.Event{
 			Kind: "approved", Generation: g.Number, Text: "a person let hold " + id + " through",
 		}, nil
@@ -315,9 +317,9 @@ func (f *Fake) Approve(_ context.Context, id string) error {
 }
 
 // Freeze implements [status.Daemon].
-func (f *Fake) Freeze(_ context.Context, r status.FreezeRequest) error {
-	return f.order(func(s *State) (status.Event, error) {
-		freeze := status.Freeze{Name: r.Name}
+func (f *Fake) Freeze(_ context.Context, r status.FreezeRequest, by words.Signature) error {
+	return f.order(by, func(s *State) (status.Event, error) {
+		freeze := status.Freeze{Name: r.Name, By: by.By, Why: by.Why}
 		if r.For != "" {
 			d, err := time.ParseDuration(r.For)
 			if err != nil || d <= 0 {
@@ -340,8 +342,8 @@ func (f *Fake) Freeze(_ context.Context, r status.FreezeRequest) error {
 }
 
 // Unfreeze implements [status.Daemon].
-func (f *Fake) Unfreeze(_ context.Context, name string) error {
-	return f.order(func(s *State) (status.Event, error) {
+func (f *Fake) Unfreeze(_ context.Context, name string, by words.Signature) error {
+	return f.order(by, func(s *State) (status.Event, error) {
 		left := without(s.Status.Freezes, name)
 		if len(left) == len(s.Status.Freezes) {
 			return status.Event{}, status.As(status.ErrNotFound, fmt.Errorf("%q is not frozen", name))
@@ -367,9 +369,9 @@ func (f *Fake) RollbackPlan(_ context.Context, generation int) (status.RollbackP
 }
 
 // Rollback implements [status.Daemon]: the upstreams are those of the generation again.
-func (f *Fake) Rollback(_ context.Context, generation int) (status.RollbackResult, error) {
+func (f *Fake) Rollback(_ context.Context, generation int, by words.Signature) (status.RollbackResult, error) {
 	var result status.RollbackResult
-	err := f.order(func(s *State) (status.Event, error) {
+	err := f.order(by, func(s *State) (status.Event, error) {
 		set, err := s.kept(generation)
 		if err != nil {
 			return status.Event{}, err
@@ -380,9 +382,9 @@ func (f *Fake) Rollback(_ context.Context, generation int) (status.RollbackResul
 		}
 		s.Rolled = append(s.Rolled, generation)
 		s.Upstreams = clone(set)
-		s.Status.Freezes = append(without(s.Status.Freezes, status.Everything), status.Freeze{Name: status.Everything})
+		s.Status.Freezes = append(without(s.Status.Freezes, status.Everything), status.Freeze{Name: status.Everything, By: by.By, Why: by.Why})
 		s.markFrozen()
-		result.Generation, result.Opinion = s.write(fmt.Sprintf("rolled back to generation %d", generation)), s.Opinion
+		result.Generation, result.Opinion = s.write(fmt.Sprintf("rolled back to generation %d", generation), by), s.Opinion
 		result.Gateways = slices.Clone(s.Status.Gateways)
 		return status.Event{
 			Kind: "rolled_back", Generation: result.Generation.Number,
@@ -393,9 +395,9 @@ func (f *Fake) Rollback(_ context.Context, generation int) (status.RollbackResul
 }
 
 // write makes a new generation of what the upstreams are, and has every gateway show it.
-func (s *State) write(reason string) status.Generation {
+func (s *State) write(reason string, by words.Signature) status.Generation {
 	before := s.Sets[s.Status.Generation.Number]
-	g := status.Generation{Number: s.Status.Generation.Number + 1, Time: time.Now(), Reason: reason}
+	g := status.Generation{Number: s.Status.Generation.Number + 1, Time: time.Now(), Reason: reason, By: by.By, Why: by.Why}
 	g.Digest = fmt.Sprintf("sha256:%064x", g.Number)
 	g.Upstreams, g.Servers, _ = count(s.Upstreams)
 	g.Summary = diff(before, s.Upstreams).Summary

@@ -9,7 +9,10 @@ import (
 
 	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
+	"swallowkeeper/upstream"
 )
+
+var nobody upstream.Signature
 
 func TestOrdersChangeWhatIsShown(t *testing.T) {
 	f := statustest.New()
@@ -25,7 +28,7 @@ func TestOrdersChangeWhatIsShown(t *testing.T) {
 		t.Fatalf("it begins with %+v", before)
 	}
 	held := len(before.Holds[0].Servers)
-	if err := f.Approve(t.Context(), statustest.HoldID); err != nil {
+	if err := f.Approve(t.Context(), statustest.HoldID, nobody); err != nil {
 		t.Fatal(err)
 	}
 	told("approved")
@@ -35,7 +38,7 @@ func TestOrdersChangeWhatIsShown(t *testing.T) {
 		t.Errorf("approved: %+v", st)
 	}
 
-	if err := f.Freeze(t.Context(), status.FreezeRequest{Name: "login", For: "2h"}); err != nil {
+	if err := f.Freeze(t.Context(), status.FreezeRequest{Name: "login", For: "2h"}, nobody); err != nil {
 		t.Fatal(err)
 	}
 	told("frozen")
@@ -43,7 +46,7 @@ func TestOrdersChangeWhatIsShown(t *testing.T) {
 	if err != nil || !e.Frozen || e.Servers[0].State != status.Frozen {
 		t.Errorf("frozen: %+v %v", e, err)
 	}
-	if err := f.Unfreeze(t.Context(), "login"); err != nil {
+	if err := f.Unfreeze(t.Context(), "login", nobody); err != nil {
 		t.Fatal(err)
 	}
 	told("unfrozen")
@@ -51,7 +54,7 @@ func TestOrdersChangeWhatIsShown(t *testing.T) {
 		t.Errorf("not frozen any more: %+v", e)
 	}
 
-	result, err := f.Rollback(t.Context(), 10)
+	result, err := f.Rollback(t.Context(), 10, nobody)
 	if err != nil || result.Generation.Number != st.Generation.Number+1 || result.Opinion == "" {
 		t.Errorf("rolled back: %+v %v", result, err)
 	}
@@ -70,18 +73,18 @@ func TestOrdersChangeWhatIsShown(t *testing.T) {
 func TestWhatCannotBeDone(t *testing.T) {
 	f := statustest.New()
 	_, unknown := f.Explain(t.Context(), "nobody")
-	_, notKept := f.Rollback(t.Context(), 99)
+	_, notKept := f.Rollback(t.Context(), 99, nobody)
 	_, damaged := f.Diff(7, 8)
 	for name, c := range map[string]struct{ got, want error }{
 		"an unknown upstream":    {unknown, status.ErrNotFound},
-		"an unknown hold":        {f.Approve(t.Context(), "none"), status.ErrNotFound},
-		"an unknown freeze":      {f.Unfreeze(t.Context(), "login"), status.ErrNotFound},
-		"freezing nobody":        {f.Freeze(t.Context(), status.FreezeRequest{Name: "nobody"}), status.ErrNotFound},
-		"no name":                {f.Freeze(t.Context(), status.FreezeRequest{}), status.ErrInvalid},
-		"no time":                {f.Freeze(t.Context(), status.FreezeRequest{Name: "*", For: "-1h"}), status.ErrInvalid},
+		"an unknown hold":        {f.Approve(t.Context(), "none", nobody), status.ErrNotFound},
+		"an unknown freeze":      {f.Unfreeze(t.Context(), "login", nobody), status.ErrNotFound},
+		"freezing nobody":        {f.Freeze(t.Context(), status.FreezeRequest{Name: "nobody"}, nobody), status.ErrNotFound},
+		"no name":                {f.Freeze(t.Context(), status.FreezeRequest{}, nobody), status.ErrInvalid},
+		"no time":                {f.Freeze(t.Context(), status.FreezeRequest{Name: "*", For: "-1h"}, nobody), status.ErrInvalid},
 		"a generation not kept":  {notKept, status.ErrNotFound},
 		"a damaged generation":   {damaged, status.ErrConflict},
-		"a damaged one put back": {func() error { _, err := f.Rollback(t.Context(), 8); return err }(), status.ErrConflict},
+		"a damaged one put back": {func() error { _, err := f.Rollback(t.Context(), 8, nobody); return err }(), status.ErrConflict},
 	} {
 		if !errors.Is(c.got, c.want) {
 			t.Errorf("%s: %v", name, c.got)
@@ -97,14 +100,14 @@ func TestEverybodyAtOnce(t *testing.T) {
 		all.Go(func() {
 			ctx := context.WithoutCancel(t.Context())
 			for u := range f.Upstreams() {
-				_ = f.Freeze(ctx, status.FreezeRequest{Name: u.Name})
+				_ = f.Freeze(ctx, status.FreezeRequest{Name: u.Name}, nobody)
 				_, _ = f.Explain(ctx, u.Name)
-				_ = f.Unfreeze(ctx, u.Name)
+				_ = f.Unfreeze(ctx, u.Name, nobody)
 				_ = f.Status()
 			}
 			f.Hold("h", "service-00001")
-			_ = f.Approve(ctx, "h")
-			_, _ = f.Rollback(ctx, 1)
+			_ = f.Approve(ctx, "h", nobody)
+			_, _ = f.Rollback(ctx, 1, nobody)
 			_, _ = f.History()
 			_ = f.Timeline(100)
 		})

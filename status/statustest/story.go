@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"swallowkeeper/status"
+	words "swallowkeeper/upstream"
 )
 
 // HoldID is the hold that [New] begins with: all servers of "billing" and "gallery" would go.
@@ -83,7 +84,7 @@ func Large(upstreams, servers int) *Fake {
 	for i := range upstreams {
 		s.Upstreams = append(s.Upstreams, upstream(fmt.Sprintf("service-%05d", i), i, servers, now.Add(-time.Hour)))
 	}
-	s.write("added service-0000")
+	s.write("added service-0000", words.Signature{})
 	return f
 }
 
@@ -116,7 +117,7 @@ func (f *Fake) generations(now time.Time) {
 		s.Upstreams = clone(all)
 		checkout := &s.Upstreams[5]
 		checkout.Servers = checkout.Servers[:max(1, len(checkout.Servers)-len(reasons)+1+i)]
-		s.write(reason)
+		s.write(reason, words.Signature{})
 	}
 	s.Upstreams = all
 	for i := range s.History {
