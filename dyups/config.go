@@ -15,8 +15,9 @@ type Config struct {
 	Name string `toml:"name"`
 	// Address of the dyups_interface: http://host:port, or unix:/path/of/socket.
 	Address string `toml:"address"`
-	// NginxConf is the nginx.conf of that nginx, "" for none: the hosts that it proxies to and its upstreams
-	// are names that no service takes. Where it can't be read it says nothing.
+	// NginxConf is the nginx.conf of that nginx, "auto" for the one that it was started with, "" for none: the
+	// hosts that it proxies to and its upstreams are names that no service takes. Where it can't be read it
+	// says nothing.
 	NginxConf string `toml:"nginx_conf"`
 	// Resync is how often the live state is compared with the wanted one.
 	Resync time.Duration `toml:"resync"`
@@ -29,14 +30,18 @@ type Config struct {
 	QueueBytes int `toml:"queue_bytes"`
 }
 
-// DefaultNginxConf is where distributions put it.
-const DefaultNginxConf = "/etc/nginx/nginx.conf"
+const (
+	// FindNginxConf has the nginx.conf found that an nginx was started with.
+	FindNginxConf = "auto"
+	// DefaultNginxConf is where distributions put it.
+	DefaultNginxConf = "/etc/nginx/nginx.conf"
+)
 
 // DefaultConfig is what holds where the file says nothing; the last two are nginx's own defaults.
 func DefaultConfig() Config {
 	return Config{
 		Address:        "http://127.0.0.1:18882",
-		NginxConf:      DefaultNginxConf,
+		NginxConf:      FindNginxConf,
 		Resync:         10 * time.Second,
 		Timeout:        10 * time.Second,
 		ReadMsgTimeout: time.Second,
@@ -49,8 +54,8 @@ func (c Config) Validate() error {
 	switch {
 	case !validAddress(c.Address):
 		return &setting.Error{Key: "address", Value: c.Address, Allowed: `"http://host:port" or "unix:/path/of/socket"`}
-	case c.NginxConf != "" && !filepath.IsAbs(c.NginxConf):
-		return &setting.Error{Key: "nginx_conf", Value: c.NginxConf, Allowed: `an absolute path such as "/etc/nginx/nginx.conf", or "" for none`}
+	case c.NginxConf != "" && c.NginxConf != FindNginxConf && !filepath.IsAbs(c.NginxConf):
+		return &setting.Error{Key: "nginx_conf", Value: c.NginxConf, Allowed: `"auto", an absolute path such as "/etc/nginx/nginx.conf", or "" for none`}
 	case c.Resync < 100*time.Millisecond || c.Resync > time.Hour:
 		return &setting.Error{Key: "resync", Value: c.Resync, Allowed: `a duration from "100ms" to "1h"`}
 	case c.Timeout < 100*time.Millisecond || c.Timeout > 5*time.Minute:

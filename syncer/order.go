@@ -194,7 +194,7 @@ func Opinion(to upstream.Generation) Order {
 func (s *Syncer) step(to upstream.Generation) (upstream.Set, string) {
 	written := s.gen
 	written.Strangers = s.known()
-	set := s.withoutTaken(written, withoutStrangers(written, s.reach().seen(to.Set)))
+	set := withoutStrangers(written, s.withoutTaken(written, s.reach().seen(to.Set)))
 	set = s.reachable(upstream.Generation{Set: set}).Set
 	v := s.Guard.Judge(s.gen, set, "")
 	admitted := s.admit(written, Verdict{Accepted: set, Out: set.Out()})

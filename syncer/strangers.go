@@ -112,6 +112,7 @@ func (s *Syncer) ask(ctx context.Context) {
 // known is the names that are somebody else's as far as is known, in order: what the gateways showed
 // when they were asked last, and, unless each of them could be read then, what was known before.
 func (s *Syncer) known() []string {
+	s.waiting = s.unasked() // first: what is admitted has to be judged by what a gateway showed
 	all, certain := names{}, true
 	for _, d := range s.deliveries {
 		d.mu.Lock()
@@ -160,17 +161,17 @@ func withoutStrangers(written upstream.Generation, seen upstream.Set) upstream.S
 	return upstream.NewSet(slices.Collect(seen.Without(taken).All()), out...)
 }
 
-// admit keeps new names out of what is accepted until each gateway was asked since the start.
+// admit keeps new names out of what is accepted unless each gateway was asked since the start when the
+// strangers were looked up. One that answers meanwhile may have shown further ones.
 func (s *Syncer) admit(written upstream.Generation, v Verdict) Verdict {
-	waits := s.unasked()
-	if waits == "" {
+	if s.waiting == "" {
 		return v
 	}
 	var wait []string
 	for u := range v.Accepted.All() {
 		if _, ours := written.Set.Get(u.Name); !ours {
 			wait = append(wait, u.Name)
-			v.Out = append(v.Out, upstream.Out{Service: u.Name, Upstream: u.Name, Reason: notYet + waits})
+			v.Out = append(v.Out, upstream.Out{Service: u.Name, Upstream: u.Name, Reason: notYet + s.waiting})
 		}
 	}
 	v.Accepted = v.Accepted.Without(wait)

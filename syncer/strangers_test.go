@@ -204,6 +204,23 @@ func TestStrangersStayKnown(t *testing.T) {
 	})
 }
 
+// A gateway that answers while it is decided may have a name that the decision took for free.
+func TestANameWaitsForWhatWasLookedAt(t *testing.T) {
+	run(t, "as it was known before", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		s := New(w.parts(DefaultGuardConfig()))
+		if err := s.load(); err != nil {
+			t.Fatal(err)
+		}
+		written := s.gen
+		written.Strangers = s.known()
+		s.deliveries[0].meet(names{"web": true})
+		if v := s.admit(written, Verdict{Accepted: set("a: 1, web: 2")}); !v.Accepted.Equal(set("a: 1")) {
+			t.Error("it was admitted")
+		}
+	})
+}
+
 func TestRollbackLeavesOutWhatMayBeSomebodyElses(t *testing.T) {
 	old := upstream.Generation{Number: 3, Set: set("a: 1, handmade: 2, b: 3")}
 	run(t, "a stranger", 1, 1, func(t *testing.T, w *world) {

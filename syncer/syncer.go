@@ -67,6 +67,8 @@ type Syncer struct {
 
 	// foreign is the names of upstreams that are known to be somebody else's. Only the loop uses it.
 	foreign []string
+	// waiting says which gateways had not been asked when foreign was looked up. Only the loop uses it.
+	waiting string
 	began   time.Time
 	// signer is whose order is being carried out, unfroze whose last one let changes come that no decision has
 	// written yet. Only the loop uses them.
@@ -323,7 +325,7 @@ func (s *Syncer) verdict(written upstream.Generation, released string) Verdict {
 		seen, _ = s.intake.seen(written.Set, true)
 		hold = nil
 	}
-	seen = frozen(written, s.withoutTaken(all, withoutStrangers(all, s.reach().seen(seen))))
+	seen = frozen(written, withoutStrangers(all, s.withoutTaken(all, s.reach().seen(seen))))
 	v := s.Guard.Judge(written, seen, released)
 	if v.Hold != nil && let != nil && let.ID == released && v.Hold.within(let) {
 		v = s.Guard.Judge(written, seen, v.Hold.ID) // the same servers under another rule: they were let through
@@ -444,7 +446,7 @@ func (s *Syncer) changed() {
 func (s *Syncer) seen(written upstream.Generation) upstream.Set {
 	reachable := s.reachable(written)
 	seen, _ := s.intake.seen(reachable.Set, false)
-	return frozen(reachable, s.withoutTaken(written, withoutStrangers(written, s.reach().seen(seen))))
+	return frozen(reachable, withoutStrangers(written, s.withoutTaken(written, s.reach().seen(seen))))
 }
 
 func (s *Syncer) reach() Reach {

@@ -13,6 +13,8 @@ type Taken struct {
 	Reason string
 	// Fatal says that nginx does not load beside an upstream of that name: also one of ours goes.
 	Fatal bool
+	// Upstream says that it has an upstream of that name itself.
+	Upstream bool
 }
 
 const localhost = "localhost is this machine's own name: what nginx sends there would go to the service"
@@ -20,7 +22,7 @@ const localhost = "localhost is this machine's own name: what nginx sends there 
 // withoutTaken leaves out what has a name that nginx's configuration uses otherwise: a host that it
 // proxies to, or an upstream. Of ours only that goes with which nginx does not load; for the rest nginx
 // was configured with them. Before anything is written, what a gateway shows may be the upstream that
-// another program left, which is taken over.
+// another program left, which is taken over, unless nginx's configuration has it.
 func (s *Syncer) withoutTaken(written upstream.Generation, seen upstream.Set) upstream.Set {
 	var taken map[string]Taken
 	if s.Taken != nil {
@@ -34,7 +36,7 @@ func (s *Syncer) withoutTaken(written upstream.Generation, seen upstream.Set) up
 		switch {
 		case upstream.SameName(u.Name, "localhost"):
 			is = Taken{Reason: localhost}
-		case !found, !is.Fatal && (ours || written.Number == 0 && s.shown(u.Name)):
+		case !found, !is.Fatal && (ours || !is.Upstream && written.Number == 0 && s.shown(u.Name)):
 			continue
 		}
 		names = append(names, u.Name)

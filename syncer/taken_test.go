@@ -10,7 +10,7 @@ import (
 func TestNamesThatNginxUsesOtherwise(t *testing.T) {
 	begin := func(w *world) {
 		w.taken = func() map[string]Taken {
-			return map[string]Taken{"grafana": {Reason: "with a port", Fatal: true}, "dns": {Reason: "a host"}, "static": {Reason: "an upstream"}}
+			return map[string]Taken{"grafana": {Reason: "with a port", Fatal: true}, "dns": {Reason: "a host"}, "static": {Reason: "an upstream", Upstream: true}}
 		}
 	}
 	run(t, "new ones are out", 1, 1, func(t *testing.T, w *world) {
@@ -38,14 +38,15 @@ func TestNamesThatNginxUsesOtherwise(t *testing.T) {
 		w.wantStored("a: 1 2 3, dns: 1, static: 1")
 		w.wantOut("grafana", "with a port")
 	})
-	run(t, "at the very first start what another program left is taken over, and no host", 1, 1, func(t *testing.T, w *world) {
+	run(t, "at the very first start what another program left is taken over, and nothing of nginx.conf", 1, 1, func(t *testing.T, w *world) {
 		begin(w)
-		w.gateways[0].set("dns: 9, grafana: 9")
+		w.gateways[0].set("dns: 9, grafana: 9, static: 9")
 		w.start(DefaultGuardConfig())
 		defer w.stop()
 		w.registries[0].publish("dns: 1, static: 1, grafana: 1")
 		w.pass(time.Second)
 		w.wantStored("dns: 1")
+		w.wantOut("static", "an upstream")
 	})
 	run(t, "no rollback brings one back", 1, 1, func(t *testing.T, w *world) {
 		begin(w)

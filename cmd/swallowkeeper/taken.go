@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,7 +14,9 @@ import (
 	"swallowkeeper/config"
 	"swallowkeeper/doctor/nginxtree"
 	"swallowkeeper/dyups"
+	"swallowkeeper/internal/nginxproc"
 	"swallowkeeper/syncer"
+	"swallowkeeper/upstream"
 )
 
 // takenGood is how long what nginx's configuration says is good.
@@ -20,8 +24,8 @@ const takenGood = 10 * time.Second
 
 // taken keeps the names that the nginx.conf of each gateway uses. Only the syncer's loop asks it.
 type taken struct {
-	files []string
-	ours  func(file string) bool
+	confs []*nginxConf
+	ours  string // the conf file
 	log   logrus.FieldLogger
 
 	is     map[string]syncer.Taken
@@ -30,17 +34,30 @@ type taken struct {
 	told   map[string]bool // files that can't be read
 }
 
-func newTaken(cfg config.Config, log logrus.FieldLogger) *taken {
-	t := &taken{log: log, last: map[string]map[string]syncer.Taken{}, told: map[string]bool{}}
-	for _, g := range cfg.Gateways {
-		if f := g.Dyups.NginxConf; f != "" && !slices.Contains(t.files, f) {
-			t.files = append(t.files, f)
+// nginxConf is the nginx.conf of one gateway.
+type nginxConf struct {
+	file    string                   // as it is configured, "auto" for the one that it was started with
+	workers func() []upstream.Worker // nil where the gateway knows none
+	find    func(worker int) (string, error)
+
+	pids  []int
+	found string // "" until it is
+}
+
+func newTaken(cfg config.Config, targets []target, log logrus.FieldLogger) *taken {
+	t := &taken{ours: cfg.Persist.Path, log: log, last: map[string]map[string]syncer.Taken{}, told: map[string]bool{}}
+	for i, g := range cfg.Gateways {
+		c := &nginxConf{file: g.Dyups.NginxConf, find: nginxproc.System().Conf}
+		if crew, ok := targets[i].Gateway.(interface{ Workers() []upstream.Worker }); ok {
+			c.workers = crew.Workers
 		}
+		t.confs = append(t.confs, c)
 	}
-	own := realPath(cfg.Persist.Path)
-	t.ours = func(file string) bool { return realPath(file) == own }
 	return t
 }
+
+// isOurs reports whether a file is the conf file. Each time its path is followed anew: at first it is not there.
+func (t *taken) isOurs(file string) bool { return realPath(file) == realPath(t.ours) }
 
 func realPath(file string) string {
 	if target, err := filepath.EvalSymlinks(file); err == nil {
@@ -51,12 +68,24 @@ func realPath(file string) string {
 
 // now is what holds at this moment. What can't be read stays as it was read last.
 func (t *taken) now() map[string]syncer.Taken {
-	if !t.looked.IsZero() && time.Since(t.looked) < takenGood {
+	due := t.looked.IsZero() || time.Since(t.looked) >= takenGood
+	for _, c := range t.confs {
+		if c.look(due, t.log) {
+			due = true // the workers are others: a decision waits for no time to pass
+		}
+	}
+	if !due {
 		return t.is
 	}
+	var files []string
+	for _, c := range t.confs {
+		if f := c.path(); f != "" && !slices.Contains(files, f) {
+			files = append(files, f)
+		}
+	}
 	all := map[string]syncer.Taken{}
-	for _, file := range t.files {
-		tree, err := nginxtree.ReadDiskBut(file, t.ours)
+	for _, file := range files {
+		tree, err := nginxtree.ReadDiskBut(file, t.isOurs)
 		if err == nil {
 			t.last[file] = namesOf(tree)
 		} else if !t.told[file] && file != dyups.DefaultNginxConf {
@@ -65,13 +94,51 @@ func (t *taken) now() map[string]syncer.Taken {
 		}
 		t.told[file] = err != nil
 		for name, is := range t.last[file] {
-			if !all[name].Fatal {
-				all[name] = is
-			}
+			take(all, name, is)
 		}
 	}
 	t.is, t.looked = all, time.Now()
 	return t.is
+}
+
+// path is where the nginx.conf is as far as is known.
+func (c *nginxConf) path() string {
+	if c.file != dyups.FindNginxConf {
+		return c.file
+	}
+	return cmp.Or(c.found, dyups.DefaultNginxConf)
+}
+
+// look finds the nginx.conf where the workers are others than before, or where it is due and was not found.
+// It reports whether they are others. What was found stays while nginx is away.
+func (c *nginxConf) look(due bool, log logrus.FieldLogger) bool {
+	if c.file != dyups.FindNginxConf || c.workers == nil {
+		return false
+	}
+	var pids []int
+	for _, w := range c.workers() {
+		if pid, err := strconv.Atoi(w.ID); err == nil && pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	others := !slices.Equal(pids, c.pids)
+	if !others && !due {
+		return false
+	}
+	c.pids = pids
+	for _, pid := range pids {
+		file, err := c.find(pid)
+		if err != nil {
+			log.WithError(err).Debug("nginx's configuration is not found by its worker")
+			continue
+		}
+		if file != c.found {
+			log.WithField("file", file).Info("nginx's configuration is found: no service takes a name that it uses")
+		}
+		c.found = file
+		break
+	}
+	return others
 }
 
 func namesOf(tree *nginxtree.Tree) map[string]syncer.Taken {
@@ -82,17 +149,22 @@ func namesOf(tree *nginxtree.Tree) map[string]syncer.Taken {
 			is = syncer.Taken{Fatal: true, Reason: fmt.Sprintf(
 				"nginx proxies to a host and port of this name (%s): beside an upstream of it nginx does not load", h.At.Where())}
 		}
-		if !names[h.Name].Fatal {
-			names[h.Name] = is
-		}
+		take(names, h.Name, is)
 	}
 	tree.Walk(func(d *nginxtree.Directive) {
 		if d.Name() != "upstream" || len(d.Args) != 2 || !slices.Equal(d.Path(), []string{"http"}) {
 			return
 		}
-		if name := strings.ToLower(d.Args[1]); !names[name].Fatal {
-			names[name] = syncer.Taken{Reason: fmt.Sprintf("nginx's configuration has an upstream of this name (%s)", d.Where())}
-		}
+		take(names, strings.ToLower(d.Args[1]), syncer.Taken{
+			Upstream: true, Reason: fmt.Sprintf("nginx's configuration has an upstream of this name (%s)", d.Where()),
+		})
 	})
 	return names
+}
+
+// take keeps of what a name is used for that which forbids most.
+func take(names map[string]syncer.Taken, name string, is syncer.Taken) {
+	if has := names[name]; !has.Fatal && (is.Fatal || is.Upstream || !has.Upstream) {
+		names[name] = is
+	}
 }

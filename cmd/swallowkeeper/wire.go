@@ -147,7 +147,7 @@ func (h *house) endpoints(cfg config.Config) []endpoint {
 func (h *house) parts(cfg config.Config, store syncer.Store, log logrus.FieldLogger) syncer.Parts {
 	p := syncer.Parts{
 		Sources: h.sources, Guard: cfg.Guard, Store: store, Schedule: syncer.DefaultSchedule(), Log: log,
-		Reach: newReach(cfg.Guard, h.endpoints(cfg), log).now, Taken: newTaken(cfg, log).now,
+		Reach: newReach(cfg.Guard, h.endpoints(cfg), log).now, Taken: newTaken(cfg, h.targets, log).now,
 	}
 	for _, t := range h.targets {
 		p.Targets = append(p.Targets, t.Target)

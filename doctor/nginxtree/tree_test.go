@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -201,4 +202,15 @@ func FuzzParse(f *testing.F) {
 		check(list)
 		_, _ = ReadDump([]byte(marker + "/f:\n" + text))
 	})
+}
+
+// A pipe in the place of a file has nobody who writes: it must not keep the reader waiting.
+func TestReadDiskWaitsForNoPipe(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "nginx.conf")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadDisk(pipe); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("error: %v", err)
+	}
 }

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus/hooks/test"
+
+	"swallowkeeper/config"
+	"swallowkeeper/dyups"
+	"swallowkeeper/syncer"
+	"swallowkeeper/upstream"
+)
+
+// TestWhichConfigurationCounts: what nginx was started with, as soon as a worker leads to it; what is
+// configured alone; and neither twice.
+func TestWhichConfigurationCounts(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	own := file("own.conf", "upstream web { server 127.0.0.1:1; }\n")
+	if err := os.Symlink(dir, filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	one := file("one.conf", "http { upstream one { server 127.0.0.1:1; } include link/own.conf; }")
+	two := file("two.conf", "http { upstream two { server 127.0.0.1:1; } }")
+	fixed := file("fixed.conf", "http { upstream fixed { server 127.0.0.1:1; } }")
+	leads := map[int]string{11: one, 12: one, 21: two, 31: filepath.Join(dir, "missing.conf")}
+
+	var workers []upstream.Worker
+	log, said := test.NewNullLogger()
+	start := func(conf string) *taken {
+		cfg := config.Default()
+		cfg.Persist.Path = own
+		cfg.Gateways = cfg.Gateways[:1]
+		cfg.Gateways[0].Dyups.NginxConf = conf
+		k := newTaken(cfg, []target{{Target: syncer.Target{Gateway: dyups.New(cfg.Gateways[0].Dyups, log)}}}, log)
+		k.confs[0].workers = func() []upstream.Worker { return workers }
+		k.confs[0].find = func(pid int) (string, error) {
+			if f := leads[pid]; f != "" {
+				return f, nil
+			}
+			return "", errors.New("no worker of an nginx here")
+		}
+		return k
+	}
+	k := start(dyups.FindNginxConf)
+	for _, step := range []struct {
+		name, pids, path, names string
+	}{
+		{"nobody was asked", "", dyups.DefaultNginxConf, "?"},
+		{"the workers are known", "11 12", one, "one"},
+		{"another nginx", "21 22", two, "two"},
+		{"one worker leads to it", "13 12", one, "one"},
+		{"nginx is away", "", one, "one"},
+		{"numbers of another machine", "4 5", one, "one"},
+		{"what is no number", "../1 -11 x", one, "one"},
+		{"a file that can't be read", "31", filepath.Join(dir, "missing.conf"), ""},
+	} {
+		workers = nil
+		for _, id := range strings.Fields(step.pids) {
+			workers = append(workers, upstream.Worker{ID: id})
+		}
+		names := strings.Join(slices.Sorted(maps.Keys(k.now())), " ")
+		if got := k.confs[0].path(); got != step.path || step.names != "?" && names != step.names {
+			t.Errorf("%s: %s with %q, want %s with %q", step.name, got, names, step.path, step.names)
+		}
+	}
+	if last := said.LastEntry(); last == nil || !strings.Contains(last.Message, "can't be read") {
+		t.Errorf("the log ends with %v", last)
+	}
+
+	for conf, want := range map[string]string{fixed: "fixed", "": ""} {
+		workers = []upstream.Worker{{ID: "11"}}
+		if got := strings.Join(slices.Sorted(maps.Keys(start(conf).now())), " "); got != want {
+			t.Errorf("with nginx_conf = %q: %q", conf, got)
+		}
+	}
+
+	// A worker that leads nowhere yet is tried again.
+	k, workers = start(dyups.FindNginxConf), []upstream.Worker{{ID: "41"}}
+	k.now()
+	leads[41] = two
+	k.looked = time.Now().Add(-takenGood)
+	if got := fmt.Sprint(slices.Sorted(maps.Keys(k.now()))); got != "[two]" {
+		t.Errorf("tried again: %s", got)
+	}
+}
+
+func TestWhatForbidsMostCounts(t *testing.T) {
+	host, own, fatal := syncer.Taken{Reason: "host"}, syncer.Taken{Upstream: true}, syncer.Taken{Fatal: true}
+	for _, c := range []struct{ first, then, want syncer.Taken }{
+		{host, own, own}, {own, host, own}, {own, fatal, fatal}, {fatal, own, fatal}, {fatal, host, fatal}, {host, fatal, fatal},
+	} {
+		names := map[string]syncer.Taken{}
+		take(names, "x", c.first)
+		if take(names, "x", c.then); names["x"] != c.want {
+			t.Errorf("%+v, then %+v: %+v", c.first, c.then, names["x"])
+		}
+	}
+}
