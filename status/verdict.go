@@ -107,9 +107,9 @@ func words(s Status) string {
 	}
 	switch n := HeldChanges(s); {
 	case n == 1:
-		more = append(more, "1 change is held")
+		more = append(more, "the guard holds 1 change")
 	case n > 1:
-		more = append(more, fmt.Sprintf("%d changes are held", n))
+		more = append(more, fmt.Sprintf("the guard holds %d changes", n))
 	}
 	if len(more) == 0 && s.InSync && !s.Ready && s.FileError == "" {
 		more = append(more, "not ready")

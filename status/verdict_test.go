@@ -51,21 +51,21 @@ func TestJudge(t *testing.T) {
 			changes{unserved("a", "b", "c", "d", "e")},
 			status.Verdict{Level: "bad", Code: "no_healthy_server", Text: "in sync, but 5 upstreams have no healthy server: a, b, c, 2 more", ExitCode: 3},
 		},
-		{"held", changes{held}, status.Verdict{Level: "warn", Code: "held", Text: "in sync, but 2 changes are held", ExitCode: 3}},
-		{"held, and nothing would go", changes{waits}, status.Verdict{Level: "warn", Code: "held", Text: "in sync, but 1 change is held", ExitCode: 3}},
+		{"held", changes{held}, status.Verdict{Level: "warn", Code: "held", Text: "in sync, but the guard holds 2 changes", ExitCode: 3}},
+		{"held, and nothing would go", changes{waits}, status.Verdict{Level: "warn", Code: "held", Text: "in sync, but the guard holds 1 change", ExitCode: 3}},
 		{"both", changes{held, unserved("web")}, status.Verdict{
-			Level: "bad", Code: "no_healthy_server", Text: "in sync, but web has no healthy server; 2 changes are held", ExitCode: 3,
+			Level: "bad", Code: "no_healthy_server", Text: "in sync, but web has no healthy server; the guard holds 2 changes", ExitCode: 3,
 		}},
 		{"the gateway is dead", changes{dead}, status.Verdict{Level: "bad", Code: "not_in_step", Text: "out of sync", ExitCode: 4}},
 		{"the gateway is dead, and a hold", changes{dead, held}, status.Verdict{
-			Level: "bad", Code: "not_in_step", Text: "out of sync; 2 changes are held", ExitCode: 4,
+			Level: "bad", Code: "not_in_step", Text: "out of sync; the guard holds 2 changes", ExitCode: 4,
 		}},
 		{"a registry can't be read", changes{unread}, status.Verdict{Level: "warn", Code: "not_ready", Text: "in sync, but not ready", ExitCode: 1}},
 		{"all of it", changes{unread, dead, held, frozen("*"), unserved("web")}, status.Verdict{
-			Level: "bad", Code: "not_in_step", Text: "out of sync; web has no healthy server; 2 changes are held", ExitCode: 1,
+			Level: "bad", Code: "not_in_step", Text: "out of sync; web has no healthy server; the guard holds 2 changes", ExitCode: 1,
 		}},
 		{"the file can't be written", changes{unwritten, held}, status.Verdict{
-			Level: "bad", Code: "not_written", Text: "the conf file can't be written; 2 changes are held", ExitCode: 1,
+			Level: "bad", Code: "not_written", Text: "the conf file can't be written; the guard holds 2 changes", ExitCode: 1,
 		}},
 		{"everything is frozen", changes{frozen("web", "*")}, status.Verdict{Level: "warn", Code: "frozen", Text: "in sync, and everything is frozen"}},
 		{"some is frozen", changes{frozen("web", "api")}, status.Verdict{Level: "warn", Code: "frozen_some", Text: "in sync, and frozen: web, api"}},

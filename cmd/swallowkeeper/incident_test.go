@@ -121,12 +121,12 @@ func TestAHoldCountsWhatItKeepsApart(t *testing.T) {
 	}
 	got := r.command("status")
 	got.wants(t, exitHeld, "4 servers stay: 1 deregistered, 3 registered but not usable")
-	if !strings.HasPrefix(got.stdout, "in sync, but 4 changes are held") {
+	if !strings.HasPrefix(got.stdout, "in sync, but the guard holds 4 changes") {
 		t.Errorf("status says\n%s", got.stdout)
 	}
 	r.nginx[0].Close()
 	eventually(t, patience, "the gateway is gone", func() bool { return !r.status().InSync })
-	r.command("status").wants(t, exitOutOfSync, "out of sync; 4 changes are held")
+	r.command("status").wants(t, exitOutOfSync, "out of sync; the guard holds 4 changes")
 }
 
 // A rollback to what is written already is no reason to freeze everything.
