@@ -180,6 +180,7 @@ func (b *builder) validate(agent string) {
 	}
 	b.single()
 	b.duplicates(agent)
+	b.guard()
 }
 
 // files reports the files that registries name and that can't be read.

@@ -13,11 +13,11 @@ import (
 	"strings"
 
 	"swallowkeeper/dyups"
+	"swallowkeeper/guard"
 	"swallowkeeper/internal/setting"
 	"swallowkeeper/persist"
 	"swallowkeeper/registry/consul"
 	"swallowkeeper/status"
-	"swallowkeeper/syncer"
 	"swallowkeeper/tracing"
 	"swallowkeeper/upstream"
 )
@@ -32,7 +32,7 @@ type Config struct {
 
 	Log        Log
 	Registries []Registry // at least one
-	Guard      syncer.GuardConfig
+	Guard      guard.Config
 	Upstream   Upstream
 	// Upstreams are the [upstream.NAME] tables, whole: what one of them does not say
 	// is taken from Upstream.
@@ -75,7 +75,7 @@ func Default() Config {
 	c := Config{
 		Log:        Log{Level: "info", Format: "text"},
 		Registries: []Registry{defaultRegistry()},
-		Guard:      syncer.DefaultGuardConfig(),
+		Guard:      guard.DefaultConfig(),
 		Upstream:   defaultUpstream(),
 		Upstreams:  map[string]Upstream{},
 		Persist:    persist.DefaultConfig(),

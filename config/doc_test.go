@@ -148,7 +148,7 @@ func refusals(s section, key string) []string {
 func TestFieldsAreCommented(t *testing.T) {
 	commented := map[string]bool{}
 	for _, file := range []string{
-		"config.go", "upstream.go", "../syncer/config.go", "../persist/config.go", "../dyups/config.go",
+		"config.go", "upstream.go", "../guard/config.go", "../persist/config.go", "../dyups/config.go",
 		"../registry/consul/config.go", "../status/config.go", "../tracing/config.go",
 	} {
 		fset := token.NewFileSet()

@@ -7,9 +7,9 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
-	"swallowkeeper/syncer"
 	"swallowkeeper/tracing"
 )
 
@@ -26,7 +26,7 @@ func sections() []section {
 	return []section{
 		{name: "log", keys: keys(&Log{})},
 		{name: "registry", list: true, keys: keys(&Registry{})},
-		{name: "guard", keys: keys(&syncer.GuardConfig{})},
+		{name: "guard", keys: keys(&guard.Config{})},
 		{name: "upstream", named: true, keys: keys(&Upstream{})},
 		{name: "persist", keys: keys(&persist.Config{})},
 		{name: "gateway", list: true, keys: keys(&Gateway{})},

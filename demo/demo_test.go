@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"swallowkeeper/dyups"
+	"swallowkeeper/guard"
 	"swallowkeeper/persist"
 	"swallowkeeper/registry/consul"
 	"swallowkeeper/syncer"
@@ -55,7 +56,7 @@ func control(ctx context.Context, w Wiring) error {
 	s := syncer.New(syncer.Parts{
 		Sources:  []syncer.Source{{Name: registry.Name(), Registry: registry}},
 		Targets:  []syncer.Target{{Name: "gateway", Gateway: gateway, Resync: to.Resync}},
-		Guard:    syncer.DefaultGuardConfig(),
+		Guard:    guard.DefaultConfig(),
 		Schedule: syncer.DefaultSchedule(), Store: file, Log: log,
 	})
 	w.Started(s.Status, "http://127.0.0.1:1/")

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"swallowkeeper/guard"
 )
 
 // rates is how much each instance served of late. Only the picture uses it, and that is
@@ -93,8 +95,8 @@ func (s *story) totals(width int) string {
 	st := s.status()
 	state, paint := fmt.Sprintf("generation %d, in sync", st.Generation.Number), s.view.faint
 	switch {
-	case st.Hold != nil:
-		state, paint = "held: "+st.Hold.Reason, s.view.warn
+	case len(st.Holds) > 0:
+		state, paint = "held: "+guard.Reasons(st.Holds), s.view.warn
 	case !st.InSync():
 		state, paint = fmt.Sprintf("generation %d, on its way", st.Generation.Number), s.view.warn
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -111,11 +112,11 @@ func (s *story) follow(ctx context.Context) {
 			s.tellChanges(upstream.Diff(last.Generation.Set, now.Generation.Set))
 		}
 		switch {
-		case now.Hold != nil && (last.Hold == nil || now.Hold.ID != last.Hold.ID):
+		case len(now.Holds) > 0 && guard.Reasons(now.Holds) != guard.Reasons(last.Holds):
 			_, token, _ := strings.Cut(s.page, "/#token=")
-			s.line("%s %s.", s.view.warn("held:"), now.Hold.Reason)
-			s.view.say("  %-12s  %s", "approve it", s.view.accent("SWALLOWKEEPER_STATUS_TOKEN="+token+" "+s.ask("approve "+now.Hold.ID)))
-		case now.Hold == nil && last.Hold != nil:
+			s.line("%s %s.", s.view.warn("held:"), guard.Reasons(now.Holds))
+			s.view.say("  %-12s  %s", "approve it", s.view.accent("SWALLOWKEEPER_STATUS_TOKEN="+token+" "+s.ask("approve "+now.Holds[0].ID)))
+		case len(now.Holds) == 0 && len(last.Holds) > 0:
 			s.line("The hold has ended.")
 		}
 		last = now

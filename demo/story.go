@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"swallowkeeper/dyups/dyupstest"
+	"swallowkeeper/guard"
 	"swallowkeeper/syncer"
 )
 
@@ -174,13 +175,12 @@ func (s *story) emptyRegistry(ctx context.Context) error {
 	s.before = s.pushed()
 	s.registry.AnswerEmpty(true)
 	held := func() bool {
-		h := s.status().Hold
-		return h != nil && h.Rule == syncer.RuleMinServices
+		return slices.ContainsFunc(s.status().Holds, func(h guard.Hold) bool { return h.Rule == guard.RuleMinServices })
 	}
 	if err := s.await(ctx, "the guard holds the empty answer", held); err != nil {
 		return err
 	}
-	s.line("%s %s.", s.view.warn("held:"), s.status().Hold.Reason)
+	s.line("%s %s.", s.view.warn("held:"), guard.Reasons(s.status().Holds))
 	s.pause(ctx, 2*time.Second)
 	const more = 100
 	before := sum(s.client.count().requests)
@@ -199,7 +199,7 @@ func (s *story) recovery(ctx context.Context) error {
 	s.line("The registry finds its services again.")
 	began := time.Now()
 	s.registry.AnswerEmpty(false)
-	if err := s.await(ctx, "the hold ends", func() bool { return s.status().Hold == nil }); err != nil {
+	if err := s.await(ctx, "the hold ends", func() bool { return len(s.status().Holds) == 0 }); err != nil {
 		return err
 	}
 	if err := s.inSync(ctx); err != nil {
@@ -352,8 +352,8 @@ func (s *story) why() string {
 			parts = append(parts, fmt.Sprintf("registry: %v", r.Trouble))
 		}
 	}
-	if st.Hold != nil {
-		parts = append(parts, "held: "+st.Hold.Reason)
+	if len(st.Holds) > 0 {
+		parts = append(parts, "held: "+guard.Reasons(st.Holds))
 	}
 	if st.StoreErr != nil {
 		parts = append(parts, fmt.Sprintf("conf file: %v", st.StoreErr))

@@ -18,26 +18,29 @@ import (
 // The file is a header of comments, an empty line, and the blocks with empty lines
 // between them:
 //
-//	# Written by swallowkeeper: edits are lost. See docs/operation.md.
+//	# Written by swallowkeeper on gateway-1 (process 4711): edits are lost. See docs/operation.md.
 //	# generation: 12
 //	# time: 2026-01-02T03:04:05.6Z
 //	# digest: sha256:...
 //	# reason: 2 added, 0 updated, 0 removed
 //	# by: alice: deploy 42
-//	# base: 40
 //	# frozen: web until 2026-01-02T05:00:00Z by alice: deploy 42
 //	# leaving: old-service
 //	# pushing: web
 //	# stranger: legacy
+//	# guard: sum 0011223344556677
+//	# guard: all 0 40@2026-01-02T03:04:05.6Z
 //
 //	upstream web {
 //	    server 10.0.0.1:80 weight=1 max_fails=3 fail_timeout=2s; # consul@127.0.0.1:8500
 //	}
 //
-// The digest is of all behind the header's empty line.
+// The digest is of all behind the header's empty line. What the guard remembers has a digest of its own, and is
+// read by package guard. Older versions wrote a line base in place of it.
 const (
-	mark      = "# Written by swallowkeeper" // by which later versions know the file too
-	firstLine = mark + ": edits are lost. See docs/operation.md."
+	mark   = "# Written by swallowkeeper" // by which later versions know the file too
+	on     = " on "                       // before the writer, where one is named
+	behind = ": edits are lost. See docs/operation.md."
 
 	generationKey = "# generation: "
 	timeKey       = "# time: "
@@ -49,6 +52,7 @@ const (
 	leavingKey    = "# leaving: "
 	pushingKey    = "# pushing: "
 	strangerKey   = "# stranger: "
+	guardKey      = "# guard: "
 )
 
 // ErrForeign is the cause of the error for a file that swallowkeeper did not write.
@@ -63,7 +67,12 @@ func damaged(line int, reason string) error {
 }
 
 func renderHeader(g upstream.Generation) []byte {
-	dst := []byte(firstLine)
+	dst := []byte(mark)
+	if g.Writer != "" {
+		dst = append(dst, on...)
+		dst = append(dst, g.Writer...)
+	}
+	dst = append(dst, behind...)
 	dst = append(dst, "\n"+generationKey...)
 	dst = strconv.AppendInt(dst, int64(g.Number), 10)
 	dst = append(dst, "\n"+timeKey...)
@@ -77,10 +86,6 @@ func renderHeader(g upstream.Generation) []byte {
 	if g.Signed != (upstream.Signature{}) {
 		dst = append(dst, "\n"+byKey...)
 		dst = append(dst, g.Signed.String()...)
-	}
-	if g.Base != 0 {
-		dst = append(dst, "\n"+baseKey...)
-		dst = strconv.AppendInt(dst, int64(g.Base), 10)
 	}
 	for _, f := range g.Frozen {
 		dst = append(dst, "\n"+frozenKey...)
@@ -105,6 +110,10 @@ func renderHeader(g upstream.Generation) []byte {
 	for _, name := range g.Strangers {
 		dst = append(dst, "\n"+strangerKey...)
 		dst = append(dst, name...)
+	}
+	for _, line := range g.Guard {
+		dst = append(dst, "\n"+guardKey...)
+		dst = append(dst, line...)
 	}
 	return append(dst, "\n\n"...)
 }
@@ -146,8 +155,12 @@ type header struct {
 
 // read reads the header and returns what stands behind it.
 func (h *header) read() ([]byte, error) {
-	if _, err := h.next(mark); err != nil {
+	first, err := h.next(mark)
+	if err != nil {
 		return nil, err
+	}
+	if writer, named := strings.CutPrefix(first, on); named {
+		h.g.Writer, _ = strings.CutSuffix(writer, behind)
 	}
 	number, err := h.next(generationKey)
 	if err != nil {
@@ -204,6 +217,13 @@ func (h *header) read() ([]byte, error) {
 	}
 	if h.g.Strangers, err = h.names(strangerKey); err != nil {
 		return nil, err
+	}
+	for bytes.HasPrefix(h.rest, []byte(guardKey)) {
+		line, err := h.next(guardKey)
+		if err != nil {
+			return nil, err
+		}
+		h.g.Guard = append(h.g.Guard, line)
 	}
 	if end, err := h.next(""); err != nil {
 		return nil, err

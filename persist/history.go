@@ -314,7 +314,7 @@ func (f *File) keepBaseline(c contents) {
 
 // plain is a generation without what only counts while it is the newest.
 func plain(g upstream.Generation) upstream.Generation {
-	g.Leaving, g.Pushing, g.Strangers, g.Frozen, g.Base = nil, nil, nil, nil, 0
+	g.Leaving, g.Pushing, g.Strangers, g.Frozen, g.Guard = nil, nil, nil, nil, nil
 	return g
 }
 

@@ -56,13 +56,13 @@ func TestTheLastGenerationsAreKept(t *testing.T) {
 	var want []upstream.Generation
 	for n := 1; n <= 5; n++ {
 		g, err := f.Save(t.Context(), upstream.Generation{
-			Set: set(n, 2), Reason: "reason " + strconv.Itoa(n), Leaving: []string{"old"}, Base: 7,
+			Set: set(n, 2), Reason: "reason " + strconv.Itoa(n), Leaving: []string{"old"}, Guard: []string{"sum 00"},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		f.Archive()
-		g.Leaving, g.Base = nil, 0 // these count only while it is the newest
+		g.Leaving, g.Guard = nil, nil // these count only while it is the newest
 		want = append(want, g)
 	}
 	if diff := cmp.Diff([]int{5, 4, 3}, numbers(t, path)); diff != "" {

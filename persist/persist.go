@@ -37,6 +37,8 @@ type File struct {
 	path string // cfg.Path behind its symbolic links
 	log  logrus.FieldLogger
 	lock *os.File
+	// writer names this process in what it writes.
+	writer string
 
 	mu       sync.Mutex
 	renderer renderer
@@ -55,7 +57,7 @@ type disk struct {
 	pushing []string
 	others  []string // strangers
 	frozen  []upstream.Freeze
-	base    int
+	guard   []string
 	intact  bool // it is what a Save wrote
 }
 
@@ -71,7 +73,7 @@ func Open(cfg Config, log logrus.FieldLogger) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the conf file %s: %w", path, err)
 	}
-	f := &File{cfg: cfg, path: path, log: log.WithField("file", path), lock: lock}
+	f := &File{cfg: cfg, path: path, log: log.WithField("file", path), lock: lock, writer: writer()}
 	if err := f.clear(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the conf file %s: %w", path, err), f.Close())
 	}
@@ -167,7 +169,7 @@ func (f *File) begin(c contents) {
 // the number is the previous one's plus one, or the history's newest plus one where that is
 // more, and the time g's, or now where that is
 // zero. Where the blocks are the same as before, number, time and digest stay, and
-// nothing is written unless the notes differ (Leaving, Pushing, Strangers, Frozen, Base), or the file was
+// nothing is written unless the notes differ (Leaving, Pushing, Strangers, Frozen, Guard), or the file was
 // edited or removed.
 //
 // With a check configured, new blocks stay only if the check passes; else the old
@@ -213,17 +215,21 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 	if err := g.Signed.Valid(); err != nil {
 		return upstream.Generation{}, fmt.Errorf("the order: %w", err)
 	}
+	var lines []string
+	for _, line := range g.Guard {
+		lines = append(lines, oneLine(line))
+	}
 	if err := f.look(); err != nil {
 		return upstream.Generation{}, err
 	}
 
 	next := upstream.Generation{
 		Number: f.last.Number, Time: f.last.Time, Digest: digest(blocks), Reason: f.last.Reason, Signed: f.last.Signed,
-		Leaving: leaving, Pushing: pushing, Strangers: others, Base: g.Base, Frozen: frozen,
+		Leaving: leaving, Pushing: pushing, Strangers: others, Frozen: frozen, Guard: lines, Writer: f.last.Writer,
 	}
 	if next.Digest != f.last.Digest {
 		next.Number = max(next.Number, f.newest) + 1
-		next.Reason, next.Signed = oneLine(g.Reason), g.Signed
+		next.Reason, next.Signed, next.Writer = oneLine(g.Reason), g.Signed, f.writer
 		next.Time = g.Time
 		if next.Time.IsZero() {
 			next.Time = time.Now()
@@ -231,7 +237,7 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 		next.Time = next.Time.UTC().Round(0)
 	}
 	there := f.disk.intact && f.disk.digest == next.Digest
-	if is := (disk{leaving: leaving, pushing: pushing, others: others, frozen: frozen, base: g.Base}); !there || !f.disk.sameNotes(is) {
+	if is := (disk{leaving: leaving, pushing: pushing, others: others, frozen: frozen, guard: lines}); !there || !f.disk.sameNotes(is) {
 		info, err := f.write(ctx, next, blocks, !there)
 		if err != nil {
 			f.disk = disk{} // look again
@@ -246,13 +252,13 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 	}
 	f.last = next
 	next.Set, next.Leaving, next.Pushing = g.Set, slices.Clone(leaving), slices.Clone(pushing)
-	next.Frozen, next.Strangers = slices.Clone(frozen), slices.Clone(others)
+	next.Frozen, next.Strangers, next.Guard = slices.Clone(frozen), slices.Clone(others), slices.Clone(lines)
 	return next, nil
 }
 
 // sameNotes reports whether both have the same notes in their headers.
 func (d disk) sameNotes(o disk) bool {
-	return d.base == o.base && slices.Equal(d.leaving, o.leaving) && slices.Equal(d.pushing, o.pushing) &&
+	return slices.Equal(d.guard, o.guard) && slices.Equal(d.leaving, o.leaving) && slices.Equal(d.pushing, o.pushing) &&
 		slices.Equal(d.others, o.others) &&
 		slices.EqualFunc(d.frozen, o.frozen, func(a, b upstream.Freeze) bool {
 			return a.Name == b.Name && a.Until.Equal(b.Until) && a.Signed == b.Signed
@@ -323,6 +329,9 @@ func (f *File) look() error {
 		return err
 	}
 	was := f.disk
+	if f.read && err == nil && f.outdates(c) {
+		return &NewerError{Number: c.Number, Writer: c.Writer, Ours: f.last.Number}
+	}
 	f.disk = c.disk()
 	switch {
 	case !f.read:

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -151,7 +152,11 @@ func TestTheFile(t *testing.T) {
 	if _, err := f.Save(t.Context(), upstream.Generation{Time: at, Set: set(2, 1), Leaving: []string{"b", "a", "b"}}); err != nil {
 		t.Fatal(err)
 	}
-	want := `# Written by swallowkeeper: edits are lost. See docs/operation.md.
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("# Written by swallowkeeper on %s (process %d)", host, os.Getpid()) + `: edits are lost. See docs/operation.md.
 # generation: 1
 # time: 2026-01-02T03:04:05.6Z
 # digest: sha256:` + load(t, f).Digest + `
@@ -254,17 +259,70 @@ func TestNotesAreKept(t *testing.T) {
 	}
 }
 
-func TestBaseIsKept(t *testing.T) {
+func TestWhatTheGuardRemembersIsKept(t *testing.T) {
 	f, _ := opened(t, filepath.Join(t.TempDir(), "u.conf"))
 	first := save(t, f, set(3, 2))
-	for _, base := range []int{40, 41, 0} {
-		g, err := f.Save(t.Context(), upstream.Generation{Set: set(3, 2), Base: base})
-		if err != nil || g.Base != base || g.Number != first.Number {
+	for _, lines := range [][]string{{"sum 00", "all 0 40@noon"}, {"sum 01"}, nil} {
+		g, err := f.Save(t.Context(), upstream.Generation{Set: set(3, 2), Guard: lines})
+		if err != nil || !slices.Equal(g.Guard, lines) || g.Number != first.Number {
 			t.Errorf("saved %+v, %v", g, err)
 		}
-		if g := load(t, f); g.Base != base || g.Digest != first.Digest {
-			t.Errorf("read base %d, want %d", g.Base, base)
+		if g := load(t, f); !slices.Equal(g.Guard, lines) || g.Digest != first.Digest {
+			t.Errorf("read %q, want %q", g.Guard, lines)
 		}
+	}
+}
+
+// A file of a version that wrote a base loads, and loses it with the next write.
+func TestBaseIsRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "u.conf")
+	f, _ := opened(t, path)
+	save(t, f, set(3, 2))
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Replace(string(text), "\n\n", "\n# base: 40\n\n", 1)
+	if err := os.WriteFile(path, []byte(lines), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if g, edited, err := persist.Read(path); err != nil || edited || g.Base != 40 || g.Number != 1 {
+		t.Errorf("read %+v, %v, %v", g, edited, err)
+	}
+}
+
+// What another process wrote after us is not replaced by what we made of an older state.
+func TestAnOlderStateReplacesNoNewerOne(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "u.conf")
+	f, _ := opened(t, path)
+	save(t, f, set(3, 2))
+	other := filepath.Join(t.TempDir(), "u.conf")
+	o, _ := opened(t, other)
+	save(t, o, set(3, 2))
+	save(t, o, set(4, 2))
+	text, err := os.ReadFile(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := regexp.MustCompile(" on .*: edits").ReplaceAll(text, []byte(" on elsewhere (process 7): edits"))
+	if err := os.WriteFile(path, theirs, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var newer *persist.NewerError
+	for range 2 {
+		if _, err := f.Save(t.Context(), upstream.Generation{Set: set(2, 2)}); !errors.As(err, &newer) ||
+			newer.Number != 2 || newer.Writer != "elsewhere (process 7)" {
+			t.Fatalf("saved over it: %v", err)
+		}
+	}
+	if is, err := os.ReadFile(path); err != nil || !bytes.Equal(is, theirs) {
+		t.Errorf("the file has %s, %v", is, err)
+	}
+	if g := load(t, f); g.Number != 2 || g.Writer != "elsewhere (process 7)" {
+		t.Errorf("loaded %+v", g)
+	}
+	if g := save(t, f, set(2, 2)); g.Number != 3 {
+		t.Errorf("saved %+v", g)
 	}
 }
 

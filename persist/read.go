@@ -36,7 +36,7 @@ type contents struct {
 func (c contents) disk() disk {
 	return disk{
 		info: c.info, digest: c.Digest, leaving: c.Leaving, pushing: c.Pushing, others: c.Strangers, frozen: c.Frozen,
-		base: c.Base, intact: c.Number > 0 && !c.edited,
+		guard: c.Guard, intact: c.Number > 0 && !c.edited,
 	}
 }
 

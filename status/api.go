@@ -178,12 +178,14 @@ type Worker struct {
 
 // Hold is a change that the guard does not let through.
 type Hold struct {
-	ID      string       `json:"id"`
-	Rule    string       `json:"rule"`
-	Reason  string       `json:"reason"`
-	Since   time.Time    `json:"since"`
-	Servers []HeldServer `json:"servers"` // those that stay because of it
-	Of      int          `json:"of"`      // of so many
+	ID       string       `json:"id"`
+	Rule     string       `json:"rule"`
+	Upstream string       `json:"upstream,omitempty"` // the one that the rule judged by itself; "": all together
+	Reason   string       `json:"reason"`
+	Since    time.Time    `json:"since"`
+	Servers  []HeldServer `json:"servers"`            // those that stay because of it
+	Of       int          `json:"of"`                 // of so many
+	KeptOut  int          `json:"kept_out,omitempty"` // how many stay out because of it
 }
 
 // HeldServer stays although its registry does not list it as usable any more.
@@ -287,8 +289,9 @@ type Finding struct {
 
 // Plan is what the next pass would do.
 type Plan struct {
-	File     Changes       `json:"file"` // to the conf file
-	Hold     *Hold         `json:"hold"`
+	File     Changes       `json:"file"`            // to the conf file
+	Hold     *Hold         `json:"hold"`            // what the guard would hold, the first of several
+	Holds    []Hold        `json:"holds,omitempty"` // all of them where there are several
 	Gateways []GatewayPlan `json:"gateways"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -43,7 +44,7 @@ func TestBackups(t *testing.T) {
 		}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			v := DefaultGuardConfig().Judge(upstream.Generation{Set: tt.written}, upstream.Merge(tt.written, tt.parts...), "")
+			v := guard.DefaultConfig().Decide(guard.Input{Accepted: tt.written, Seen: upstream.Merge(tt.written, tt.parts...)})
 			var got []string
 			for u := range v.Accepted.All() {
 				for _, s := range u.Servers {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -118,12 +119,14 @@ func reasonsOf(accepted upstream.Set, out []upstream.Out) reasons {
 	}
 }
 
-func (s *Syncer) holdEvents(before, now *Hold) {
-	switch {
-	case now != nil && (before == nil || before.ID != now.ID):
-		s.event(Event{Kind: EventHeld, Text: now.Reason})
-	case now == nil && before != nil:
-		s.event(Event{Kind: EventHoldEnded, Text: "hold " + before.ID + " has ended"})
+func (s *Syncer) holdEvents(before, now []guard.Hold) {
+	for _, h := range others(now, before) {
+		s.event(Event{Kind: EventHeld, Upstream: h.Upstream, Text: h.Reason})
+	}
+	for _, h := range others(before, now) {
+		if !slices.ContainsFunc(now, h.Continued) {
+			s.event(Event{Kind: EventHoldEnded, Upstream: h.Upstream, Text: "hold " + h.ID + " has ended"})
+		}
 	}
 }
 

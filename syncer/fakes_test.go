@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/sirupsen/logrus/hooks/test"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -75,6 +76,7 @@ type fakeStore struct {
 	mu       sync.Mutex
 	gen      upstream.Generation
 	fail     error
+	failOnce error
 	load     error
 	saves    int
 }
@@ -87,8 +89,12 @@ func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Gen
 	if f.fail != nil {
 		return upstream.Generation{}, f.fail
 	}
+	if err := f.failOnce; err != nil {
+		f.failOnce = nil
+		return upstream.Generation{}, err
+	}
 	same := g.Set.Equal(f.gen.Set)
-	if same && g.Base == f.gen.Base && sameFreezes(g.Frozen, f.gen.Frozen) && slices.Equal(g.Leaving, f.gen.Leaving) && slices.Equal(g.Pushing, f.gen.Pushing) && slices.Equal(g.Strangers, f.gen.Strangers) {
+	if same && slices.Equal(g.Guard, f.gen.Guard) && sameFreezes(g.Frozen, f.gen.Frozen) && slices.Equal(g.Leaving, f.gen.Leaving) && slices.Equal(g.Pushing, f.gen.Pushing) && slices.Equal(g.Strangers, f.gen.Strangers) {
 		return f.gen, nil
 	}
 	f.saves++
@@ -101,10 +107,12 @@ func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Gen
 		reason, signed = g.Reason, g.Signed
 	}
 	f.gen = upstream.Generation{
-		Number: number, Time: time.Now(), Set: g.Set, Leaving: g.Leaving, Pushing: g.Pushing, Base: g.Base,
+		Number: number, Time: time.Now(), Set: g.Set, Leaving: g.Leaving, Pushing: g.Pushing, Guard: g.Guard,
 		Strangers: g.Strangers, Frozen: g.Frozen, Reason: reason, Signed: signed,
 	}
-	f.events.add("save " + line(g.Set))
+	if !same {
+		f.events.add("save " + line(g.Set))
+	}
 	return f.gen, nil
 }
 
@@ -279,6 +287,8 @@ type world struct {
 	reach      func() Reach
 	taken      func() map[string]Taken
 	dotted     bool
+	witness    Witness
+	wrap       func(Registry) Registry
 	syncer     *Syncer
 	stop       func()
 }
@@ -295,19 +305,25 @@ func newWorld(t *testing.T, registries, gateways int) *world {
 	return w
 }
 
-func (w *world) parts(guard GuardConfig) Parts {
+func (w *world) parts(limits guard.Config) Parts {
 	log, hook := test.NewNullLogger()
 	log.SetOutput(io.Discard)
 	log.SetLevel(logrus.DebugLevel)
 	w.log = hook
-	p := Parts{Guard: guard, Store: w.store, Schedule: DefaultSchedule(), Log: log, Reach: w.reach, Taken: w.taken}
+	p := Parts{
+		Guard: limits, Store: w.store, Schedule: DefaultSchedule(), Log: log, Reach: w.reach, Taken: w.taken, Witness: w.witness,
+	}
 	for i, r := range w.registries {
 		// The servers of set(line) come from "r": with one registry that is its name.
 		name := "r"
 		if i > 0 {
 			name = string(rune('r' + i))
 		}
-		p.Sources = append(p.Sources, Source{Name: name, Registry: r, Dotted: w.dotted})
+		src := Source{Name: name, Registry: r, Dotted: w.dotted}
+		if w.wrap != nil {
+			src.Registry = w.wrap(r)
+		}
+		p.Sources = append(p.Sources, src)
 	}
 	for _, g := range w.gateways {
 		p.Targets = append(p.Targets, Target{Name: g.name, Gateway: g, Resync: 10 * time.Second})
@@ -316,9 +332,9 @@ func (w *world) parts(guard GuardConfig) Parts {
 }
 
 // start runs the syncer until the test ends; it must be called within synctest.
-func (w *world) start(guard GuardConfig) {
+func (w *world) start(limits guard.Config) {
 	ctx, cancel := context.WithCancel(w.t.Context())
-	p := w.parts(guard)
+	p := w.parts(limits)
 	p.Event = w.told.add
 	w.syncer = New(p)
 	ended := make(chan error, 1)

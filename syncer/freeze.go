@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -28,7 +29,7 @@ func frozen(written upstream.Generation, seen upstream.Set) upstream.Set {
 			list = append(list, u)
 		}
 	}
-	out := keptOut(written.Set, slices.Values(kept), seen.Out(), "a freeze")
+	out := guard.KeptOut(written.Set, slices.Values(kept), seen.Out(), "a freeze")
 	for u := range written.Set.All() {
 		if isFrozen(written.Frozen, u.Name) {
 			list = append(list, u)

@@ -21,36 +21,6 @@ func named(host string, numbers ...byte) upstream.Set {
 	return upstream.NewSet([]upstream.Upstream{u})
 }
 
-// What is registered by a host name has the addresses that the name has now. The old ones have moved and are not gone.
-func TestJudgeMoved(t *testing.T) {
-	const host, other = "lb.example:80", "other.example:80"
-	for _, tt := range []struct {
-		name           string
-		last, seen     upstream.Set
-		accepted, held string
-	}{
-		{"all of its addresses", named(host, 1, 2, 3, 4), named(host, 5, 6, 7, 8), "ext: 5 6 7 8", ""},
-		{"it has fewer", named(host, 1, 2, 3, 4), named(host, 4), "ext: 4", ""},
-		{"another name came", named(host, 1, 2, 3, 4), named(other, 5, 6, 7, 8), "ext: 1 2 3 4 5 6 7 8", "max_removal: ext 1, ext 2, ext 3, ext 4"},
-		{
-			"its port is another instance", named(host, 1, 2, 3, 4), named("lb.example:81", 5, 6, 7, 8),
-			"ext: 1 2 3 4 5 6 7 8", "max_removal: ext 1, ext 2, ext 3, ext 4",
-		},
-		{"one name moves, another is gone", upstream.Join(named(host, 1, 2), named(other, 3, 4, 5)), named(host, 6), "ext: 3 4 5 6", "max_removal: ext 3, ext 4, ext 5"},
-		{"it is registered no more", upstream.Join(named(host, 1, 2, 3), set("b: 9")), set("b: 9"), "b: 9, ext: 1 2 3", "max_removal: ext 1, ext 2, ext 3"},
-		{"it is not usable", named(host, 1, 2, 3, 4), upstream.NewSet([]upstream.Upstream{{Name: "ext"}}), "ext: 1 2 3 4", ""},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			c := DefaultGuardConfig()
-			c.MinServices = 0
-			v := c.Judge(upstream.Generation{Number: 1, Set: tt.last}, tt.seen, "")
-			if got := line(v.Accepted); got != tt.accepted || heldLine(v.Hold) != tt.held {
-				t.Errorf("accepted %q, held %q; want %q, %q", got, heldLine(v.Hold), tt.accepted, tt.held)
-			}
-		})
-	}
-}
-
 // A registry that can't look a name up lists no address of it, and has not said that they are gone.
 func TestUnknownAddressesStay(t *testing.T) {
 	const host = "lb.example:80"
@@ -69,7 +39,7 @@ func TestUnknownAddressesStay(t *testing.T) {
 		{"known again", named(host, 7), "ext: 7"},
 	} {
 		in.publish("r", tt.seen)
-		got, emptied := in.seen(written, false)
+		got, emptied := in.seen(written)
 		if line(got) != tt.want || emptied != nil {
 			t.Errorf("%s: seen %q, emptied %v; want %q", tt.name, line(got), emptied, tt.want)
 		}

@@ -81,9 +81,9 @@ func (in *intake) publish(name string, set upstream.Set) {
 
 // seen merges what the registries gave. A registry that has not answered yet keeps
 // its part of the written set as it was; while one is missing, so do servers that
-// come from no registry of this configuration. So does, unless empty answers are believed,
-// one of several that suddenly lists nothing usable: emptied names those.
-func (in *intake) seen(written upstream.Set, believeEmpty bool) (set upstream.Set, emptied []string) {
+// come from no registry of this configuration. emptied names those of several that suddenly list nothing
+// usable while others do.
+func (in *intake) seen(written upstream.Set) (set upstream.Set, emptied []string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	latest := make(map[string]upstream.Set, len(in.latest))
@@ -97,13 +97,13 @@ func (in *intake) seen(written upstream.Set, believeEmpty bool) (set upstream.Se
 			emptied = append(emptied, name)
 		}
 	}
-	if believeEmpty || len(emptied) == len(in.names) { // all of them are for the guard to judge
+	if len(emptied) == len(in.names) { // nothing is listed at all
 		emptied = nil
 	}
 	parts := make([]upstream.Set, 0, len(in.names)+1)
 	for _, name := range in.names {
 		set, answered := latest[name]
-		if !answered || slices.Contains(emptied, name) {
+		if !answered {
 			set = written.From(name)
 		}
 		parts = append(parts, set)

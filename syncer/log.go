@@ -2,10 +2,12 @@ package syncer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -79,13 +81,27 @@ func logOut(log logrus.FieldLogger, before, now []upstream.Out) {
 	}
 }
 
-func logHold(log logrus.FieldLogger, before, now *Hold) {
-	switch {
-	case now != nil && (before == nil || before.ID != now.ID):
-		log.WithFields(logrus.Fields{"hold": now.ID, "rule": now.Rule, "servers": len(now.Removed)}).Warn("held: " + now.Reason)
-	case now == nil && before != nil:
-		log.WithField("hold", before.ID).Info("the hold has ended")
+func logHolds(log logrus.FieldLogger, before, now []guard.Hold) {
+	left := mostLines
+	for _, h := range others(now, before) {
+		if left--; left >= 0 {
+			log.WithFields(logrus.Fields{"hold": h.ID, "rule": h.Rule, "servers": len(h.Removed) + len(h.KeptOut)}).Warn("held: " + h.Reason)
+		}
 	}
+	for _, h := range others(before, now) {
+		if left--; left >= 0 && !slices.ContainsFunc(now, h.Continued) {
+			log.WithField("hold", h.ID).Info("the hold has ended")
+		}
+	}
+	if left < 0 {
+		log.Warnf("and %d holds more", -left)
+	}
+}
+
+// others are those of some holds that are not among some other ones.
+func others(some, among []guard.Hold) []guard.Hold {
+	known := ids(among)
+	return slices.DeleteFunc(slices.Clone(some), func(h guard.Hold) bool { return slices.Contains(known, h.ID) })
 }
 
 func addresses(u upstream.Upstream) []string {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"swallowkeeper/guard"
 )
 
 // Metrics measures a syncer: what is true when it is asked, from Status, and what has
@@ -27,7 +29,7 @@ type Metrics struct {
 // What is true now.
 var descs = struct {
 	inSync, gatewayInSync, workerInSync, gatewayGeneration, gatewayLive, gatewayLiveServers, generation,
-	upstreams, servers, out, unserved, stays, holds, held, freezes, registryUp, registryAnswered, fileOK, upstreamServers *prometheus.Desc
+	upstreams, servers, out, unserved, stays, holds, held, heldOut, freezes, registryUp, registryAnswered, fileOK, upstreamServers *prometheus.Desc
 }{
 	inSync:             desc("in_step", "1 where every gateway shows the newest generation and the conf file is as it was written."),
 	gatewayInSync:      desc("gateway_in_step", "1 where the gateway's own answers show the newest generation.", "gateway"),
@@ -43,6 +45,7 @@ var descs = struct {
 	stays:              desc("kept_servers", "Servers that get traffic although no registry lists them as usable: on_unhealthy, a hold or a freeze keeps them."),
 	holds:              desc("holds", "1 where the guard holds a change by this rule.", "rule"),
 	held:               desc("held_servers", "Servers that stay only because a change is held."),
+	heldOut:            desc("held_out_servers", "Servers that stay out only because a change is held."),
 	freezes:            desc("freezes", "Freezes that a person made."),
 	registryUp:         desc("registry_up", "1 where the registry has answered and can be read now.", "registry"),
 	registryAnswered:   desc("registry_last_change_timestamp_seconds", "When the registry's answer changed last.", "registry"),
@@ -178,15 +181,16 @@ func (m *Metrics) Collect(c chan<- prometheus.Metric) {
 	gauge(descs.stays, float64(len(st.Stays)))
 	gauge(descs.freezes, float64(len(st.Generation.Frozen)))
 	gauge(descs.fileOK, one(st.StoreErr == nil))
-	held := 0
-	for _, rule := range []string{RuleMinServices, RuleMaxRemoval} {
-		holds := st.Hold != nil && st.Hold.Rule == rule
-		if holds {
-			held = len(st.Hold.Removed)
-		}
-		gauge(descs.holds, one(holds), rule)
+	rules, stay, out := map[string]bool{}, 0, 0
+	for _, h := range st.Holds {
+		rules[h.Rule] = true
+		stay, out = stay+len(h.Removed), out+len(h.KeptOut)
 	}
-	gauge(descs.held, float64(held))
+	for _, rule := range guard.Rules() {
+		gauge(descs.holds, one(rules[rule]), rule)
+	}
+	gauge(descs.held, float64(stay))
+	gauge(descs.heldOut, float64(out))
 	for _, r := range st.Registries {
 		gauge(descs.registryUp, one(r.Trouble == nil && !r.Answered.IsZero()), r.Name)
 		if !r.Answered.IsZero() {

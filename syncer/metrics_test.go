@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -72,7 +73,7 @@ func TestMetrics(t *testing.T) {
 		r := w.metered(true)
 		wantMetrics(t, r, `swallowkeeper_orders_total{kind="approved"} 0`)
 		w.gateways[0].workers = []upstream.Worker{{ID: "7"}, {ID: "8", Err: errors.New("behind")}}
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3, b: 5")
 		w.pass(time.Minute)
@@ -108,7 +109,7 @@ func TestMetrics(t *testing.T) {
 			swallowkeeper_holds{rule="max_removal"} 1
 			swallowkeeper_held_servers 4
 		`)
-		w.do(Approve(w.syncer.Status().Hold.ID))
+		w.do(Approve(first(w.syncer.Status().Holds).ID))
 		w.do(Freeze(upstream.Freeze{}))
 		w.pass(soon)
 		w.gateways[0].setFail(errors.New("down"))

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/internal/retry"
 	"swallowkeeper/upstream"
 )
@@ -39,7 +40,7 @@ type Outcome struct {
 	Missing []RegistryStatus
 	// Written leads from the conf file as it was to what is accepted.
 	Written upstream.Changes
-	Hold    *Hold
+	Holds   []guard.Hold
 	// Out is what is registered and gets no traffic.
 	Out []upstream.Out
 	// Unserved are the upstreams that get traffic with no usable server.
@@ -76,24 +77,29 @@ func (s *Syncer) RunOnce(ctx context.Context, o Once) (Outcome, error) {
 	written := s.gen
 	written.Strangers = s.known()
 	written.Frozen, _ = thawed(written.Frozen, time.Now())
-	verdict := s.verdict(written, o.Approve)
-	out.Hold, out.Out = verdict.Hold, verdict.Out
-	out.Written = upstream.Diff(s.gen.Set, verdict.Accepted)
-	seen, _ := s.intake.seen(s.gen.Set, true)
-	_, out.Unserved = stays(verdict.Accepted, seen)
+	decision := s.judge(written, time.Now(), o.Approve)
+	out.Holds, out.Out = decision.Holds, decision.Out
+	out.Written = upstream.Diff(s.gen.Set, decision.Accepted)
+	seen, _ := s.intake.seen(s.gen.Set)
+	_, out.Unserved = stays(decision.Accepted, seen)
 
-	gen := next(written, verdict)
+	gen := next(written, decision.Accepted)
 	if !o.DryRun {
 		var signed upstream.Signature
-		if o.Approve != "" && verdict.Hold == nil && s.verdict(written, "").Hold != nil {
+		if decision.Approved() {
 			signed = o.Signed
 			s.signed(signed).WithField("hold", o.Approve).Warn("a person approved the hold: the change goes through")
 		}
-		saved, err := s.save(ctx, written, verdict, signed)
+		saved, err := s.save(ctx, written, decision, signed)
 		if err != nil {
 			return out, err
 		}
-		gen = saved
+		s.remember(decision)
+		if gen = saved; gen.Number > 0 && !guard.SameHolds(gen.Guard, s.history.Lines()) {
+			if gen, err = s.keep(ctx, gen); err != nil {
+				return out, err
+			}
+		}
 	}
 
 	out.Gateways = make([]GatewayOutcome, len(s.Targets))
@@ -109,7 +115,7 @@ func (s *Syncer) RunOnce(ctx context.Context, o Once) (Outcome, error) {
 		})
 	}
 	running.Wait()
-	waiting := slices.ContainsFunc(verdict.Out, func(o upstream.Out) bool { return strings.HasPrefix(o.Reason, notYet) })
+	waiting := slices.ContainsFunc(decision.Out, func(o upstream.Out) bool { return strings.HasPrefix(o.Reason, notYet) })
 	for i, d := range s.deliveries {
 		if waiting && out.Gateways[i].Err == nil && !d.asked {
 			out.Gateways[i].Err = errUnasked
@@ -219,6 +225,6 @@ func (s *Syncer) forget(ctx context.Context, g upstream.Generation, gateways []G
 		return nil
 	}
 	g.Leaving, g.Pushing = nil, nil
-	_, err := s.Store.Save(ctx, g)
+	_, err := s.keep(ctx, g)
 	return err
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -114,23 +115,33 @@ func (s *Syncer) DoOnce(ctx context.Context, o Order) (remark string, gateways [
 // Approve lets exactly the hold with this ID through.
 func Approve(id string) Order {
 	return func(ctx context.Context, s *Syncer) (string, error) {
-		if s.hold == nil {
+		before := ids(s.holds)
+		switch {
+		case len(before) == 0:
 			return "", refuse(ErrUnknown, "no hold %s; nothing is held now", id)
-		}
-		if s.hold.ID != id {
-			return "", refuse(ErrUnknown, "no hold %s; held now: %s", id, s.hold.ID)
+		case !slices.Contains(before, id):
+			return "", refuse(ErrUnknown, "no hold %s; held now: %s", id, strings.Join(before, " and "))
 		}
 		s.decide(ctx, id)
+		others := slices.DeleteFunc(ids(s.holds), func(id string) bool { return slices.Contains(before, id) })
 		switch {
 		case s.storeErr != nil:
 			return "", s.storeErr
-		case s.hold != nil:
-			return "", refuse(ErrNotNow, "hold %s: the change is another meanwhile, and held as %s", id, s.hold.ID)
+		case len(others) > 0 || slices.Contains(ids(s.holds), id):
+			return "", refuse(ErrNotNow, "hold %s: the change is another meanwhile, and held as %s", id, strings.Join(ids(s.holds), " and "))
 		}
 		s.signed(s.signer).WithField("hold", id).Warn("a person approved the hold: the change goes through")
 		s.event(Event{Kind: EventApproved, Signed: s.signer, Text: "hold " + id + " was approved"})
 		return "", nil
 	}
+}
+
+func ids(holds []guard.Hold) []string {
+	all := make([]string, len(holds))
+	for i, h := range holds {
+		all[i] = h.ID
+	}
+	return all
 }
 
 // Freeze leaves an upstream, or everything, as it is written. A freeze of the same name that
@@ -196,14 +207,14 @@ func (s *Syncer) step(to upstream.Generation) (upstream.Set, string) {
 	written.Strangers = s.known()
 	set := withoutStrangers(written, s.withoutTaken(written, s.reach().seen(to.Set)))
 	set = s.reachable(upstream.Generation{Set: set}).Set
-	v := s.Guard.Judge(s.gen, set, "")
-	admitted := s.admit(written, Verdict{Accepted: set, Out: set.Out()})
+	d := s.Guard.Decide(guard.Input{Accepted: s.gen.Set, Seen: set, History: s.history, Now: time.Now()})
+	admitted := s.admit(written, guard.Decision{Accepted: set, Out: set.Out()})
 	var remarks []string
 	if n := len(admitted.Out); n > 0 {
 		remarks = append(remarks, fmt.Sprintf("of it %d are left out, first %s: %s", n, admitted.Out[0].Upstream, admitted.Out[0].Reason))
 	}
-	if v.Hold != nil {
-		remarks = append(remarks, v.Hold.Reason)
+	if len(d.Holds) > 0 {
+		remarks = append(remarks, guard.Reasons(d.Holds))
 	}
 	return admitted.Accepted, strings.Join(remarks, "; ")
 }
@@ -219,7 +230,7 @@ func Rollback(to upstream.Generation) Order {
 		}
 		set, remark := s.step(to)
 		set = set.Loadable()
-		g := next(before, Verdict{Accepted: set})
+		g := next(before, set)
 		// Those of single upstreams stay, and hold when the one of everything ends.
 		g.Frozen = append(slices.DeleteFunc(slices.Clone(before.Frozen), func(f upstream.Freeze) bool { return f.Name == "" }),
 			upstream.Freeze{Signed: s.signer})
@@ -230,8 +241,8 @@ func Rollback(to upstream.Generation) Order {
 		if err != nil {
 			return "", err
 		}
-		s.holds(nil, time.Time{})
-		s.recovering = time.Time{}
+		s.history = guard.History{} // what a person took away or brought back is no loss and no growth
+		s.hold(nil)
 		s.note(saved, s.out, nil)
 		s.adopt(before, Timing{Seen: decided, Decided: decided, Saved: time.Now()},
 			func(string, netip.AddrPort) string { return g.Reason })
@@ -246,7 +257,7 @@ func Rollback(to upstream.Generation) Order {
 func (s *Syncer) freeze(ctx context.Context, freezes []upstream.Freeze) error {
 	g := s.gen
 	g.Frozen = freezes
-	saved, err := s.Store.Save(ctx, g)
+	saved, err := s.keep(ctx, g)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -33,13 +34,13 @@ func (w *world) refused(o Order, want error, words ...string) {
 }
 
 func TestApprove(t *testing.T) {
-	held := func(t *testing.T, w *world) *Hold {
-		w.start(DefaultGuardConfig())
+	held := func(t *testing.T, w *world) *guard.Hold {
+		w.start(guard.DefaultConfig())
 		w.registries[0].publish("a: 1 2 3 4, b: 5")
 		w.pass(time.Minute)
 		w.registries[0].publish("a: 1")
 		w.pass(soon)
-		hold := w.syncer.Status().Hold
+		hold := first(w.syncer.Status().Holds)
 		if hold == nil || hold.Of != 5 {
 			t.Fatalf("held is %+v", hold)
 		}
@@ -52,7 +53,7 @@ func TestApprove(t *testing.T) {
 		w.do(Approve(hold.ID))
 		w.pass(soon)
 		w.wantLive(0, "a: 1")
-		if st := w.syncer.Status(); st.Hold != nil || !st.InSync() {
+		if st := w.syncer.Status(); first(st.Holds) != nil || !st.InSync() {
 			t.Errorf("status %+v", st)
 		}
 		if len(w.told.of(EventHeld)) != 1 || len(w.told.of(EventApproved)) != 1 || len(w.told.of(EventHoldEnded)) != 1 {
@@ -63,7 +64,7 @@ func TestApprove(t *testing.T) {
 		w.pass(time.Minute)
 		w.registries[0].publish("a: 1")
 		w.pass(time.Minute)
-		if w.syncer.Status().Hold == nil {
+		if first(w.syncer.Status().Holds) == nil {
 			t.Error("a later removal is not held")
 		}
 	})
@@ -72,7 +73,7 @@ func TestApprove(t *testing.T) {
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3, b: 5") // within the limits, and held until it has settled
 		w.pass(soon)
-		strict := w.syncer.Status().Hold
+		strict := first(w.syncer.Status().Holds)
 		if strict == nil || strict.ID == hold.ID {
 			t.Fatalf("held is %+v", strict)
 		}
@@ -87,25 +88,25 @@ func TestApprove(t *testing.T) {
 		w.registries[0].publish("b: 5")
 		w.pass(soon)
 		w.refused(Approve(hold.ID), ErrUnknown)
-		if w.syncer.Status().Hold == nil {
+		if first(w.syncer.Status().Holds) == nil {
 			t.Error("another change went through")
 		}
 		w.wantLive(0, "a: 1 2 3 4, b: 5")
 	})
 	run(t, "where nothing is held there is none", 1, 1, func(_ *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.refused(Approve("0123"), ErrUnknown, "no hold 0123; nothing is held now")
 	})
 	run(t, "of one of two registries, also from a second rule", 2, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3 4 5 6")
 		w.registries[1].sets <- ofOrigin("s", "b: 7")
 		w.pass(time.Minute)
 		w.registries[0].publish("")
 		w.pass(soon)
-		hold := w.syncer.Status().Hold
+		hold := first(w.syncer.Status().Holds)
 		if hold == nil {
 			t.Fatal("nothing is held")
 		}
@@ -118,7 +119,7 @@ func TestApprove(t *testing.T) {
 func TestFreeze(t *testing.T) {
 	end := func(d time.Duration) time.Time { return time.Now().Add(d) }
 	run(t, "an upstream stays as it is, others go on", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(time.Minute)
@@ -144,7 +145,7 @@ func TestFreeze(t *testing.T) {
 		}
 	})
 	run(t, "everything stays, and nothing is held meanwhile", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3 4, b: 5")
 		w.pass(time.Minute)
@@ -154,7 +155,7 @@ func TestFreeze(t *testing.T) {
 			w.pass(time.Minute)
 			w.wantLive(0, "a: 1 2 3 4, b: 5")
 		}
-		if st := w.syncer.Status(); st.Hold != nil || len(st.Generation.Frozen) != 1 {
+		if st := w.syncer.Status(); first(st.Holds) != nil || len(st.Generation.Frozen) != 1 {
 			t.Errorf("status %+v", st)
 		}
 		w.do(Unfreeze(""))
@@ -162,7 +163,7 @@ func TestFreeze(t *testing.T) {
 		w.wantLive(0, "a: 1 2 3 4 5 6, c: 7")
 	})
 	run(t, "a newer one takes the place of one of its name, and of no other", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(time.Minute)
@@ -190,7 +191,7 @@ func TestFreeze(t *testing.T) {
 		}
 	})
 	run(t, "it ends by itself", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(time.Minute)
@@ -205,7 +206,7 @@ func TestFreeze(t *testing.T) {
 		}
 	})
 	run(t, "it ends by itself also where nothing else changes", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(time.Minute)
@@ -217,14 +218,14 @@ func TestFreeze(t *testing.T) {
 	})
 	run(t, "it survives a restart", 1, 1, func(_ *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1"), Frozen: []upstream.Freeze{{Name: "a"}}}
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 2, b: 3")
 		w.pass(time.Minute)
 		w.wantLive(0, "a: 1, b: 3")
 	})
 	run(t, "what is not there can't be frozen or released", 1, 1, func(_ *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.refused(Freeze(upstream.Freeze{}), ErrNotNow, "everything can't be frozen: nothing was written yet")
 		w.registries[0].publish("a: 1")
@@ -235,7 +236,7 @@ func TestFreeze(t *testing.T) {
 		w.refused(Unfreeze(""), ErrUnknown, "everything is not frozen; frozen now: a")
 	})
 	run(t, "a file that can't be written freezes nothing", 1, 1, func(_ *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(soon)
@@ -251,7 +252,7 @@ func TestFreeze(t *testing.T) {
 		w := newWorld(t, 1, 1)
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1"), Frozen: []upstream.Freeze{{Name: "a"}}}
 		w.registries[0].publish("a: 2, b: 3")
-		if _, err := New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), Once{Limit: time.Second}); err != nil {
+		if _, err := New(w.parts(guard.DefaultConfig())).RunOnce(t.Context(), Once{Limit: time.Second}); err != nil {
 			t.Fatal(err)
 		}
 		w.wantLive(0, "a: 1, b: 3")
@@ -261,7 +262,7 @@ func TestFreeze(t *testing.T) {
 func TestRollback(t *testing.T) {
 	earlier := upstream.Generation{Number: 3, Set: set("a: 1 2")}
 	run(t, "writes, pushes and freezes", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2 3 4 5 6")
 		w.pass(time.Minute)
@@ -285,7 +286,7 @@ func TestRollback(t *testing.T) {
 		w.wantLive(0, "a: 1, b: 2 3 4 5 6 7")
 	})
 	run(t, "what a person froze by its name stays frozen", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(time.Minute)
@@ -301,7 +302,7 @@ func TestRollback(t *testing.T) {
 		w.wantLive(0, "a: 1 2, b: 2")
 	})
 	run(t, "a file that can't be written changes nothing", 1, 1, func(_ *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 5")
 		w.pass(time.Minute)
@@ -313,7 +314,7 @@ func TestRollback(t *testing.T) {
 	})
 	run(t, "it works while no registry answers", 1, 1, func(_ *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 5")}
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.do(Rollback(earlier))
 		w.pass(soon)
@@ -323,7 +324,7 @@ func TestRollback(t *testing.T) {
 		w := newWorld(t, 1, 1)
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 5, b: 6")}
 		w.gateways[0].set("a: 5, b: 6, mine: 7")
-		_, gateways, err := New(w.parts(DefaultGuardConfig())).DoOnce(t.Context(), Rollback(earlier))
+		_, gateways, err := New(w.parts(guard.DefaultConfig())).DoOnce(t.Context(), Rollback(earlier))
 		if err != nil || len(gateways) != 1 || gateways[0].Err != nil {
 			t.Fatalf("%+v, %v", gateways, err)
 		}
@@ -335,7 +336,7 @@ func TestRollback(t *testing.T) {
 }
 
 func TestDoEndsWithItsContext(t *testing.T) {
-	s := New(newWorld(t, 1, 1).parts(DefaultGuardConfig())) // that does not run
+	s := New(newWorld(t, 1, 1).parts(guard.DefaultConfig())) // that does not run
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Do(ctx, Unfreeze("")); !errors.Is(err, context.Canceled) {
@@ -346,7 +347,7 @@ func TestDoEndsWithItsContext(t *testing.T) {
 func TestEventsOfAChange(t *testing.T) {
 	run(t, "from the registry to the gateway", 1, 1, func(t *testing.T, w *world) {
 		w.gateways[0].delay = 10 * time.Millisecond
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(time.Minute)
@@ -375,14 +376,14 @@ func TestEventsOfAChange(t *testing.T) {
 			t.Errorf("put into the history were %v", w.store.archived)
 		}
 		for server, later := range map[string]bool{"10.0.0.3:80": true, "10.0.0.1:80": false} {
-			at := w.syncer.Since().In(Held{Upstream: "a", Addr: netip.MustParseAddrPort(server)})
+			at := w.syncer.Since().In(guard.ServerID{Upstream: "a", Addr: netip.MustParseAddrPort(server)})
 			if at.IsZero() || at.After(published.Add(-time.Millisecond)) != later {
 				t.Errorf("%s is in since %s", server, at)
 			}
 		}
 	})
 	run(t, "a gateway that is down and comes back", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(time.Minute)
@@ -399,7 +400,7 @@ func TestEventsOfAChange(t *testing.T) {
 		}
 	})
 	run(t, "a file that can't be written", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.store.setFail(errors.New("no space left"))
 		w.registries[0].publish("a: 1")

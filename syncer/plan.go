@@ -22,11 +22,11 @@ func (s *Syncer) Plan(ctx context.Context, targets []Target) (Outcome, error) {
 		if len(s.intake.missing()) == len(s.Sources) {
 			return "", nil
 		}
-		v, _, _ := s.judge(written, time.Now(), "")
-		out.Hold, out.Out = v.Hold, v.Out
-		out.Written = upstream.Diff(s.gen.Set, v.Accepted)
-		if !v.Accepted.Equal(s.gen.Set) {
-			gen = next(written, v)
+		d := s.judge(written, time.Now(), "")
+		out.Holds, out.Out = d.Holds, d.Out
+		out.Written = upstream.Diff(s.gen.Set, d.Accepted)
+		if !d.Accepted.Equal(s.gen.Set) {
+			gen = next(written, d.Accepted)
 		}
 		return "", nil
 	})

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"swallowkeeper/internal/setting"
 	"swallowkeeper/upstream"
 )
 
@@ -47,22 +46,6 @@ var (
 	}
 	sixToFour = netip.MustParsePrefix("2002::/16") // the address follows
 )
-
-// ParseRanges reads ranges such as 10.0.0.0/8 and single addresses, of the key with this name.
-func ParseRanges(key string, list []string) ([]netip.Prefix, error) {
-	var ranges []netip.Prefix
-	for _, s := range list {
-		p, err := netip.ParsePrefix(s)
-		if a, single := netip.ParseAddr(s); single == nil && a.Zone() == "" {
-			p, err = a.Prefix(a.BitLen())
-		}
-		if err != nil || p.Addr().Is4In6() {
-			return nil, &setting.Error{Key: key, Value: s, Allowed: `ranges such as "10.0.0.0/8" or "fd00::/8", and addresses`}
-		}
-		ranges = append(ranges, p.Masked())
-	}
-	return ranges, nil
-}
 
 // Refuses says why an address may not be reached, or "".
 func (r Reach) Refuses(addr netip.AddrPort) string {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -86,10 +87,10 @@ func TestReachRefuses(t *testing.T) {
 		t.Run(tt.addr+" allow "+tt.allow+" deny "+tt.deny, func(t *testing.T) {
 			r := Reach{Own: own, Local: local}
 			var err error
-			if r.Allow, err = ParseRanges("allow_addresses", strings.Fields(tt.allow)); err != nil {
+			if r.Allow, err = guard.ParseRanges("allow_addresses", strings.Fields(tt.allow)); err != nil {
 				t.Fatal(err)
 			}
-			if r.Deny, err = ParseRanges("deny_addresses", strings.Fields(tt.deny)); err != nil {
+			if r.Deny, err = guard.ParseRanges("deny_addresses", strings.Fields(tt.deny)); err != nil {
 				t.Fatal(err)
 			}
 			got := r.Refuses(netip.MustParseAddrPort(tt.addr))
@@ -102,7 +103,7 @@ func TestReachRefuses(t *testing.T) {
 
 func TestRangesAreParsedStrictly(t *testing.T) {
 	for _, bad := range []string{"", "web", "10.0.0.0/33", "10.0.0", "::ffff:10.0.0.0/104", "fe80::1%eth0", "fe80::1%eth0/64", "10.0.0.1:80"} {
-		c := DefaultGuardConfig()
+		c := guard.DefaultConfig()
 		c.DenyAddresses = []string{"10.0.0.0/8", bad}
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "deny_addresses") {
 			t.Errorf("%q: %v", bad, err)
@@ -115,12 +116,12 @@ func TestRangesAreParsedStrictly(t *testing.T) {
 }
 
 // barred makes a world of which the address with this last number may not be reached: set("a: 1") has 10.0.0.1.
-func (w *world) barred(guard GuardConfig, addrs ...string) {
+func (w *world) barred(limits guard.Config, addrs ...string) {
 	w.reach = func() Reach {
-		deny, _ := ParseRanges("deny_addresses", addrs)
+		deny, _ := guard.ParseRanges("deny_addresses", addrs)
 		return Reach{Deny: deny}
 	}
-	w.start(guard)
+	w.start(limits)
 }
 
 func addrOf(n string) string {
@@ -130,7 +131,7 @@ func addrOf(n string) string {
 func TestWhatMayNotBeReached(t *testing.T) {
 	two := addrOf("2")
 	run(t, "is out with its reason, and the rest goes in", 1, 1, func(t *testing.T, w *world) {
-		w.barred(DefaultGuardConfig(), two)
+		w.barred(guard.DefaultConfig(), two)
 		defer w.stop()
 		w.registries[0].publish("a: 1 2, b: 2, c: 3")
 		w.pass(soon)
@@ -145,7 +146,7 @@ func TestWhatMayNotBeReached(t *testing.T) {
 			Number: 7, Set: set("a: 1 2, b: 2, c: 2 3, d: 4 5 6 7"), Frozen: []upstream.Freeze{{Name: "c"}},
 		}
 		w.gateways[0].set("a: 1 2, b: 2, c: 2 3, d: 4 5 6 7")
-		w.barred(DefaultGuardConfig(), two)
+		w.barred(guard.DefaultConfig(), two)
 		defer w.stop()
 		// No registry has answered.
 		w.pass(time.Second)
@@ -158,7 +159,7 @@ func TestWhatMayNotBeReached(t *testing.T) {
 		w.wantStored("a: 1, c: 3, d: 4 5 6 7")
 		w.registries[0].publish("a: none, b: none") // a hold
 		w.pass(time.Second)
-		if w.syncer.Status().Hold == nil {
+		if first(w.syncer.Status().Holds) == nil {
 			t.Error("nothing is held")
 		}
 		w.wantLive(0, "a: 1, c: 3, d: 4 5 6 7")
@@ -170,12 +171,12 @@ func TestWhatMayNotBeReached(t *testing.T) {
 		for _, n := range []string{"2", "3", "4", "5", "6", "7"} {
 			most = append(most, addrOf(n))
 		}
-		w.barred(DefaultGuardConfig(), most...)
+		w.barred(guard.DefaultConfig(), most...)
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3 4 5 6 7 8")
 		w.pass(time.Second)
 		w.wantLive(0, "a: 1 8")
-		if h := w.syncer.Status().Hold; h != nil {
+		if h := first(w.syncer.Status().Holds); h != nil {
 			t.Errorf("held: %s", h.Reason)
 		}
 	})
@@ -183,7 +184,7 @@ func TestWhatMayNotBeReached(t *testing.T) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 2, b: 1")}
 		w.gateways[0].set("a: 2, b: 1")
 		w.gateways[1].setFail(errDown)
-		w.barred(DefaultGuardConfig(), two)
+		w.barred(guard.DefaultConfig(), two)
 		defer w.stop()
 		w.registries[0].publish("a: 3, b: 1")
 		w.pass(time.Second)
@@ -191,7 +192,7 @@ func TestWhatMayNotBeReached(t *testing.T) {
 	})
 	run(t, "no rollback brings it back", 1, 1, func(t *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
-		w.barred(DefaultGuardConfig(), two)
+		w.barred(guard.DefaultConfig(), two)
 		defer w.stop()
 		w.pass(soon)
 		if _, err := w.syncer.Do(t.Context(), Rollback(upstream.Generation{Number: 3, Set: set("a: 1 2, b: 2, c: 3")})); err != nil {
@@ -202,7 +203,7 @@ func TestWhatMayNotBeReached(t *testing.T) {
 	run(t, "one pass is no other", 1, 1, func(t *testing.T, w *world) {
 		w.reach = func() Reach { return Reach{Deny: []netip.Prefix{netip.MustParsePrefix(two + "/32")}} }
 		w.registries[0].publish("a: 1 2, b: 2")
-		out, err := New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), Once{Limit: time.Second})
+		out, err := New(w.parts(guard.DefaultConfig())).RunOnce(t.Context(), Once{Limit: time.Second})
 		if err != nil || len(out.Out) != 2 {
 			t.Errorf("%+v, %v", out, err)
 		}

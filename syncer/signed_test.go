@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -43,7 +44,7 @@ func (w *world) signedLog(message string, want upstream.Signature) {
 func TestOrdersBearTheirNames(t *testing.T) {
 	nobody := upstream.Signature{}
 	run(t, "an approval", 1, 1, func(_ *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3 4, b: 5")
 		w.pass(time.Minute)
@@ -51,7 +52,7 @@ func TestOrdersBearTheirNames(t *testing.T) {
 		w.signedEvent(EventGeneration, nobody)
 		w.registries[0].publish("a: 1")
 		w.pass(soon)
-		w.do(Signed(alice, Approve(w.syncer.Status().Hold.ID)))
+		w.do(Signed(alice, Approve(first(w.syncer.Status().Holds).ID)))
 		w.pass(soon)
 		w.wantLive(0, "a: 1")
 		w.signedStore(alice)
@@ -64,7 +65,7 @@ func TestOrdersBearTheirNames(t *testing.T) {
 		w.signedEvent(EventGeneration, nobody)
 	})
 	run(t, "a freeze, and what comes when it ends", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(time.Minute)
@@ -88,7 +89,7 @@ func TestOrdersBearTheirNames(t *testing.T) {
 		w.signedStore(nobody)
 	})
 	run(t, "a freeze that ends of itself", 1, 1, func(_ *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(time.Minute)
@@ -97,7 +98,7 @@ func TestOrdersBearTheirNames(t *testing.T) {
 		w.signedEvent(EventUnfrozen, nobody)
 	})
 	run(t, "a rollback", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(time.Minute)
@@ -114,20 +115,20 @@ func TestOrdersBearTheirNames(t *testing.T) {
 		w.store.gen = upstream.Generation{Number: 1, Set: set("a: 1 2 3 4, b: 5")}
 		w.gateways[0].set("a: 1 2 3 4, b: 5")
 		w.registries[0].publish("a: 1")
-		held, err := New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), Once{Limit: time.Second, Approve: "none", Signed: alice})
-		if err != nil || held.Hold == nil {
+		held, err := New(w.parts(guard.DefaultConfig())).RunOnce(t.Context(), Once{Limit: time.Second, Approve: "none", Signed: alice})
+		if err != nil || first(held.Holds) == nil {
 			t.Fatalf("%+v: %v", held, err)
 		}
 		w.registries[0].publish("a: 1")
-		once := Once{Limit: time.Second, Approve: held.Hold.ID, Signed: alice}
-		if _, err := New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), once); err != nil {
+		once := Once{Limit: time.Second, Approve: first(held.Holds).ID, Signed: alice}
+		if _, err := New(w.parts(guard.DefaultConfig())).RunOnce(t.Context(), once); err != nil {
 			t.Fatal(err)
 		}
 		w.wantLive(0, "a: 1")
 		w.signedStore(alice)
 		w.signedLog("a person approved the hold: the change goes through", alice)
 		w.registries[0].publish("a: 1 2")
-		if _, err := New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), once); err != nil {
+		if _, err := New(w.parts(guard.DefaultConfig())).RunOnce(t.Context(), once); err != nil {
 			t.Fatal(err)
 		}
 		w.signedStore(nobody) // nothing was held any more

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -13,7 +14,7 @@ import (
 type Since struct {
 	// in has the servers that came, or changed in that, later than the rest, in nanoseconds of Unix: there
 	// are many. The rest is from first on; the zero time is since before the start.
-	in    map[Held]int64
+	in    map[guard.ServerID]int64
 	first time.Time
 	out   map[outID]time.Time
 }
@@ -24,7 +25,7 @@ type outID struct{ service, upstream, addr string }
 func idOf(o upstream.Out) outID { return outID{o.Service, o.Upstream, o.Addr} }
 
 // In is from when a server is in its upstream that is, or from when it is marked down there.
-func (s Since) In(server Held) time.Time {
+func (s Since) In(server guard.ServerID) time.Time {
 	if at, later := s.in[server]; later {
 		return time.Unix(0, at).UTC()
 	}
@@ -42,7 +43,7 @@ type since struct {
 }
 
 func newSince() since {
-	return since{Since: Since{in: map[Held]int64{}, out: map[outID]time.Time{}}}
+	return since{Since: Since{in: map[guard.ServerID]int64{}, out: map[outID]time.Time{}}}
 }
 
 // now is a copy that does not change any more.
@@ -56,12 +57,12 @@ func (s *since) moved(before int, c upstream.Changes, at time.Time) {
 	}
 	for _, u := range c.Added {
 		for _, server := range u.Servers {
-			s.in[Held{u.Name, server.Addr}] = at.UnixNano()
+			s.in[guard.ServerID{Upstream: u.Name, Addr: server.Addr}] = at.UnixNano()
 		}
 	}
 	for _, u := range c.Removed {
 		for _, server := range u.Servers {
-			delete(s.in, Held{u.Name, server.Addr})
+			delete(s.in, guard.ServerID{Upstream: u.Name, Addr: server.Addr})
 		}
 	}
 	for _, u := range c.Updated {
@@ -77,7 +78,7 @@ func (s *since) updated(u upstream.Update, at time.Time) {
 	}
 	before := make(map[netip.AddrPort]was, len(u.Old.Servers))
 	for _, server := range u.Old.Servers {
-		id := Held{u.Old.Name, server.Addr}
+		id := guard.ServerID{Upstream: u.Old.Name, Addr: server.Addr}
 		before[server.Addr] = was{server.Down, s.In(id)}
 		delete(s.in, id)
 	}
@@ -87,7 +88,7 @@ func (s *since) updated(u upstream.Update, at time.Time) {
 			from = old.at
 		}
 		if !from.Equal(s.first) {
-			s.in[Held{u.New.Name, server.Addr}] = from.UnixNano()
+			s.in[guard.ServerID{Upstream: u.New.Name, Addr: server.Addr}] = from.UnixNano()
 		}
 	}
 }

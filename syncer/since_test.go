@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -19,7 +20,7 @@ func TestSince(t *testing.T) {
 	}
 	in := func(name, server string, want time.Time) {
 		t.Helper()
-		if got := s.now().In(Held{name, addr(server)}); !got.Equal(want) {
+		if got := s.now().In(guard.ServerID{Upstream: name, Addr: addr(server)}); !got.Equal(want) {
 			t.Errorf("%s %s is in since %s, want %s", name, server, got, want)
 		}
 	}
@@ -35,7 +36,7 @@ func TestSince(t *testing.T) {
 	in("Web", "5", at(1))
 	step("a: 3, b: 9, Web: 4 5", 3)
 	in("a", "3", at(3))
-	if got := earlier.In(Held{"a", addr("3")}); !got.Equal(at(1)) {
+	if got := earlier.In(guard.ServerID{Upstream: "a", Addr: addr("3")}); !got.Equal(at(1)) {
 		t.Errorf("what was taken earlier has changed: %s", got)
 	}
 	step("", 4)

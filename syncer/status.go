@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -14,13 +15,12 @@ type Status struct {
 	Out []upstream.Out
 	// Stays is what gets traffic although no registry lists it as usable, and Unserved the upstreams
 	// of registered services that have nothing else.
-	Stays    []Held
+	Stays    []guard.ServerID
 	Unserved []Unserved
 	// Registries in the order of the configuration.
 	Registries []RegistryStatus
-	// Hold is what the guard does not let through, nil where all goes through; HeldSince is since when.
-	Hold      *Hold
-	HeldSince time.Time
+	// Holds are what the guard does not let through.
+	Holds []guard.Hold
 	// StoreErr is why the conf file could not be written, nil where it could.
 	StoreErr error
 	Gateways []GatewayStatus
@@ -69,7 +69,7 @@ func (s *Syncer) Status() Status {
 	s.mu.Lock()
 	st := Status{
 		Generation: s.gen, Out: s.out, Stays: s.stays, Unserved: s.unserved,
-		Hold: s.hold, HeldSince: s.heldAt, StoreErr: cmp.Or(s.storeErr, s.verifyErr),
+		Holds: s.holds, StoreErr: cmp.Or(s.storeErr, s.verifyErr),
 	}
 	s.mu.Unlock()
 	answered := s.intake.answered()

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -25,18 +26,18 @@ type Unserved struct {
 //	a: 1 2       a: none usable      a 1 2    a
 //	a: 1 2       a: 3 (and frozen)   a 1 2    a
 //	a: 1 2       -                   a 1 2             it is not registered: a hold or a freeze says so
-func stays(accepted, seen upstream.Set) (servers []Held, unserved []Unserved) {
-	servers = removals(accepted, seen)
+func stays(accepted, seen upstream.Set) (servers []guard.ServerID, unserved []Unserved) {
+	servers = guard.Gone(accepted, seen)
 	for left := servers; len(left) > 0; {
 		name := left[0].Upstream
-		n := slices.IndexFunc(left, func(h Held) bool { return h.Upstream != name })
+		n := slices.IndexFunc(left, func(id guard.ServerID) bool { return id.Upstream != name })
 		if n < 0 {
 			n = len(left)
 		}
 		left = left[n:]
 		written, _ := accepted.Get(name)
 		registered, ok := seen.Get(name)
-		if ok && sameService(written, registered) && n == len(serving(written)) {
+		if ok && guard.SameService(written, registered) && n == len(serving(written)) {
 			unserved = append(unserved, Unserved{Upstream: name, Servers: n})
 		}
 	}
@@ -45,7 +46,7 @@ func stays(accepted, seen upstream.Set) (servers []Held, unserved []Unserved) {
 
 // noteStays keeps what stays. It is no part of the way to the gateways.
 func (s *Syncer) noteStays() {
-	seen, _ := s.intake.seen(s.gen.Set, true)
+	seen, _ := s.intake.seen(s.gen.Set)
 	servers, unserved := stays(s.gen.Set, seen)
 	s.unservedEvents(s.unserved, unserved)
 	s.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -36,7 +37,7 @@ func TestStays(t *testing.T) {
 
 func TestUnserved(t *testing.T) {
 	run(t, "a service without a usable instance is named, and no more when it has one", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2, b: 3")
 		w.pass(soon)
@@ -69,9 +70,9 @@ func TestOutSaysWhy(t *testing.T) {
 		return strings.Join(all, "; ")
 	}
 	run(t, "each server that goes out", 1, 1, func(t *testing.T, w *world) {
-		guard := DefaultGuardConfig()
-		guard.OnRemoved = Down
-		w.start(guard)
+		limits := guard.DefaultConfig()
+		limits.OnRemoved = guard.Down
+		w.start(limits)
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3 4 5, b: 6")
 		w.pass(soon)
@@ -88,7 +89,7 @@ func TestOutSaysWhy(t *testing.T) {
 		}
 	})
 	run(t, "a rollback", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2")
 		w.pass(soon)
@@ -101,7 +102,7 @@ func TestOutSaysWhy(t *testing.T) {
 
 func TestRollbackToThePresent(t *testing.T) {
 	run(t, "changes and freezes nothing", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(soon)

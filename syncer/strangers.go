@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -163,7 +164,7 @@ func withoutStrangers(written upstream.Generation, seen upstream.Set) upstream.S
 
 // admit keeps new names out of what is accepted unless each gateway was asked since the start when the
 // strangers were looked up. One that answers meanwhile may have shown further ones.
-func (s *Syncer) admit(written upstream.Generation, v Verdict) Verdict {
+func (s *Syncer) admit(written upstream.Generation, v guard.Decision) guard.Decision {
 	if s.waiting == "" {
 		return v
 	}
@@ -175,9 +176,6 @@ func (s *Syncer) admit(written upstream.Generation, v Verdict) Verdict {
 		}
 	}
 	v.Accepted = v.Accepted.Without(wait)
-	if v.Base == v.Accepted.Servers() {
-		v.Base = 0
-	}
 	return v
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -49,14 +50,14 @@ func TestNewNamesWaitForTheGateways(t *testing.T) {
 			begin(w)
 			w.gateways[0].setFail(errDown)
 			w.gateways[1].setFail(errDown)
-			w.start(DefaultGuardConfig())
+			w.start(guard.DefaultConfig())
 			defer w.stop()
 			w.registries[0].publish("a: 1 2, handmade: 9")
 			w.pass(time.Minute)
 			w.wantOut("handmade", "not written yet: gateways A and B have not been asked since the start")
 			if generation == 0 {
-				if g, _ := w.store.now(); g.Number != 0 || w.syncer.Status().Hold != nil {
-					t.Errorf("generation %d, hold %+v", g.Number, w.syncer.Status().Hold)
+				if g, _ := w.store.now(); g.Number != 0 || first(w.syncer.Status().Holds) != nil {
+					t.Errorf("generation %d, hold %+v", g.Number, first(w.syncer.Status().Holds))
 				}
 			} else {
 				w.wantStored("a: 1 2") // ours go on: updated, and b is removed
@@ -83,7 +84,7 @@ func TestNewNamesWaitForTheGateways(t *testing.T) {
 		run(t, "nothing is whose", 1, 1, func(t *testing.T, w *world) {
 			begin(w)
 			w.gateways[0].setFail(errDown)
-			w.start(DefaultGuardConfig())
+			w.start(guard.DefaultConfig())
 			defer w.stop()
 			w.registries[0].publish("a: 1, b: 1, new: 9")
 			w.pass(time.Minute)
@@ -101,11 +102,11 @@ func TestNewNamesWaitForTheGateways(t *testing.T) {
 	run(t, "what is all new is no empty registry", 1, 1, func(t *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].setFail(errDown)
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("b: 1")
 		w.pass(time.Minute)
-		if h := w.syncer.Status().Hold; h != nil {
+		if h := first(w.syncer.Status().Holds); h != nil {
 			t.Errorf("held: %s", h.Reason)
 		}
 	})
@@ -119,13 +120,13 @@ func TestStrangersStayKnown(t *testing.T) {
 	}
 	run(t, "over a restart", 1, 2, func(t *testing.T, w *world) {
 		begin(w)
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		w.registries[0].publish("a: 1")
 		w.pass(time.Minute)
 		w.wantStrangers("handmade")
 		w.stop()
 		w.gateways[0].setFail(errDown)
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2, Handmade: 9, new: 9")
 		w.pass(time.Minute)
@@ -135,7 +136,7 @@ func TestStrangersStayKnown(t *testing.T) {
 	})
 	run(t, "until every gateway can say that it is gone", 1, 2, func(t *testing.T, w *world) {
 		begin(w)
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, handmade: 9")
 		w.pass(time.Minute)
@@ -151,7 +152,7 @@ func TestStrangersStayKnown(t *testing.T) {
 		w.wantStrangers()
 	})
 	run(t, "one that was ours once", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(soon)
@@ -165,7 +166,7 @@ func TestStrangersStayKnown(t *testing.T) {
 		w.wantLive(0, "a: 1, b: 7")
 	})
 	run(t, "one that is still leaving elsewhere", 1, 2, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(soon)
@@ -181,7 +182,7 @@ func TestStrangersStayKnown(t *testing.T) {
 		w.wantStored("a: 1")
 	})
 	run(t, "one that left, came back and leaves again", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		for range 3 {
 			w.registries[0].publish("a: 1, b: 2")
@@ -196,7 +197,7 @@ func TestStrangersStayKnown(t *testing.T) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].live = upstream.NewSet(append(slices.Collect(set("a: 1").All()),
 			upstream.Upstream{Name: "a/b", Servers: []upstream.Server{{}}}))
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(time.Minute)
@@ -208,14 +209,14 @@ func TestStrangersStayKnown(t *testing.T) {
 func TestANameWaitsForWhatWasLookedAt(t *testing.T) {
 	run(t, "as it was known before", 1, 1, func(t *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
-		s := New(w.parts(DefaultGuardConfig()))
+		s := New(w.parts(guard.DefaultConfig()))
 		if err := s.load(); err != nil {
 			t.Fatal(err)
 		}
 		written := s.gen
 		written.Strangers = s.known()
 		s.deliveries[0].meet(names{"web": true})
-		if v := s.admit(written, Verdict{Accepted: set("a: 1, web: 2")}); !v.Accepted.Equal(set("a: 1")) {
+		if v := s.admit(written, guard.Decision{Accepted: set("a: 1, web: 2")}); !v.Accepted.Equal(set("a: 1")) {
 			t.Error("it was admitted")
 		}
 	})
@@ -226,7 +227,7 @@ func TestRollbackLeavesOutWhatMayBeSomebodyElses(t *testing.T) {
 	run(t, "a stranger", 1, 1, func(t *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1 2")}
 		w.gateways[0].set("a: 1, handmade: 3")
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.pass(soon)
 		remark, err := w.syncer.Do(t.Context(), Rollback(old))
@@ -242,12 +243,12 @@ func TestRollbackLeavesOutWhatMayBeSomebodyElses(t *testing.T) {
 			var remark string
 			var err error
 			if running {
-				w.start(DefaultGuardConfig())
+				w.start(guard.DefaultConfig())
 				w.pass(time.Minute)
 				remark, err = w.syncer.Do(t.Context(), Rollback(old))
 				w.stop()
 			} else {
-				remark, _, err = New(w.parts(DefaultGuardConfig())).DoOnce(t.Context(), Rollback(old))
+				remark, _, err = New(w.parts(guard.DefaultConfig())).DoOnce(t.Context(), Rollback(old))
 			}
 			if err != nil || !strings.Contains(remark, "of it 2 are left out") || !strings.Contains(remark, "has not been asked") {
 				t.Errorf("%q, %v", remark, err)
@@ -263,7 +264,7 @@ func TestRunOnceWritesNothingNewWhereAGatewayCannotBeAsked(t *testing.T) {
 			w.store.gen = upstream.Generation{Number: 7, Set: set("a: 9"), Strangers: []string{"handmade"}}
 			w.gateways[0].setFail(errDown)
 			w.registries[0].publish("a: 1, new: 2, handmade: 3")
-			out, err := New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), Once{Limit: time.Second, DryRun: dry})
+			out, err := New(w.parts(guard.DefaultConfig())).RunOnce(t.Context(), Once{Limit: time.Second, DryRun: dry})
 			if err != nil || out.Gateways[0].InSync(dry) || len(out.Written.Added) > 0 || len(out.Written.Updated) != 1 {
 				t.Errorf("%+v, %v", out, err)
 			}
@@ -285,7 +286,7 @@ func TestRunOnceWritesNothingNewWhereAGatewayCannotBeAsked(t *testing.T) {
 			w.pass(1500 * time.Millisecond)
 			w.gateways[0].setFail(nil)
 		}()
-		out, err := New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), Once{Limit: time.Minute})
+		out, err := New(w.parts(guard.DefaultConfig())).RunOnce(t.Context(), Once{Limit: time.Minute})
 		if err != nil || !errors.Is(out.Gateways[0].Err, errUnasked) {
 			t.Errorf("%+v, %v", out, err)
 		}
@@ -304,7 +305,7 @@ func TestWhatNginxItselfHasIsNeverTaken(t *testing.T) {
 			static = append(static, upstream.Out{Service: name, Upstream: name})
 		}
 		g.live = upstream.NewSet(slices.Collect(g.live.All()), static...)
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, posted: 2, Shop: 9, grafana: 9")
 		w.pass(time.Minute)

@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/internal/retry"
 	"swallowkeeper/upstream"
 )
@@ -23,7 +25,7 @@ const verifyEvery = 10 * time.Second
 // Parts is what a syncer is made of.
 type Parts struct {
 	Sources  []Source
-	Guard    GuardConfig
+	Guard    guard.Config
 	Store    Store
 	Targets  []Target
 	Schedule Schedule
@@ -31,7 +33,9 @@ type Parts struct {
 	Reach func() Reach
 	// Taken, where not nil, is the names that nginx's configuration uses now, in lower case.
 	Taken func() map[string]Taken
-	Log   logrus.FieldLogger
+	// Witness, where not nil, tries the servers that the guard asks for.
+	Witness Witness
+	Log     logrus.FieldLogger
 	// Changed, where not nil, is called after something that Status shows has changed. It must not block.
 	Changed func()
 	// Event, where not nil, is told what happens. It must not block, and is called from several goroutines.
@@ -55,10 +59,9 @@ type Syncer struct {
 	mu       sync.Mutex // guards what Status reads
 	gen      upstream.Generation
 	out      []upstream.Out
-	stays    []Held
+	stays    []guard.ServerID
 	unserved []Unserved
-	hold     *Hold
-	heldAt   time.Time
+	holds    []guard.Hold
 	storeErr error
 	// verifyErr is why the conf file is not as it was written, and can't be mended.
 	verifyErr error
@@ -73,8 +76,8 @@ type Syncer struct {
 	// signer is whose order is being carried out, unfroze whose last one let changes come that no decision has
 	// written yet. Only the loop uses them.
 	signer, unfroze upstream.Signature
-	// recovering is until when a hold that is over by the limits goes on. Only the loop uses it.
-	recovering time.Time
+	// history is what the guard remembers. Only the loop uses it.
+	history guard.History
 }
 
 // New makes a syncer; Run or RunOnce starts it.
@@ -112,17 +115,12 @@ func (s *Syncer) Run(ctx context.Context) error {
 
 // load takes the conf file for the baseline.
 func (s *Syncer) load() error {
-	gen, err := s.Store.Load()
+	s.began = time.Now()
+	gen, err := s.baseline()
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	s.gen = gen
-	s.mu.Unlock()
-	s.began, s.foreign = time.Now(), gen.Strangers
-	if gen.Base > 0 {
-		s.recovering = time.Now().Add(recovery) // the last run ended during a hold
-	}
+	s.foreign = gen.Strangers
 	for _, t := range s.Targets {
 		if a, ok := t.Gateway.(Assumer); ok {
 			a.Assume(gen.Set.Without(gen.Pushing))
@@ -131,6 +129,43 @@ func (s *Syncer) load() error {
 	s.Log.WithFields(logrus.Fields{"generation": gen.Number, "upstreams": gen.Set.Len(), "servers": gen.Set.Servers()}).
 		Info("the conf file is the baseline")
 	return nil
+}
+
+// baseline reads the conf file, and what the guard remembers in it.
+func (s *Syncer) baseline() (upstream.Generation, error) {
+	gen, err := s.Store.Load()
+	if err != nil {
+		return gen, err
+	}
+	s.mu.Lock()
+	s.gen = gen
+	s.mu.Unlock()
+	s.history, err = guard.ReadHistory(gen.Guard, time.Now(), s.Guard.Window)
+	if err != nil {
+		s.Log.WithError(err).Warn("what the guard remembers can't be read: no removal goes through for the window's time")
+	} else if gen.Base > 0 {
+		s.history = guard.Held(gen.Base)
+	}
+	return gen, nil
+}
+
+// takeOver makes the conf file the baseline again where the store found that somebody else wrote it later than
+// we did, and reports whether it is: what was decided came of an older state, and must not replace it.
+func (s *Syncer) takeOver(err error) bool {
+	var newer interface{ Newer() bool }
+	if !errors.As(err, &newer) || !newer.Newer() {
+		return false
+	}
+	s.Log.WithError(err).Error("another process writes the conf file: its state is the baseline now, and is judged anew")
+	gen, err := s.baseline()
+	if err != nil {
+		s.Log.WithError(err).Error("the conf file can't be read")
+		return false
+	}
+	for _, d := range s.deliveries {
+		d.to(gen, Timing{})
+	}
+	return true
 }
 
 // decideUntil decides whenever there is something to decide, until the context ends.
@@ -144,6 +179,7 @@ func (s *Syncer) decideUntil(ctx context.Context) {
 	defer due.Stop()
 	defer verify.Stop()
 	defer pulse.Stop()
+	defer s.leave(ctx)
 	for {
 		s.beat.Store(time.Now().UnixNano())
 		select {
@@ -178,14 +214,14 @@ func (s *Syncer) decideUntil(ctx context.Context) {
 }
 
 // decide is one decision: what is seen, what of it is accepted, saved, and handed on to
-// the gateways. released is the ID of a hold that a person lets through. It returns after
+// the gateways. approved is the ID of a hold that a person lets through. It returns after
 // which time to decide again by itself, 0 for never.
-func (s *Syncer) decide(ctx context.Context, released string) time.Duration {
+func (s *Syncer) decide(ctx context.Context, approved string) time.Duration {
 	now, before, written := time.Now(), s.gen, s.gen
 	var thaw time.Duration
 	written.Frozen, thaw = thawed(written.Frozen, now)
 	written.Strangers = s.known()
-	gone := removals(written.Set, s.reachable(written).Set)
+	gone := guard.Gone(written.Set, s.reachable(written).Set)
 	if len(s.intake.missing()) == len(s.Sources) {
 		if len(gone) == 0 {
 			return thaw
@@ -202,17 +238,23 @@ func (s *Syncer) decide(ctx context.Context, released string) time.Duration {
 		return wait
 	}
 	timing := Timing{Seen: s.intake.taken(now)}
-	verdict, since, holdEnds := s.judge(written, now, released)
+	decision := s.judge(written, now, approved)
 	timing.Decided = time.Now()
 	signed := s.unfroze
-	if released != "" && verdict.Hold == nil {
+	if decision.Approved() {
 		signed = s.signer
 	}
-	gen, err := s.save(ctx, written, verdict, signed)
-	if err == nil || verdict.Hold != nil { // else what was let through is not through yet
-		s.holds(verdict.Hold, since)
+	gen, err := s.save(ctx, written, decision, signed)
+	if s.takeOver(err) {
+		return time.Millisecond
 	}
-	s.note(gen, verdict.Out, err)
+	if err == nil {
+		s.remember(decision)
+	}
+	if err == nil || len(decision.Holds) > 0 { // else what was let through is not through yet
+		s.hold(decision.Holds)
+	}
+	s.note(gen, decision.Out, err)
 	if err != nil {
 		wait := s.waits.NextBackOff()
 		s.Log.WithError(err).WithField("again_in", wait.Round(time.Millisecond).String()).
@@ -223,9 +265,9 @@ func (s *Syncer) decide(ctx context.Context, released string) time.Duration {
 	s.unfroze = upstream.Signature{}
 	s.thawed(before.Frozen, gen.Frozen)
 	timing.Saved = time.Now()
-	s.adopt(before, timing, reasonsOf(gen.Set, verdict.Out))
+	s.adopt(before, timing, reasonsOf(gen.Set, decision.Out))
 	s.noteStays()
-	return sooner(holdEnds, thaw)
+	return sooner(decision.Again, thaw)
 }
 
 // adopt hands the generation on to the gateways, where it is a new one, and tells of it. why is for what
@@ -266,112 +308,39 @@ func (s *Syncer) thawed(before, now []upstream.Freeze) {
 	}
 }
 
-// judge asks the guard, and lets a hold through whose time is up. since is from when the
-// hold is, holdEnds after which time to judge again by itself, 0 for never.
-//
-// A registry that lost everything gets it back piece by piece. When half of it is there, the
-// other half would be within the limits. So after a hold every removal is held until nothing
-// has come back for a while.
-func (s *Syncer) judge(written upstream.Generation, now time.Time, released string,
-) (v Verdict, since time.Time, holdEnds time.Duration) {
-	before := s.hold
-	since = s.heldAt
-	v = s.verdict(written, released)
-	if released != "" && v.Hold == nil && s.verdict(written, "").Hold != nil {
-		s.recovering = time.Time{} // a person's word counts for what would come back, too
-	}
-	strict := v.Hold == nil && now.Before(s.recovering)
-	if strict {
-		judged := s.Guard.judge(s.reachable(written), s.seen(written), released, true)
-		if v = s.admit(written, judged); v.Hold == nil {
-			s.recovering = time.Time{} // all is back
-		}
-	}
-	if v.Hold != nil {
-		if before == nil || before.ID != v.Hold.ID {
-			since = now
-		}
-		// What comes back gives the rest more time. What goes meanwhile does not: where
-		// something always goes, removals would be held for ever.
-		if !strict || v.Hold.partOf(before) {
-			s.recovering = now.Add(recovery)
-		}
-		if strict {
-			holdEnds = s.recovering.Sub(now)
-		}
-		if left := since.Add(s.Guard.HoldFor).Sub(now); s.Guard.HoldFor > 0 && left <= 0 {
-			s.Log.WithFields(logrus.Fields{"hold": v.Hold.ID, "hold_for": s.Guard.HoldFor.String()}).
-				Warn("the hold's time is up: the change goes through")
-			v, holdEnds, s.recovering = s.verdict(written, v.Hold.ID), 0, time.Time{}
-		} else if s.Guard.HoldFor > 0 && (holdEnds == 0 || left < holdEnds) {
-			holdEnds = left
-		}
-	}
-	return v, since, holdEnds
-}
-
-// verdict is the guard's on what the registries gave. released is the ID of a hold that is
-// let through.
-func (s *Syncer) verdict(written upstream.Generation, released string) Verdict {
-	all := written
-	written = s.reachable(written)
-	seen, empty := s.intake.seen(written.Set, false)
-	var hold *Hold
-	if len(empty) > 0 && s.Guard.MinServices > 0 && !isFrozen(written.Frozen, "") {
-		hold = emptied(written.Set, empty)
-	}
-	let := hold
-	if len(empty) > 0 && (hold == nil || hold.ID == released) {
-		seen, _ = s.intake.seen(written.Set, true)
-		hold = nil
-	}
-	seen = frozen(written, withoutStrangers(all, s.withoutTaken(all, s.reach().seen(seen))))
-	v := s.Guard.Judge(written, seen, released)
-	if v.Hold != nil && let != nil && let.ID == released && v.Hold.within(let) {
-		v = s.Guard.Judge(written, seen, v.Hold.ID) // the same servers under another rule: they were let through
-	}
-	if v.Hold == nil {
-		v.Hold = hold
-	}
-	return s.admit(all, v)
-}
-
-// holds keeps what is held, and since when.
-func (s *Syncer) holds(hold *Hold, since time.Time) {
-	logHold(s.Log, s.hold, hold)
-	s.holdEvents(s.hold, hold)
-	s.mu.Lock()
-	s.hold, s.heldAt = hold, since
-	s.mu.Unlock()
-}
-
 // save writes what was accepted, unless it is written already. signed is whose order let it through.
-func (s *Syncer) save(ctx context.Context, written upstream.Generation, v Verdict, signed upstream.Signature,
+func (s *Syncer) save(ctx context.Context, written upstream.Generation, d guard.Decision, signed upstream.Signature,
 ) (upstream.Generation, error) {
-	if v.Accepted.Equal(s.gen.Set) && v.Base == s.gen.Base && sameFreezes(written.Frozen, s.gen.Frozen) &&
+	if d.Accepted.Equal(s.gen.Set) && sameFreezes(written.Frozen, s.gen.Frozen) &&
 		slices.Equal(written.Strangers, s.gen.Strangers) && s.storeErr == nil {
 		return s.gen, nil
 	}
-	g := next(written, v)
-	g.Signed = signed
+	g := next(written, d.Accepted)
+	g.Guard, g.Signed = d.History.Lines(), signed
+	return s.Store.Save(ctx, g)
+}
+
+// keep writes a generation with what the guard remembers now.
+func (s *Syncer) keep(ctx context.Context, g upstream.Generation) (upstream.Generation, error) {
+	g.Guard = s.history.Lines()
 	return s.Store.Save(ctx, g)
 }
 
 // next is the generation that follows: what it does not have any more is leaving, and
 // what has other options is being pushed, until every gateway has confirmed it.
-func next(g upstream.Generation, v Verdict) upstream.Generation {
-	n := upstream.Generation{Set: v.Accepted, Base: v.Base, Frozen: g.Frozen, Strangers: g.Strangers}
+func next(g upstream.Generation, accepted upstream.Set) upstream.Generation {
+	n := upstream.Generation{Set: accepted, Frozen: g.Frozen, Strangers: g.Strangers}
 	for _, name := range g.Leaving {
-		if _, back := v.Accepted.Get(name); !back {
+		if _, back := accepted.Get(name); !back {
 			n.Leaving = append(n.Leaving, name)
 		}
 	}
 	for _, name := range g.Pushing {
-		if _, there := v.Accepted.Get(name); there {
+		if _, there := accepted.Get(name); there {
 			n.Pushing = append(n.Pushing, name)
 		}
 	}
-	changes := upstream.Diff(g.Set, v.Accepted)
+	changes := upstream.Diff(g.Set, accepted)
 	n.Reason = inWords(changes)
 	for _, u := range changes.Removed {
 		n.Leaving = append(n.Leaving, u.Name)
@@ -392,7 +361,7 @@ func (s *Syncer) settle(ctx context.Context) {
 	}
 	gen := s.gen
 	gen.Leaving, gen.Pushing = nil, nil
-	gen, err := s.Store.Save(ctx, gen)
+	gen, err := s.keep(ctx, gen)
 	if err != nil {
 		// They are only notes: this is tried again when a gateway was compared next.
 		s.Log.WithError(err).Warn("the conf file keeps notes of what is done")
@@ -411,6 +380,10 @@ func (s *Syncer) verify(ctx context.Context) {
 	}
 	_, err := s.Store.Save(ctx, s.gen)
 	if ctx.Err() != nil {
+		return
+	}
+	if s.takeOver(err) {
+		signal(s.intake.changed)
 		return
 	}
 	if err != nil {
@@ -440,13 +413,6 @@ func (s *Syncer) changed() {
 	if s.Changed != nil {
 		s.Changed()
 	}
-}
-
-// seen is what the registries gave, without what is not ours to write, and with what is frozen.
-func (s *Syncer) seen(written upstream.Generation) upstream.Set {
-	reachable := s.reachable(written)
-	seen, _ := s.intake.seen(reachable.Set, false)
-	return frozen(reachable, withoutStrangers(written, s.withoutTaken(written, s.reach().seen(seen))))
 }
 
 func (s *Syncer) reach() Reach {

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -27,7 +28,7 @@ func run(t *testing.T, name string, registries, gateways int, f func(t *testing.
 
 func TestRun(t *testing.T) {
 	run(t, "a change goes to the file first, then to the gateway", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(soon)
@@ -40,7 +41,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "a single change waits a few milliseconds at most", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.pass(time.Minute)
 		w.registries[0].publish("a: 1")
@@ -49,7 +50,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "changes that come close together are taken together", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		for i := range 100 {
 			w.registries[0].publish(fmt.Sprintf("a: 1 2 3 4 %d", i+5))
@@ -65,7 +66,7 @@ func TestRun(t *testing.T) {
 	run(t, "what is in sync is left alone", 1, 1, func(t *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].set("a: 1")
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		for range 3 {
 			w.registries[0].publish("a: 1")
@@ -80,7 +81,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "no disk write, no push, and it is tried again", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.store.setFail(errors.New("no space left on device"))
 		w.registries[0].publish("a: 1")
@@ -101,7 +102,7 @@ func TestRun(t *testing.T) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 9")}
 		w.gateways[0].setFail(errors.New("connection refused"))
 		w.gateways[1].delay = 30 * time.Second // hangs
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(firstLook + soon)
@@ -116,7 +117,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "state does not move forward past a push that failed", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.gateways[0].setFail(errors.New("500"))
 		w.registries[0].publish("a: 1, b: 2")
@@ -129,7 +130,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "drift is found and mended", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(soon)
@@ -139,7 +140,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "a change is pushed without reading all that is live first", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		for i := range 5 {
 			w.registries[0].publish(fmt.Sprintf("a: 1 %d", i+2))
@@ -155,7 +156,7 @@ func TestRun(t *testing.T) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].set("a: 1, mine: 8")
 		w.gateways[0].delay = firstLook / 2
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2, mine: 9")
 		w.pass(time.Minute)
@@ -165,7 +166,7 @@ func TestRun(t *testing.T) {
 	run(t, "one that does not answer does not hold up the others", 1, 2, func(t *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].delay = time.Hour
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2")
 		w.pass(firstLook + soon)
@@ -173,7 +174,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "a steady flow of changes does not put off the compare", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		for i := range 15 {
 			w.registries[0].publish(fmt.Sprintf("a: 1, b: 2 %d", i+3))
@@ -186,7 +187,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "changes while a gateway is down make neither waits nor log longer", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(soon)
@@ -212,7 +213,7 @@ func TestRun(t *testing.T) {
 	run(t, "a service does not take over what an operator configured", 1, 1, func(t *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].set("a: 1, mine: 8")
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2, Mine: 9")
 		w.pass(soon)
@@ -228,7 +229,7 @@ func TestRun(t *testing.T) {
 
 	run(t, "the first start takes over what another program left", 1, 1, func(t *testing.T, w *world) {
 		w.gateways[0].set("a: 8, b: 9")
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(soon)
@@ -237,7 +238,7 @@ func TestRun(t *testing.T) {
 
 	run(t, "what an operator configured by hand stays", 1, 1, func(t *testing.T, w *world) {
 		w.gateways[0].set("mine: 8")
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(soon)
@@ -249,7 +250,7 @@ func TestRun(t *testing.T) {
 	run(t, "a registry that has not answered changes nothing", 1, 1, func(t *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, b: 2")}
 		w.gateways[0].set("a: 1, b: 2")
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.pass(time.Hour)
 		if got := w.events.take(); len(got) > 0 {
@@ -260,7 +261,7 @@ func TestRun(t *testing.T) {
 	run(t, "the file is the baseline: a gateway that lost it gets it back while the registry is silent", 1, 1, func(t *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, b: 2")}
 		w.gateways[0].set("b: 9")
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.pass(soon)
 		w.wantLive(0, "a: 1, b: 2")
@@ -278,7 +279,7 @@ func TestRun(t *testing.T) {
 			list = append(list, u)
 		}
 		w.store.gen = upstream.Generation{Number: 7, Set: upstream.NewSet(list)}
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 9, d: 5")
 		w.pass(time.Minute)
@@ -289,9 +290,9 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "one registry that is suddenly empty is held by itself", 2, 1, func(t *testing.T, w *world) {
-		guard := DefaultGuardConfig()
-		guard.HoldFor = 10 * time.Minute
-		w.start(guard)
+		limits := guard.DefaultConfig()
+		limits.HoldFor = 10 * time.Minute
+		w.start(limits)
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3 4 5 6")
 		w.registries[1].sets <- ofOrigin("s", "b: 7 8")
@@ -301,7 +302,7 @@ func TestRun(t *testing.T) {
 		w.registries[0].publish("a: 1 2 3 4 5 6 9")
 		w.pass(soon)
 		w.wantLive(0, "a: 1 2 3 4 5 6 9, b: 7 8")
-		if h := w.syncer.Status().Hold; h == nil || h.Rule != RuleMinServices || len(h.Removed) != 2 {
+		if h := first(w.syncer.Status().Holds); h == nil || h.Rule != guard.RuleMinServices || len(h.Removed) != 2 {
 			t.Errorf("hold %+v", h)
 		}
 		w.pass(11 * time.Minute)
@@ -309,7 +310,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "what the guard holds reaches neither file nor gateway", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3 4")
 		w.pass(soon)
@@ -320,21 +321,21 @@ func TestRun(t *testing.T) {
 			t.Errorf("held, yet: %q", got)
 		}
 		st := w.syncer.Status()
-		if st.Hold == nil || st.Hold.Rule != RuleMinServices || st.HeldSince.IsZero() {
-			t.Errorf("hold %+v", st.Hold)
+		if first(st.Holds) == nil || first(st.Holds).Rule != guard.RuleMinServices || first(st.Holds).Since.IsZero() {
+			t.Errorf("hold %+v", first(st.Holds))
 		}
 		w.registries[0].publish("a: 1 2 3 4 5")
 		w.pass(soon)
 		w.wantLive(0, "a: 1 2 3 4 5")
-		if st := w.syncer.Status(); st.Hold != nil {
-			t.Errorf("hold %+v", st.Hold)
+		if st := w.syncer.Status(); first(st.Holds) != nil {
+			t.Errorf("hold %+v", first(st.Holds))
 		}
 	})
 
 	run(t, "a hold's time is up", 1, 1, func(t *testing.T, w *world) {
-		guard := DefaultGuardConfig()
-		guard.HoldFor = 10 * time.Minute
-		w.start(guard)
+		limits := guard.DefaultConfig()
+		limits.HoldFor = 10 * time.Minute
+		w.start(limits)
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3 4, b: 5")
 		w.pass(soon)
@@ -348,25 +349,25 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "a registry that comes back piece by piece loses nothing", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2, b: 3, c: 4, d: 5")
 		w.pass(soon)
 		for _, seen := range []string{"", "a: 1", "a: 1, b: 3", "a: 1, b: 3, d: 5", "a: 1 2, b: 3, d: 5 6", "a: 1 2, b: 3, c: 4, d: 5 6"} {
 			w.registries[0].publish(seen)
-			w.pass(recovery - time.Second)
+			w.pass(guard.DefaultConfig().Recovery - time.Second)
 			if live, _ := w.gateways[0].now(); !strings.HasPrefix(live, "a: 1 2, b: 3, c: 4, d: 5") {
 				t.Fatalf("when %q was back, the gateway had %q", seen, live)
 			}
 		}
 		w.wantLive(0, "a: 1 2, b: 3, c: 4, d: 5 6")
-		if st := w.syncer.Status(); st.Hold != nil {
-			t.Errorf("hold %+v", st.Hold)
+		if st := w.syncer.Status(); first(st.Holds) != nil {
+			t.Errorf("hold %+v", first(st.Holds))
 		}
 	})
 
 	run(t, "a registry in which something always changes recovers all the same", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		seen := func(first int) string {
 			return "a: " + strings.Trim(fmt.Sprint([]int{first, first + 1, first + 2, first + 3, first + 4, first + 5}), "[]")
@@ -384,7 +385,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "what goes during a recovery does not make it longer", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3 4 5 6")
 		w.pass(soon)
@@ -393,34 +394,34 @@ func TestRun(t *testing.T) {
 		w.registries[0].publish("a: 2 3 4 5 6") // 1 is not back
 		w.pass(20 * time.Second)
 		w.registries[0].publish("a: 3 4 5 6")
-		w.pass(recovery - 15*time.Second)
+		w.pass(guard.DefaultConfig().Recovery - 15*time.Second)
 		w.wantLive(0, "a: 3 4 5 6")
 	})
 
 	run(t, "what does not come back goes after a while, within the limits", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2, b: 3, c: 4, d: 5")
 		w.pass(soon)
 		w.registries[0].publish("")
 		w.pass(soon)
 		w.registries[0].publish("a: 1 2, b: 3, c: 4")
-		w.pass(recovery - time.Second)
+		w.pass(guard.DefaultConfig().Recovery - time.Second)
 		w.wantLive(0, "a: 1 2, b: 3, c: 4, d: 5")
-		if st := w.syncer.Status(); st.Hold == nil || len(st.Hold.Removed) != 1 {
-			t.Errorf("hold %+v", st.Hold)
+		if st := w.syncer.Status(); first(st.Holds) == nil || len(first(st.Holds).Removed) != 1 {
+			t.Errorf("hold %+v", first(st.Holds))
 		}
 		w.pass(2 * time.Second)
 		w.wantLive(0, "a: 1 2, b: 3, c: 4")
-		if st := w.syncer.Status(); st.Hold != nil {
-			t.Errorf("hold %+v", st.Hold)
+		if st := w.syncer.Status(); first(st.Holds) != nil {
+			t.Errorf("hold %+v", first(st.Holds))
 		}
 	})
 
 	run(t, "another held change begins its time anew", 1, 1, func(t *testing.T, w *world) {
-		guard := DefaultGuardConfig()
-		guard.HoldFor = 10 * time.Minute
-		w.start(guard)
+		limits := guard.DefaultConfig()
+		limits.HoldFor = 10 * time.Minute
+		w.start(limits)
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3 4, b: 5")
 		w.pass(soon)
@@ -435,7 +436,7 @@ func TestRun(t *testing.T) {
 
 	run(t, "a watch that ends is started again", 1, 1, func(t *testing.T, w *world) {
 		w.registries[0].fail = 3
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(time.Minute)
@@ -443,9 +444,9 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "a hold's time is up while the file can't be written", 1, 1, func(t *testing.T, w *world) {
-		guard := DefaultGuardConfig()
-		guard.HoldFor = 10 * time.Minute
-		w.start(guard)
+		limits := guard.DefaultConfig()
+		limits.HoldFor = 10 * time.Minute
+		w.start(limits)
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3 4, b: 5")
 		w.pass(soon)
@@ -459,7 +460,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "what stays although it is not usable is said to stay", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(soon)
@@ -477,7 +478,7 @@ func TestRun(t *testing.T) {
 
 	run(t, "a watch that ends without a word is started again", 1, 1, func(t *testing.T, w *world) {
 		w.registries[0].fail, w.registries[0].quiet = 3, true
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(time.Minute)
@@ -485,7 +486,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "a file that is not as it was written shows in the status", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(soon)
@@ -502,7 +503,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "a text from the registry is cut in the log", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		good := set("a: 1")
 		w.registries[0].sets <- upstream.NewSet(slices.Collect(good.All()),
@@ -525,7 +526,7 @@ func TestRun(t *testing.T) {
 	t.Run("a store that can't be read", func(t *testing.T) {
 		w := newWorld(t, 1, 1)
 		w.store.load = errors.New("not ours")
-		if err := New(w.parts(DefaultGuardConfig())).Run(t.Context()); !errors.Is(err, w.store.load) {
+		if err := New(w.parts(guard.DefaultConfig())).Run(t.Context()); !errors.Is(err, w.store.load) {
 			t.Errorf("Run: %v", err)
 		}
 	})
@@ -547,7 +548,7 @@ func ofOrigin(origin, line string) upstream.Set {
 // What was written and perhaps not pushed must not be taken for what nginx has.
 func TestPushing(t *testing.T) {
 	run(t, "noted until every gateway has it", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(soon)
@@ -567,7 +568,7 @@ func TestPushing(t *testing.T) {
 	})
 	run(t, "not assumed over a restart", 1, 1, func(t *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, b: 2"), Pushing: []string{"a"}}
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		if got := w.gateways[0].assumed; got != "b: 2" {
 			t.Errorf("assumed %q", got)
@@ -577,7 +578,7 @@ func TestPushing(t *testing.T) {
 
 func TestLeaving(t *testing.T) {
 	run(t, "a removal is forgotten when every gateway has confirmed it", 1, 2, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(soon)
@@ -603,14 +604,14 @@ func TestLeaving(t *testing.T) {
 	run(t, "no orphan is forgotten over a restart", 1, 1, func(t *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1"), Leaving: []string{"b"}}
 		w.gateways[0].set("a: 1, b: 2, mine: 8")
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.pass(soon)
 		w.wantLive(0, "a: 1, mine: 8")
 	})
 
 	run(t, "a worker that crashed brings back what has left", 1, 1, func(t *testing.T, w *world) {
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(soon)
@@ -627,7 +628,7 @@ func TestLeaving(t *testing.T) {
 	run(t, "one that comes back does not leave", 1, 1, func(t *testing.T, w *world) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1"), Leaving: []string{"b"}}
 		w.gateways[0].setFail(errors.New("down"))
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 3")
 		w.pass(soon)
@@ -641,12 +642,12 @@ func TestRunOnce(t *testing.T) {
 	once := func(t *testing.T, w *world, o Once) (Outcome, error) {
 		t.Helper()
 		o.Limit = 10 * time.Second
-		return New(w.parts(DefaultGuardConfig())).RunOnce(t.Context(), o)
+		return New(w.parts(guard.DefaultConfig())).RunOnce(t.Context(), o)
 	}
 	run(t, "in sync", 1, 2, func(t *testing.T, w *world) {
 		w.registries[0].publish("a: 1, b: 2")
 		out, err := once(t, w, Once{})
-		if err != nil || out.Hold != nil || len(out.Written.Added) != 2 || !out.Gateways[0].InSync(false) {
+		if err != nil || first(out.Holds) != nil || len(out.Written.Added) != 2 || !out.Gateways[0].InSync(false) {
 			t.Errorf("%+v, %v", out, err)
 		}
 		w.wantStored("a: 1, b: 2")
@@ -687,13 +688,13 @@ func TestRunOnce(t *testing.T) {
 		w.gateways[0].set("a: 1 2 3 4, b: 5")
 		w.registries[0].publish("b: 5")
 		out, err := once(t, w, Once{})
-		if err != nil || out.Hold == nil {
+		if err != nil || first(out.Holds) == nil {
 			t.Fatalf("%+v, %v", out, err)
 		}
 		w.wantLive(0, "a: 1 2 3 4, b: 5")
 		w.registries[0].publish("b: 5")
-		out, err = once(t, w, Once{Approve: out.Hold.ID})
-		if err != nil || out.Hold != nil {
+		out, err = once(t, w, Once{Approve: first(out.Holds).ID})
+		if err != nil || first(out.Holds) != nil {
 			t.Errorf("%+v, %v", out, err)
 		}
 		w.wantLive(0, "b: 5")

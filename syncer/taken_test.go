@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
@@ -17,7 +18,7 @@ func TestNamesThatNginxUsesOtherwise(t *testing.T) {
 		begin(w)
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, b: 2, c: 3")}
 		w.gateways[0].set("a: 1, b: 2, c: 3")
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2, c: 3, Grafana: 1, dns: 1, static: 1, LocalHost: 1, new: 1")
 		w.pass(time.Second)
@@ -31,7 +32,7 @@ func TestNamesThatNginxUsesOtherwise(t *testing.T) {
 		begin(w)
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1 2 3, dns: 1, grafana: 1, localhost: 1, static: 1")}
 		w.gateways[0].set("a: 1 2 3, dns: 1, grafana: 1, localhost: 1, static: 1")
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3, dns: 1, grafana: 1, localhost: 1, static: 1")
 		w.pass(time.Second)
@@ -41,7 +42,7 @@ func TestNamesThatNginxUsesOtherwise(t *testing.T) {
 	run(t, "at the very first start what another program left is taken over, and nothing of nginx.conf", 1, 1, func(t *testing.T, w *world) {
 		begin(w)
 		w.gateways[0].set("dns: 9, grafana: 9, static: 9")
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("dns: 1, static: 1, grafana: 1")
 		w.pass(time.Second)
@@ -51,7 +52,7 @@ func TestNamesThatNginxUsesOtherwise(t *testing.T) {
 	run(t, "no rollback brings one back", 1, 1, func(t *testing.T, w *world) {
 		begin(w)
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
-		w.start(DefaultGuardConfig())
+		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.pass(time.Second)
 		if _, err := w.syncer.Do(t.Context(), Rollback(upstream.Generation{Number: 3, Set: set("a: 1, grafana: 1, localhost: 2")})); err != nil {
@@ -66,7 +67,7 @@ func TestDottedNames(t *testing.T) {
 		run(t, "new ones only where the registry may have them", 1, 1, func(t *testing.T, w *world) {
 			w.dotted = dotted
 			w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, old.example: 2")}
-			w.start(DefaultGuardConfig())
+			w.start(guard.DefaultConfig())
 			defer w.stop()
 			w.registries[0].publish("a: 1, old.example: 2 3, new.example: 4")
 			w.pass(time.Second)

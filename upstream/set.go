@@ -35,6 +35,8 @@ type Out struct {
 	Instance string
 	Node     string
 	Output   string
+	// Unhealthy says that its health checks keep it out, and nobody's wish.
+	Unhealthy bool
 }
 
 // Same reports whether both are out alike. What a check said does not count: it may say something else each time.
@@ -71,10 +73,13 @@ type Generation struct {
 	// Strangers names upstreams that gateways have and swallowkeeper never wrote, in lower case, so that
 	// a restart while a gateway can't be asked does not take them for free.
 	Strangers []string
-	// Base is how many servers there were when the guard began to hold removals; 0 where
-	// it holds none, or Set still has as many. What is added during a hold does not make
-	// the held share smaller, also not over a restart.
+	// Base is how many servers there were when the guard began to hold removals, in files of versions that
+	// wrote no more of it; it is not written any more.
 	Base int
+	// Guard is what the guard remembers, in lines that only package guard reads.
+	Guard []string
+	// Writer names the process that wrote it.
+	Writer string
 	// Reason is why it was written, in words and on one line.
 	Reason string
 	// Signed is whose order led to it; the zero value where none did.

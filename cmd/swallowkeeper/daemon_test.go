@@ -368,8 +368,10 @@ func TestDaemonSilentRegistryKeepsItsPart(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	first := r.tapped(nil)
-	r.registries = fmt.Sprintf("[[registry]]\nname = \"one\"\naddress = %q\ninclude = [%q, %q]\n"+
-		"[[registry]]\nname = \"two\"\naddress = %q\ninclude = [%q]\n",
+	// What is missing when a registry is back stays for the recovery, here a short one.
+	r.extra = "[guard]\nrecovery = \"2s\"\n"
+	r.registries = fmt.Sprintf("[[registry]]\nname = \"one\"\nwait = \"1s\"\naddress = %q\ninclude = [%q, %q]\n"+
+		"[[registry]]\nname = \"two\"\nwait = \"1s\"\naddress = %q\ninclude = [%q]\n",
 		first.addr, r.prefix+"one*", r.prefix+"both", r.consul, r.prefix+"two*")
 	r.configure()
 	r.up("one", "10.0.0.1:80", "10.0.0.2:80")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
@@ -201,8 +202,10 @@ func keepsOut(st syncer.Status, name string) string {
 			return "the upstream is frozen " + frozenUntil(f.Until)
 		}
 	}
-	if st.Hold != nil && st.Hold.Rule == syncer.RuleMinServices {
-		return "the guard holds everything"
+	for _, h := range st.Holds {
+		if h.Rule == guard.RuleMinServices {
+			return "the guard holds everything"
+		}
 	}
 	return ""
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/syncer"
 )
 
@@ -40,15 +41,15 @@ type reach struct {
 }
 
 // newReach is for a guard's configuration that is valid.
-func newReach(c syncer.GuardConfig, endpoints []endpoint, log logrus.FieldLogger) *reach {
+func newReach(c guard.Config, endpoints []endpoint, log logrus.FieldLogger) *reach {
 	r := &reach{
 		endpoints: endpoints, log: log, names: map[string][]netip.Addr{}, locals: net.InterfaceAddrs,
 		lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		},
 	}
-	r.is.Allow, _ = syncer.ParseRanges("allow_addresses", c.AllowAddresses)
-	r.is.Deny, _ = syncer.ParseRanges("deny_addresses", c.DenyAddresses)
+	r.is.Allow, _ = guard.ParseRanges("allow_addresses", c.AllowAddresses)
+	r.is.Deny, _ = guard.ParseRanges("deny_addresses", c.DenyAddresses)
 	return r
 }
 

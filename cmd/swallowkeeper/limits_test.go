@@ -12,9 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sirupsen/logrus/hooks/test"
+	"swallowkeeper/guard"
 
-	"swallowkeeper/syncer"
+	"github.com/sirupsen/logrus/hooks/test"
 )
 
 // A service that registers an address of our own would open what listens there to whom nginx serves.
@@ -76,7 +76,7 @@ func TestARegistrationReachesNothingOfOurs(t *testing.T) {
 
 func TestReachKnowsNames(t *testing.T) {
 	log, said := test.NewNullLogger()
-	r := newReach(syncer.DefaultGuardConfig(), []endpoint{
+	r := newReach(guard.DefaultConfig(), []endpoint{
 		{of: "registry a", host: "consul.example", port: "8500"},
 		{of: "registry b", host: "lost.example", port: "8500"},
 		{of: "the status page", host: "", port: "9180"},

@@ -13,11 +13,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/internal/near"
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
 	"swallowkeeper/status/client"
-	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
 )
 
@@ -170,7 +170,7 @@ func (o *operator) printHold(h status.Hold) {
 	}
 	o.say("%s: %s%s", o.c.bad("held"), h.Reason, since)
 	o.say("  to let exactly this through: swallowkeeper approve %s", h.ID)
-	if h.Rule == syncer.RuleMinServices {
+	if h.Rule == guard.RuleMinServices {
 		o.say("  the rule holds again after that: if there are fewer services for good, lower guard.min_services and reload")
 	}
 	if gone, unusable := status.CountHeld(h); gone+unusable > 0 {

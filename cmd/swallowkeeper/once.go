@@ -87,7 +87,7 @@ func (r readOnly) Save(context.Context, upstream.Generation) (upstream.Generatio
 // out of sync. A service without a healthy server is named and does not count: the pass did its work.
 func exitCode(out syncer.Outcome, err error, dryRun bool) int {
 	behind := slices.ContainsFunc(out.Gateways, func(g syncer.GatewayOutcome) bool { return !g.InSync(dryRun) })
-	return status.ExitCode(err != nil, behind, out.Hold != nil)
+	return status.ExitCode(err != nil, behind, len(out.Holds) > 0)
 }
 
 // report is what is printed for machines.
@@ -96,7 +96,8 @@ type report struct {
 	DryRun   bool             `json:"dry_run"`
 	Error    string           `json:"error,omitempty"`
 	File     changesReport    `json:"file"`
-	Hold     *holdReport      `json:"hold,omitempty"`
+	Hold     *holdReport      `json:"hold,omitempty"`  // the first of several
+	Holds    []holdReport     `json:"holds,omitempty"` // all of them where there are several
 	Unserved []unservedReport `json:"without_healthy_server,omitempty"`
 	LeftOut  []leftOutReport  `json:"left_out"`
 	Gateways []gatewaysReport `json:"gateways"`
@@ -120,10 +121,12 @@ type updateReport struct {
 }
 
 type holdReport struct {
-	ID      string       `json:"id"`
-	Rule    string       `json:"rule"`
-	Reason  string       `json:"reason"`
-	Servers []heldReport `json:"servers"`
+	ID       string       `json:"id"`
+	Rule     string       `json:"rule"`
+	Upstream string       `json:"upstream,omitempty"`
+	Reason   string       `json:"reason"`
+	Servers  []heldReport `json:"servers"`
+	KeptOut  int          `json:"kept_out,omitempty"`
 }
 
 type heldReport struct {
@@ -161,11 +164,18 @@ func reportOf(out syncer.Outcome, err error, code int, dryRun bool) report {
 	if err != nil {
 		r.Error = err.Error()
 	}
-	if h := out.Hold; h != nil {
-		r.Hold = &holdReport{ID: h.ID, Rule: h.Rule, Reason: h.Reason, Servers: []heldReport{}}
+	for _, h := range out.Holds {
+		held := holdReport{ID: h.ID, Rule: h.Rule, Upstream: h.Upstream, Reason: h.Reason, Servers: []heldReport{}, KeptOut: len(h.KeptOut)}
 		for _, s := range h.Removed {
-			r.Hold.Servers = append(r.Hold.Servers, heldReport{Upstream: s.Upstream, Addr: s.Addr.String()})
+			held.Servers = append(held.Servers, heldReport{Upstream: s.Upstream, Addr: s.Addr.String()})
 		}
+		r.Holds = append(r.Holds, held)
+	}
+	if len(r.Holds) > 0 {
+		r.Hold = &r.Holds[0]
+	}
+	if len(r.Holds) == 1 {
+		r.Holds = nil
 	}
 	for _, o := range out.Out {
 		r.LeftOut = append(r.LeftOut, leftOutReport{Service: o.Service, Addr: o.Addr, Reason: o.Reason, Detail: o.Detail()})

@@ -73,8 +73,11 @@ func (o *operator) printPlan(plan status.Plan) error {
 		}
 		o.printChanges("gateway "+g.Name, g.Changes)
 	}
-	if plan.Hold != nil {
-		o.printHold(*plan.Hold)
+	if plan.Hold != nil && len(plan.Holds) == 0 {
+		plan.Holds = []status.Hold{*plan.Hold}
+	}
+	for _, h := range plan.Holds {
+		o.printHold(h)
 	}
 	return nil
 }

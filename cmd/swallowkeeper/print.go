@@ -60,7 +60,7 @@ func printText(w io.Writer, out syncer.Outcome, dryRun, colours bool) {
 			fmt.Fprintf(w, "gateway %s: %s (%s)\n", g.Name, c.good("in sync"), summary(g.Changes))
 		}
 	}
-	if h := out.Hold; h != nil {
+	for _, h := range out.Holds {
 		fmt.Fprintf(w, "%s: %s\n", c.bad("held"), h.Reason)
 		for _, s := range h.Removed {
 			fmt.Fprintf(w, "  stays: %s %s\n", c.name(s.Upstream), s.Addr)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/internal/nginxconf"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
@@ -24,21 +25,28 @@ func showGeneration(g upstream.Generation) status.Generation {
 	}
 }
 
-// showHold also says which of the servers are registered still: those are among what is out.
-func showHold(h *syncer.Hold, since time.Time, out []upstream.Out) *status.Hold {
-	if h == nil {
-		return nil
+// showHolds also says which of the servers are registered still: those are among what is out.
+func showHolds(holds []guard.Hold, out []upstream.Out) []status.Hold {
+	shown := make([]status.Hold, 0, len(holds))
+	if len(holds) == 0 {
+		return shown
 	}
 	registered := make(map[outKey]bool, len(out))
 	for _, o := range out {
 		registered[keyOf(o)] = true
 	}
-	shown := &status.Hold{ID: h.ID, Rule: h.Rule, Reason: h.Reason, Since: since, Servers: []status.HeldServer{}, Of: h.Of}
-	for _, r := range h.Removed {
-		addr := r.Addr.String()
-		shown.Servers = append(shown.Servers, status.HeldServer{
-			Upstream: r.Upstream, Addr: addr, Registered: registered[outKey{strings.ToLower(r.Upstream), addr}],
-		})
+	for _, h := range holds {
+		one := status.Hold{
+			ID: h.ID, Rule: h.Rule, Upstream: h.Upstream, Reason: h.Reason, Since: h.Since,
+			Servers: []status.HeldServer{}, Of: h.Of, KeptOut: len(h.KeptOut),
+		}
+		for _, r := range h.Removed {
+			addr := r.Addr.String()
+			one.Servers = append(one.Servers, status.HeldServer{
+				Upstream: r.Upstream, Addr: addr, Registered: registered[outKey{strings.ToLower(r.Upstream), addr}],
+			})
+		}
+		shown = append(shown, one)
 	}
 	return shown
 }
@@ -77,16 +85,14 @@ func showStatus(st syncer.Status) status.Status {
 	out := status.Status{
 		Time: time.Now(), InSync: st.InSync() && st.Generation.Number > 0, Generation: showGeneration(st.Generation),
 		Upstreams: st.Generation.Set.Len(), Servers: st.Generation.Set.Servers(), Out: len(st.Out),
-		Holds: []status.Hold{}, Reasons: []string{}, Freezes: showFreezes(st.Generation.Frozen),
+		Reasons: []string{}, Freezes: showFreezes(st.Generation.Frozen),
 	}
 	out.Unserved, out.LeftOut, out.OutOf = showOut(st)
 	if st.StoreErr != nil {
 		out.FileError = printable(st.StoreErr.Error())
 		out.Reasons = append(out.Reasons, "the conf file can't be written: "+out.FileError)
 	}
-	if h := showHold(st.Hold, st.HeldSince, st.Out); h != nil {
-		out.Holds = append(out.Holds, *h)
-	}
+	out.Holds = showHolds(st.Holds, st.Out)
 	for _, r := range st.Registries {
 		shown := status.Registry{Name: r.Name, Answered: r.Answered, Heard: r.Heard}
 		switch {
@@ -125,7 +131,7 @@ func showOut(st syncer.Status) (unserved []status.Unserved, left []status.LeftOu
 		if byName[name] == nil {
 			byName[name] = &leaving{name: cmp.Or(o.Upstream, o.Service)}
 		}
-		byName[name].reasons = append(byName[name].reasons, strings.TrimSuffix(o.Reason, syncer.KeptAllTheSame))
+		byName[name].reasons = append(byName[name].reasons, strings.TrimSuffix(o.Reason, guard.KeptAllTheSame))
 	}
 	all := slices.SortedFunc(maps.Values(byName), func(a, b *leaving) int {
 		return cmp.Or(cmp.Compare(len(b.reasons), len(a.reasons)), strings.Compare(a.name, b.name))
@@ -234,13 +240,12 @@ func showUpstreams(s *syncer.Syncer) iter.Seq[status.Upstream] {
 // lookout is what has to be known to say why a server is in or out, and since when. Of what it does
 // not have it says nothing.
 type lookout struct {
-	running   bool // a registry has said what is usable; else only the conf file speaks
-	frozen    []upstream.Freeze
-	held      map[syncer.Held]bool
-	heldSince time.Time
-	stays     map[syncer.Held]bool
-	unserved  map[string]bool
-	since     syncer.Since
+	running  bool // a registry has said what is usable; else only the conf file speaks
+	frozen   []upstream.Freeze
+	held     map[guard.ServerID]time.Time // since when
+	stays    map[guard.ServerID]bool
+	unserved map[string]bool
+	since    syncer.Since
 
 	body           []byte // used again for each upstream
 	origin, listed string // the last server's, and the words for it: most have the same
@@ -248,12 +253,12 @@ type lookout struct {
 
 func newLookout(st syncer.Status, since syncer.Since) *lookout {
 	l := &lookout{
-		running: true, frozen: st.Generation.Frozen, since: since, heldSince: st.HeldSince,
-		held: map[syncer.Held]bool{}, stays: map[syncer.Held]bool{}, unserved: map[string]bool{},
+		running: true, frozen: st.Generation.Frozen, since: since,
+		held: map[guard.ServerID]time.Time{}, stays: map[guard.ServerID]bool{}, unserved: map[string]bool{},
 	}
-	if st.Hold != nil {
-		for _, r := range st.Hold.Removed {
-			l.held[r] = true
+	for _, h := range st.Holds {
+		for _, id := range h.Removed {
+			l.held[id] = h.Since
 		}
 	}
 	for _, s := range st.Stays {
@@ -314,7 +319,7 @@ func (l *lookout) upstream(u upstream.Upstream) status.Upstream {
 }
 
 func (l *lookout) server(name string, s upstream.Server) status.Server {
-	id := syncer.Held{Upstream: name, Addr: s.Addr}
+	id := guard.ServerID{Upstream: name, Addr: s.Addr}
 	if l.listed == "" || l.origin != s.Origin {
 		l.origin, l.listed = s.Origin, "in the conf file, from "+s.Origin
 		if l.running {
@@ -322,11 +327,12 @@ func (l *lookout) server(name string, s upstream.Server) status.Server {
 		}
 	}
 	shown := status.Server{Addr: s.Addr.String(), State: status.In, Reason: l.listed, Origin: s.Origin, Since: l.since.In(id)}
+	heldSince, held := l.held[id]
 	switch {
 	case s.Down:
 		shown.State, shown.Reason = status.Down, "marked down: its service is deregistered"
-	case l.held[id]:
-		shown.State, shown.Since = status.Held, l.heldSince
+	case held:
+		shown.State, shown.Since = status.Held, heldSince
 		shown.Reason = "deregistered, kept by the guard because its removal is held"
 	case l.stays[id]:
 		shown.State, shown.Since = status.Held, time.Time{}
@@ -354,7 +360,13 @@ func frozenUntil(t time.Time) string {
 }
 
 func showPlan(out syncer.Outcome) status.Plan {
-	p := status.Plan{File: showChanges(out.Written), Hold: showHold(out.Hold, time.Time{}, out.Out), Gateways: []status.GatewayPlan{}}
+	p := status.Plan{File: showChanges(out.Written), Gateways: []status.GatewayPlan{}}
+	if holds := showHolds(out.Holds, out.Out); len(holds) > 0 {
+		p.Hold = &holds[0]
+		if len(holds) > 1 {
+			p.Holds = holds
+		}
+	}
 	for _, g := range out.Gateways {
 		shown := status.GatewayPlan{Name: g.Name, Changes: showChanges(g.Changes)}
 		if g.Err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
 	"swallowkeeper/status/client"
@@ -211,9 +212,10 @@ func (o *operator) stepByHand(to int) (status.RollbackPlan, error) {
 		return status.RollbackPlan{}, err
 	}
 	plan := status.RollbackPlan{Changes: showChanges(upstream.Diff(now.Set, g.Set)), Present: now.Set.Equal(g.Set)}
-	if v := o.cfg.Guard.Judge(now, g.Set, ""); v.Hold != nil {
-		plan.Opinion = v.Hold.Reason
-	}
+	// What can't be read is judged strictly, which is all there is to say of it here.
+	h, _ := guard.ReadHistory(now.Guard, time.Now(), o.cfg.Guard.Window)
+	d := o.cfg.Guard.Decide(guard.Input{Accepted: now.Set, Seen: g.Set, History: h, Now: time.Now()})
+	plan.Opinion = guard.Reasons(d.Holds)
 	return plan, nil
 }
 

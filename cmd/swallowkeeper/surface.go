@@ -235,8 +235,10 @@ func (s *surface) Explain(ctx context.Context, name string) (status.Explanation,
 			e.Upstream, known = u, true
 		}
 	}
-	if st.Hold != nil {
-		e.Notes = append(e.Notes, "held: "+st.Hold.Reason)
+	for _, h := range st.Holds {
+		if h.Upstream == "" || upstream.SameName(h.Upstream, name) {
+			e.Notes = append(e.Notes, "held: "+h.Reason)
+		}
 	}
 	for _, o := range st.Out {
 		if o.Addr == "" && (upstream.SameName(o.Upstream, name) || upstream.SameName(o.Service, name)) {

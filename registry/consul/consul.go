@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -54,6 +55,8 @@ type Registry struct {
 	descriptors int
 	// beside says that there may be a daemon at this address that needs nearly all that the agent gives.
 	beside bool
+	// index is that of the last list that was believed.
+	index atomic.Uint64
 }
 
 // WithDescriptors bounds the connections by what the limit of open files leaves.
@@ -123,6 +126,13 @@ func (r *Registry) Heard() time.Time {
 
 // TroubleSince is since when there is such trouble without a pause, the zero time where there is none.
 func (r *Registry) TroubleSince() time.Time { return r.trouble.began() }
+
+// Lapsed is when its answers were last broken off: it could not be read, or gave an older state than before.
+// What goes missing soon after that may not have come back yet. The zero time is never.
+func (r *Registry) Lapsed() time.Time { return r.trouble.lastLapse() }
+
+// Index is that of the last list of services, 0 before the first.
+func (r *Registry) Index() uint64 { return r.index.Load() }
 
 // Watch publishes the complete set as soon as it is known and again after each change.
 // It retries by itself, and returns nil when the context has ended and everything that

@@ -51,6 +51,7 @@ func (c converter) service(name string, entries []*api.ServiceEntry) ([]upstream
 			}
 			if failed := (*failedCheck)(nil); errors.As(err, &failed) {
 				o.Instance, o.Node, o.Output = shorten(e.Service.ID), shorten(e.Node.Node), said(failed.check.Output)
+				o.Unhealthy = severity(failed.check) < maintenance
 			}
 			out = append(out, o)
 		}
@@ -228,12 +229,14 @@ func said(output string) string {
 	return strings.Clone(output)
 }
 
+const maintenance = 2
+
 // severity orders maintenance above critical above warning. A state that is unknown here
 // is as bad as critical.
 func severity(c *api.HealthCheck) int {
 	switch {
 	case c.CheckID == api.NodeMaint || strings.HasPrefix(c.CheckID, api.ServiceMaintPrefix):
-		return 2
+		return maintenance
 	case c.Status == api.HealthWarning:
 		return 0
 	}

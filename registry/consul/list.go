@@ -36,13 +36,18 @@ func (w *watch) readList(ctx context.Context, index uint64) (reply, bool, error)
 	}
 	wanted, refused := w.choose(list)
 	believed := got
-	if got.index < w.listIndex || w.listShrinks(wanted) {
+	older := got.index < w.listIndex
+	if older {
+		w.trouble.lapse()
+	}
+	if older || w.listShrinks(wanted) {
 		if list, believed, err = w.client.services(ctx, query{consistent: true}); err != nil {
 			return reply{}, false, during("confirm that services are gone", err)
 		}
 		wanted, refused = w.choose(list)
 	}
 	w.listIndex = believed.index
+	w.index.Store(believed.index)
 	return got, w.takeList(wanted, refused), nil
 }
 

@@ -51,7 +51,11 @@ func (w *watch) readService(ctx context.Context, s *service, index uint64) (repl
 	}
 	next := w.convert(ctx, s, entries)
 	believed := got
-	if got.index < s.index || w.serviceShrinks(s, next) {
+	older := got.index < s.index
+	if older {
+		w.trouble.lapse()
+	}
+	if older || w.serviceShrinks(s, next) {
 		if entries, believed, err = w.client.instances(ctx, s.name, query{consistent: true}); err != nil {
 			return reply{}, false, during("confirm that instances are gone", err)
 		}

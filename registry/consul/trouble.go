@@ -27,6 +27,8 @@ type troubles struct {
 	said  map[string]time.Time // by reason; kept over a recovery, so that flapping does not flood
 	told  bool                 // whether the log knows of the trouble that is on
 	since time.Time
+	// lapsed is when the list could not be read last, or something was older than before.
+	lapsed time.Time
 }
 
 func newTroubles(log logrus.FieldLogger) *troubles {
@@ -44,6 +46,9 @@ func (t *troubles) report(loop, what string, err error) {
 		t.since = now
 	}
 	t.loops[loop] = fmt.Errorf("%s: %w", what, errors.New(reason))
+	if loop == listLoop || loop == heartbeatLoop {
+		t.lapsed = now
+	}
 	if last, ok := t.said[reason]; ok && now.Sub(last) < sayAgain {
 		return
 	}
@@ -56,6 +61,19 @@ func (t *troubles) report(loop, what string, err error) {
 	t.told = true
 	t.log.WithFields(logrus.Fields{"error": reason, "failing": len(t.loops)}).
 		Error("can't " + what + ": what is not known stays as it is")
+}
+
+// lapse notes that the servers' state is older than it was: they lost it, or got an older one back.
+func (t *troubles) lapse() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lapsed = time.Now()
+}
+
+func (t *troubles) lastLapse() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lapsed
 }
 
 // over notes that the loop is well, or is no more.

@@ -269,7 +269,7 @@
     } else if (code === 'held') {
       const held = s.holds.reduce((sum, hold) => sum + hold.servers.length, 0);
       if (held === 0) return [level, t('verdict.held_other')];
-      Object.assign(args, { n: held, all: s.holds[0].of });
+      Object.assign(args, { n: held, all: s.servers });
     } else if (code === 'frozen_some') args.names = names(s.freezes.map((f) => f.name));
     return [level, t(`verdict.${code}`, args)];
   }
@@ -354,17 +354,19 @@
 
   function holdCard(hold) {
     const n = hold.servers.length;
+    const out = n ? 0 : hold.kept_out ?? 0;
     const unusable = hold.servers.filter((s) => s.registered).length;
     const approve = async () => {
       const yes = await ask(n ? t('approve.title', { n }) : t('approve.other'), [reason(hold.reason), n > 0 && el('p', {}, t('approve.text'))],
         t('approve'), true);
       if (yes) await act('POST', `holds/${encodeURIComponent(hold.id)}/approve`, {}, () => [t('approve.done')]);
     };
-    return el('article', { class: 'hold' }, el('h3', {}, n ? t('hold.title', { n }) : t('hold.nothing')), reason(hold.reason),
+    return el('article', { class: 'hold' },
+      el('h3', {}, n ? t('hold.title', { n }) : out ? t('hold.title_out', { n: out }) : t('hold.nothing')), reason(hold.reason),
       el('p', { class: 'soft' }, known(`rule.${hold.rule}`, hold.rule), n > 0 && ` · ${t('hold.split', { d: n - unusable, r: unusable })}`,
         hold.since !== zero && [` · ${t('since')} `, when(hold.since)]),
       held(hold),
-      el('p', { class: 'way-out' }, `${t('hold.way_out')} `,
+      el('p', { class: 'way-out' }, `${t(out ? 'hold.way_in' : 'hold.way_out')} `,
         button(t('approve'), approve, { class: 'primary approve', 'data-focus': 'approve' }),
         ` ${t('hold.or')} `, el('code', {}, `swallowkeeper approve ${hold.id}`)));
   }

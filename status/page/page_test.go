@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/status"
 	"swallowkeeper/status/page"
 	"swallowkeeper/status/statustest"
@@ -253,7 +254,7 @@ func TestTexts(t *testing.T) {
 			t.Errorf("the script does not listen for events of kind %q", kind)
 		}
 	}
-	for _, rule := range []string{syncer.RuleMinServices, syncer.RuleMaxRemoval} {
+	for _, rule := range guard.Rules() {
 		if table["rule."+rule] == nil {
 			t.Errorf("holds by %q have no text", rule)
 		}

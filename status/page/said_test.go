@@ -85,7 +85,8 @@ func TestEveryReasonHasAPhrase(t *testing.T) {
 	verb := regexp.MustCompile(`%[a-z%]|"`)
 	for _, file := range []string{
 		"registry/consul/convert.go", "registry/consul/meta.go", "registry/consul/explain.go",
-		"syncer/guard.go", "syncer/delivery.go", "syncer/event.go", "syncer/freeze.go", "syncer/order.go", "upstream/merge.go", "cmd/swallowkeeper/show.go",
+		"guard/guard.go", "guard/removal.go", "guard/recovery.go", "guard/growth.go", "guard/damping.go", "guard/witness.go",
+		"guard/accept.go", "syncer/delivery.go", "syncer/event.go", "syncer/freeze.go", "syncer/order.go", "upstream/merge.go", "cmd/swallowkeeper/show.go",
 	} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", filepath.FromSlash(file)), nil, 0)
 		if err != nil {

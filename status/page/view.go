@@ -178,7 +178,7 @@ func (h *handler) verdict(language string, now status.Status) verdict {
 	case status.NoHealthyServer:
 		args = []any{"n", len(now.Unserved), "names", h.names(language, len(now.Unserved), func(i int) string { return now.Unserved[i].Upstream })}
 	case status.ChangesHeld:
-		args = []any{"n", held, "all", now.Holds[0].Of}
+		args = []any{"n", held, "all", now.Servers}
 		if held == 0 {
 			key = "verdict.held_other"
 		}

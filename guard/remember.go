@@ -1,0 +1,104 @@
+package guard
+
+import (
+	"slices"
+	"time"
+)
+
+// remember carries on what the next decision must know.
+func (s *step) remember() {
+	s.pin()
+	missing := map[ServerID]time.Time{}
+	for _, c := range s.changes {
+		for _, srv := range c.kept {
+			id := ServerID{c.name(), srv.Addr}
+			since, known := s.h.missing[id]
+			if !known {
+				since = s.Now
+			}
+			missing[id] = since
+		}
+	}
+	for _, c := range s.changes {
+		s.count(c)
+	}
+	s.h.size(s.in, s.servers(), s.Now, s.Window)
+	s.cameBack(missing)
+	s.h.holds = map[string]time.Time{}
+	for _, h := range s.d.Holds {
+		s.h.holds[h.ID] = h.Since
+	}
+	s.expire()
+}
+
+// cameBack notes that something which was missing is back. It counts once for each server.
+func (s *step) cameBack(missing map[ServerID]time.Time) {
+	for id := range s.h.missing {
+		u, _ := s.wanted.Get(id.Upstream)
+		if !s.h.returned[id] && serves(u)(id.Addr) {
+			s.h.returned[id] = true
+			s.h.back = s.Now
+		}
+	}
+	s.h.missing = missing
+	if len(missing) == 0 {
+		s.h.returned, s.h.back = map[ServerID]bool{}, time.Time{}
+	}
+}
+
+// expire forgets what counts no more.
+func (s *step) expire() {
+	for id, d := range s.h.left {
+		counts := d.lost && (s.counts(d.at, s.h.pin) || s.counts(d.at, s.h.pins[key(id.Upstream)]))
+		if !s.within(d.at) && !s.Now.Before(d.until) && !counts {
+			delete(s.h.left, id)
+		}
+	}
+	for id, at := range s.h.spare {
+		if !s.within(at) {
+			delete(s.h.spare, id)
+		}
+	}
+	for registry, until := range s.h.doubts {
+		if !s.Now.Before(until) {
+			delete(s.h.doubts, registry)
+		}
+	}
+	if !s.Now.Before(s.h.spent) {
+		s.h.spent = time.Time{}
+	}
+}
+
+// before is how many servers there were at the window's start, or first within it; now where that is not known.
+func (h History) before(at time.Time, window time.Duration, now int) int {
+	if len(h.sizes) == 0 {
+		return now
+	}
+	first := h.sizes[0]
+	for _, s := range h.sizes {
+		if at.Sub(s.at) >= window {
+			first = s
+		}
+	}
+	return first.count
+}
+
+// size takes in how many servers there were, and are from now on.
+func (h *History) size(before, after int, now time.Time, window time.Duration) {
+	sizes := slices.Clone(h.sizes)
+	if len(sizes) == 0 && before > 0 {
+		sizes = append(sizes, size{before, now})
+	}
+	n := len(sizes)
+	switch {
+	case n > 0 && sizes[n-1].count == after:
+	case n > 1 && now.Sub(sizes[n-1].at) < window/10:
+		sizes[n-1].count = after
+	default:
+		sizes = append(sizes, size{after, now})
+	}
+	for len(sizes) > 1 && now.Sub(sizes[1].at) >= window {
+		sizes = sizes[1:]
+	}
+	h.sizes = sizes
+}
