@@ -15,21 +15,21 @@ import (
 	"swallowkeeper/persist"
 )
 
-// real is a Tengine with a master, an upstream that its operator wrote by hand, and the conf file included.
-type real struct {
-	r                  *rig
-	bin, dir, address  string
-	handmade, included string
+// ownTengine is a Tengine with a master, an upstream that its operator wrote by hand, and the conf file included.
+type ownTengine struct {
+	r                 *rig
+	bin, dir, address string
+	handmade          string
 }
 
-func newReal(t *testing.T) *real {
+func newReal(t *testing.T) *ownTengine {
 	t.Helper()
 	bin := os.Getenv("TENGINE_BIN")
 	if bin == "" {
 		t.Skip("TENGINE_BIN does not name a Tengine binary")
 	}
 	r := newRig(t)
-	n := &real{r: r, bin: bin, dir: filepath.Join(r.dir, "own tengine"), address: nginxtest.Free(t), handmade: r.prefix + "handmade"}
+	n := &ownTengine{r: r, bin: bin, dir: filepath.Join(r.dir, "own tengine"), address: nginxtest.Free(t), handmade: r.prefix + "handmade"}
 	if err := os.Mkdir(n.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -53,9 +53,11 @@ http {
 }
 
 // args name the configuration as an operator may: against the prefix.
-func (n *real) args(more ...string) []string { return append([]string{"-p", n.dir, "-c", "te.conf"}, more...) }
+func (n *ownTengine) args(more ...string) []string {
+	return append([]string{"-p", n.dir, "-c", "te.conf"}, more...)
+}
 
-func (n *real) start() *os.Process {
+func (n *ownTengine) start() *os.Process {
 	n.r.t.Helper()
 	var out bytes.Buffer
 	cmd := exec.Command(n.bin, n.args()...)
@@ -76,7 +78,7 @@ func (n *real) start() *os.Process {
 }
 
 // detail is what Tengine shows of an upstream now.
-func (n *real) detail(name string) string {
+func (n *ownTengine) detail(name string) string {
 	c := dyups.NewClient("http://" + n.address)
 	defer c.HTTPClient.CloseIdleConnections()
 	list, err := c.Upstream(n.r.t.Context(), name)
@@ -87,7 +89,7 @@ func (n *real) detail(name string) string {
 }
 
 // stays checks that the operator's upstream is as it was, everywhere, and that nginx would start again.
-func (n *real) stays() {
+func (n *ownTengine) stays() {
 	t := n.r.t
 	t.Helper()
 	if got := n.detail(n.handmade); got != "[127.0.0.1:9]" {

@@ -91,9 +91,9 @@ func arguments(line string) options {
 			end = len(line)
 		}
 		if key, value, ok := strings.Cut(line, "='"); ok && !strings.Contains(key, " ") {
-			if close := strings.IndexByte(value, '\''); close >= 0 {
-				set(&o, key, value[:close])
-				line = value[close+1:]
+			if end := strings.IndexByte(value, '\''); end >= 0 {
+				set(&o, key, value[:end])
+				line = value[end+1:]
 				continue
 			}
 		}
