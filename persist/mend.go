@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"swallowkeeper/upstream"
@@ -14,6 +17,36 @@ import (
 // A file of ours that can't be read, after a power cut or a full disk of others say, is no reason to stay
 // away: the history has what it was. The damaged one is kept aside, and the newest generation whose digest
 // fits takes its place. The notes of the header (freezes, what is leaving) are lost with it.
+
+// A damaged file is kept aside under its name with this, and the time, behind it.
+const (
+	asideMark = ".damaged-"
+	asideTime = "20060102T150405.000Z"
+)
+
+// Damaged lists the damaged files that were kept aside of the conf file at path, the oldest first. They stay
+// until a person moves them away.
+func Damaged(path string) ([]string, error) {
+	path, err := resolve(path)
+	if err != nil {
+		return nil, fmt.Errorf("look for damaged files: %w", err)
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for damaged files: %w", err)
+	}
+	var all []string // in order of names, which is that of times
+	for _, e := range entries {
+		at, is := strings.CutPrefix(e.Name(), filepath.Base(path)+asideMark)
+		if _, err := time.Parse(asideTime, at); is && err == nil {
+			all = append(all, filepath.Join(filepath.Dir(path), e.Name()))
+		}
+	}
+	return all, nil
+}
 
 // newestGood is the newest generation of the history that is as it was written.
 func newestGood(path string) (upstream.Generation, bool) {
@@ -41,7 +74,7 @@ func (f *File) mend(c contents, why error) (contents, error) {
 		return c, errors.Join(why, err)
 	}
 	g.Digest = digest(blocks)
-	aside := fmt.Sprintf("%s.damaged-%s", f.path, time.Now().UTC().Format("20060102T150405.000Z"))
+	aside := f.path + asideMark + time.Now().UTC().Format(asideTime)
 	if err := os.Link(f.path, aside); err != nil {
 		if err := os.Rename(f.path, aside); err != nil { // where there are no hard links
 			return c, errors.Join(why, fmt.Errorf("keep the damaged file: %w", err))

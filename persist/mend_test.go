@@ -3,6 +3,7 @@ package persist_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,6 +47,14 @@ func TestADamagedFileGivesWayToTheHistory(t *testing.T) {
 			aside, err := filepath.Glob(path + ".damaged-*")
 			if err != nil || len(aside) != 1 || text(t, aside[0]) != bad {
 				t.Errorf("kept aside: %q, %v", aside, err)
+			}
+			put(t, path+".damaged-by-me", "")
+			put(t, path+"2.damaged-20260102T030405.000Z", "")
+			link(t, path, path+".link")
+			for _, path := range []string{path, path + ".link"} {
+				if damaged, err := persist.Damaged(path); err != nil || !slices.Equal(damaged, aside) {
+					t.Errorf("damaged are %q, %v", damaged, err)
+				}
 			}
 			if next := save(t, f, set(4, 1)); next.Number != want.Number+1 {
 				t.Errorf("the next one is %d", next.Number)

@@ -102,6 +102,9 @@ type Status struct {
 	// File is the conf file's path, FileError why it could not be written, "" where it could.
 	File      string `json:"file"`
 	FileError string `json:"file_error,omitempty"`
+	// DamagedFile is the conf file as it was found damaged at a start and gave way to the history, for as long
+	// as it is kept; "" where there is none.
+	DamagedFile string `json:"damaged_file,omitempty"`
 }
 
 // Unserved is an upstream that gets traffic although none of its servers is usable.

@@ -21,6 +21,7 @@ const (
 	NoHealthyServer = "no_healthy_server" // an upstream keeps its last servers, none of them usable
 	ChangesHeld     = "held"              // the guard holds a change
 	NotReady        = "not_ready"         // a registry can't be read
+	WasDamaged      = "was_damaged"       // the conf file gave way to the history
 	AllFrozen       = "frozen"            // everything is frozen
 	SomeFrozen      = "frozen_some"       // single upstreams are
 	InSync          = "in_step"
@@ -78,6 +79,8 @@ func Judge(s Status) Verdict {
 		v.Level, v.Code = LevelWarn, ChangesHeld
 	case !s.Ready:
 		v.Level, v.Code = LevelWarn, NotReady
+	case s.DamagedFile != "":
+		v.Level, v.Code = LevelWarn, WasDamaged
 	case everythingFrozen(s):
 		v.Level, v.Code = LevelWarn, AllFrozen
 	case len(s.Freezes) > 0:
@@ -113,6 +116,9 @@ func words(s Status) string {
 	}
 	if len(more) == 0 && s.InSync && !s.Ready && s.FileError == "" {
 		more = append(more, "not ready")
+	}
+	if s.DamagedFile != "" {
+		more = append(more, "the conf file was damaged")
 	}
 	switch {
 	case len(more) > 0:

@@ -38,6 +38,7 @@ func TestJudge(t *testing.T) {
 			}
 		}
 	}
+	damaged := func(s *status.Status) { s.DamagedFile = "/u.conf.damaged-1" }
 	type changes []func(*status.Status)
 	for _, c := range []struct {
 		name   string
@@ -66,6 +67,10 @@ func TestJudge(t *testing.T) {
 		}},
 		{"the file can't be written", changes{unwritten, held}, status.Verdict{
 			Level: "bad", Code: "not_written", Text: "the conf file can't be written; the guard holds 2 changes", ExitCode: 1,
+		}},
+		{"the file was damaged", changes{damaged, frozen("web")}, status.Verdict{Level: "warn", Code: "was_damaged", Text: "in sync, but the conf file was damaged"}},
+		{"it was, and a registry can't be read", changes{damaged, unread}, status.Verdict{
+			Level: "warn", Code: "not_ready", Text: "in sync, but not ready; the conf file was damaged", ExitCode: 1,
 		}},
 		{"everything is frozen", changes{frozen("web", "*")}, status.Verdict{Level: "warn", Code: "frozen", Text: "in sync, and everything is frozen"}},
 		{"some is frozen", changes{frozen("web", "api")}, status.Verdict{Level: "warn", Code: "frozen_some", Text: "in sync, and frozen: web, api"}},

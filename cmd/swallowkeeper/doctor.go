@@ -157,6 +157,14 @@ func (p *program) gather(
 			Change: "Run it as the account that swallowkeeper runs as; see The conf file in docs/operation.md",
 		})
 	}
+	if damaged, err := persist.Damaged(cfg.Persist.Path); err == nil && len(damaged) > 0 {
+		found = append(found, doctor.Finding{
+			Check: "conf-damaged", Severity: doctor.Warning, Where: damaged[len(damaged)-1], Places: damaged,
+			What:   "The conf file was damaged when swallowkeeper started.",
+			Why:    "The newest good generation of the history took its place. The freezes in it are lost, and what damaged it may come again.",
+			Change: "Look what it is (a full disk, a power cut, another program), freeze anew what shall stay, then move the damaged file away",
+		})
+	}
 	facts.Written = gen.Set
 	facts.Wanted = upstream.Merge(gen.Set, sets...)
 	return facts, found, nil

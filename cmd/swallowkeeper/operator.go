@@ -203,6 +203,11 @@ func (o *operator) offline(ctx context.Context) (status.Status, upstream.Generat
 		Upstreams: gen.Set.Len(), Servers: gen.Set.Servers(), Reasons: []string{"the daemon does not answer"},
 		Holds: []status.Hold{}, Freezes: showFreezes(gen.Frozen), Registries: []status.Registry{}, Gateways: []status.Gateway{},
 	}
+	damaged, err := persist.Damaged(o.cfg.Persist.Path)
+	if err != nil {
+		return st, gen, err
+	}
+	showDamaged(&st, damaged)
 	if edited {
 		st.Reasons = append(st.Reasons, "the conf file was edited by hand")
 	}

@@ -58,6 +58,17 @@ func keyOf(o upstream.Out) outKey {
 	return outKey{strings.ToLower(cmp.Or(o.Upstream, o.Service)), o.Addr}
 }
 
+// showDamaged says that the conf file was found damaged: what stands in it is no older than the history, and
+// its freezes are lost. It does for as long as the damaged file is there, and makes nothing unready.
+func showDamaged(st *status.Status, aside []string) {
+	if len(aside) == 0 {
+		return
+	}
+	st.DamagedFile = aside[len(aside)-1]
+	st.Reasons = append(st.Reasons, "the conf file was damaged, and the newest good generation of the history took its place without "+
+		"its freezes: look at "+st.DamagedFile+", then move it away")
+}
+
 func showFreezes(freezes []upstream.Freeze) []status.Freeze {
 	shown := make([]status.Freeze, 0, len(freezes))
 	for _, f := range freezes {

@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"net/http"
+	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -49,6 +52,8 @@ type work struct {
 	house   *house
 	history *history
 	began   time.Time
+	// damaged are the files that were kept aside up to the start: none comes later.
+	damaged []string
 }
 
 // mostEvents is how many events the timeline keeps: hours of a lively registry.
@@ -153,6 +158,7 @@ func (s *surface) take(w work) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.history, w.began = &history{path: w.cfg.Persist.Path, most: w.cfg.Persist.History}, time.Now()
+	w.damaged, _ = persist.Damaged(w.cfg.Persist.Path) // a folder that can't be read is told with the conf file
 	s.work = w
 	s.timeline.Before(before(w.cfg.Persist.Path))
 }
@@ -211,6 +217,11 @@ func (s *surface) Status() status.Status {
 	w := s.now()
 	out := showStatus(w.syncer.Status())
 	out.Version, out.Started, out.File = versionText(), s.started, w.cfg.Persist.Path
+	showDamaged(&out, slices.DeleteFunc(slices.Clone(w.damaged), func(path string) bool {
+		_, err := os.Lstat(path)
+		return errors.Is(err, fs.ErrNotExist)
+	}))
+	out.Verdict = status.Judge(out)
 	return out
 }
 
