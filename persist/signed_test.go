@@ -67,7 +67,10 @@ func TestASignatureStaysOnItsLine(t *testing.T) {
 	f := keeping(t, path, 5)
 	load(t, f)
 	for _, bad := range []upstream.Signature{
-		{By: "alice", Why: "a\nupstream evil {}"}, {By: "a\nb"}, {By: "alice: x", Why: "y"}, {Why: "nobody"},
+		{By: "alice", Why: "a\nupstream evil {}"},
+		{By: "a\nb"},
+		{By: "alice: x", Why: "y"},
+		{Why: "nobody"},
 		{By: "alice", Why: strings.Repeat("x", upstream.MaxWhy+1)},
 	} {
 		if _, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1), Signed: bad}); err == nil {

@@ -32,8 +32,11 @@ func TestSigner(t *testing.T) {
 
 func TestSignaturesAreReadAsTheyAreWritten(t *testing.T) {
 	for _, s := range []upstream.Signature{
-		{By: "alice"}, {By: "uid 1000", Why: "deploy 42"}, {By: "token ci", Why: "a: b until by c: d"},
-		{By: "alice", Why: strings.Repeat("x", upstream.MaxWhy)}, {By: "alice", Why: "为了部署 # ; {}"},
+		{By: "alice"},
+		{By: "uid 1000", Why: "deploy 42"},
+		{By: "token ci", Why: "a: b until by c: d"},
+		{By: "alice", Why: strings.Repeat("x", upstream.MaxWhy)},
+		{By: "alice", Why: "为了部署 # ; {}"},
 	} {
 		if err := s.Valid(); err != nil {
 			t.Errorf("%+v: %v", s, err)

@@ -13,12 +13,12 @@ import (
 
 func TestUID(t *testing.T) {
 	for network, address := range map[string]string{"unix": filepath.Join(t.TempDir(), "s"), "tcp": "127.0.0.1:0"} {
-		l, err := net.Listen(network, address) //nolint:noctx // it ends at once
+		l, err := net.Listen(network, address)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		c, err := net.Dial(network, l.Addr().String()) //nolint:noctx // it ends at once
+		c, err := net.Dial(network, l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
