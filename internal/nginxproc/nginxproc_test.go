@@ -63,9 +63,13 @@ func TestConf(t *testing.T) {
 		}
 		return path
 	}
-	debian := program("debian", "configure arguments: --with-cc-opt='-g --prefix=/no --conf-path=/no' --prefix=/usr/share/nginx --conf-path=/etc/nginx/nginx.conf --x")
-	tengine := program("tengine", "configure arguments: --prefix=/opt/te")
-	bare := program("bare", "configure arguments:")
+	help := func(prefix, conf string) string {
+		return "  -p prefix     : set prefix path (default: " + prefix + ")\n  -e filename   : set error log file\n" +
+			"  -c filename   : set configuration file (default: " + conf + ")\n"
+	}
+	debian := program("debian", help("/usr/share/nginx/", "/etc/nginx/nginx.conf"))
+	tengine := program("tengine", help("/opt/te/", "conf/tengine.conf"))
+	bare := program("bare", help("NONE", "conf/nginx.conf"))
 	mute := program("mute", "")
 	const hidden = ""
 	for _, c := range []struct {
@@ -81,10 +85,10 @@ func TestConf(t *testing.T) {
 		{"as it was built", "nginx -g daemon on; master_process on;", debian, hidden, "/etc/nginx/nginx.conf"},
 		{"as it was built, with a prefix", "nginx -p /srv", debian, hidden, "/etc/nginx/nginx.conf"},
 		{"relative, as it was built", "nginx -c x.conf", debian, hidden, "/usr/share/nginx/x.conf"},
-		{"a prefix of the build", "nginx", tengine, hidden, "/opt/te/conf/nginx.conf"},
-		{"a prefix in place of the build's", "nginx -p /srv", tengine, hidden, "/srv/conf/nginx.conf"},
-		{"built with nothing", "nginx", bare, hidden, "/usr/local/nginx/conf/nginx.conf"},
-		{"the program of the title", tengine + " -g daemon off;", hidden, hidden, "/opt/te/conf/nginx.conf"},
+		{"a prefix of the build", "nginx", tengine, hidden, "/opt/te/conf/tengine.conf"},
+		{"a prefix in place of the build's", "nginx -p /srv", tengine, hidden, "/srv/conf/tengine.conf"},
+		{"built without a prefix", "nginx", bare, hidden, ""},
+		{"the program of the title", tengine + " -g daemon off;", hidden, hidden, "/opt/te/conf/tengine.conf"},
 		{"a program that says nothing", "nginx", mute, hidden, ""},
 		{"a program that is not known", "nginx", hidden, hidden, ""},
 		{"a title that was cut", "nginx -p", hidden, hidden, ""},
@@ -201,9 +205,9 @@ func TestRealNginx(t *testing.T) {
 			}
 			defer f.Close()
 			built, err := builtInto(f)
-			said, _ := exec.Command(program, "-V").CombinedOutput()
-			if err != nil || !strings.Contains(string(said), "--prefix="+built.prefix) ||
-				built.conf != defaultConf && !strings.Contains(string(said), "--conf-path="+built.conf) {
+			said, _ := exec.Command(program, "-h").CombinedOutput()
+			if err != nil || !strings.Contains(string(said), prefixMark+built.prefix+")") ||
+				!strings.Contains(string(said), confMark+built.conf+")") {
 				t.Errorf("built as %+v, %v; it says\n%s", built, err, said)
 			}
 		})

@@ -45,71 +45,45 @@ func option(o *options, ignored *string, letters string) (*string, string) {
 	return ignored, ""
 }
 
-// What nginx takes where it was built without a word about it.
+// nginx has its help in one piece, and in it what holds where the command line says nothing. Tengine's file
+// has another name than nginx's, and the arguments of configure do not say so.
 const (
-	defaultPrefix = "/usr/local/nginx"
-	defaultConf   = "conf/nginx.conf"
+	prefixMark = "set prefix path (default: "
+	confMark   = "set configuration file (default: "
 )
 
-var (
-	builtMark = []byte("configure arguments:")
-	errBuilt  = errors.New("the program does not say how it was built")
-)
+var errBuilt = errors.New("the program does not say how it was built")
 
-// longest is for what nginx -V prints in one line.
-const longest = 64 << 10
+// longest is for the help.
+const longest = 16 << 10
 
-// builtInto looks in a program for what nginx -V would print.
+// builtInto looks in a program for what nginx -h would print.
 func builtInto(program io.Reader) (options, error) {
 	window := make([]byte, 0, 4*longest)
 	for {
 		n, err := io.ReadFull(program, window[len(window):cap(window)])
 		window = window[:len(window)+n]
-		at := bytes.Index(window, builtMark)
+		at := bytes.Index(window, []byte(prefixMark))
 		switch {
 		case at >= 0 && (err != nil || len(window)-at >= longest):
-			line := window[at+len(builtMark):]
-			if end := bytes.IndexAny(line, "\n\x00"); end >= 0 {
-				line = line[:end]
-			}
-			return arguments(string(line)), nil
+			return defaults(string(window[at:]))
 		case err != nil:
 			return options{}, errBuilt
 		case at < 0:
-			at = len(window) - len(builtMark)
+			at = max(0, len(window)-len(prefixMark))
 		}
 		window = window[:copy(window, window[at:])]
 	}
 }
 
-// arguments reads those of configure. A value with spaces stands between quotes.
-func arguments(line string) options {
-	o := options{prefix: defaultPrefix, conf: defaultConf}
-	for line = strings.TrimLeft(line, " "); line != ""; line = strings.TrimLeft(line, " ") {
-		end := strings.IndexByte(line, ' ')
-		if end < 0 {
-			end = len(line)
-		}
-		if key, value, ok := strings.Cut(line, "='"); ok && !strings.Contains(key, " ") {
-			if end := strings.IndexByte(value, '\''); end >= 0 {
-				set(&o, key, value[:end])
-				line = value[end+1:]
-				continue
-			}
-		}
-		if key, value, ok := strings.Cut(line[:end], "="); ok {
-			set(&o, key, value)
-		}
-		line = line[end:]
+// defaults reads them in the help, from the prefix on.
+func defaults(help string) (options, error) {
+	_, prefix, _ := strings.Cut(help, prefixMark)
+	_, conf, _ := strings.Cut(help, confMark)
+	prefix, _, one := strings.Cut(prefix, ")\n")
+	conf, _, two := strings.Cut(conf, ")\n")
+	if !one || !two || conf == "" || prefix == "NONE" {
+		return options{}, errBuilt
 	}
-	return o
-}
-
-func set(o *options, key, value string) {
-	switch key {
-	case "--prefix":
-		o.prefix = value
-	case "--conf-path":
-		o.conf = value
-	}
+	return options{prefix: prefix, conf: conf}, nil
 }
