@@ -390,7 +390,8 @@ func inChinese(t *testing.T, ctx context.Context) {
 		}
 	}, happening("server_out", `10.0.0.1:80 gets no traffic any more of "a; b"`))
 	b.shows(`10.0.0.1:80 不再承接 "a; b" 的流量`)
-	b.value("document.querySelector('#more button')?.click(); 0", nil)
+	b.until("document.querySelector('#more button') !== null") // the upstreams are read a moment after the event
+	b.value("document.querySelector('#more button').click(); 0", nil)
 	var want []string
 	for _, sample := range samples {
 		want = append(want, sample[1])
