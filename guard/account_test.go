@@ -61,3 +61,21 @@ func TestAccount(t *testing.T) {
 		}
 	}
 }
+
+// FuzzReadHistory reads anything, and what it reads it writes again.
+func FuzzReadHistory(f *testing.F) {
+	f.Add("hold 5f56aae6fe61 2026-01-02T12:00:00Z")
+	f.Add("all 4 5 2026-01-02T12:00:00Z\nservice a 4 5 2026-01-02T12:00:00Z\nsize 4 2026-01-02T12:00:00Z\nindex 7 r")
+	f.Add("left a 10.0.0.1:80 2026-01-02T12:00:00Z 4 2026-01-02T12:00:00Z lost unhealthy 1 0 3 2s false - r")
+	f.Fuzz(func(t *testing.T, text string) {
+		lines := strings.Split(text, "\n")
+		h, err := ReadHistory(append([]string{lineSum + " " + sum(lines)}, lines...), noon, time.Minute)
+		if err != nil {
+			return
+		}
+		again, err := ReadHistory(h.Lines(), noon, time.Minute)
+		if err != nil || !reflect.DeepEqual(again.Lines(), h.Lines()) {
+			t.Fatalf("%q became %q: %v", lines, h.Lines(), err)
+		}
+	})
+}

@@ -97,6 +97,7 @@ func (s *story) replay(t *testing.T, c Config, each func(now time.Duration, d De
 	slices.SortStableFunc(s.events, func(a, b event) int { return int(a.at - b.at) })
 	accepted, history := s.fleet.seen(), History{}
 	fewest = accepted.Servers()
+	var err error
 	now, again := time.Duration(0), time.Duration(0)
 	end := s.events[len(s.events)-1].at + time.Hour
 	for events := s.events; ; {
@@ -121,7 +122,10 @@ func (s *story) replay(t *testing.T, c Config, each func(now time.Duration, d De
 		}
 		in.Seen = s.fleet.seen()
 		last = c.Decide(in)
-		accepted, history, again = last.Accepted, last.History, last.Again
+		accepted, again = last.Accepted, last.Again
+		if history, err = ReadHistory(last.History.Lines(), in.Now, c.Window); err != nil { // as over a restart
+			t.Fatal(err)
+		}
 		fewest = min(fewest, accepted.Servers())
 		if each != nil {
 			each(now, last)
