@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -36,15 +37,22 @@ func Exists(path string) bool {
 	return err == nil
 }
 
-// Free is an address on which nothing listened a moment ago.
+// given holds the addresses that Free returned: tests that run beside one another must not share one.
+var given sync.Map
+
+// Free returns an address on which nothing listened a moment ago, and never the same twice.
 func Free(t testing.TB) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		if _, taken := given.LoadOrStore(l.Addr().String(), true); !taken {
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // Start runs the program with what stands in main and http until the test ends, and returns
@@ -84,6 +92,9 @@ func Start(t testing.TB, program, dir, main, http, address string) {
 		case <-limit:
 			t.Fatalf("%s does not listen at %s", program, address)
 		case <-again.C:
+			if !Exists(dir + "/pid") { // it is written after all addresses were bound
+				continue
+			}
 			if c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address); err == nil {
 				c.Close()
 				return

@@ -11,6 +11,8 @@ esac
 if command -v systemd-tmpfiles >/dev/null; then
 	systemd-tmpfiles --create swallowkeeper.conf || true
 fi
+# Where systemd is not at work, in an image for one, nobody else makes it.
+[ -d /run/dyups ] || install -d -m 0750 -g swallowkeeper /run/dyups
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload || true
 	[ $first = yes ] || systemctl try-restart swallowkeeper.service || true

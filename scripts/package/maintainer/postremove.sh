@@ -4,6 +4,7 @@
 set -e
 case "$1" in
 	remove | 0)
+		rmdir /run/dyups 2>/dev/null || true # unless nginx has its socket there
 		if [ -d /run/systemd/system ]; then
 			systemctl daemon-reload || true
 		fi
