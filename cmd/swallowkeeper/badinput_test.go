@@ -377,8 +377,8 @@ func TestBadSecondSwallowkeeper(t *testing.T) {
 	}
 	second.says(naming)
 	r.once("--dry-run").wants(t, exitInSync) // reads only
-	call(t, nil, "check", "--config", r.toml).wants(t, exitInSync)
 	r.same(before)
+	call(t, nil, "check", "--config", r.toml).wants(t, exitInSync) // tries to write, with files that it removes
 	first.kill()
 	first.wait()
 	r.once().wants(t, exitInSync)

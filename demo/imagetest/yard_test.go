@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -39,12 +40,15 @@ func (y *yard) run(name, image string, options []string, command ...string) {
 	y.t.Cleanup(func() {
 		ctx := context.WithoutCancel(y.t.Context())
 		if y.t.Failed() {
-			log := y.log(name)
+			log := access.ReplaceAllString(y.log(name), "") // they would hide all else
 			y.t.Logf("log of %s:\n%s", name, log[max(0, len(log)-8000):])
 		}
 		_, _ = y.try(ctx, limit, "rm", "--force", "--volumes", y.of(name)) // it may be gone
 	})
 }
+
+// access finds the lines of nginx's access log.
+var access = regexp.MustCompile(`(?m)^.* "GET .* HTTP/1\.1" \d+ .*\n`)
 
 func (y *yard) of(name string) string { return y.name + "-" + name }
 

@@ -190,7 +190,7 @@ func TestExplainReal(t *testing.T) {
 	cfg.Filter = `Service.Meta.version == "1"`
 	r := newTestRegistry(t, cfg, silent())
 	want := []string{
-		`10.0.0.1:80 in: checks "own-10.0.0.1", "serfHealth" are passing`,
+		`10.0.0.1:80 in: checks "Service 'web' check", "Serf Health Status" are passing`,
 		`10.0.0.2:80 out: the filter "Service.Meta.version == \"1\"" leaves it out`,
 	}
 	if diff := cmp.Diff(want, explained(t, r, "web")); diff != "" {
