@@ -34,7 +34,7 @@ func TestWhatIsWrongWithACommandLine(t *testing.T) {
 		"help statsu":                      `unknown command "statsu"; did you mean status?`,
 		"status now":                       `unknown command "now": swallowkeeper status takes no argument`,
 		"status --outptu json":             "unknown flag: --outptu; did you mean --output?",
-		"status --addressx x":                "unknown flag: --addressx; did you mean --address?",
+		"status --addressx x":              "unknown flag: --addressx; did you mean --address?",
 		"status -output":                   `--output "utput": allowed is text, json or yaml`,
 		"status -socket x":                 "unknown flag: -s; did you mean --socket?",
 		"status -x":                        "unknown flag: -x",
