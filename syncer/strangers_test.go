@@ -307,6 +307,11 @@ func TestWhatNginxItselfHasIsNeverTaken(t *testing.T) {
 		g.live = upstream.NewSet(slices.Collect(g.live.All()), static...)
 		w.start(guard.DefaultConfig())
 		defer w.stop()
+		w.registries[0].publish("") // held, and nothing is written: what was posted before us would be a stranger's
+		w.pass(time.Minute)
+		if g, _ := w.store.now(); g.Number != 0 {
+			t.Errorf("generation %d is written, and has nothing", g.Number)
+		}
 		w.registries[0].publish("a: 1, posted: 2, Shop: 9, grafana: 9")
 		w.pass(time.Minute)
 		w.wantStored("a: 1, posted: 2")

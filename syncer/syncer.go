@@ -311,8 +311,9 @@ func (s *Syncer) thawed(before, now []upstream.Freeze) {
 // save writes what was accepted, unless it is written already. signed is whose order let it through.
 func (s *Syncer) save(ctx context.Context, written upstream.Generation, d guard.Decision, signed upstream.Signature,
 ) (upstream.Generation, error) {
-	if d.Accepted.Equal(s.gen.Set) && sameFreezes(written.Frozen, s.gen.Frozen) &&
-		slices.Equal(written.Strangers, s.gen.Strangers) && s.storeErr == nil {
+	// The names of strangers alone are no first generation: it would end the move from another program.
+	noted := s.gen.Number == 0 || slices.Equal(written.Strangers, s.gen.Strangers)
+	if d.Accepted.Equal(s.gen.Set) && sameFreezes(written.Frozen, s.gen.Frozen) && noted && s.storeErr == nil {
 		return s.gen, nil
 	}
 	g := next(written, d.Accepted)
