@@ -65,7 +65,7 @@ func (s *slow) heard(err error) bool {
 	return true
 }
 
-// refused reports whether nginx did not let a call through, for now.
+// refused reports whether nginx turned a call away that it may take a moment later.
 func refused(err error) bool {
 	e := answerOf(err)
 	return e != nil && (e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests)
