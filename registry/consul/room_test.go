@@ -35,6 +35,10 @@ func (l *counted) peak() int {
 	return l.most
 }
 
+// besideRoom is what the server may count beyond the room: the heartbeat's connection, that of the question for the limit,
+// and a few that we have closed and the server has not yet.
+const besideRoom = 8
+
 // TestHTTPS carries many queries on few connections where HTTP/2 is spoken, and keeps to the budget where a proxy
 // speaks HTTP/1.1 only.
 func TestHTTPS(t *testing.T) {
@@ -45,10 +49,10 @@ func TestHTTPS(t *testing.T) {
 		files int
 		most  int
 	}{
-		{"HTTP/2", true, 0, ramp + 2},
-		{"HTTP/2, few open files", true, 10, 12},
-		{"HTTP/1.1", false, 0, 162},
-		{"HTTP/1.1, few open files", false, 30, 32},
+		{"HTTP/2", true, 0, ramp},
+		{"HTTP/2, few open files", true, 10, 10},
+		{"HTTP/1.1", false, 0, 160},
+		{"HTTP/1.1, few open files", false, 30, 30},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d, front, count := crowd(t, services, consultest.Options{})
@@ -64,8 +68,8 @@ func TestHTTPS(t *testing.T) {
 			w.until("all", func(s upstreamSet) bool { return s.Servers() == services })
 			d.register(t, registration("n2", "svc-399", "more", "10.0.0.2", 80, "passing"))
 			w.servers("svc-399", 2)
-			if most := count.peak(); most > test.most {
-				t.Errorf("%d connections at once, want at most %d", most, test.most)
+			if most := count.peak(); most > test.most+besideRoom {
+				t.Errorf("%d connections at once, want at most %d", most, test.most+besideRoom)
 			}
 			if err := r.Trouble(); err != nil {
 				t.Error(err)
@@ -85,7 +89,7 @@ func TestFewOpenFiles(t *testing.T) {
 	w.until("all", func(s upstreamSet) bool { return s.Servers() == 60 })
 	d.register(t, registration("n1", "svc-more", "more", "10.0.0.2", 80, "passing"))
 	w.servers("svc-more", 1)
-	if most := count.peak(); most > 21 {
+	if most := count.peak(); most > 20+besideRoom {
 		t.Errorf("%d connections at once", most)
 	}
 	n := 0
