@@ -29,9 +29,13 @@ var ErrNotKept = errors.New("it is not in the history")
 
 func historyFolder(path string) string { return beside(path, "history") }
 
+// historyOf opens the history of the conf file at path.
+func historyOf(on System, path string, create bool) (Folder, error) {
+	return on.History(historyFolder(path), create)
+}
+
 // openHistory opens the folder. Where it is missing it is created, or the error wraps [fs.ErrNotExist].
-func openHistory(path string, create bool) (*os.Root, error) {
-	folder := historyFolder(path)
+func openHistory(folder string, create bool) (*os.Root, error) {
 	above, err := os.OpenRoot(filepath.Dir(folder))
 	if err != nil {
 		return nil, err
@@ -85,11 +89,11 @@ func giveFolder(above, made *os.Root) error {
 // History lists the numbers of the generations that are kept beside the conf file at path,
 // the newest first.
 func History(path string) ([]int, error) {
-	path, err := resolve(path)
+	path, err := resolve(machine{}, path)
 	if err != nil {
 		return nil, fmt.Errorf("read the history: %w", err)
 	}
-	numbers, err := keptNumbers(path)
+	numbers, err := keptNumbers(machine{}, path)
 	if err != nil {
 		return nil, fmt.Errorf("read the history: %w", err)
 	}
@@ -99,10 +103,10 @@ func History(path string) ([]int, error) {
 // ReadGeneration reads one generation of the history of the conf file at path. Where it
 // is not kept the error wraps [ErrNotKept]; a damaged one is an error too.
 func ReadGeneration(path string, number int) (upstream.Generation, error) {
-	path, err := resolve(path)
+	path, err := resolve(machine{}, path)
 	if err == nil {
 		var g upstream.Generation
-		if g, err = readKept(path, number); err == nil {
+		if g, err = readKept(machine{}, path, number); err == nil {
 			return g, nil
 		}
 	}
@@ -117,13 +121,13 @@ func Headers(path string) ([]upstream.Generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if path, err = resolve(path); err != nil {
+	if path, err = resolve(machine{}, path); err != nil {
 		return nil, fmt.Errorf("read the history: %w", err)
 	}
 	if len(numbers) == 0 {
 		return nil, nil
 	}
-	history, err := openHistory(path, false)
+	history, err := historyOf(machine{}, path, false)
 	if err != nil {
 		return nil, fmt.Errorf("read the history: %w", err)
 	}
@@ -141,7 +145,7 @@ func Headers(path string) ([]upstream.Generation, error) {
 // not in it.
 const mostHeader = 8 << 10
 
-func readHeader(history *os.Root, number int) (upstream.Generation, error) {
+func readHeader(history Folder, number int) (upstream.Generation, error) {
 	f, err := openKept(history, number)
 	if err != nil {
 		return upstream.Generation{}, err
@@ -157,13 +161,13 @@ func readHeader(history *os.Root, number int) (upstream.Generation, error) {
 }
 
 // openKept opens a generation. It follows no link out of the history and waits for no pipe.
-func openKept(history *os.Root, number int) (*os.File, error) {
+func openKept(history Folder, number int) (Handle, error) {
 	return history.OpenFile(strconv.Itoa(number), os.O_RDONLY|unix.O_NONBLOCK, 0)
 }
 
-func readKept(path string, number int) (upstream.Generation, error) {
+func readKept(on System, path string, number int) (upstream.Generation, error) {
 	none := upstream.Generation{Number: number}
-	history, err := openHistory(path, false)
+	history, err := historyOf(on, path, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return none, ErrNotKept
 	}
@@ -189,8 +193,8 @@ func readKept(path string, number int) (upstream.Generation, error) {
 }
 
 // keptFiles lists what is in the history's folder, nothing where there is none.
-func keptFiles(path string) ([]fs.DirEntry, error) {
-	history, err := openHistory(path, false)
+func keptFiles(on System, path string) ([]string, error) {
+	history, err := historyOf(on, path, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -198,27 +202,18 @@ func keptFiles(path string) ([]fs.DirEntry, error) {
 		return nil, err
 	}
 	defer history.Close()
-	return listed(history)
-}
-
-func listed(history *os.Root) ([]fs.DirEntry, error) {
-	dir, err := history.Open(".")
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	return dir.ReadDir(-1)
+	return history.List()
 }
 
 // keptNumbers lists the numbers of the generations that are kept, the newest first.
-func keptNumbers(path string) ([]int, error) {
-	entries, err := keptFiles(path)
+func keptNumbers(on System, path string) ([]int, error) {
+	names, err := keptFiles(on, path)
 	if err != nil {
 		return nil, err
 	}
 	var numbers []int
-	for _, e := range entries {
-		if n, err := strconv.Atoi(e.Name()); err == nil && n > 0 && strconv.Itoa(n) == e.Name() {
+	for _, name := range names {
+		if n, err := strconv.Atoi(name); err == nil && n > 0 && strconv.Itoa(n) == name {
 			numbers = append(numbers, n)
 		}
 	}
@@ -228,13 +223,13 @@ func keptNumbers(path string) ([]int, error) {
 }
 
 // newestKept is the number of the newest generation that is kept undamaged, 0 where there is none.
-func newestKept(path string) int {
-	numbers, err := keptNumbers(path)
+func newestKept(on System, path string) int {
+	numbers, err := keptNumbers(on, path)
 	if err != nil {
 		return 0 // who keeps or lists a generation is told
 	}
 	for _, n := range numbers {
-		if _, err := readKept(path, n); err == nil {
+		if _, err := readKept(on, path, n); err == nil {
 			return n
 		}
 	}
@@ -261,12 +256,12 @@ func (f *File) keep(header, blocks []byte, number int) {
 const keepTemp = ".tmp-"
 
 func (f *File) writeKept(header, blocks []byte, number int) error {
-	history, err := openHistory(f.path, true)
+	history, err := historyOf(f.on, f.path, true)
 	if err != nil {
 		return err
 	}
 	defer history.Close()
-	folder, err := history.Stat(".")
+	folder, err := history.Stat()
 	if err != nil {
 		return err
 	}
@@ -300,7 +295,7 @@ func (f *File) keepBaseline(c contents) {
 	if f.cfg.History == 0 || c.Number == 0 || c.edited {
 		return
 	}
-	if numbers, err := keptNumbers(f.path); err != nil || slices.Contains(numbers, c.Number) {
+	if numbers, err := keptNumbers(f.on, f.path); err != nil || slices.Contains(numbers, c.Number) {
 		return
 	}
 	blocks, err := f.renderer.render(c.Set)
@@ -321,11 +316,11 @@ func plain(g upstream.Generation) upstream.Generation {
 // prune leaves the newest generations up to this one, as many as are to be kept. What has a higher
 // number is none of ours, and must not push ours out.
 func (f *File) prune(number int) error {
-	numbers, err := keptNumbers(f.path)
+	numbers, err := keptNumbers(f.on, f.path)
 	if err != nil {
 		return err
 	}
-	history, err := openHistory(f.path, false)
+	history, err := historyOf(f.on, f.path, false)
 	if err != nil {
 		return err
 	}
@@ -342,21 +337,21 @@ func (f *File) prune(number int) error {
 // clearHistory removes what a run that was killed had begun to write there. As with all of the
 // history, what fails is told and keeps nobody from the conf file.
 func (f *File) clearHistory() {
-	if err := removeKeptTemps(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeKeptTemps(f.on, f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		f.log.WithError(err).Warn("temporary files of an earlier run stay in the history")
 	}
 }
 
-func removeKeptTemps(path string) error {
-	history, err := openHistory(path, false)
+func removeKeptTemps(on System, path string) error {
+	history, err := historyOf(on, path, false)
 	if err != nil {
 		return err
 	}
 	defer history.Close()
-	entries, err := listed(history)
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), keepTemp) {
-			err = errors.Join(err, history.Remove(e.Name()))
+	names, err := history.List()
+	for _, name := range names {
+		if strings.HasPrefix(name, keepTemp) {
+			err = errors.Join(err, history.Remove(name))
 		}
 	}
 	return err

@@ -27,7 +27,7 @@ const (
 // Damaged lists the damaged files that were kept aside of the conf file at path, the oldest first. They stay
 // until a person moves them away.
 func Damaged(path string) ([]string, error) {
-	path, err := resolve(path)
+	path, err := resolve(machine{}, path)
 	if err != nil {
 		return nil, fmt.Errorf("look for damaged files: %w", err)
 	}
@@ -49,13 +49,13 @@ func Damaged(path string) ([]string, error) {
 }
 
 // newestGood is the newest generation of the history that is as it was written.
-func newestGood(path string) (upstream.Generation, bool) {
-	numbers, err := keptNumbers(path)
+func newestGood(on System, path string) (upstream.Generation, bool) {
+	numbers, err := keptNumbers(on, path)
 	if err != nil {
 		return upstream.Generation{}, false
 	}
 	for _, n := range numbers {
-		if g, err := readKept(path, n); err == nil {
+		if g, err := readKept(on, path, n); err == nil {
 			return g, true
 		}
 	}
@@ -65,7 +65,7 @@ func newestGood(path string) (upstream.Generation, bool) {
 // mend takes the newest good generation in the place of a damaged file. Where there is none it returns why
 // the file is damaged.
 func (f *File) mend(c contents, why error) (contents, error) {
-	g, ok := newestGood(f.path)
+	g, ok := newestGood(f.on, f.path)
 	if !ok {
 		return c, why
 	}
@@ -75,8 +75,9 @@ func (f *File) mend(c contents, why error) (contents, error) {
 	}
 	g.Digest = digest(blocks)
 	aside := f.path + asideMark + time.Now().UTC().Format(asideTime)
-	if err := os.Link(f.path, aside); err != nil {
-		if err := os.Rename(f.path, aside); err != nil { // where there are no hard links
+	dir, from, to := f.folder(), filepath.Base(f.path), filepath.Base(aside)
+	if err := dir.Link(from, to); err != nil {
+		if err := dir.Rename(from, to); err != nil { // where there are no hard links
 			return c, errors.Join(why, fmt.Errorf("keep the damaged file: %w", err))
 		}
 	}
@@ -97,11 +98,11 @@ var errBlank = fmt.Errorf("there are only blanks or NUL bytes in it: %w; %w", Er
 func blank(text []byte) bool { return len(bytes.Trim(text, "\x00 \t\r\n")) == 0 }
 
 // mendable adds to the error of a damaged file what will be done about it.
-func mendable(path string, err error) error {
+func mendable(on System, path string, err error) error {
 	if !errors.Is(err, errDamaged) {
 		return err
 	}
-	if g, ok := newestGood(path); ok {
+	if g, ok := newestGood(on, path); ok {
 		return fmt.Errorf("%w; the daemon and --sync-once take generation %d of the history in its place", err, g.Number)
 	}
 	return err

@@ -18,7 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -34,9 +34,11 @@ import (
 // called from any goroutine.
 type File struct {
 	cfg  Config
+	on   System
 	path string // cfg.Path behind its symbolic links
 	log  logrus.FieldLogger
-	lock *os.File
+	// unlock gives the lock back; nil once that is done.
+	unlock func() error
 	// writer names this process in what it writes.
 	writer string
 
@@ -65,15 +67,20 @@ type disk struct {
 // itself need not exist. Where another process has the lock the error is a
 // *[LockedError].
 func Open(cfg Config, log logrus.FieldLogger) (*File, error) {
-	path, err := resolve(cfg.Path)
+	return OpenOn(machine{}, writer(), cfg, log)
+}
+
+// OpenOn is Open on another file system than the machine's. writer names the process in what it writes.
+func OpenOn(on System, writer string, cfg Config, log logrus.FieldLogger) (*File, error) {
+	path, err := resolve(on, cfg.Path)
 	if err != nil {
 		return nil, fmt.Errorf("open the conf file: %w", err)
 	}
-	lock, err := takeLock(path)
+	unlock, err := on.Lock(path)
 	if err != nil {
 		return nil, fmt.Errorf("lock the conf file %s: %w", path, err)
 	}
-	f := &File{cfg: cfg, path: path, log: log.WithField("file", path), lock: lock, writer: writer()}
+	f := &File{cfg: cfg, on: on, path: path, log: log.WithField("file", path), unlock: unlock, writer: writer}
 	if err := f.clear(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the conf file %s: %w", path, err), f.Close())
 	}
@@ -100,19 +107,19 @@ func (f *File) archive() {
 func (f *File) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.lock == nil {
+	if f.unlock == nil {
 		return nil
 	}
 	f.archive()
-	err := releaseLock(f.lock)
-	f.lock = nil
+	err := f.unlock()
+	f.unlock = nil
 	return err
 }
 
 // clear removes temporary files of a run that was killed, and puts the previous file
 // back where such a run had not finished checking the new one.
 func (f *File) clear() error {
-	if err := removeTemps(f.path); err != nil {
+	if err := f.removeTemps(); err != nil {
 		return fmt.Errorf("remove temporary files of an earlier run: %w", err)
 	}
 	f.clearHistory()
@@ -120,7 +127,7 @@ func (f *File) clear() error {
 }
 
 func (f *File) recover() error {
-	back, err := putBack(f.path)
+	back, err := putBack(f.on, f.path)
 	if err != nil {
 		return fmt.Errorf("put the previous file back: %w", err)
 	}
@@ -136,7 +143,7 @@ func (f *File) recover() error {
 func (f *File) Load() (upstream.Generation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c, err := readFile(f.path)
+	c, err := readFile(f.on, f.path)
 	switch {
 	case errors.Is(err, errDamaged):
 		c, err = f.mend(c, err)
@@ -162,7 +169,7 @@ func (f *File) Load() (upstream.Generation, error) {
 func (f *File) begin(c contents) {
 	f.read = true
 	f.last, f.last.Set = c.Generation, upstream.Set{}
-	f.newest = newestKept(f.path)
+	f.newest = newestKept(f.on, f.path)
 }
 
 // Save makes the file hold the generation and returns it as written. It numbers it:
@@ -185,7 +192,7 @@ func (f *File) Save(ctx context.Context, g upstream.Generation) (upstream.Genera
 }
 
 func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Generation, error) {
-	if f.lock == nil {
+	if f.unlock == nil {
 		return upstream.Generation{}, fs.ErrClosed
 	}
 	if err := ctx.Err(); err != nil {
@@ -312,19 +319,19 @@ func cleanNames(what string, names []string) ([]string, error) {
 // look brings what is known of the file up to date: somebody may have removed, edited
 // or replaced it.
 func (f *File) look() error {
-	if path, err := resolve(f.cfg.Path); err != nil {
+	if path, err := resolve(f.on, f.cfg.Path); err != nil {
 		return err
 	} else if path != f.path {
 		return fmt.Errorf("%s leads to %s now: restart swallowkeeper to follow it", f.cfg.Path, path)
 	}
-	if info, err := os.Stat(f.path); err == nil && unchanged(f.disk.info, info) {
+	if info, err := f.folder().Lstat(filepath.Base(f.path)); err == nil && unchanged(f.disk.info, info) {
 		f.disk.info = info // mode and owner may be others
 		return nil
 	}
 	if err := f.recover(); err != nil {
 		return err
 	}
-	c, err := readFile(f.path)
+	c, err := readFile(f.on, f.path)
 	if err != nil && (!f.read || !errors.Is(err, errDamaged)) {
 		return err
 	}
@@ -351,30 +358,31 @@ func (f *File) look() error {
 }
 
 func unchanged(was, is fs.FileInfo) bool {
-	return was != nil && os.SameFile(was, is) && was.Size() == is.Size() && was.ModTime().Equal(is.ModTime())
+	return was != nil && sameFile(was, is) && was.Size() == is.Size() && was.ModTime().Equal(is.ModTime())
 }
 
 // write puts the generation's file in place. check says that its blocks are new.
 func (f *File) write(ctx context.Context, g upstream.Generation, blocks []byte, check bool) (fs.FileInfo, error) {
 	check = check && len(f.cfg.Check) > 0
+	dir, name := f.folder(), filepath.Base(f.path)
 	temp, err := f.writeTemp(f.disk.info, renderHeader(g), blocks)
 	if err != nil {
 		return nil, err
 	}
 	if check {
 		if err := f.keepPrevious(); err != nil {
-			return nil, errors.Join(fmt.Errorf("keep the previous file: %w", err), os.Remove(temp.name))
+			return nil, errors.Join(fmt.Errorf("keep the previous file: %w", err), dir.Remove(temp.name))
 		}
 	}
-	if err := os.Rename(temp.name, f.path); err != nil {
-		err = errors.Join(err, os.Remove(temp.name))
+	if err := dir.Rename(temp.name, name); err != nil {
+		err = errors.Join(err, dir.Remove(temp.name))
 		if check {
-			_, failed := putBack(f.path)
+			_, failed := putBack(f.on, f.path)
 			err = errors.Join(err, failed)
 		}
 		return nil, err
 	}
-	err = syncFolder(f.path)
+	err = dir.Sync()
 	if !check {
 		return temp.info, err
 	}
@@ -382,10 +390,10 @@ func (f *File) write(ctx context.Context, g upstream.Generation, blocks []byte, 
 		err = runCheck(ctx, f.cfg.Check, f.cfg.CheckTimeout)
 	}
 	if err != nil {
-		if _, failed := putBack(f.path); failed != nil {
+		if _, failed := putBack(f.on, f.path); failed != nil {
 			return nil, errors.Join(err, fmt.Errorf("put the previous file back: %w", failed))
 		}
 		return nil, err
 	}
-	return temp.info, dropPrevious(f.path)
+	return temp.info, dropPrevious(f.on, f.path)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,11 +20,11 @@ import (
 const noPrevious = "there-was-none"
 
 func (f *File) keepPrevious() error {
-	previous := beside(f.path, "previous")
+	dir, previous := f.folder(), f.name("previous")
 	if f.disk.info == nil {
-		return os.Symlink(noPrevious, previous)
+		return dir.Symlink(noPrevious, previous)
 	}
-	if os.Link(f.path, previous) == nil {
+	if dir.Link(filepath.Base(f.path), previous) == nil {
 		return nil
 	}
 	// Not every file system has hard links, and Linux lets nobody link a foreign file.
@@ -35,13 +36,13 @@ func (f *File) keepPrevious() error {
 	if err != nil {
 		return err
 	}
-	return os.Rename(t.name, previous)
+	return dir.Rename(t.name, previous)
 }
 
 // sameText is the file as it was last seen. Another that was put in its place meanwhile, or a link to one
 // that only root may read, is not copied.
 func (f *File) sameText() ([]byte, error) {
-	file, err := os.OpenFile(f.path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	file, err := f.folder().OpenFile(filepath.Base(f.path), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -54,43 +55,44 @@ func (f *File) sameText() ([]byte, error) {
 
 // putBack ends a check that was not passed, if there is one: the previous file is in
 // place again. It reports whether a file had to give way.
-func putBack(path string) (bool, error) {
-	previous := beside(path, "previous")
-	was, err := os.Lstat(previous)
+func putBack(on System, path string) (bool, error) {
+	dir, name, previous := folderOf(on, path), filepath.Base(path), filepath.Base(beside(path, "previous"))
+	was, err := dir.Lstat(previous)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	is, err := os.Lstat(path)
+	is, err := dir.Lstat(name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
 	there := err == nil
 	switch {
-	case there && os.SameFile(was, is):
+	case there && sameFile(was, is):
 		// The new file never came into place, and a rename of one link of a file onto
 		// another does nothing.
-		return false, dropPrevious(path)
+		return false, dropPrevious(on, path)
 	case was.Mode().Type() == fs.ModeSymlink:
 		if there {
-			if err := os.Remove(path); err != nil {
+			if err := dir.Remove(name); err != nil {
 				return false, err
 			}
 		}
-		return there, dropPrevious(path)
+		return there, dropPrevious(on, path)
 	}
-	if err := os.Rename(previous, path); err != nil {
+	if err := dir.Rename(previous, name); err != nil {
 		return false, err
 	}
-	return true, syncFolder(path)
+	return true, dir.Sync()
 }
 
 // dropPrevious ends a check that was passed.
-func dropPrevious(path string) error {
-	if err := os.Remove(beside(path, "previous")); err != nil {
+func dropPrevious(on System, path string) error {
+	dir := folderOf(on, path)
+	if err := dir.Remove(filepath.Base(beside(path, "previous"))); err != nil {
 		return err
 	}
-	return syncFolder(path)
+	return dir.Sync()
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -19,9 +20,9 @@ const maxSize = 256 << 20
 // Read returns what the file at path holds, without a lock and without touching
 // anything, as [File.Load] does. edited says that it is not what was last written.
 func Read(path string) (g upstream.Generation, edited bool, err error) {
-	c, err := readFile(path)
+	c, err := readFile(machine{}, path)
 	if err != nil {
-		return upstream.Generation{}, false, fmt.Errorf("read the conf file %w", mendable(path, err))
+		return upstream.Generation{}, false, fmt.Errorf("read the conf file %w", mendable(machine{}, path, err))
 	}
 	return c.Generation, c.edited, nil
 }
@@ -41,15 +42,15 @@ func (c contents) disk() disk {
 }
 
 // readFile reads a file. With an error that wraps errDamaged its info holds.
-func readFile(path string) (contents, error) {
+func readFile(on System, path string) (contents, error) {
 	// What is no regular file is found out after it is open, or it may be swapped in between. A pipe
 	// must not hang us meanwhile.
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	file, err := folderOf(on, path).OpenFile(filepath.Base(path), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	return readOpened(path, file, err)
 }
 
 // readOpened reads what was opened at path, and closes it.
-func readOpened(path string, file *os.File, err error) (contents, error) {
+func readOpened(path string, file Handle, err error) (contents, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return contents{}, nil

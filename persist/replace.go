@@ -1,6 +1,7 @@
 package persist
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,10 +15,10 @@ import (
 
 // resolve follows the symbolic links that path itself may be, also to a file that is
 // not there yet: the link stays, and what it leads to is replaced.
-func resolve(path string) (string, error) {
+func resolve(on System, path string) (string, error) {
 	const most = 40 // as Linux
 	for range most {
-		target, err := os.Readlink(path)
+		target, err := on.Readlink(path)
 		switch {
 		case err == nil && filepath.IsAbs(target):
 			path = filepath.Clean(target)
@@ -48,11 +49,12 @@ type temporary struct {
 // owner are those of like. Where that is nil the mode is 0644, and what root makes is
 // the folder's owner's.
 func (f *File) writeTemp(like fs.FileInfo, parts ...[]byte) (temporary, error) {
-	file, err := os.CreateTemp(filepath.Dir(f.path), filepath.Base(beside(f.path, "tmp-*")))
+	dir := f.folder()
+	t := temporary{name: f.name("tmp-" + rand.Text())}
+	file, err := dir.OpenFile(t.name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return temporary{}, err
 	}
-	t := temporary{name: file.Name()}
 	for _, p := range parts {
 		if err == nil {
 			_, err = file.Write(p)
@@ -68,14 +70,14 @@ func (f *File) writeTemp(like fs.FileInfo, parts ...[]byte) (temporary, error) {
 		t.info, err = file.Stat()
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
-		return temporary{}, errors.Join(err, os.Remove(t.name))
+		return temporary{}, errors.Join(err, dir.Remove(t.name))
 	}
 	return t, nil
 }
 
-func (f *File) takeAfter(file *os.File, like fs.FileInfo) error {
+func (f *File) takeAfter(file Handle, like fs.FileInfo) error {
 	if like == nil {
-		folder, err := os.Stat(filepath.Dir(file.Name()))
+		folder, err := f.folder().Stat()
 		if err == nil {
 			err = giveTo(folder, file)
 		}
@@ -92,20 +94,20 @@ func (f *File) takeAfter(file *os.File, like fs.FileInfo) error {
 
 // giveTo gives a file that root has just made to owner and group of its folder, where that is another
 // account's: else a pass by root's hand would lock a daemon out that runs as this account.
-func giveTo(folder fs.FileInfo, file *os.File) error {
+func giveTo(folder fs.FileInfo, file Handle) error {
 	owner, ok := folder.Sys().(*syscall.Stat_t)
 	if os.Geteuid() != 0 || !ok || owner.Uid == 0 {
 		return nil
 	}
 	if err := file.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
-		return fmt.Errorf("give %s to the owner of its folder (user %d, group %d): %w", file.Name(), owner.Uid, owner.Gid, err)
+		return fmt.Errorf("give it to the owner of its folder (user %d, group %d): %w", owner.Uid, owner.Gid, err)
 	}
 	return nil
 }
 
 // chown gives the file the owner of like. An ordinary user can't give files away: the
 // file is then written all the same, since nginx's master reads it as root.
-func (f *File) chown(file *os.File, like fs.FileInfo) error {
+func (f *File) chown(file Handle, like fs.FileInfo) error {
 	want, ok := like.Sys().(*syscall.Stat_t)
 	if !ok {
 		return nil
@@ -125,32 +127,24 @@ func (f *File) chown(file *os.File, like fs.FileInfo) error {
 	return err
 }
 
-func removeTemps(path string) error {
-	entries, err := os.ReadDir(filepath.Dir(path))
+// folder is the one that the file is in, and name that of a companion of the file there.
+func (f *File) folder() Folder          { return folderOf(f.on, f.path) }
+func (f *File) name(kind string) string { return filepath.Base(beside(f.path, kind)) }
+
+func folderOf(on System, path string) Folder { return on.Folder(filepath.Dir(path)) }
+
+func (f *File) removeTemps() error {
+	dir := f.folder()
+	names, err := dir.List()
 	if err != nil {
 		return err
 	}
-	prefix := filepath.Base(beside(path, "tmp-"))
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), prefix) {
-			if err := os.Remove(filepath.Join(filepath.Dir(path), e.Name())); err != nil {
+	for _, name := range names {
+		if strings.HasPrefix(name, f.name("tmp-")) {
+			if err := dir.Remove(name); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// syncFolder makes a rename in the file's folder last. Some file systems have no sync
-// for folders, and nothing to say about it.
-func syncFolder(path string) error {
-	folder, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	err = folder.Sync()
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		err = nil
-	}
-	return errors.Join(err, folder.Close())
 }

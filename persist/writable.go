@@ -14,7 +14,7 @@ import (
 // Writable returns why this account could not write the file and what stands beside it. It tries that
 // with a temporary file and leaves nothing behind; it takes no lock.
 func Writable(c Config) error {
-	path, err := resolve(c.Path)
+	path, err := resolve(machine{}, c.Path)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func Writable(c Config) error {
 	if c.History == 0 {
 		return nil
 	}
-	history, err := openHistory(path, false)
+	history, err := openHistory(historyFolder(path), false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -1,0 +1,136 @@
+package persist
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// System is the file system under a [File], as much of it as the way from a generation to the disk takes. It is
+// the machine's, unless [OpenOn] was handed another: that is how power can fail at each single operation.
+type System interface {
+	Readlink(path string) (string, error)
+	// Folder is the folder at a path, which is looked up anew at each call.
+	Folder(path string) Folder
+	// History opens the folder of that path once: whatever is put in its place later, the calls stay in it.
+	// Where it is missing it is made, or the error wraps [fs.ErrNotExist].
+	History(path string, create bool) (Folder, error)
+	// Lock takes the lock of the conf file at a path. Where another process has it the error is a *[LockedError].
+	Lock(path string) (release func() error, err error)
+}
+
+// Folder is one folder. Names are those of files right within it.
+type Folder interface {
+	Stat() (fs.FileInfo, error)
+	Lstat(name string) (fs.FileInfo, error)
+	OpenFile(name string, flag int, perm fs.FileMode) (Handle, error)
+	Rename(from, to string) error
+	Remove(name string) error
+	Link(name, as string) error
+	Symlink(to, name string) error
+	List() ([]string, error)
+	// Sync makes what was renamed, linked and removed last.
+	Sync() error
+	Close() error
+}
+
+// Handle is an open file.
+type Handle interface {
+	io.ReadWriteCloser
+	Stat() (fs.FileInfo, error)
+	Chmod(mode fs.FileMode) error
+	Chown(uid, gid int) error
+	Sync() error
+}
+
+// machine is the file system of this machine.
+type machine struct{}
+
+func (machine) Readlink(path string) (string, error) { return os.Readlink(path) }
+func (machine) Folder(path string) Folder            { return folder(path) }
+
+func (machine) Lock(path string) (func() error, error) {
+	lock, err := takeLock(path)
+	if err != nil {
+		return nil, err
+	}
+	return func() error { return releaseLock(lock) }, nil
+}
+
+func (machine) History(path string, create bool) (Folder, error) {
+	root, err := openHistory(path, create)
+	if err != nil {
+		return nil, err
+	}
+	return opened{root}, nil
+}
+
+// folder is one by its path.
+type folder string
+
+func (f folder) at(name string) string { return filepath.Join(string(f), name) }
+
+func (f folder) Stat() (fs.FileInfo, error)             { return os.Stat(string(f)) }
+func (f folder) Lstat(name string) (fs.FileInfo, error) { return os.Lstat(f.at(name)) }
+func (f folder) Rename(from, to string) error           { return os.Rename(f.at(from), f.at(to)) }
+func (f folder) Remove(name string) error               { return os.Remove(f.at(name)) }
+func (f folder) Link(name, as string) error             { return os.Link(f.at(name), f.at(as)) }
+func (f folder) Symlink(to, name string) error          { return os.Symlink(to, f.at(name)) }
+func (f folder) Close() error                           { return nil }
+
+func (f folder) OpenFile(name string, flag int, perm fs.FileMode) (Handle, error) {
+	return handle(os.OpenFile(f.at(name), flag, perm))
+}
+
+func (f folder) List() ([]string, error) { return listed(os.Open(string(f))) }
+func (f folder) Sync() error             { return synced(os.Open(string(f))) }
+
+// opened is one that was opened once.
+type opened struct{ *os.Root }
+
+func (o opened) Stat() (fs.FileInfo, error) { return o.Root.Stat(".") }
+
+func (o opened) OpenFile(name string, flag int, perm fs.FileMode) (Handle, error) {
+	return handle(o.Root.OpenFile(name, flag, perm))
+}
+
+func (o opened) List() ([]string, error) { return listed(o.Open(".")) }
+func (o opened) Sync() error             { return synced(o.Open(".")) }
+
+// handle keeps a nil file from becoming a handle that is none.
+func handle(f *os.File, err error) (Handle, error) {
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func listed(dir *os.File, err error) ([]string, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return dir.Readdirnames(-1)
+}
+
+// synced syncs a folder. Some file systems have no sync for folders, and nothing to say about it.
+func synced(dir *os.File, err error) error {
+	if err != nil {
+		return err
+	}
+	err = dir.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		err = nil
+	}
+	return errors.Join(err, dir.Close())
+}
+
+// sameFile reports whether both are of one file.
+func sameFile(a, b fs.FileInfo) bool {
+	x, ok := a.Sys().(*syscall.Stat_t)
+	y, too := b.Sys().(*syscall.Stat_t)
+	return ok && too && x.Dev == y.Dev && x.Ino == y.Ino
+}
