@@ -31,6 +31,9 @@ func (s *Server) writeConfig() error {
 	return nil
 }
 
+// serverNode is the name of the server that a test starts.
+const serverNode = "consul-test"
+
 // config is a server with a state on disk: -dev keeps none, so it could not restart.
 func (s *Server) config() object {
 	const off = -1
@@ -41,7 +44,7 @@ func (s *Server) config() object {
 	config := object{
 		"server":           true,
 		"bootstrap_expect": 1,
-		"node_name":        "consul-test",
+		"node_name":        serverNode,
 		"node_id":          s.nodeID,
 		"data_dir":         s.dataDir(),
 		"bind_addr":        "127.0.0.1",
@@ -62,6 +65,9 @@ func (s *Server) config() object {
 		config["node_name"] = "consul-test-other"
 		config["retry_join"] = []string{loopback(s.join.ports.serf)}
 		config["retry_interval"] = "100ms"
+	}
+	if s.node != "" {
+		config["server"], config["node_name"] = false, s.node
 	}
 	if s.Token != "" {
 		config["acl"] = object{

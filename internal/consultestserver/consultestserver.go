@@ -2,9 +2,8 @@
 // configuration and state of its own, that ends with the test.
 //
 // A test can play outages on it: stop, kill, pause, restart with or without its state, lose the
-// leader. It is one server that is its own agent, so it plays no partition between agent and
-// servers. Its methods report trouble through the test that started it, so they are for that test's
-// own goroutine.
+// leader. It is one server that is its own agent; client agents may join it. Its methods report
+// trouble through the test that started it, so they are for that test's own goroutine.
 package consultestserver
 
 import (
@@ -52,6 +51,7 @@ type Server struct {
 	ports      ports
 	process    *process
 	join       *Server // whose cluster this one joins, nil for one of its own
+	node       string  // a client agent's, "" where it is a server
 	leaderless bool
 }
 
