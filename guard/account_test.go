@@ -79,3 +79,29 @@ func FuzzReadHistory(f *testing.F) {
 		}
 	})
 }
+
+// A server that was deregistered and comes back unhealthy is not brought back into traffic, also after a restart, which
+// knows no more of it than its address: nginx takes no such server.
+func TestWhatWasDeregisteredIsNotKeptAsUnhealthy(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		c := begin(t, "a: 1 2 3 4 5 6, b: 7 8 9 10 11 12")
+		d := c.sees(time.Second, "a: 2 3 4 5 6, b: 7 8 9 10 11 12")
+		d = c.sees(time.Second, "a: 1 2 3 4 5 6, b: 7 8 9 10 11 12")
+		d = c.sees(time.Second, "a: 2 3 4 5 6, b: 7 8 9 10 11 12")
+		if restarted {
+			var err error
+			if c.history, err = ReadHistory(d.History.Lines(), c.now, DefaultConfig().Window); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d = c.sees(time.Second, "a: !1 !2 !3 !4 5 6, b: 7 8 9 10 11 12")
+		c.wants(d, "a: 2 3 4 5 6, b: 7 8 9 10 11 12", "")
+		for u := range d.Accepted.All() {
+			for _, s := range u.Servers {
+				if err := s.Valid(); err != nil {
+					t.Errorf("restarted %v: %s: %v", restarted, s.Addr, err)
+				}
+			}
+		}
+	}
+}

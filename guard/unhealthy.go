@@ -86,13 +86,14 @@ func (s *step) spiral(u upstream.Upstream, unusable map[netip.AddrPort]bool) []u
 	return slices.DeleteFunc(turned, func(srv upstream.Server) bool { return s.dead(srv.Addr) })
 }
 
-// turned finds what left traffic within the window and is registered, yet not usable.
+// turned finds what left traffic within the window because it was not usable, and is not yet. Of what left because it
+// was not registered any more, nobody remembers how it was.
 func (s *step) turned(u upstream.Upstream, unusable map[netip.AddrPort]bool, old upstream.Upstream) []upstream.Server {
 	in, listed := serves(old), serves(u)
 	var turned []upstream.Server
 	for addr := range unusable {
 		d, left := s.h.left[ServerID{old.Name, addr}]
-		if left && !in(addr) && !listed(addr) && s.within(d.at) {
+		if left && d.unhealthy && !in(addr) && !listed(addr) && s.within(d.at) {
 			turned = append(turned, d.server)
 		}
 	}
