@@ -38,7 +38,7 @@ func (r *renderer) render(set upstream.Set) ([]byte, error) {
 		}
 		before = u.Name
 		b, ok := r.blocks[u.Name]
-		if !ok || !identical(b.of, u) {
+		if !ok || !b.of.Identical(u) {
 			if err := nginxconf.Valid(u); err != nil {
 				return nil, fmt.Errorf("upstream %q: %w", u.Name, err)
 			}
@@ -54,14 +54,4 @@ func (r *renderer) render(set upstream.Set) ([]byte, error) {
 		})
 	}
 	return r.text, nil
-}
-
-// identical is Upstream.Identical, with a look at whether both share their servers: sets
-// never change, and what a registry did not touch goes from one set to the next.
-func identical(a, b upstream.Upstream) bool {
-	n := len(a.Servers)
-	if n > 0 && n == len(b.Servers) && &a.Servers[0] == &b.Servers[0] {
-		a.Servers, b.Servers = nil, nil
-	}
-	return a.Identical(b)
 }

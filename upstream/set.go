@@ -335,6 +335,9 @@ func (s Set) part(keep func(Server) (Server, bool)) Set {
 // Equal reports whether both sets hold the same upstreams, the notes on their
 // origin included: whether they are written alike.
 func (s Set) Equal(o Set) bool {
+	if n := len(s.list); n > 0 && n == len(o.list) && &s.list[0] == &o.list[0] {
+		return true
+	}
 	return slices.EqualFunc(s.list, o.list, Upstream.Identical)
 }
 

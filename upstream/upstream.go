@@ -103,7 +103,7 @@ func (u Upstream) Moved(s Server) bool {
 // API takes Web and web for one upstream, but a request for the one does not find the other.
 func (u Upstream) Same(o Upstream) bool {
 	return len(u.Servers) > 0 && u.Options == o.Options && u.Name == o.Name &&
-		slices.EqualFunc(u.Servers, o.Servers, Server.Same)
+		(shared(u.Servers, o.Servers) || slices.EqualFunc(u.Servers, o.Servers, Server.Same))
 }
 
 // SameOptions reports whether all that both have is the same but for servers that only one
@@ -118,7 +118,7 @@ func (u Upstream) SameOptions(o Upstream) bool {
 // Identical is Same, and the notes on where all of it comes from agree too.
 func (u Upstream) Identical(o Upstream) bool {
 	return u.Name == o.Name && u.Canary == o.Canary && u.Options == o.Options &&
-		slices.Equal(u.Servers, o.Servers)
+		(shared(u.Servers, o.Servers) || slices.Equal(u.Servers, o.Servers))
 }
 
 // canonical sorts the servers and keeps each address once. The given slice is not changed.
