@@ -222,8 +222,8 @@ func eventually(t *testing.T, what string, holds func() bool) {
 func TestSetup(t *testing.T) {
 	all := []string{
 		"go", "shellcheck", "supervisord", "systemd-analyze", "debootstrap", "rpm", "nginx", "ngx_http_lua_module.so",
-		"dockerd", "docker-compose", "chromium", "liberation/LiberationSans-Regular.ttf", "wqy/wqy-microhei.ttc",
-		"promtool", "gcc", "apt-get", "sudo",
+		"dockerd", "docker-compose", "chromium", "liberation/LiberationSans-Regular.ttf", "dejavu/DejaVuSans.ttf",
+		"wqy/wqy-microhei.ttc", "promtool", "gcc", "apt-get", "sudo",
 	}
 	without := func(missing ...string) []string {
 		return slices.DeleteFunc(slices.Clone(all), func(tool string) bool { return slices.Contains(missing, tool) })

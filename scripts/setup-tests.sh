@@ -15,6 +15,7 @@ needed=(
 	docker-compose:docker-compose
 	chromium:chromium          # the page
 	"fonts-liberation:${FONTS:-/usr/share/fonts/truetype}/liberation/LiberationSans-Regular.ttf" # its Latin text
+	"fonts-dejavu-core:${FONTS:-/usr/share/fonts/truetype}/dejavu/DejaVuSans.ttf"              # another one's, for a test
 	"fonts-wqy-microhei:${FONTS:-/usr/share/fonts/truetype}/wqy/wqy-microhei.ttc"              # its Chinese text
 	prometheus:promtool        # the alerts, the dashboard and the metrics
 )
@@ -104,7 +105,7 @@ Sets up what the tests need, and says what it found and did:
   nginx, libnginx-mod-http-lua,
   gcc with libc6-dev,
   prometheus (for its promtool),
-  fonts-liberation,
+  fonts-liberation, fonts-dejavu-core,
   fonts-wqy-microhei,
   chromium                          or the browser that CHROME_BIN names
   docker.io, docker-compose         (demo/imagetest starts dockerd where none runs, and ends it)

@@ -120,9 +120,14 @@ func (e *engine) start(t *testing.T, dockerd string) {
 	defer log.Close()
 	// The shell ends the daemon when its standard input ends, which it does however this
 	// process ends. In a process group of its own it outlives the interrupt of a terminal.
-	c := e.command(context.WithoutCancel(t.Context()), "sh", "-c", `"$@" & pid=$!; read -r _; kill "$pid"; wait "$pid"`, "sh", dockerd,
-		"--host", socket, "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
-		"--pidfile", filepath.Join(dir, "pid"))
+	run := []string{"-c", `"$@" & pid=$!; read -r _; kill "$pid"; wait "$pid"`, "sh"}
+	if !rootIsMounted(t) {
+		run = append(run, "unshare", "--mount", "--propagation", "slave",
+			"sh", "-c", `mount --rbind / /mnt && exec chroot /mnt "$@"`, "sh")
+	}
+	run = append(run, dockerd, "--host", socket, "--data-root", filepath.Join(dir, "data"),
+		"--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"))
+	c := e.command(context.WithoutCancel(t.Context()), "sh", run...)
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Stdout, c.Stderr = log, log
 	alive, err := c.StdinPipe()
@@ -149,6 +154,22 @@ func (e *engine) start(t *testing.T, dockerd string) {
 	e.docker(t, "network", "prune", "--force")
 	e.docker(t, "volume", "prune", "--force")
 	e.docker(t, "image", "prune", "--force", "--filter", "until=24h")
+}
+
+// rootIsMounted tells whether the root folder is a mount. In a plain chroot it is none, and there dockerd can
+// unpack nothing: "remount /: invalid argument".
+func rootIsMounted(t *testing.T) bool {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 4 && f[4] == "/" {
+			return true
+		}
+	}
+	return false
 }
 
 // takeTurns waits until no other run of this test has the daemon's folder.

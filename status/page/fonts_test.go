@@ -23,7 +23,7 @@ func TestFonts(t *testing.T) {
 	for name, folder := range families {
 		t.Run(name, func(t *testing.T) {
 			if _, err := os.Stat(folder); err != nil {
-				t.Skip("this machine does not have it")
+				t.Skipf("%s is not there: scripts/setup-tests.sh installs it on Debian", folder)
 			}
 			ctx := startBrowser(t, "FONTCONFIG_FILE="+fontconfig(t, folder))
 			f := quiet()
