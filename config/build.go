@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"swallowkeeper/internal/near"
@@ -17,6 +18,7 @@ import (
 // builder puts entries into a Config, later ones over earlier ones, and collects all
 // that is wrong instead of stopping at the first.
 type builder struct {
+	kinds    Kinds
 	cfg      Config
 	one      map[string]*Upstream // the tables of single upstreams
 	later    []origin             // what they say: they start from [upstream], which must be whole first
@@ -24,6 +26,7 @@ type builder struct {
 	from     map[spot]origin
 	problems []problem
 	refused  map[place]bool // tables with a problem
+	untyped  map[place]bool // tables of a type that there is not
 }
 
 // spot is one key of one table, or with key "" the table.
@@ -43,74 +46,129 @@ type problem struct {
 	err   *Error
 }
 
-func newBuilder() *builder {
-	cfg := Default()
+func newBuilder(k Kinds) *builder {
+	cfg := k.Default()
 	cfg.Registries, cfg.Gateways = nil, nil
-	return &builder{cfg: cfg, one: map[string]*Upstream{}, from: map[spot]origin{}, refused: map[place]bool{}}
+	return &builder{kinds: k, cfg: cfg, one: map[string]*Upstream{}, from: map[spot]origin{}, refused: map[place]bool{}, untyped: map[place]bool{}}
+}
+
+// build takes all sources, the file first. The types come before all other keys: they say which there are.
+func (b *builder) build(sources ...[]entry) {
+	var all []origin
+	for i, entries := range sources {
+		for _, e := range entries {
+			b.order++
+			o := origin{e, b.order}
+			switch {
+			case e.wrong != "":
+				b.wrong(o, e.wrong)
+			case e.inside:
+				b.later = append(b.later, o)
+			case b.begin(o):
+				all = append(all, o)
+			}
+		}
+		if i == 0 {
+			b.fillLists()
+		}
+	}
+	b.choose()
+	for _, o := range all {
+		b.put(o)
+	}
 }
 
 // fillLists gives the lists that the file left empty their one default table.
 func (b *builder) fillLists() {
-	if len(b.cfg.Registries) == 0 {
-		b.cfg.Registries = []Registry{defaultRegistry()}
-	}
-	if len(b.cfg.Gateways) == 0 {
-		b.cfg.Gateways = []Gateway{defaultGateway()}
-	}
-}
-
-func (b *builder) take(entries []entry) {
-	for _, e := range entries {
-		b.order++
-		o := origin{e, b.order}
-		switch {
-		case e.wrong != "":
-			b.wrong(o, e.wrong)
-		case e.inside:
-			b.later = append(b.later, o)
-		default:
-			b.put(o)
+	for _, list := range []string{"registry", "gateway"} {
+		if n, _ := b.length(list); n == 0 {
+			b.grow(list)
 		}
 	}
 }
 
-// put gives one key its value, in a table that grows with it where it is the next of
-// a list.
-func (b *builder) put(o origin) {
-	if have, isList := b.length(o.section); isList && o.n > have {
+// begin has the table of an entry there, which grows with it where it is the next of a list. It reports whether a
+// value is left to be put.
+func (b *builder) begin(o origin) bool {
+	have, isList := b.length(o.section)
+	if isList && o.n > have {
 		if o.n > have+1 {
 			b.wrong(o, fmt.Sprintf("there is no %s %d; the next one is %d", o.section, have+1, have+1))
-			return
+			return false
 		}
 		b.grow(o.section)
 	}
 	if _, begun := b.from[spot{o.place, ""}]; !begun {
 		b.from[spot{o.place, ""}] = o
 	}
-	if o.key == "" {
+	if isList && o.key == "type" {
+		b.put(o)
+		return false
+	}
+	return o.key != ""
+}
+
+// choose gives each table of a list the keys of its type.
+func (b *builder) choose() {
+	for i, r := range b.cfg.Registries {
+		b.cfg.Registries[i] = b.kinds.registry(r.Type)
+		b.typed(place{section: "registry", n: i + 1}, r.Type)
+	}
+	for i, g := range b.cfg.Gateways {
+		b.cfg.Gateways[i] = b.kinds.gateway(g.Type)
+		b.typed(place{section: "gateway", n: i + 1}, g.Type)
+	}
+}
+
+// typed reports a type that there is not. Nobody knows which keys its table has.
+func (b *builder) typed(p place, typ string) {
+	types := b.kinds.types(p.section)
+	if slices.Contains(types, typ) {
 		return
 	}
+	wrong := notAllowed(&setting.Error{Key: "type", Value: typ, Allowed: inOrder(quoted(types))}, false)
+	if meant := near.Word(typ, types); meant != "" {
+		wrong += "; did you mean " + strconv.Quote(meant) + "?"
+	}
+	b.wrong(b.whence(p, "type"), wrong)
+	b.untyped[p] = true
+}
+
+// put gives one key its value.
+func (b *builder) put(o origin) {
 	table := b.table(o.place)
-	all := fields(table)
-	i := slices.IndexFunc(all, func(f field) bool { return f.key == o.key })
-	if i < 0 {
-		b.wrong(o, unknownKey(o.key, keys(table)))
+	f, has := fieldOf(table, o.key)
+	switch {
+	case !has && b.untyped[o.place]:
+		return
+	case !has:
+		b.wrong(o, b.unknownKey(o, keys(table)))
 		return
 	}
-	if wrong := all[i].set(o.value); wrong != "" {
+	if wrong := f.set(o.value); wrong != "" {
 		b.wrong(o, wrong)
 		return
 	}
 	b.from[spot{o.place, o.key}] = o
 }
 
-func unknownKey(key string, known []string) string {
-	if near := near.Word(key, known); near == "" {
-		if path := elsewhere(key); path != "" {
+func (b *builder) unknownKey(o origin, known []string) string {
+	if types := b.kinds.having(o.section, o.key); len(types) > 0 {
+		return fmt.Sprintf("unknown key; a %s of type %s has it, this one is of type %q", o.section, inOrder(quoted(types)), b.typeOf(o.place))
+	}
+	if near.Word(o.key, known) == "" {
+		if path := b.kinds.elsewhere(o.key); path != "" {
 			return "unknown key; did you mean " + path + "?"
 		}
 	}
-	return unknown("key", key, known, "allowed are "+either(known))
+	return unknown("key", o.key, known, "allowed are "+either(known))
+}
+
+func (b *builder) typeOf(p place) string {
+	if p.section == "gateway" {
+		return b.cfg.Gateways[p.n-1].Type
+	}
+	return b.cfg.Registries[p.n-1].Type
 }
 
 func (b *builder) length(section string) (n int, isList bool) {
@@ -125,10 +183,10 @@ func (b *builder) length(section string) (n int, isList bool) {
 
 func (b *builder) grow(section string) {
 	if section == "registry" {
-		b.cfg.Registries = append(b.cfg.Registries, defaultRegistry())
+		b.cfg.Registries = append(b.cfg.Registries, b.kinds.registry(""))
 		return
 	}
-	b.cfg.Gateways = append(b.cfg.Gateways, defaultGateway())
+	b.cfg.Gateways = append(b.cfg.Gateways, b.kinds.gateway(""))
 }
 
 type table interface{ Validate() error }
@@ -160,16 +218,22 @@ func (b *builder) table(p place) table {
 
 // defaults is the table as it is where nobody says anything.
 func (b *builder) defaults(p place) table {
+	switch p.section {
+	case "registry":
+		r := b.kinds.registry(b.cfg.Registries[p.n-1].Type)
+		return &r
+	case "gateway":
+		g := b.kinds.gateway(b.cfg.Gateways[p.n-1].Type)
+		return &g
+	}
 	all := b.cfg.Upstream
-	fresh := builder{cfg: Default(), one: map[string]*Upstream{p.name: &all}}
-	p.n = min(p.n, 1)
+	fresh := builder{cfg: b.kinds.Default(), one: map[string]*Upstream{p.name: &all}}
 	return fresh.table(p)
 }
 
-// validate has every component judge its table. agent is the environment's address
-// of Consul.
-func (b *builder) validate(agent string) {
-	for _, s := range sections() {
+// validate has every component judge its table.
+func (b *builder) validate(getenv func(string) string) {
+	for _, s := range b.kinds.sections() {
 		if n, isList := b.length(s.name); isList {
 			for i := range n {
 				b.judge(place{section: s.name, n: i + 1})
@@ -179,17 +243,24 @@ func (b *builder) validate(agent string) {
 		b.judge(place{section: s.name})
 	}
 	b.single()
-	b.duplicates(agent)
+	b.duplicates(getenv)
 	b.guard()
 }
 
-// files reports the files that registries name and that can't be read.
+// files reports the files that registries and gateways name and that can't be read.
 func (b *builder) files(canRead func(string) error) {
-	for i, r := range b.cfg.Registries {
-		files := r.Consul.Files()
-		for _, key := range slices.Sorted(maps.Keys(files)) {
-			if err := canRead(files[key]); err != nil {
-				b.wrong(b.whence(place{section: "registry", n: i + 1}, key), fmt.Sprintf("%v; allowed is a file that can be read", err))
+	for _, list := range []string{"registry", "gateway"} {
+		n, _ := b.length(list)
+		for i := range n {
+			p := place{section: list, n: i + 1}
+			for _, f := range fields(b.table(p)) {
+				path, _ := f.ptr.(*string)
+				if f.tag.Get("file") == "" || *path == "" {
+					continue
+				}
+				if err := canRead(*path); err != nil {
+					b.wrong(b.whence(p, f.key), fmt.Sprintf("%v; allowed is a file that can be read", err))
+				}
 			}
 		}
 	}
@@ -209,7 +280,9 @@ func (b *builder) single() {
 			all := b.cfg.Upstream
 			b.one[o.name] = &all
 		}
-		b.put(o)
+		if b.begin(o) {
+			b.put(o)
+		}
 	}
 	b.cfg.Upstreams = map[string]Upstream{}
 	for _, name := range slices.Sorted(maps.Keys(b.one)) {
@@ -221,8 +294,11 @@ func (b *builder) single() {
 // judge asks a table what is wrong with it until it has nothing more to say: what it
 // finds is reported and then set to the default.
 func (b *builder) judge(p place) {
-	checked, fresh := b.table(p), fields(b.defaults(p))
-	for range len(fresh) + 1 {
+	if b.untyped[p] {
+		return
+	}
+	checked, fresh := b.table(p), b.defaults(p)
+	for range len(fields(fresh)) + 1 {
 		err := checked.Validate()
 		if err == nil {
 			return
@@ -232,13 +308,13 @@ func (b *builder) judge(p place) {
 			b.wrong(b.whence(p, ""), err.Error())
 			return
 		}
-		o := b.whence(p, wrong.Key)
-		b.wrong(o, notAllowed(wrong))
-		i := slices.IndexFunc(fresh, func(f field) bool { return f.key == wrong.Key })
-		if i < 0 {
+		f, has := fieldOf(checked, wrong.Key)
+		b.wrong(b.whence(p, wrong.Key), notAllowed(wrong, f.secret()))
+		if !has {
 			return
 		}
-		copyValue(fields(checked)[i].ptr, fresh[i].ptr)
+		usual, _ := fieldOf(fresh, wrong.Key)
+		copyValue(f.ptr, usual.ptr)
 	}
 }
 
@@ -255,16 +331,20 @@ func (b *builder) whence(p place, key string) origin {
 
 // duplicates finds registries and gateways that could not be told apart. A table that
 // is wrong anyway is left out.
-func (b *builder) duplicates(agent string) {
-	names, addresses := map[string]int{}, map[string]int{}
+func (b *builder) duplicates(getenv func(string) string) {
+	names, places := map[string]int{}, map[string]int{}
 	for i, r := range b.cfg.Registries {
-		b.unique(place{section: "registry", n: i + 1}, "name", r.identity(agent), names)
+		if p := (place{section: "registry", n: i + 1}); !b.refused[p] {
+			b.unique(p, "name", r.Title(getenv), names)
+		}
 	}
 	clear(names)
 	for i, g := range b.cfg.Gateways {
-		p := place{section: "gateway", n: i + 1}
-		b.unique(p, "address", sameAddress(g.Dyups.Address), addresses)
-		b.unique(p, "name", cmp.Or(g.Dyups.Name, g.Dyups.Address), names)
+		if p := (place{section: "gateway", n: i + 1}); !b.refused[p] {
+			key, where := g.Config.Identity()
+			b.unique(p, key, sameAddress(where), places)
+			b.unique(p, "name", g.Title(), names)
+		}
 	}
 }
 

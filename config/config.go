@@ -1,7 +1,8 @@
 // Package config reads the configuration of the whole program: the TOML file, the
 // environment and what the command line sets. It only composes and decodes; what a
 // key means, its default and what is allowed stand beside the component that it
-// configures. Only cmd imports it.
+// configures. It knows no kind of registry or gateway: it decodes against the [Kinds] that
+// it is handed. Only cmd imports it.
 package config
 
 import (
@@ -10,13 +11,10 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 
-	"swallowkeeper/dyups"
 	"swallowkeeper/guard"
 	"swallowkeeper/internal/setting"
 	"swallowkeeper/persist"
-	"swallowkeeper/registry/consul"
 	"swallowkeeper/status"
 	"swallowkeeper/tracing"
 	"swallowkeeper/upstream"
@@ -51,47 +49,20 @@ type Log struct {
 	Format string `toml:"format"`
 }
 
-// Registry is one [[registry]] table. Type says which of its parts counts.
-type Registry struct {
-	// Type of the registry; "consul" is the one there is.
-	Type string `toml:"type"`
-	// Names are "plain" ones, without a dot, or "dotted" ones too: a name with a dot may be a host's that
-	// nginx proxies to. What is written already stays.
-	Names string `toml:"names"`
-
-	Consul consul.Config
-}
-
-// Gateway is one [[gateway]] table. Type says which of its parts counts.
-type Gateway struct {
-	// Type of the gateway; "dyups" is the one there is.
-	Type string `toml:"type"`
-
-	Dyups dyups.Config
-}
-
 // Default is what holds where nobody says anything.
-func Default() Config {
-	c := Config{
+func (k Kinds) Default() Config {
+	return Config{
 		Log:        Log{Level: "info", Format: "text"},
-		Registries: []Registry{defaultRegistry()},
+		Registries: []Registry{k.registry("")},
 		Guard:      guard.DefaultConfig(),
 		Upstream:   defaultUpstream(),
 		Upstreams:  map[string]Upstream{},
 		Persist:    persist.DefaultConfig(),
-		Gateways:   []Gateway{defaultGateway()},
+		Gateways:   []Gateway{k.gateway("")},
 		Status:     status.DefaultConfig(),
 		Tracing:    tracing.DefaultConfig(),
 	}
-	c.spreadUpstream()
-	return c
 }
-
-func defaultRegistry() Registry {
-	return Registry{Type: "consul", Names: "plain", Consul: consul.DefaultConfig()}
-}
-
-func defaultGateway() Gateway { return Gateway{Type: "dyups", Dyups: dyups.DefaultConfig()} }
 
 // Load reads the configuration. Overrides, each written key.path=value, go over the
 // environment, that over the file, and the file over the defaults. An empty path is
@@ -102,17 +73,17 @@ func defaultGateway() Gateway { return Gateway{Type: "dyups", Dyups: dyups.Defau
 // number, and the others have theirs: registry.2.address, SWALLOWKEEPER_REGISTRY_2_ADDRESS.
 //
 // Its error joins all that is wrong, each an [*Error], in the order of the lines.
-func Load(path string, env, overrides []string) (Config, error) {
-	return read(path, DefaultPath, env, overrides, canRead)
+func (k Kinds) Load(path string, env, overrides []string) (Config, error) {
+	return k.read(path, DefaultPath, env, overrides, canRead)
 }
 
-// LoadReadable is [Load] for a command that only asks the daemon at work: a file that this
+// LoadReadable is [Kinds.Load] for a command that only asks the daemon at work: a file that this
 // account may not read counts as absent, and files that keys name are not looked at.
-func LoadReadable(path string, env, overrides []string) (Config, error) {
+func (k Kinds) LoadReadable(path string, env, overrides []string) (Config, error) {
 	unasked := func(string) error { return nil }
-	cfg, err := read(path, DefaultPath, env, overrides, unasked)
+	cfg, err := k.read(path, DefaultPath, env, overrides, unasked)
 	if errors.Is(err, fs.ErrPermission) {
-		return parse("", "", env, overrides, unasked)
+		return k.parse("", "", env, overrides, unasked)
 	}
 	return cfg, err
 }
@@ -126,7 +97,7 @@ func canRead(path string) error {
 	return f.Close()
 }
 
-func read(path, fallback string, env, overrides []string, canRead func(string) error) (Config, error) {
+func (k Kinds) read(path, fallback string, env, overrides []string, canRead func(string) error) (Config, error) {
 	file := cmp.Or(path, fallback)
 	content, err := readFile(file)
 	if err != nil {
@@ -135,38 +106,32 @@ func read(path, fallback string, env, overrides []string, canRead func(string) e
 		}
 		file, content = "", ""
 	}
-	return parse(file, content, env, overrides, canRead)
+	return k.parse(file, content, env, overrides, canRead)
 }
 
-func parse(file, content string, env, overrides []string, canRead func(string) error) (Config, error) {
-	written, err := fromFile(file, content)
+func (k Kinds) parse(file, content string, env, overrides []string, canRead func(string) error) (Config, error) {
+	written, err := k.fromFile(file, content)
 	if err != nil {
 		return Config{}, err
 	}
-	b := newBuilder()
+	b := newBuilder(k)
 	b.cfg.File = file
-	b.take(written)
-	b.fillLists()
-	b.take(fromEnv(env))
-	b.take(fromOverrides(overrides))
-	b.validate(value(env, "CONSUL_HTTP_ADDR"))
+	b.build(written, k.fromEnv(env), k.fromOverrides(overrides))
+	b.validate(func(name string) string { return value(env, name) })
 	b.files(canRead)
 	if err := b.err(); err != nil {
 		return Config{}, err
 	}
-	b.cfg.spreadUpstream()
 	return b.cfg, nil
 }
 
-// spreadUpstream hands the [upstream] tables to those that build upstreams.
-func (c *Config) spreadUpstream() {
+// Defaults are the [upstream] tables for those that build upstreams.
+func (c Config) Defaults() upstream.Defaults {
 	d := upstream.Defaults{All: c.Upstream.template(), Name: map[string]upstream.Template{}}
 	for name, u := range c.Upstreams {
 		d.Name[name] = u.template()
 	}
-	for i := range c.Registries {
-		c.Registries[i].Consul.Defaults = d
-	}
+	return d
 }
 
 // Validate returns a *setting.Error for the first key whose value is not allowed.
@@ -182,46 +147,4 @@ func (l Log) Validate() error {
 		return &setting.Error{Key: "format", Value: l.Format, Allowed: `"text" or "json"`}
 	}
 	return nil
-}
-
-// Validate returns a *setting.Error for the first key whose value is not allowed.
-func (r Registry) Validate() error {
-	if r.Type != "consul" {
-		return &setting.Error{Key: "type", Value: r.Type, Allowed: `"consul"`}
-	}
-	if r.Names != "plain" && r.Names != "dotted" {
-		return &setting.Error{Key: "names", Value: r.Names, Allowed: `"plain" (without a dot) or "dotted"`}
-	}
-	return r.Consul.Validate()
-}
-
-// Validate returns a *setting.Error for the first key whose value is not allowed.
-func (g Gateway) Validate() error {
-	if g.Type != "dyups" {
-		return &setting.Error{Key: "type", Value: g.Type, Allowed: `"dyups"`}
-	}
-	return g.Dyups.Validate()
-}
-
-// identity is the same for two registries that could not be told apart: their name, or
-// what they read. agent is the environment's address of Consul, which counts where the
-// table has none.
-func (r Registry) identity(agent string) string {
-	c := r.Consul
-	if c.Name != "" {
-		return c.Name
-	}
-	address := cmp.Or(c.Address, agent, "127.0.0.1:8500")
-	if _, after, ok := strings.Cut(address, "://"); ok {
-		address = after
-	}
-	id := "consul@" + strings.TrimSuffix(address, "/")
-	for _, part := range []struct{ mark, value string }{
-		{"/", c.Datacenter}, {"/ns:", c.Namespace}, {"/partition:", c.Partition},
-	} {
-		if part.value != "" {
-			id += part.mark + part.value
-		}
-	}
-	return id
 }

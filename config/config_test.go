@@ -13,9 +13,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"swallowkeeper/kinds"
 	"swallowkeeper/registry/consul"
 	"swallowkeeper/upstream"
 )
+
+// known is what the program knows.
+var known = Kinds{Registries: kinds.Registries(), Gateways: kinds.Gateways()}
 
 // none is a default path at which nothing is, so that no test sees this machine's file.
 const none = "testdata/none.toml"
@@ -139,7 +143,7 @@ func TestDefaultFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Default(), c); diff != "" {
+	if diff := cmp.Diff(known.Default(), c); diff != "" {
 		t.Errorf("without a file the defaults hold (-want +got):\n%s", diff)
 	}
 }
@@ -175,7 +179,7 @@ func TestOrder(t *testing.T) {
 
 // TestText sets one key of each type from outside the file.
 func TestText(t *testing.T) {
-	consul := func(c Config) consul.Config { return c.Registries[0].Consul }
+	consul := func(c Config) *consul.Config { return c.Registries[0].Config.(*consul.Config) }
 	for _, test := range []struct {
 		name, key, text string
 		got             func(Config) any
@@ -191,8 +195,8 @@ func TestText(t *testing.T) {
 		{"list", "persist.check", "nginx, -t", func(c Config) any { return c.Persist.Check }, []string{"nginx", "-t"}},
 		{"TOML list", "persist.check", `["a,b", 'c']`, func(c Config) any { return c.Persist.Check }, []string{"a,b", "c"}},
 		{"empty list", "registry.exclude", "", func(c Config) any { return consul(c).Exclude }, []string{}},
-		{"first of a list", "registry.1.name", "x", func(c Config) any { return consul(c).Name }, "x"},
-		{"next of a list", "gateway.2.name", "x", func(c Config) any { return c.Gateways[1].Dyups.Name }, "x"},
+		{"first of a list", "registry.1.name", "x", func(c Config) any { return c.Registries[0].Name }, "x"},
+		{"next of a list", "gateway.2.name", "x", func(c Config) any { return c.Gateways[1].Name }, "x"},
 	} {
 		variable := envPrefix + strings.ToUpper(strings.ReplaceAll(test.key, ".", "_"))
 		for name, in := range map[string]struct{ env, overrides []string }{
@@ -244,7 +248,7 @@ func TestEnvironmentGrowsLists(t *testing.T) {
 	if got := len(c.Registries); got != 11 {
 		t.Fatalf("%d registries, want 11", got)
 	}
-	if got := c.Registries[9].Consul.Name; got != "dc10" {
+	if got := c.Registries[9].Name; got != "dc10" {
 		t.Errorf("the tenth is called %q", got)
 	}
 }
@@ -372,7 +376,7 @@ func TestAgentFromEnvironment(t *testing.T) {
 	}
 }
 
-func TestUpstreamDefaultsReachEveryRegistry(t *testing.T) {
+func TestUpstreamDefaults(t *testing.T) {
 	c, err := load("testdata/good/several.toml", none, nil, []string{"upstream.web.method=ip_hash"})
 	if err != nil {
 		t.Fatal(err)
@@ -386,13 +390,8 @@ func TestUpstreamDefaultsReachEveryRegistry(t *testing.T) {
 	weight := all
 	weight.Weight = 7
 	want := upstream.Defaults{All: all, Name: map[string]upstream.Template{"web": web, "api.v1": api, "weight": weight}}
-	if len(c.Registries) != 2 {
-		t.Fatalf("%d registries, want 2", len(c.Registries))
-	}
-	for i, r := range c.Registries {
-		if diff := cmp.Diff(want, r.Consul.Defaults); diff != "" {
-			t.Errorf("registry %d (-want +got):\n%s", i+1, diff)
-		}
+	if diff := cmp.Diff(want, c.Defaults()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
@@ -402,12 +401,12 @@ func TestLoadsAreIndependent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first.Registries[0].Consul.Exclude[0] = "changed"
+	first.Registries[0].Config.(*consul.Config).Exclude[0] = "changed"
 	second, err := load("", none, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Default(), second); diff != "" {
+	if diff := cmp.Diff(known.Default(), second); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -420,7 +419,7 @@ func TestTOMLLoadsAgain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := parse(path, c.TOML(), nil, nil, anyFile)
+			again, err := known.parse(path, c.TOML(), nil, nil, anyFile)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -445,7 +444,7 @@ func TestTOMLHidesSecrets(t *testing.T) {
 
 // load is Load on a machine that has every file that a key names.
 func load(path, fallback string, env, overrides []string) (Config, error) {
-	return read(path, fallback, env, overrides, anyFile)
+	return known.read(path, fallback, env, overrides, anyFile)
 }
 
 func anyFile(string) error { return nil }
@@ -461,7 +460,7 @@ func TestFilesThatKeysName(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Load(file, nil, nil)
+	_, err := known.Load(file, nil, nil)
 	want := file + ":3: registry.ca_file: open /none/ca.pem: no such file or directory; allowed is a file that can be read"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)

@@ -1,21 +1,24 @@
 package config
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
+	"swallowkeeper/dyups"
 	"swallowkeeper/internal/setting"
 )
 
@@ -30,9 +33,10 @@ var (
 	fact    = regexp.MustCompile("^- ([A-Z][a-z]+): (.*)$")
 )
 
-func readDoc(t *testing.T) map[string]documented {
+// readDoc reads the keys that a page explains.
+func readDoc(t *testing.T, page string) map[string]documented {
 	t.Helper()
-	content, err := os.ReadFile("../docs/configuration.md")
+	content, err := os.ReadFile(filepath.Join("../docs", page))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,29 +69,56 @@ func readDoc(t *testing.T) map[string]documented {
 	return doc
 }
 
-// everyKey calls f with each key of the configuration and its default.
-func everyKey(f func(s section, path string, field field)) {
-	b := builder{cfg: Default()}
-	for _, s := range sections() {
-		p := place{section: s.name}
-		if s.list {
-			p.n = 1
+// everyKey calls f with each key of the configuration and its default; typ is the kind of registry or gateway.
+func everyKey(f func(at section, typ, path string, field field)) {
+	b := builder{cfg: known.Default()}
+	for _, s := range known.sections() {
+		if !s.list {
+			for _, field := range fields(b.table(place{section: s.name})) {
+				f(s, "", s.name+"."+field.key, field)
+			}
 		}
-		for _, field := range fields(b.table(p)) {
-			f(s, s.name+"."+field.key, field)
+		for _, typ := range known.types(s.name) {
+			for _, field := range fields(tableOf(s.name, typ)) {
+				f(s, typ, s.name+"."+field.key, field)
+			}
 		}
 	}
 }
 
+// tableOf is a table of a list as its type has it.
+func tableOf(list, typ string) table {
+	if list == "gateway" {
+		g := known.gateway(typ)
+		return &g
+	}
+	r := known.registry(typ)
+	return &r
+}
+
+// TestDocumentation holds docs/configuration.md to the code, and for the keys of a kind its own page, where that
+// explains them.
 func TestDocumentation(t *testing.T) {
-	doc := readDoc(t)
-	everyKey(func(s section, path string, f field) {
-		d, ok := doc[path]
+	doc, explained := readDoc(t, "configuration.md"), map[string]bool{}
+	own := map[string]map[string]documented{}
+	everyKey(func(s section, typ, path string, f field) {
+		page := ""
+		if typ != "" {
+			page = s.name + "-" + typ + ".md"
+			if own[page] == nil {
+				own[page] = readDoc(t, page)
+			}
+		}
+		d, ok := own[page][path]
 		if !ok {
-			t.Errorf("%s is not documented", path)
+			d, ok = doc[path]
+			explained[path] = true
+		}
+		if !ok {
+			t.Errorf("%s of %s is not documented", path, cmp.Or(page, "the configuration"))
 			return
 		}
-		delete(doc, path)
+		delete(own[page], path)
 		if strings.TrimSpace(d.meaning) == "" {
 			t.Errorf("%s: the document does not say what it means", path)
 		}
@@ -103,35 +134,51 @@ func TestDocumentation(t *testing.T) {
 		}
 		if !strings.HasPrefix(example, f.key+" = ") {
 			t.Errorf("%s: the example is %q", path, example)
-		} else if _, err := parse("example of "+path, s.header()+"\n"+example, nil, nil, anyFile); err != nil {
+		} else if _, err := known.parse("example of "+path, header(s, typ, f.key)+example, nil, nil, anyFile); err != nil {
 			t.Errorf("the document's %v", err)
 		}
 		allowed := strings.ReplaceAll(d.facts["Allowed"], "`", "")
 		if allowed == "" {
 			t.Errorf("%s: the document does not say what is allowed", path)
 		}
-		for _, want := range refusals(s, f.key) {
+		for _, want := range refusals(s, typ, f.key) {
 			if allowed != want {
 				t.Errorf("%s: the document allows %s; the code allows %s", path, allowed, want)
 			}
 		}
 	})
 	for path := range doc {
-		t.Errorf("%s is documented, and is no key", path)
+		if !explained[path] {
+			t.Errorf("%s is documented, and is no key", path)
+		}
+	}
+	for page, left := range own {
+		for path := range left {
+			t.Errorf("%s documents %s, which is no key", page, path)
+		}
 	}
 }
 
+// header opens a table of that type, for one key.
+func header(s section, typ, key string) string {
+	if typ == "" || key == "type" {
+		return s.header() + "\n"
+	}
+	return fmt.Sprintf("%s\ntype = %q\n", s.header(), typ)
+}
+
 // refusals tries values that few keys take and returns what the code says is allowed.
-func refusals(s section, key string) []string {
+func refusals(s section, typ, key string) []string {
 	var all []string
 	for _, bad := range []any{
 		"no; such {value}", int64(-1), int64(1 << 40), -0.5, "-1ns", "100000h", []any{"[", ""}, []any{""},
 	} {
-		b := builder{cfg: Default()}
-		p := place{section: s.name, n: 1}
-		table := b.table(p)
-		list := fields(table)
-		f := list[slices.IndexFunc(list, func(f field) bool { return f.key == key })]
+		b := builder{cfg: known.Default()}
+		table := b.table(place{section: s.name, n: 1})
+		if typ != "" {
+			table = tableOf(s.name, typ)
+		}
+		f, _ := fieldOf(table, key)
 		if f.set(bad) != "" {
 			continue // not even the type
 		}
@@ -147,10 +194,16 @@ func refusals(s section, key string) []string {
 // or with the fields right above it.
 func TestFieldsAreCommented(t *testing.T) {
 	commented := map[string]bool{}
-	for _, file := range []string{
-		"config.go", "upstream.go", "../guard/config.go", "../persist/config.go", "../dyups/config.go",
-		"../registry/consul/config.go", "../status/config.go", "../tracing/config.go",
-	} {
+	sources := []string{
+		"config.go", "kinds.go", "upstream.go", "../guard/config.go", "../persist/config.go", "../status/config.go", "../tracing/config.go",
+	}
+	for _, kind := range known.Registries {
+		sources = append(sources, sourceOf(kind.Config()))
+	}
+	for _, kind := range known.Gateways {
+		sources = append(sources, sourceOf(kind.Config()))
+	}
+	for _, file := range sources {
 		fset := token.NewFileSet()
 		tree, err := parser.ParseFile(fset, file, nil, parser.ParseComments)
 		if err != nil {
@@ -185,11 +238,16 @@ func TestFieldsAreCommented(t *testing.T) {
 			return true
 		})
 	}
-	everyKey(func(_ section, path string, f field) {
+	everyKey(func(_ section, _, path string, f field) {
 		if !commented[f.key] {
 			t.Errorf("%s: found in none of the sources", path)
 		}
 	})
+}
+
+// sourceOf is the file config.go of a kind.
+func sourceOf(c any) string {
+	return filepath.Join("..", strings.TrimPrefix(reflect.TypeOf(c).Elem().PkgPath(), "swallowkeeper/"), "config.go")
 }
 
 // TestExampleFile holds scripts/swallowkeeper.toml: it loads as it stands, and with
@@ -204,21 +262,24 @@ func TestExampleFile(t *testing.T) {
 	option := regexp.MustCompile(`(?m)^#([a-z_]+ = )`)
 	whole := option.ReplaceAllString(string(content), "$1")
 	for name, text := range map[string]string{"as it stands": string(content), "with every key": whole} {
-		c, err := parse("", text, nil, nil, anyFile)
+		c, err := known.parse("", text, nil, nil, anyFile)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		want := Default()
+		want := known.Default()
 		want.Persist.Path = "/var/lib/swallowkeeper/dyups.upstream.conf"
-		want.Gateways[0].Dyups.Address = "unix:/run/dyups/dyups.sock"
-		if diff := cmp.Diff(want.TOML(), c.TOML()); diff != "" {
+		want.Gateways[0].Config.(*dyups.Config).Address = "unix:/run/dyups/dyups.sock"
+		if diff := gocmp.Diff(want.TOML(), c.TOML()); diff != "" {
 			t.Errorf("%s it is not the defaults (-want +got):\n%s", name, diff)
 		}
 	}
 	lines, _ := keyLines(whole)
 	all := strings.Split(whole, "\n")
-	everyKey(func(s section, path string, f field) {
+	everyKey(func(s section, typ, path string, f field) {
+		if s.list && typ != known.types(s.name)[0] {
+			return // it is the first that the file shows
+		}
 		parts := []string{s.name, f.key}
 		if s.list {
 			parts = []string{s.name, index(1), f.key}

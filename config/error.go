@@ -43,7 +43,11 @@ func unknown(what, given string, known []string, hint string) string {
 
 // either lists words as a person would: a, b or c.
 func either(words []string) string {
-	words = slices.Sorted(slices.Values(words))
+	return inOrder(slices.Sorted(slices.Values(words)))
+}
+
+// inOrder is either with the words in their order.
+func inOrder(words []string) string {
 	if len(words) < 2 {
 		return strings.Join(words, "")
 	}

@@ -15,29 +15,41 @@ import (
 // text is a value from outside the file: it has no type until its key is known.
 type text string
 
-// field is one key of a table, and the pointer to its value.
+// field is one key of a table, the pointer to its value, and its tag.
 type field struct {
 	key string
 	ptr any
+	tag reflect.StructTag
 }
 
 // fields are the keys of a table. The parts of a table that have no key themselves,
-// such as Registry.Consul, give theirs.
+// such as Registry.Config, give theirs.
 func fields(table any) []field {
 	var list []field
 	v := reflect.ValueOf(table).Elem()
 	for i := range v.NumField() {
-		tag, tagged := v.Type().Field(i).Tag.Lookup("toml")
-		ptr := v.Field(i).Addr().Interface()
+		of := v.Type().Field(i)
+		key, tagged := of.Tag.Lookup("toml")
 		switch {
-		case tag == "-":
+		case key == "-":
 		case tagged:
-			list = append(list, field{tag, ptr})
-		default:
-			list = append(list, fields(ptr)...)
+			list = append(list, field{key, v.Field(i).Addr().Interface(), of.Tag})
+		case of.Type.Kind() != reflect.Interface:
+			list = append(list, fields(v.Field(i).Addr().Interface())...)
+		case !v.Field(i).IsNil():
+			list = append(list, fields(v.Field(i).Interface())...)
 		}
 	}
 	return list
+}
+
+func fieldOf(table any, key string) (field, bool) {
+	for _, f := range fields(table) {
+		if f.key == key {
+			return f, true
+		}
+	}
+	return field{}, false
 }
 
 func keys(table any) []string {
@@ -48,8 +60,8 @@ func keys(table any) []string {
 	return list
 }
 
-// secret tells the keys whose values are shown to nobody.
-func secret(key string) bool { return key == "token" }
+// secret reports whether the value is shown to nobody.
+func (f field) secret() bool { return f.tag.Get("secret") != "" }
 
 // set gives the field a value. Where that can't be, it says why.
 func (f field) set(value any) (problem string) {
@@ -63,6 +75,9 @@ func (f field) set(value any) (problem string) {
 	}
 	if f.assign(value) {
 		return ""
+	}
+	if isText && f.secret() {
+		return "the value is not allowed; allowed is " + strings.TrimSuffix(f.allowed(), inQuotes)
 	}
 	if isText {
 		return fmt.Sprintf("%q is not allowed; allowed is %s", given, strings.TrimSuffix(f.allowed(), inQuotes))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,7 +61,7 @@ func fileError(path string, err error) *Error {
 }
 
 // fromFile takes the text of a file apart. The error is about the text as a whole.
-func fromFile(file, content string) ([]entry, error) {
+func (k Kinds) fromFile(file, content string) ([]entry, error) {
 	content = strings.TrimPrefix(content, "\ufeff") // the mark that some editors put before UTF-8
 	line := func(n int) string { return file + ":" + strconv.Itoa(n) }
 	if i := invalidUTF8(content); i >= 0 {
@@ -75,11 +76,12 @@ func fromFile(file, content string) ([]entry, error) {
 	if _, err := toml.Decode(content, &doc); err != nil {
 		var syntax toml.ParseError
 		if errors.As(err, &syntax) {
-			return nil, &Error{Where: line(max(1, syntax.Position.Line)), Problem: "not TOML: " + syntax.Message}
+			at := max(1, syntax.Position.Line)
+			return nil, &Error{Where: line(at), Problem: "not TOML: " + k.discreet(syntax.Message, strings.Split(content, "\n")[at-1])}
 		}
 		return nil, &Error{Where: file, Problem: "not TOML: " + err.Error()}
 	}
-	r := reader{file: file, lines: lines}
+	r := reader{kinds: k, file: file, lines: lines}
 	for name, value := range doc {
 		r.section(name, value)
 	}
@@ -91,6 +93,19 @@ func fromFile(file, content string) ([]entry, error) {
 		entries[i] = e.entry
 	}
 	return entries, nil
+}
+
+// words is what a message of the TOML package quotes of the text.
+var words = regexp.MustCompile(`"(?:[^"\\]|\\.){2,}"`)
+
+// discreet keeps a message from quoting a secret: what a line says is shown where its key is known to be none.
+func (k Kinds) discreet(message, line string) string {
+	key, _, isPair := strings.Cut(line, "=")
+	path := strings.Split(strings.Trim(strings.TrimSpace(key), `"'`), ".")
+	if isPair && !slices.Contains(k.secrets(), path[len(path)-1]) {
+		return message
+	}
+	return words.ReplaceAllString(message, `"…"`)
 }
 
 func invalidUTF8(s string) int {
@@ -111,6 +126,7 @@ type located struct {
 
 // reader turns the decoded file into entries.
 type reader struct {
+	kinds Kinds
 	file  string
 	lines map[string]int
 	found []located
@@ -134,12 +150,12 @@ func (r *reader) line(path []string) int {
 
 func (r *reader) section(name string, value any) {
 	at := place{section: name}
-	s, known := find(name)
+	s, known := r.kinds.find(name)
 	table, isTable := value.(map[string]any)
 	list, isList := tableList(value)
 	switch {
 	case !known:
-		r.add(entry{place: at, wrong: unknownTop(name, value)}, name)
+		r.add(entry{place: at, wrong: r.kinds.unknownTop(name, value)}, name)
 	case s.list && isList:
 		for i, t := range list {
 			r.table(s, place{section: name, n: i + 1}, t, name, index(i+1))
@@ -164,9 +180,9 @@ func (r *reader) table(s section, at place, table map[string]any, path ...string
 	}
 }
 
-func unknownTop(name string, value any) string {
+func (k Kinds) unknownTop(name string, value any) string {
 	var names []string
-	for _, s := range sections() {
+	for _, s := range k.sections() {
 		names = append(names, s.name)
 	}
 	hint := "allowed are the tables " + either(names)
@@ -174,7 +190,7 @@ func unknownTop(name string, value any) string {
 	case map[string]any, []map[string]any:
 		return unknown("table", name, names, hint)
 	}
-	if path := elsewhere(name); path != "" {
+	if path := k.elsewhere(name); path != "" {
 		return "the key stands in no table; did you mean " + path + "?"
 	}
 	return unknown("key", name, names, hint)

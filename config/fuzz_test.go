@@ -26,7 +26,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add("", "REGISTRY_2_TAGS=[\"a\", 'b']", "registry.2.tags=a,b")
 	f.Fuzz(func(t *testing.T, content, env, override string) {
-		c, err := parse("FILE", content, []string{envPrefix + env}, []string{override}, anyFile)
+		c, err := known.parse("FILE", content, []string{envPrefix + env}, []string{override}, anyFile)
 		if err != nil {
 			var wrong *Error
 			if !errors.As(err, &wrong) || wrong.Where == "" || wrong.Problem == "" {
@@ -38,7 +38,7 @@ func FuzzParse(f *testing.F) {
 		if strings.Contains(shown, "\n# ") || strings.Contains(shown, "(set)") {
 			return // what a comment or a secret stands for can't come back
 		}
-		again, err := parse("FILE", shown, nil, nil, anyFile)
+		again, err := known.parse("FILE", shown, nil, nil, anyFile)
 		if err != nil {
 			t.Fatalf("what is shown does not load: %v\n%s", err, shown)
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"swallowkeeper/internal/setting"
+	"swallowkeeper/registry"
 )
 
 // guard fits keys of [guard] to what others say, and finds what does not fit: within its table each is allowed.
@@ -22,8 +23,8 @@ func (b *builder) guard() {
 	// A registry may be silent for so long and still be about to tell news.
 	wait, from := time.Duration(0), 0
 	for i, r := range b.cfg.Registries {
-		if r.Consul.Wait > wait {
-			wait, from = r.Consul.Wait, i+1
+		if w, waits := r.Config.(registry.Waiter); waits && w.Silence() > wait {
+			wait, from = w.Silence(), i+1
 		}
 	}
 	switch {
@@ -34,6 +35,6 @@ func (b *builder) guard() {
 		b.wrong(b.whence(p, "recovery"), notAllowed(&setting.Error{
 			Key: "recovery", Value: c.Recovery,
 			Allowed: fmt.Sprintf("a duration from %q up, which registry %d waits for news", brief(wait), from),
-		}))
+		}, false))
 	}
 }

@@ -21,22 +21,23 @@ type section struct {
 	keys  []string
 }
 
-// sections are all tables there are, in the order in which they are shown.
-func sections() []section {
+// sections are all tables there are, in the order in which they are shown. Those that are lists have the keys of every
+// kind.
+func (k Kinds) sections() []section {
 	return []section{
 		{name: "log", keys: keys(&Log{})},
-		{name: "registry", list: true, keys: keys(&Registry{})},
+		{name: "registry", list: true, keys: k.anyKeys("registry")},
 		{name: "guard", keys: keys(&guard.Config{})},
 		{name: "upstream", named: true, keys: keys(&Upstream{})},
 		{name: "persist", keys: keys(&persist.Config{})},
-		{name: "gateway", list: true, keys: keys(&Gateway{})},
+		{name: "gateway", list: true, keys: k.anyKeys("gateway")},
 		{name: "status", keys: keys(&status.Config{})},
 		{name: "tracing", keys: keys(&tracing.Config{})},
 	}
 }
 
-func find(name string) (section, bool) {
-	all := sections()
+func (k Kinds) find(name string) (section, bool) {
+	all := k.sections()
 	i := slices.IndexFunc(all, func(s section) bool { return s.name == name })
 	if i < 0 {
 		return section{}, false
@@ -76,9 +77,9 @@ func (p place) path(key string) string {
 }
 
 // allKeys are the paths of all keys.
-func allKeys() []string {
+func (k Kinds) allKeys() []string {
 	var all []string
-	for _, s := range sections() {
+	for _, s := range k.sections() {
 		for _, k := range s.keys {
 			all = append(all, s.name+"."+k)
 		}
@@ -86,9 +87,28 @@ func allKeys() []string {
 	return all
 }
 
+// secrets are the keys whose values are shown to nobody.
+func (k Kinds) secrets() (all []string) {
+	tables := []any{&status.Config{}, &tracing.Config{}}
+	for _, kind := range k.Registries {
+		tables = append(tables, kind.Config())
+	}
+	for _, kind := range k.Gateways {
+		tables = append(tables, kind.Config())
+	}
+	for _, t := range tables {
+		for _, f := range fields(t) {
+			if f.secret() {
+				all = append(all, f.key)
+			}
+		}
+	}
+	return all
+}
+
 // elsewhere is the path of a key that was looked for in the wrong table, or "".
-func elsewhere(key string) string {
-	for _, path := range allKeys() {
+func (k Kinds) elsewhere(key string) string {
+	for _, path := range k.allKeys() {
 		if strings.HasSuffix(path, "."+key) {
 			return path
 		}

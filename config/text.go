@@ -13,22 +13,22 @@ import (
 const envPrefix = "SWALLOWKEEPER_"
 
 // fromEnv takes our variables out of an environment, lower numbers of a list first.
-func fromEnv(env []string) []entry {
+func (k Kinds) fromEnv(env []string) []entry {
 	var list []entry
 	for _, variable := range env {
 		name, value, _ := strings.Cut(variable, "=")
 		if strings.HasPrefix(name, envPrefix) {
-			list = append(list, fromVariable(name, value))
+			list = append(list, k.fromVariable(name, value))
 		}
 	}
 	slices.SortStableFunc(list, func(a, b entry) int { return cmp.Compare(a.n, b.n) })
 	return list
 }
 
-func fromVariable(name, value string) entry {
+func (k Kinds) fromVariable(name, value string) entry {
 	rest := strings.TrimPrefix(name, envPrefix)
 	var known []string
-	for _, s := range sections() {
+	for _, s := range k.sections() {
 		p := place{section: s.name}
 		prefix := envName(s.name) + "_"
 		if s.list {
@@ -61,15 +61,15 @@ func fromVariable(name, value string) entry {
 func envName(s string) string { return strings.ToUpper(s) }
 
 // fromOverrides takes apart what the command line sets: key.path=value.
-func fromOverrides(overrides []string) []entry {
+func (k Kinds) fromOverrides(overrides []string) []entry {
 	var list []entry
 	for _, o := range overrides {
-		list = append(list, fromOverride(o))
+		list = append(list, k.fromOverride(o))
 	}
 	return list
 }
 
-func fromOverride(override string) entry {
+func (k Kinds) fromOverride(override string) entry {
 	const where = "command line"
 	path, value, ok := strings.Cut(override, "=")
 	path = strings.TrimSpace(path)
@@ -78,7 +78,7 @@ func fromOverride(override string) entry {
 		return entry{where: where, wrong: wrong}
 	}
 	parts := strings.Split(path, ".")
-	s, known := find(parts[0])
+	s, known := k.find(parts[0])
 	p := place{section: parts[0]}
 	key := parts[len(parts)-1]
 	between := parts[1:max(1, len(parts)-1)]
@@ -94,7 +94,7 @@ func fromOverride(override string) entry {
 	case known && s.named && len(parts) > 2:
 		p.inside, p.name = true, strings.Trim(strings.Join(between, "."), `"`)
 	case !known || len(parts) != 2:
-		wrong := unknown("key", path, allKeys(), "allowed is the table and the key, e.g. guard.min_services")
+		wrong := unknown("key", path, k.allKeys(), "allowed is the table and the key, e.g. guard.min_services")
 		return entry{where: where, wrong: fmt.Sprintf("%q: %s", path, wrong)}
 	}
 	return entry{place: p, key: key, value: text(value), where: where}

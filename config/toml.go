@@ -35,7 +35,7 @@ func (c Config) TOML() string {
 		}
 		blocks = append(blocks, strings.Join(lines, "\n")+"\n")
 	}
-	for _, s := range sections() {
+	for _, s := range (Kinds{}).sections() {
 		n, isList := b.length(s.name)
 		for i := range n {
 			block(s.header(), place{section: s.name, n: i + 1})
@@ -59,10 +59,11 @@ var password = regexp.MustCompile(`://[^/@\s]+@`)
 // show is the value as it is written in a file.
 func (f field) show() string {
 	value := reflect.ValueOf(f.ptr).Elem().Interface()
-	if secret(f.key) && value != "" {
-		value = "(set)"
+	shown := literal(value)
+	if f.secret() && shown != `""` && shown != "[]" {
+		return `"(set)"`
 	}
-	return literal(value)
+	return shown
 }
 
 func literal(value any) string {
@@ -96,8 +97,8 @@ func brief(d time.Duration) string {
 }
 
 // notAllowed words a component's refusal.
-func notAllowed(e *setting.Error) string {
-	if secret(e.Key) {
+func notAllowed(e *setting.Error, secret bool) string {
+	if secret {
 		return "the value is not allowed; allowed is " + e.Allowed
 	}
 	return fmt.Sprintf("%s is not allowed; allowed is %s", literal(e.Value), e.Allowed)

@@ -55,7 +55,7 @@ func control(ctx context.Context, w Wiring) error {
 
 	s := syncer.New(syncer.Parts{
 		Sources:  []syncer.Source{{Name: registry.Name(), Registry: registry}},
-		Targets:  []syncer.Target{{Name: "gateway", Gateway: gateway, Resync: to.Resync}},
+		Targets:  []syncer.Target{{Name: "gateway", Gateway: gateway, Resync: 10 * time.Second}},
 		Guard:    guard.DefaultConfig(),
 		Schedule: syncer.DefaultSchedule(), Store: file, Log: log,
 	})

@@ -6,43 +6,33 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/internal/setting"
 )
 
 // Config is one [[gateway]] table with type = "dyups".
 type Config struct {
-	// Name of the gateway in logs and metrics. Default: its address.
-	Name string `toml:"name"`
 	// Address of the dyups_interface: http://host:port, or unix:/path/of/socket.
 	Address string `toml:"address"`
 	// NginxConf is the nginx.conf of that nginx, "auto" for the one that it was started with, "" for none: the
 	// hosts that it proxies to and its upstreams are names that no service takes. Where it can't be read it
 	// says nothing.
 	NginxConf string `toml:"nginx_conf"`
-	// Resync is how often the live state is compared with the wanted one.
-	Resync time.Duration `toml:"resync"`
-	// Timeout of one call.
-	Timeout time.Duration `toml:"timeout"`
 	// ReadMsgTimeout is nginx's dyups_read_msg_timeout: how often a worker that nobody
 	// asks reads the changes that the others took.
 	ReadMsgTimeout time.Duration `toml:"read_msg_timeout"`
 	// QueueBytes is nginx's dyups_shm_zone_size, in bytes: what may wait for the workers.
 	QueueBytes int `toml:"queue_bytes"`
-}
 
-const (
-	// FindNginxConf has the nginx.conf found that an nginx was started with.
-	FindNginxConf = "auto"
-	// DefaultNginxConf is where distributions put it.
-	DefaultNginxConf = "/etc/nginx/nginx.conf"
-)
+	// Timeout of one call.
+	Timeout time.Duration `toml:"-"`
+}
 
 // DefaultConfig is what holds where the file says nothing; the last two are nginx's own defaults.
 func DefaultConfig() Config {
 	return Config{
 		Address:        "http://127.0.0.1:18882",
-		NginxConf:      FindNginxConf,
-		Resync:         10 * time.Second,
+		NginxConf:      gateway.FindNginxConf,
 		Timeout:        10 * time.Second,
 		ReadMsgTimeout: time.Second,
 		QueueBytes:     2 << 20,
@@ -54,12 +44,8 @@ func (c Config) Validate() error {
 	switch {
 	case !validAddress(c.Address):
 		return &setting.Error{Key: "address", Value: c.Address, Allowed: `"http://host:port" or "unix:/path/of/socket"`}
-	case c.NginxConf != "" && c.NginxConf != FindNginxConf && !filepath.IsAbs(c.NginxConf):
+	case c.NginxConf != "" && c.NginxConf != gateway.FindNginxConf && !filepath.IsAbs(c.NginxConf):
 		return &setting.Error{Key: "nginx_conf", Value: c.NginxConf, Allowed: `"auto", an absolute path such as "/etc/nginx/nginx.conf", or "" for none`}
-	case c.Resync < 100*time.Millisecond || c.Resync > time.Hour:
-		return &setting.Error{Key: "resync", Value: c.Resync, Allowed: `a duration from "100ms" to "1h"`}
-	case c.Timeout < 100*time.Millisecond || c.Timeout > 5*time.Minute:
-		return &setting.Error{Key: "timeout", Value: c.Timeout, Allowed: `a duration from "100ms" to "5m"`}
 	case c.ReadMsgTimeout < time.Millisecond || c.ReadMsgTimeout > time.Minute:
 		return &setting.Error{Key: "read_msg_timeout", Value: c.ReadMsgTimeout, Allowed: `a duration from "1ms" to "1m"`}
 	case c.QueueBytes < 64<<10 || c.QueueBytes > 1<<30:

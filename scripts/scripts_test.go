@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"swallowkeeper/config"
+	"swallowkeeper/kinds"
 )
 
 // limit is for what takes a few seconds at most.
@@ -117,7 +118,7 @@ func TestTheUnitLetsTheExampleBeWritten(t *testing.T) {
 			writable = append(writable, filepath.Join(above, name))
 		}
 	}
-	cfg, err := config.Load("swallowkeeper.toml", nil, nil)
+	cfg, err := config.Kinds{Registries: kinds.Registries(), Gateways: kinds.Gateways()}.Load("swallowkeeper.toml", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

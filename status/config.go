@@ -21,7 +21,7 @@ type Config struct {
 	Socket string `toml:"socket"`
 	// Token lets changes through at Address, sent as a bearer token; "" lets none through there. They are signed
 	// "token".
-	Token string `toml:"token"`
+	Token string `toml:"token" secret:"true"`
 	// TokenFile is a file with the token, instead of Token. What it lets through is signed "token" and the file's name.
 	TokenFile string `toml:"token_file"`
 	// UpstreamMetrics has a metric of each upstream: its label values come from the registries.

@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/registry"
 	"swallowkeeper/upstream"
 )
 
@@ -132,16 +133,10 @@ type lapsing struct {
 	index  uint64
 }
 
-func (r *lapsing) Lapsed() time.Time {
+func (r *lapsing) Condition() registry.Condition {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.lapsed
-}
-
-func (r *lapsing) Index() uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.index
+	return registry.Condition{Lapsed: r.lapsed, Index: r.index}
 }
 
 func (r *lapsing) set(lapsed time.Time, index uint64) {
@@ -155,7 +150,7 @@ func TestARegistryThatWasAway(t *testing.T) {
 	begin := func(w *world) *lapsing {
 		r := &lapsing{fakeRegistry: w.registries[0]}
 		r.set(time.Time{}, 400)
-		w.wrap = func(Registry) Registry { return r }
+		w.wrap = func(registry.Registry) registry.Registry { return r }
 		w.start(guard.DefaultConfig())
 		r.publish(all)
 		w.pass(time.Minute)

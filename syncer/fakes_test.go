@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/registry"
 	"swallowkeeper/upstream"
 )
 
@@ -52,14 +53,10 @@ func (r *fakeRegistry) Watch(ctx context.Context, publish func(upstream.Set)) er
 	}
 }
 
-func (r *fakeRegistry) Heard() time.Time { return time.Time{} }
-
-func (r *fakeRegistry) TroubleSince() time.Time { return time.Time{} }
-
-func (r *fakeRegistry) Trouble() error {
+func (r *fakeRegistry) Condition() registry.Condition {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.trouble
+	return registry.Condition{Trouble: r.trouble}
 }
 
 // Archive implements Archiver.
@@ -288,7 +285,7 @@ type world struct {
 	taken      func() map[string]Taken
 	dotted     bool
 	witness    Witness
-	wrap       func(Registry) Registry
+	wrap       func(registry.Registry) registry.Registry
 	syncer     *Syncer
 	stop       func()
 }

@@ -10,13 +10,14 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/internal/retry"
+	"swallowkeeper/registry"
 	"swallowkeeper/upstream"
 )
 
 // Source is a registry and the name that its servers bear.
 type Source struct {
 	Name     string
-	Registry Registry
+	Registry registry.Registry
 	// Dotted lets names with a dot in.
 	Dotted bool
 }

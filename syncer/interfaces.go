@@ -6,24 +6,6 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Registry is a place where instances are registered.
-//
-// Watch publishes the complete set as soon as it is known, and the complete set
-// again after each change, until the context ends. What it can't read it does not
-// know, and what it does not know it does not publish: a read that fails, is cut
-// short or comes from a server without a leader publishes nothing, and an empty set
-// is published only when the registry said that it is empty. An upstream without a
-// server says that its service is registered and none of its instances is usable.
-// Every server's Origin is the registry's name.
-//
-// publish never blocks and may be called from any goroutine; the receiver keeps the
-// latest. Watch retries by itself what can be retried and tells its trouble to the
-// log; it returns when the context ends, after all that it started has ended, or
-// with an error that needs the caller: it is started again, after a wait.
-type Registry interface {
-	Watch(ctx context.Context, publish func(upstream.Set)) error
-}
-
 // Gateway is what carries the traffic.
 //
 // Live reads what the gateway really uses, on all of its workers. An upstream about

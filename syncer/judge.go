@@ -11,13 +11,6 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Lapser is a registry that can say when its answers were last broken off: it could not be read, or gave an
-// older state than before. What goes missing from it for a while after that may be there all the same.
-type Lapser interface{ Lapsed() time.Time }
-
-// Indexed is a registry whose states are counted: the index of the last one, 0 before the first.
-type Indexed interface{ Index() uint64 }
-
 // Witness connects to servers, to find out whether they are alive.
 type Witness interface {
 	// Ask names the servers of which the guard wants to know from now on. It does not block.
@@ -36,11 +29,12 @@ func (s *Syncer) judge(written upstream.Generation, now time.Time, approved stri
 		Approved: approved, History: s.history, Now: now, Away: map[string]time.Time{}, Indexes: map[string]uint64{},
 	}
 	for _, src := range s.Sources {
-		if l, ok := src.Registry.(Lapser); ok && !l.Lapsed().IsZero() {
-			in.Away[src.Name] = l.Lapsed()
+		c := src.Registry.Condition()
+		if !c.Lapsed.IsZero() {
+			in.Away[src.Name] = c.Lapsed
 		}
-		if i, ok := src.Registry.(Indexed); ok && i.Index() > 0 {
-			in.Indexes[src.Name] = i.Index()
+		if c.Index > 0 {
+			in.Indexes[src.Name] = c.Index
 		}
 	}
 	if s.Witness != nil {

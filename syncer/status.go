@@ -74,11 +74,10 @@ func (s *Syncer) Status() Status {
 	s.mu.Unlock()
 	answered := s.intake.answered()
 	for _, src := range s.Sources {
-		r := RegistryStatus{Name: src.Name, Answered: answered[src.Name]}
-		if t, ok := src.Registry.(Troubled); ok {
-			r.Trouble, r.TroubleSince, r.Heard = t.Trouble(), t.TroubleSince(), t.Heard()
-		}
-		st.Registries = append(st.Registries, r)
+		c := src.Registry.Condition()
+		st.Registries = append(st.Registries, RegistryStatus{
+			Name: src.Name, Answered: answered[src.Name], Trouble: c.Trouble, TroubleSince: c.Since, Heard: c.Heard,
+		})
 	}
 	for _, d := range s.deliveries {
 		st.Gateways = append(st.Gateways, d.status())

@@ -436,14 +436,6 @@ func (s *Syncer) Since() Since {
 // Beat is when the loop last came round. It does every second, unless the store keeps it.
 func (s *Syncer) Beat() time.Time { return time.Unix(0, s.beat.Load()) }
 
-// Troubled is a registry that can say why it is not readable just now and since when, and when it gave
-// its last good answer.
-type Troubled interface {
-	Trouble() error
-	TroubleSince() time.Time
-	Heard() time.Time
-}
-
 func stopped() *time.Timer {
 	t := time.NewTimer(time.Hour)
 	t.Stop()

@@ -140,9 +140,7 @@ func firstSet(ctx context.Context, src syncer.Source, limit time.Duration) (upst
 		cancel()
 		return s, <-ended
 	case <-late.C:
-		if t, ok := src.Registry.(syncer.Troubled); ok {
-			trouble = t.Trouble()
-		}
+		trouble = src.Registry.Condition().Trouble
 		cancel()
 		trouble = errors.Join(trouble, <-ended)
 	case err := <-ended:

@@ -36,7 +36,7 @@ func (p *program) root() *cobra.Command {
 		Short: "Keep nginx upstreams in sync with a service registry, without reloads",
 		Long: `swallowkeeper watches a service registry, judges every change against safety
 limits, writes the accepted upstreams to an nginx conf file, and pushes what
-differs into the memory of each gateway through the dyups API.
+differs into each gateway, without a reload where that allows it.
 
 Without a command it runs as a daemon: SIGTERM and SIGINT end it, SIGHUP makes it
 read its configuration again.`,
@@ -136,7 +136,7 @@ func (p *program) overrides() []string {
 
 // load reads the configuration, from the flags down to the defaults.
 func (p *program) load() (config.Config, error) {
-	cfg, err := config.Load(p.configPath, p.env, p.overrides())
+	cfg, err := known().Load(p.configPath, p.env, p.overrides())
 	if err != nil {
 		return cfg, exit(exitUsage, err)
 	}

@@ -10,9 +10,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"swallowkeeper/config"
 	"swallowkeeper/demo"
+	"swallowkeeper/dyups"
 	"swallowkeeper/persist"
+	"swallowkeeper/registry/consul"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 )
@@ -78,9 +79,10 @@ func control(ctx context.Context, w demo.Wiring) error {
 	log.SetOutput(w.Log)
 	log.SetLevel(logrus.ErrorLevel) // the demo tells its own story
 
-	cfg := config.Default()
-	cfg.Registries[0].Consul.Address = w.Registry
-	cfg.Gateways[0].Dyups.Address = w.Gateway
+	cfg := known().Default()
+	from, to := consul.DefaultConfig(), dyups.DefaultConfig()
+	from.Address, to.Address = w.Registry, w.Gateway
+	cfg.Registries[0].Config, cfg.Gateways[0].Config = &from, &to
 	cfg.Persist.Path = w.ConfFile
 	cfg.Status = status.Config{Address: w.Page, Token: rand.Text()}
 

@@ -122,7 +122,9 @@ func (p *program) gather(
 	log := p.logger(config.Log{Level: "error", Format: cfg.Log.Format})
 	consuls := make([]*consul.Registry, len(cfg.Registries))
 	for i, c := range cfg.Registries {
-		r, err := consul.New(c.Consul, log)
+		from := *c.Config.(*consul.Config)
+		from.Name = c.Name
+		r, err := consul.New(from, log)
 		if err != nil {
 			return facts, nil, fmt.Errorf("registry %d: %w", i+1, err)
 		}
@@ -137,13 +139,13 @@ func (p *program) gather(
 	})
 	for i, g := range cfg.Gateways {
 		group.Go(func() error {
-			facts.Gateways[i] = examineGateway(ctx, g.Dyups)
+			facts.Gateways[i] = examineGateway(ctx, g.Title(), *g.Config.(*dyups.Config))
 			return nil
 		})
 	}
 	for i, r := range consuls {
 		group.Go(func() error {
-			facts.Registries[i], sets[i] = examineRegistry(ctx, r, cfg.Registries[i].Consul.Connections)
+			facts.Registries[i], sets[i] = examineRegistry(ctx, r, cfg.Registries[i].Config.(*consul.Config).Connections)
 			return nil
 		})
 	}
@@ -170,12 +172,9 @@ func (p *program) gather(
 	return facts, found, nil
 }
 
-func examineGateway(ctx context.Context, c dyups.Config) doctor.Gateway {
+func examineGateway(ctx context.Context, name string, c dyups.Config) doctor.Gateway {
 	g := doctor.Gateway{
-		Name: c.Name, Address: c.Address, QueueBytes: c.QueueBytes, ReadMsgTimeout: c.ReadMsgTimeout,
-	}
-	if g.Name == "" {
-		g.Name = c.Address
+		Name: name, Address: c.Address, QueueBytes: c.QueueBytes, ReadMsgTimeout: c.ReadMsgTimeout,
 	}
 	x, err := dyups.Examine(ctx, c)
 	g.Err, g.Worker, g.StaticUnknown, g.Live, g.Ahead = err, x.Worker, x.StaticUnknown, x.Live, x.Ahead

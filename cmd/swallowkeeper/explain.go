@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/registry"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
@@ -150,11 +151,6 @@ func (o *operator) printInstances(e status.Explanation) {
 	}
 }
 
-// explainer is a registry that can say why an instance is in or out.
-type explainer interface {
-	Explain(ctx context.Context, upstream string) ([]upstream.Finding, error)
-}
-
 // explainLimit is how long a registry may take to explain: somebody waits for it.
 const explainLimit = 3 * time.Second
 
@@ -170,22 +166,22 @@ func explain(ctx context.Context, sources []syncer.Source, name string) (instanc
 	answers := make([]answer, len(sources))
 	var asking sync.WaitGroup
 	for i, src := range sources {
-		if r, ok := src.Registry.(explainer); ok {
+		if r, ok := src.Registry.(registry.Explainer); ok {
 			asking.Go(func() { answers[i].findings, answers[i].err = r.Explain(ctx, name) })
 		}
 	}
 	asking.Wait()
 	for i, a := range answers {
-		registry := sources[i].Name
+		from := sources[i].Name
 		switch {
 		case a.err != nil:
-			notes = append(notes, fmt.Sprintf("registry %s: %s", registry, printable(a.err.Error())))
+			notes = append(notes, fmt.Sprintf("registry %s: %s", from, printable(a.err.Error())))
 		case len(a.findings) == 0:
-			notes = append(notes, fmt.Sprintf("registry %s has nothing of this name now", registry))
+			notes = append(notes, fmt.Sprintf("registry %s has nothing of this name now", from))
 		}
 		for _, f := range a.findings {
 			instances = append(instances, status.Finding{
-				Registry: registry, Addr: printable(f.Addr), In: f.In, Reason: printable(f.Reason), Index: f.Index,
+				Registry: from, Addr: printable(f.Addr), In: f.In, Reason: printable(f.Reason), Index: f.Index,
 			})
 		}
 	}

@@ -5,15 +5,24 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 
 	"swallowkeeper/config"
+	"swallowkeeper/kinds"
 )
 
 // manMore is what the main page says beyond --help, in the Markdown that cobra/doc takes.
-const manMore = `
+func manMore() string {
+	var own []string
+	for _, kind := range kinds.Registries() {
+		if kind.Environment != "" {
+			own = append(own, kind.Environment)
+		}
+	}
+	return `
 
 # EXIT STATUS
 
@@ -23,12 +32,13 @@ const manMore = `
 # ENVIRONMENT
 
 **SWALLOWKEEPER_GUARD_MIN_SERVICES** and the like set any key of the configuration; the command
-line goes over them, and they over the file. **CONSUL_HTTP_ADDR**, **CONSUL_HTTP_TOKEN** and the
-rest of Consul's own hold where the configuration says nothing else.
+line goes over them, and they over the file. Where the configuration says nothing else, a registry's
+own variables hold: ` + strings.Join(own, "; ") + `.
 
 # FILES
 
 ` + config.DefaultPath + ` is the configuration where no other is given.`
+}
 
 // packagerCommands are those of a build for packagers, with the tag "man".
 func (p *program) packagerCommands() []*cobra.Command { return []*cobra.Command{p.manCommand()} }
@@ -44,7 +54,7 @@ func (p *program) manCommand() *cobra.Command {
 			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true
-			root.Long += manMore
+			root.Long += manMore()
 			for _, sub := range root.Commands() {
 				// Packages bring the completions: nobody needs a page on how to make them.
 				sub.Hidden = sub.Hidden || sub.Name() == "completion"

@@ -86,7 +86,7 @@ No host reaches an upstream that your configuration does not name for it. Into /
 `, cfg.Paste(), cfg.Settings())
 	path, socket := strings.CutPrefix(cfg.Listen, "unix:")
 	if !socket {
-		fmt.Fprintf(p.stdout, "Every account of this machine reaches %s. A socket is for few: docs/gateways.md.\n\n", cfg.Listen)
+		fmt.Fprintf(p.stdout, "Every account of this machine reaches %s. A socket is for few: docs/gateway-dyups.md.\n\n", cfg.Listen)
 	} else {
 		dir := filepath.Dir(path)
 		if filepath.Dir(dir) == "/" || dir == "/var/run" { // many have something there
@@ -96,7 +96,7 @@ No host reaches an upstream that your configuration does not name for it. Into /
 
     echo 'd %[1]s 0750 root swallowkeeper -' > /etc/tmpfiles.d/dyups.conf && systemd-tmpfiles --create dyups.conf
 
-nginx does not start while a socket is there that an nginx left which was killed: docs/gateways.md has the line
+nginx does not start while a socket is there that an nginx left which was killed: docs/gateway-dyups.md has the line
 for its unit that takes it away.
 
 `, dir)

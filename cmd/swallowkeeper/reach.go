@@ -36,7 +36,7 @@ func (o *operator) configure() error {
 	}
 	cfg, err := o.load()
 	if err != nil && !o.steers {
-		if bare, bareErr := config.LoadReadable(o.configPath, o.env, o.overrides()); bareErr == nil {
+		if bare, bareErr := known().LoadReadable(o.configPath, o.env, o.overrides()); bareErr == nil {
 			o.cfg, o.unread = bare, err
 			return nil
 		}
@@ -84,10 +84,10 @@ func (o *operator) withoutFile(err error) (config.Config, error) {
 	case len(o.set) > 0:
 		return config.Config{}, err
 	case !o.fixed:
-		return config.Config{}, fmt.Errorf("%w\nto ask the daemon at work all the same: --socket %s", err, config.Default().Status.Socket)
+		return config.Config{}, fmt.Errorf("%w\nto ask the daemon at work all the same: --socket %s", err, known().Default().Status.Socket)
 	}
 	fmt.Fprintf(o.stderr, "swallowkeeper: %v; the daemon that the flag names is asked all the same\n", err)
-	cfg := config.Default()
+	cfg := known().Default()
 	cfg.Status.Token = o.getenv(envToken)
 	return cfg, nil
 }

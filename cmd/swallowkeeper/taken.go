@@ -11,9 +11,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"swallowkeeper/config"
 	"swallowkeeper/doctor/nginxtree"
-	"swallowkeeper/dyups"
+	"swallowkeeper/gateway"
 	"swallowkeeper/internal/nginxproc"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
@@ -44,11 +43,15 @@ type nginxConf struct {
 	found string // "" until it is
 }
 
-func newTaken(cfg config.Config, targets []target, log logrus.FieldLogger) *taken {
-	t := &taken{ours: cfg.Persist.Path, log: log, last: map[string]map[string]syncer.Taken{}, told: map[string]bool{}}
-	for i, g := range cfg.Gateways {
-		c := &nginxConf{file: g.Dyups.NginxConf, find: nginxproc.System().Conf}
-		if crew, ok := targets[i].Gateway.(interface{ Workers() []upstream.Worker }); ok {
+func newTaken(ours string, targets []target, log logrus.FieldLogger) *taken {
+	t := &taken{ours: ours, log: log, last: map[string]map[string]syncer.Taken{}, told: map[string]bool{}}
+	for _, target := range targets {
+		g, is := target.Gateway.(gateway.OnNginx)
+		if !is {
+			continue
+		}
+		c := &nginxConf{file: g.NginxConf(), find: nginxproc.System().Conf}
+		if crew, ok := target.Gateway.(syncer.Crewed); ok {
 			c.workers = crew.Workers
 		}
 		t.confs = append(t.confs, c)
@@ -88,7 +91,7 @@ func (t *taken) now() map[string]syncer.Taken {
 		tree, err := nginxtree.ReadDiskBut(file, t.isOurs)
 		if err == nil {
 			t.last[file] = namesOf(tree)
-		} else if !t.told[file] && file != dyups.DefaultNginxConf {
+		} else if !t.told[file] && file != gateway.DefaultNginxConf {
 			t.log.WithError(err).WithField("file", file).
 				Warn("nginx's configuration can't be read: names that it uses for hosts are not known")
 		}
@@ -103,16 +106,16 @@ func (t *taken) now() map[string]syncer.Taken {
 
 // path is where the nginx.conf is as far as is known.
 func (c *nginxConf) path() string {
-	if c.file != dyups.FindNginxConf {
+	if c.file != gateway.FindNginxConf {
 		return c.file
 	}
-	return cmp.Or(c.found, dyups.DefaultNginxConf)
+	return cmp.Or(c.found, gateway.DefaultNginxConf)
 }
 
 // look finds the nginx.conf where the workers are others than before, or where it is due and was not found.
 // It reports whether they are others. What was found stays while nginx is away.
 func (c *nginxConf) look(due bool, log logrus.FieldLogger) bool {
-	if c.file != dyups.FindNginxConf || c.workers == nil {
+	if c.file != gateway.FindNginxConf || c.workers == nil {
 		return false
 	}
 	var pids []int

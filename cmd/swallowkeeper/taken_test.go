@@ -13,8 +13,8 @@ import (
 
 	"github.com/sirupsen/logrus/hooks/test"
 
-	"swallowkeeper/config"
 	"swallowkeeper/dyups"
+	"swallowkeeper/gateway"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
 )
@@ -42,11 +42,9 @@ func TestWhichConfigurationCounts(t *testing.T) {
 	var workers []upstream.Worker
 	log, said := test.NewNullLogger()
 	start := func(conf string) *taken {
-		cfg := config.Default()
-		cfg.Persist.Path = own
-		cfg.Gateways = cfg.Gateways[:1]
-		cfg.Gateways[0].Dyups.NginxConf = conf
-		k := newTaken(cfg, []target{{Target: syncer.Target{Gateway: dyups.New(cfg.Gateways[0].Dyups, log)}}}, log)
+		cfg := dyups.DefaultConfig()
+		cfg.NginxConf = conf
+		k := newTaken(own, []target{{Target: syncer.Target{Gateway: dyups.New(cfg, log)}}}, log)
 		k.confs[0].workers = func() []upstream.Worker { return workers }
 		k.confs[0].find = func(pid int) (string, error) {
 			if f := leads[pid]; f != "" {
@@ -56,11 +54,11 @@ func TestWhichConfigurationCounts(t *testing.T) {
 		}
 		return k
 	}
-	k := start(dyups.FindNginxConf)
+	k := start(gateway.FindNginxConf)
 	for _, step := range []struct {
 		name, pids, path, names string
 	}{
-		{"nobody was asked", "", dyups.DefaultNginxConf, "?"},
+		{"nobody was asked", "", gateway.DefaultNginxConf, "?"},
 		{"the workers are known", "11 12", one, "one"},
 		{"another nginx", "21 22", two, "two"},
 		{"one worker leads to it", "13 12", one, "one"},
@@ -90,7 +88,7 @@ func TestWhichConfigurationCounts(t *testing.T) {
 	}
 
 	// A worker that leads nowhere yet is tried again.
-	k, workers = start(dyups.FindNginxConf), []upstream.Worker{{ID: "41"}}
+	k, workers = start(gateway.FindNginxConf), []upstream.Worker{{ID: "41"}}
 	k.now()
 	leads[41] = two
 	k.looked = time.Now().Add(-takenGood)

@@ -1,62 +1,32 @@
 package main
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/url"
+	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/config"
-	"swallowkeeper/dyups"
+	"swallowkeeper/gateway"
 	"swallowkeeper/internal/budget"
-	"swallowkeeper/registry/consul"
+	"swallowkeeper/kinds"
+	"swallowkeeper/registry"
 	"swallowkeeper/syncer"
 )
 
-// registries and gateways are all that there are, by the type in the configuration. A
-// new one is a folder of its own and a line here.
-var (
-	registries = map[string]func(config.Registry, logrus.FieldLogger, meters, int) (syncer.Source, error){
-		"consul": newConsul,
-	}
-	gateways = map[string]func(config.Gateway, logrus.FieldLogger, meters) (target, error){
-		"dyups": newDyups,
-	}
-)
+// known is all kinds that a configuration may name.
+func known() config.Kinds {
+	return config.Kinds{Registries: kinds.Registries(), Gateways: kinds.Gateways()}
+}
 
 // target is a gateway with what it takes to let go of it.
 type target struct {
 	syncer.Target
 	close func() error
-}
-
-// newConsul makes a registry that holds at most so many connections, 0 for any number.
-func newConsul(c config.Registry, log logrus.FieldLogger, m meters, most int) (syncer.Source, error) {
-	options := []consul.Option{consul.WithMetrics(m.consul), consul.WithDescriptors(most), consul.WithBudget(m.answers)}
-	if !m.daemon {
-		options = append(options, consul.Beside())
-	}
-	r, err := consul.New(c.Consul, log, options...)
-	if err != nil {
-		return syncer.Source{}, err
-	}
-	return syncer.Source{Name: r.Name(), Registry: r, Dotted: c.Names == "dotted"}, nil
-}
-
-func newDyups(c config.Gateway, log logrus.FieldLogger, m meters) (target, error) {
-	name := c.Dyups.Name
-	if name == "" {
-		name = c.Dyups.Address
-	}
-	g := dyups.New(c.Dyups, log.WithField("gateway", name), dyups.WithMetrics(m.dyups, name), dyups.WithBudget(m.answers))
-	return target{
-		Target: syncer.Target{Name: name, Gateway: g, Resync: c.Dyups.Resync},
-		close:  g.Close,
-	}, nil
 }
 
 // house is the parts of one configuration.
@@ -68,9 +38,9 @@ type house struct {
 // meters measure the parts of a daemon. They outlive a reload. The zero value is a command's: it measures nothing, and
 // leaves the registries' connections to the daemon that may run beside it.
 type meters struct {
-	daemon bool
-	consul *consul.Metrics
-	dyups  *dyups.Metrics
+	daemon     bool
+	registries map[string]registry.Meter // by type
+	gateways   map[string]gateway.Meter  // by type
 	// answers is what the answers of all peers may take of memory together.
 	answers *budget.Budget
 }
@@ -79,38 +49,56 @@ type meters struct {
 const mostInFlight = 192 << 20
 
 // newMeters registers what the parts measure.
-func newMeters(r prometheus.Registerer) (m meters, err error) {
-	m.daemon = true
-	if m.consul, err = consul.NewMetrics(r); err != nil {
-		return m, err
+func newMeters(r prometheus.Registerer) (meters, error) {
+	m := meters{
+		daemon: true, registries: map[string]registry.Meter{}, gateways: map[string]gateway.Meter{},
+		answers: budget.New(mostInFlight),
 	}
-	m.answers = budget.New(mostInFlight)
-	m.dyups, err = dyups.NewMetrics(r)
-	return m, err
+	var failed []error
+	for _, kind := range kinds.Registries() {
+		if kind.Metrics != nil {
+			meter, err := kind.Metrics(r)
+			m.registries[kind.Name], failed = meter, append(failed, err)
+		}
+	}
+	for _, kind := range kinds.Gateways() {
+		if kind.Metrics != nil {
+			meter, err := kind.Metrics(r)
+			m.gateways[kind.Name], failed = meter, append(failed, err)
+		}
+	}
+	return m, errors.Join(failed...)
 }
 
 // build makes the parts; nothing of them runs yet, and nothing is asked of anybody.
 func build(cfg config.Config, log logrus.FieldLogger, m meters) (*house, error) {
 	h := &house{}
 	most := descriptorsFor(openFiles(), len(cfg.Registries), len(cfg.Gateways))
-	for i, r := range cfg.Registries {
-		src, err := registries[r.Type](r, log, m, most)
+	for i, c := range cfg.Registries {
+		name := c.Title(os.Getenv)
+		r, err := c.Config.New(registry.Deps{
+			Name: name, Log: log.WithField("registry", name), Defaults: cfg.Defaults(), Meter: m.registries[c.Type],
+			Budget: m.answers, Descriptors: most, Beside: !m.daemon,
+		})
 		if err != nil {
 			return nil, fmt.Errorf("registry %d: %w", i+1, err)
 		}
 		for _, other := range h.sources {
-			if other.Name == src.Name {
-				return nil, fmt.Errorf("registry %d: another one is called %s too: give one of them a name", i+1, src.Name)
+			if other.Name == name {
+				return nil, fmt.Errorf("registry %d: another one is called %s too: give one of them a name", i+1, name)
 			}
 		}
-		h.sources = append(h.sources, src)
+		h.sources = append(h.sources, syncer.Source{Name: name, Registry: r, Dotted: c.Names == "dotted"})
 	}
-	for i, g := range cfg.Gateways {
-		t, err := gateways[g.Type](g, log, m)
+	for i, c := range cfg.Gateways {
+		name := c.Title()
+		g, err := c.Config.New(gateway.Deps{
+			Name: name, Log: log.WithField("gateway", name), Timeout: c.Timeout, Meter: m.gateways[c.Type], Budget: m.answers,
+		})
 		if err != nil {
 			return nil, fmt.Errorf("gateway %d: %w", i+1, err)
 		}
-		h.targets = append(h.targets, t)
+		h.targets = append(h.targets, target{Target: syncer.Target{Name: name, Gateway: g, Resync: c.Resync}, close: g.Close})
 	}
 	return h, nil
 }
@@ -125,21 +113,22 @@ func silent() *logrus.Logger {
 // endpoints are the addresses of our own that nothing registered may lead to.
 func (h *house) endpoints(cfg config.Config) []endpoint {
 	var list []endpoint
-	for i, g := range cfg.Gateways {
-		if u, err := url.Parse(g.Dyups.Address); err == nil && u.Host != "" {
-			list = append(list, endpoint{of: "the interface of gateway " + h.targets[i].Name, host: u.Hostname(), port: cmp.Or(u.Port(), "80")})
+	add := func(of, address string) {
+		if host, port, err := net.SplitHostPort(address); err == nil {
+			list = append(list, endpoint{of: of, host: host, port: port})
+		}
+	}
+	for _, t := range h.targets {
+		if g, is := t.Gateway.(gateway.Located); is {
+			add("the interface of gateway "+t.Name, g.Endpoint())
 		}
 	}
 	for _, src := range h.sources {
-		if e, ok := src.Registry.(interface{ Endpoint() string }); ok {
-			if host, port, err := net.SplitHostPort(e.Endpoint()); err == nil {
-				list = append(list, endpoint{of: "registry " + src.Name, host: host, port: port})
-			}
+		if r, is := src.Registry.(registry.Located); is {
+			add("registry "+src.Name, r.Endpoint())
 		}
 	}
-	if host, port, err := net.SplitHostPort(cfg.Status.Address); err == nil {
-		list = append(list, endpoint{of: "the status page", host: host, port: port})
-	}
+	add("the status page", cfg.Status.Address)
 	return list
 }
 
@@ -147,7 +136,7 @@ func (h *house) endpoints(cfg config.Config) []endpoint {
 func (h *house) parts(cfg config.Config, store syncer.Store, log logrus.FieldLogger) syncer.Parts {
 	p := syncer.Parts{
 		Sources: h.sources, Guard: cfg.Guard, Store: store, Schedule: syncer.DefaultSchedule(), Log: log,
-		Reach: newReach(cfg.Guard, h.endpoints(cfg), log).now, Taken: newTaken(cfg, h.targets, log).now,
+		Reach: newReach(cfg.Guard, h.endpoints(cfg), log).now, Taken: newTaken(cfg.Persist.Path, h.targets, log).now,
 	}
 	for _, t := range h.targets {
 		p.Targets = append(p.Targets, t.Target)

@@ -4,6 +4,7 @@ package monitoring_test
 import (
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,10 +17,10 @@ func names(t *testing.T) map[string]bool {
 	t.Helper()
 	defined := regexp.MustCompile(`desc\("([a-z_]+)"|Name:\s+"swallowkeeper_([a-z_]+)"`)
 	all := map[string]bool{}
-	for _, file := range []string{
-		"syncer/metrics.go", "registry/consul/metrics.go", "dyups/metrics.go", "cmd/swallowkeeper/surface.go",
-	} {
-		for _, m := range defined.FindAllStringSubmatch(read(t, "../../"+file), -1) {
+	rooms, _ := filepath.Glob("../../*/metrics.go")
+	inner, _ := filepath.Glob("../../*/*/metrics.go")
+	for _, file := range slices.Concat(rooms, inner, []string{"../../cmd/swallowkeeper/surface.go"}) {
+		for _, m := range defined.FindAllStringSubmatch(read(t, file), -1) {
 			all["swallowkeeper_"+m[1]+m[2]] = true
 		}
 	}
@@ -41,7 +42,10 @@ func TestNames(t *testing.T) {
 		t.Fatalf("only %d metrics were found in the code", len(all))
 	}
 	used := regexp.MustCompile(`swallowkeeper_[a-z_]+`)
-	for _, file := range []string{"README.md", "../registries.md", "../gateways.md", "alerts.yaml", "alerts_test.yaml", "dashboard.json"} {
+	registries, _ := filepath.Glob("../registry-*.md")
+	gateways, _ := filepath.Glob("../gateway-*.md")
+	pages := slices.Concat(registries, gateways)
+	for _, file := range append(pages, "README.md", "alerts.yaml", "alerts_test.yaml", "dashboard.json") {
 		found := used.FindAllString(read(t, file), -1)
 		if len(found) == 0 {
 			t.Errorf("%s names no metric", file)
@@ -52,10 +56,13 @@ func TestNames(t *testing.T) {
 			}
 		}
 	}
-	readme := read(t, "README.md")
+	told := read(t, "README.md")
+	for _, page := range pages { // a kind tells of its metrics on its own
+		told += read(t, page)
+	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if !strings.Contains(readme, "`"+name+"`") {
-			t.Errorf("README.md does not tell of %s", name)
+		if !strings.Contains(told, "`"+name+"`") {
+			t.Errorf("neither README.md nor the page of a kind tells of %s", name)
 		}
 	}
 }

@@ -1,18 +1,23 @@
 package consul
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
+
+	"github.com/hashicorp/consul/api"
 
 	"swallowkeeper/internal/setting"
 )
 
-const addressAllowed = `"host:port", "http://host:port", "https://host:port" or "unix:///path"`
+const (
+	addressAllowed = `"host:port", "http://host:port", "https://host:port" or "unix:///path"`
+	defaultAddress = "127.0.0.1:8500"
+)
 
 // Lengths are looked at beside the forms: a count within makes the machine of one hundreds of kilobytes.
 var (
 	addressForm = regexp.MustCompile(`^[A-Za-z0-9_.\[\]:%-]+$`)
-	nameForm    = regexp.MustCompile(`^[A-Za-z0-9@_./\[\]:-]+$`)
 	notInName   = regexp.MustCompile(`[^A-Za-z0-9@_./\[\]:-]+`)
 )
 
@@ -45,18 +50,15 @@ func splitAddress(s string) (address, error) {
 	return a, nil
 }
 
-// validName holds for what can stand in a comment of the conf file, where commas part
-// one name from the next.
-func validName(s string) bool { return len(s) <= 200 && nameForm.MatchString(s) }
-
-// defaultName tells registries apart by what they read.
-func defaultName(e endpoint, cfg Config) string {
-	name := "consul@" + e.base.Address + e.base.PathPrefix
-	if e.socket != "" {
-		name = "consul@" + e.socket
+// Identity is the agent's address, then datacenter, namespace and partition where set.
+func (c Config) Identity(getenv func(string) string) string {
+	given := cmp.Or(c.Address, getenv(api.HTTPAddrEnvName), defaultAddress)
+	name := "consul@" + given
+	if a, err := splitAddress(given); err == nil {
+		name = "consul@" + cmp.Or(a.socket, a.host+a.prefix)
 	}
 	for _, part := range []struct{ mark, value string }{
-		{"/", cfg.Datacenter}, {"/ns:", cfg.Namespace}, {"/partition:", cfg.Partition},
+		{"/", c.Datacenter}, {"/ns:", c.Namespace}, {"/partition:", c.Partition},
 	} {
 		if part.value != "" {
 			name += part.mark + part.value

@@ -10,9 +10,6 @@ import (
 
 // Config is one [[registry]] table with type = "consul".
 type Config struct {
-	// Name stands in the conf file beside every server that comes from this registry.
-	// Default: consul@ and the address, then datacenter, namespace and partition where set.
-	Name string `toml:"name"`
 	// Address of a Consul agent: host:port, http://…, https://… or unix:///…. An
 	// empty one is CONSUL_HTTP_ADDR, or 127.0.0.1:8500.
 	Address string `toml:"address"`
@@ -22,12 +19,12 @@ type Config struct {
 	Partition  string `toml:"partition"`
 	// Token and TokenFile: the ACL token, as it is or in a file. CONSUL_HTTP_TOKEN and
 	// CONSUL_HTTP_TOKEN_FILE are honoured.
-	Token     string `toml:"token"`
-	TokenFile string `toml:"token_file"`
+	Token     string `toml:"token" secret:"true"`
+	TokenFile string `toml:"token_file" file:"true"`
 	// TLS of an https address; CONSUL_CACERT and the like are honoured.
-	CAFile             string `toml:"ca_file"`
-	CertFile           string `toml:"cert_file"`
-	KeyFile            string `toml:"key_file"`
+	CAFile             string `toml:"ca_file" file:"true"`
+	CertFile           string `toml:"cert_file" file:"true"`
+	KeyFile            string `toml:"key_file" file:"true"`
 	TLSServerName      string `toml:"tls_server_name"`
 	InsecureSkipVerify bool   `toml:"insecure_skip_verify"`
 	// Wait is the longest that one blocking query waits for news, 1s to 10m.
@@ -57,6 +54,8 @@ type Config struct {
 	// agent for its limit, keeps a reserve, and takes 200 for the limit where it will not say.
 	Connections int `toml:"connections"`
 
+	// Name stands in the conf file beside every server that comes from this registry; "" is the Identity.
+	Name string `toml:"-"`
 	// Defaults are the options of upstreams and servers, from the [upstream] tables.
 	Defaults upstream.Defaults `toml:"-"`
 }
@@ -72,24 +71,9 @@ func DefaultConfig() Config {
 	}
 }
 
-// Files are the keys that name files which must be there, with their values.
-func (c Config) Files() map[string]string {
-	files := map[string]string{}
-	for key, path := range map[string]string{
-		"token_file": c.TokenFile, "ca_file": c.CAFile, "cert_file": c.CertFile, "key_file": c.KeyFile,
-	} {
-		if path != "" {
-			files[key] = path
-		}
-	}
-	return files
-}
-
 // Validate returns a *setting.Error for the first key whose value is not allowed.
 func (c Config) Validate() error {
 	switch {
-	case c.Name != "" && !validName(c.Name):
-		return &setting.Error{Key: "name", Value: c.Name, Allowed: "up to 200 letters, digits and @ _ . / : [ ] -"}
 	case c.Wait < time.Second || c.Wait > 10*time.Minute:
 		return &setting.Error{Key: "wait", Value: c.Wait, Allowed: `a duration from "1s" to "10m"`}
 	case c.Health != "passing" && c.Health != "warning":
@@ -116,3 +100,6 @@ func (c Config) Validate() error {
 	}
 	return nil
 }
+
+// Silence is how long a query may wait for news.
+func (c Config) Silence() time.Duration { return c.Wait }

@@ -13,11 +13,13 @@
 package consul
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -26,6 +28,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/internal/retry"
+	"swallowkeeper/registry"
 	"swallowkeeper/upstream"
 )
 
@@ -75,10 +78,7 @@ func New(cfg Config, log logrus.FieldLogger, options ...Option) (*Registry, erro
 	if err != nil {
 		return nil, err
 	}
-	name := cfg.Name
-	if name == "" {
-		name = defaultName(e, cfg)
-	}
+	name := cmp.Or(cfg.Name, cfg.Identity(os.Getenv))
 	log = log.WithField("registry", name)
 	if err := errors.Join(e.identify(log), e.secure(log)); err != nil {
 		return nil, err
@@ -112,27 +112,15 @@ func (r *Registry) Endpoint() string {
 	return net.JoinHostPort(strings.Trim(address, "[]"), port)
 }
 
-// Trouble says why something can't be read just now, or returns nil.
-func (r *Registry) Trouble() error { return r.trouble.current() }
-
-// Heard is when the last good answer came, news or not; the zero time before the first. Where nothing
-// changes, a query is answered after the wait only.
-func (r *Registry) Heard() time.Time {
+// Condition is how Consul can be read just now. Where nothing changes, a query is answered after the wait only.
+func (r *Registry) Condition() registry.Condition {
+	c := r.trouble.condition()
 	if at := r.endpoint.heard.Load(); at != 0 {
-		return time.Unix(0, at).UTC()
+		c.Heard = time.Unix(0, at).UTC()
 	}
-	return time.Time{}
+	c.Index = r.index.Load()
+	return c
 }
-
-// TroubleSince is since when there is such trouble without a pause, the zero time where there is none.
-func (r *Registry) TroubleSince() time.Time { return r.trouble.began() }
-
-// Lapsed is when its answers were last broken off: it could not be read, or gave an older state than before.
-// What goes missing soon after that may not have come back yet. The zero time is never.
-func (r *Registry) Lapsed() time.Time { return r.trouble.lastLapse() }
-
-// Index is that of the last list of services, 0 before the first.
-func (r *Registry) Index() uint64 { return r.index.Load() }
 
 // Watch publishes the complete set as soon as it is known and again after each change.
 // It retries by itself, and returns nil when the context has ended and everything that

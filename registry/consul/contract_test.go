@@ -7,12 +7,17 @@ import (
 	"go.uber.org/goleak"
 
 	"swallowkeeper/internal/consultestserver"
+	"swallowkeeper/registry"
 	"swallowkeeper/registry/consul/consultest"
 	"swallowkeeper/registry/registrytest"
-	"swallowkeeper/syncer"
 )
 
-var _ syncer.Registry = (*Registry)(nil)
+var (
+	_ registry.Registry  = (*Registry)(nil)
+	_ registry.Explainer = (*Registry)(nil)
+	_ registry.Located   = (*Registry)(nil)
+	_ registry.Waiter    = (*Config)(nil)
+)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 

@@ -43,7 +43,7 @@ func newEndpoint(cfg Config) (endpoint, error) {
 	if cfg.Address != "" {
 		base.Address = cfg.Address
 	} else if os.Getenv(api.HTTPAddrEnvName) == "" {
-		base.Address = "127.0.0.1:8500"
+		base.Address = defaultAddress
 	}
 	a, err := splitAddress(base.Address)
 	if err != nil {

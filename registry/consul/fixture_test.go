@@ -136,7 +136,7 @@ func (w *running) until(what string, ok func(upstream.Set) bool) upstream.Set {
 		case <-w.more:
 		case <-limit:
 			last := fmt.Sprint(w.last().Names(), w.last().Out())
-			w.t.Fatalf("never came: %s; last was %.500s, trouble: %v", what, last, w.r.Trouble())
+			w.t.Fatalf("never came: %s; last was %.500s, trouble: %v", what, last, w.r.Condition().Trouble)
 		}
 	}
 }

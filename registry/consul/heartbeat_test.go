@@ -26,7 +26,7 @@ func TestRealFrozen(t *testing.T) {
 	server.Pause()
 	expectTrouble(t, w.r, "hear from the agent: no answer in time")
 	server.Resume()
-	eventually(t, "no trouble", func() bool { return w.r.Trouble() == nil })
+	eventually(t, "no trouble", func() bool { return w.r.Condition().Trouble == nil })
 	registerReal(t, c, registration("n1", "web", "w2", "10.0.0.2", 80, "passing"))
 	w.servers("web", 2)
 	if n := w.count(); n != 2 {
@@ -63,11 +63,11 @@ func TestHeartbeat(t *testing.T) {
 			if test.says != "" {
 				expectTrouble(t, w.r, test.says)
 				m.meddle(nil)
-				eventually(t, "no trouble", func() bool { return w.r.Trouble() == nil })
+				eventually(t, "no trouble", func() bool { return w.r.Condition().Trouble == nil })
 				return
 			}
 			eventually(t, "some beats", func() bool { return m.questions("/v1/status/leader") > 3 })
-			if err := w.r.Trouble(); err != nil {
+			if err := w.r.Condition().Trouble; err != nil {
 				t.Error(err)
 			}
 		})

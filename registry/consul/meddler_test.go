@@ -139,7 +139,7 @@ func TestUnreadable(t *testing.T) {
 				}
 				m.meddle(nil)
 				w.servers("web", 2)
-				eventually(t, "no trouble", func() bool { return r.Trouble() == nil })
+				eventually(t, "no trouble", func() bool { return r.Condition().Trouble == nil })
 
 				before := w.count()
 				m.meddle(fault)
@@ -165,7 +165,7 @@ func expectTrouble(t *testing.T, r *Registry, says string) {
 		}
 	}()
 	eventually(t, "trouble: "+says, func() bool {
-		last = r.Trouble()
+		last = r.Condition().Trouble
 		return last != nil && strings.Contains(last.Error(), says)
 	})
 }
@@ -198,7 +198,7 @@ func TestHang(t *testing.T) {
 	m.Hang(false)
 	m.register(t, registration("n1", "web", "w2", "10.0.0.2", 80, "passing"))
 	w.servers("web", 2)
-	eventually(t, "no trouble", func() bool { return r.Trouble() == nil })
+	eventually(t, "no trouble", func() bool { return r.Condition().Trouble == nil })
 }
 
 // TestShrinkIsConfirmed has the leader decide where much is gone at once.
@@ -334,7 +334,7 @@ func TestIndexes(t *testing.T) {
 		m.ResetIndex()
 		m.register(t, registration("n1", "web", "w2", "10.0.0.2", 80, "passing"))
 		w.servers("web", 2)
-		if err := w.r.Trouble(); err != nil {
+		if err := w.r.Condition().Trouble; err != nil {
 			t.Error(err)
 		}
 	})

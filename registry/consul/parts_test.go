@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"swallowkeeper/internal/setting"
+	"swallowkeeper/registry"
 )
 
 func TestFollowing(t *testing.T) {
@@ -108,7 +109,7 @@ func TestNames(t *testing.T) {
 			if b := r.endpoint.base; r.Name() != test.want || b.Scheme+"://"+b.Address+b.PathPrefix != test.url {
 				t.Errorf("%q at %s://%s%s, want %q at %s", r.Name(), b.Scheme, b.Address, b.PathPrefix, test.want, test.url)
 			}
-			if !validName(r.Name()) {
+			if !registry.ValidName(r.Name()) {
 				t.Errorf("name %q is not valid", r.Name())
 			}
 		})
@@ -122,7 +123,6 @@ func TestNewRefuses(t *testing.T) {
 		change func(*Config)
 		says   string
 	}{
-		{"a name with a comma", func(c *Config) { c.Name = "a,b" }, "name = "},
 		{"a password in the address", func(c *Config) { c.Address = "http://me:secret@c:8500" }, "address = "},
 		{"another scheme", func(c *Config) { c.Address = "ftp://c" }, "address = "},
 		{"a token file that is missing", func(c *Config) { c.TokenFile = missing }, "token_file"},

@@ -58,7 +58,7 @@ func TestRealFewConnections(t *testing.T) {
 		registerReal(t, c, registration("n1", fmt.Sprintf("svc-%d", i), fmt.Sprintf("a-%d", i), "10.0.0.1", 1000+i, "passing"))
 		w.servers(fmt.Sprintf("svc-%d", i), 3)
 	}
-	if err := w.r.Trouble(); err != nil {
+	if err := w.r.Condition().Trouble; err != nil {
 		t.Error(err)
 	}
 }
@@ -78,7 +78,7 @@ func TestRealHTTPSHasNoBudget(t *testing.T) {
 	w.until("all", func(s upstreamSet) bool { return s.Servers() == services })
 	registerReal(t, c, registration("n2", "svc-7", "b", "10.0.0.2", 80, "passing"))
 	w.servers("svc-7", 2)
-	if err := r.Trouble(); err != nil {
+	if err := r.Condition().Trouble; err != nil {
 		t.Error(err)
 	}
 }
@@ -172,7 +172,7 @@ func TestRealOutages(t *testing.T) {
 	registerReal(t, c, registration("n3", "svc-0", "c", "10.0.0.3", 80, "passing"))
 	for i, w := range watches {
 		w.servers("svc-0", 3)
-		eventually(t, "no trouble", func() bool { return w.r.Trouble() == nil })
+		eventually(t, "no trouble", func() bool { return w.r.Condition().Trouble == nil })
 		if n := w.count(); n != 2 {
 			t.Errorf("watch %d: %d sets published, want 2", i, n)
 		}

@@ -236,7 +236,7 @@ func TestCertificatesRenewed(t *testing.T) {
 		g.anew()
 		expectTrouble(t, w.r, bad.says)
 		g.become(t, second, second, "127.0.0.1")
-		eventually(t, "no trouble", func() bool { return w.r.Trouble() == nil })
+		eventually(t, "no trouble", func() bool { return w.r.Condition().Trouble == nil })
 	}
 	reads("three")
 }

@@ -71,7 +71,7 @@ func TestHTTPS(t *testing.T) {
 			if most := count.peak(); most > test.most+besideRoom {
 				t.Errorf("%d connections at once, want at most %d", most, test.most+besideRoom)
 			}
-			if err := r.Trouble(); err != nil {
+			if err := r.Condition().Trouble; err != nil {
 				t.Error(err)
 			}
 		})

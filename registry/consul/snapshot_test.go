@@ -49,7 +49,7 @@ func TestRealSnapshotRestored(t *testing.T) {
 			w.until("what the snapshot has", func(s upstreamSet) bool {
 				return serversOf(s, "web") == 1 && serversOf(s, "job") == 0 && serversOf(s, "new") == -1 && serversOf(s, "old") == 1
 			})
-			if err := w.r.Trouble(); err != nil {
+			if err := w.r.Condition().Trouble; err != nil {
 				t.Error(err)
 			}
 		})

@@ -22,7 +22,7 @@ func TestAgentsDefaultToken(t *testing.T) {
 	}
 	d.AgentToken(true)
 	w.until("both", func(s upstreamSet) bool { return s.Servers() == 2 })
-	eventually(t, "no trouble", func() bool { return r.Trouble() == nil })
+	eventually(t, "no trouble", func() bool { return r.Condition().Trouble == nil })
 
 	d.FilterByACL(true, "api")
 	expectTrouble(t, r, "acl_filtered")
@@ -74,7 +74,7 @@ func TestRealAgentsDefaultToken(t *testing.T) {
 	}
 	give(all)
 	w.until("both", func(s upstreamSet) bool { return s.Servers() == 2 })
-	eventually(t, "no trouble", func() bool { return r.Trouble() == nil })
+	eventually(t, "no trouble", func() bool { return r.Condition().Trouble == nil })
 
 	give("")
 	registerReal(t, c, registration("n1", "new", "n1", "10.0.0.1", 82, "passing"))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"slices"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/hashicorp/consul/api"
 	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/registry"
 )
 
 const sayAgain = time.Minute
@@ -70,12 +73,6 @@ func (t *troubles) lapse() {
 	t.lapsed = time.Now()
 }
 
-func (t *troubles) lastLapse() time.Time {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.lapsed
-}
-
 // over notes that the loop is well, or is no more.
 func (t *troubles) over(loop string) {
 	t.mu.Lock()
@@ -103,31 +100,17 @@ func (t *troubles) clear() {
 	t.told = false
 }
 
-func (t *troubles) began() time.Time {
+func (t *troubles) condition() registry.Condition {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.loops) == 0 {
-		return time.Time{}
-	}
-	return t.since
-}
-
-func (t *troubles) current() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.loops) == 0 {
-		return nil
-	}
-	var first string
-	for loop := range t.loops {
-		if first == "" || loop < first {
-			first = loop
+	c := registry.Condition{Lapsed: t.lapsed}
+	if n := len(t.loops); n > 0 {
+		c.Trouble, c.Since = t.loops[slices.Min(slices.Collect(maps.Keys(t.loops)))], t.since
+		if n > 1 {
+			c.Trouble = fmt.Errorf("%w (and %d more can't be read)", c.Trouble, n-1)
 		}
 	}
-	if n := len(t.loops); n > 1 {
-		return fmt.Errorf("%w (and %d more can't be read)", t.loops[first], n-1)
-	}
-	return t.loops[first]
+	return c
 }
 
 // reason is the part of an error that loops which fail alike have in common, fit for a

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,7 +34,7 @@ func TestTroublesSay(t *testing.T) {
 			tr.report(fmt.Sprint("service ", i), "read", refused)
 		}
 		expect("one reason", 1)
-		if err := tr.current(); err == nil || err.Error() != "read: connection refused (and 499 more can't be read)" {
+		if err := tr.condition().Trouble; err == nil || err.Error() != "read: connection refused (and 499 more can't be read)" {
 			t.Errorf("trouble %v", err)
 		}
 		for range 10 {
@@ -51,8 +52,8 @@ func TestTroublesSay(t *testing.T) {
 			tr.over(fmt.Sprint("service ", i))
 		}
 		expect("recovered", 4)
-		if after := said.LastEntry().Data["after"]; after != "1m0s" || tr.current() != nil {
-			t.Errorf("recovered after %v, trouble %v", after, tr.current())
+		if after := said.LastEntry().Data["after"]; after != "1m0s" || tr.condition().Trouble != nil {
+			t.Errorf("recovered after %v, trouble %v", after, tr.condition().Trouble)
 		}
 		for range 10 {
 			tr.report("service 1", "read", refused)
@@ -95,11 +96,11 @@ func TestReason(t *testing.T) {
 func TestTroubleSince(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, _ := test.NewNullLogger()
-		r := &Registry{trouble: newTroubles(log)}
+		r := &Registry{trouble: newTroubles(log), endpoint: endpoint{heard: new(atomic.Int64)}}
 		since := func(want time.Time) {
 			t.Helper()
-			if got := r.TroubleSince(); !got.Equal(want) || (r.Trouble() == nil) != want.IsZero() {
-				t.Errorf("in trouble since %s, want %s: %v", got, want, r.Trouble())
+			if got := r.Condition().Since; !got.Equal(want) || (r.Condition().Trouble == nil) != want.IsZero() {
+				t.Errorf("in trouble since %s, want %s: %v", got, want, r.Condition().Trouble)
 			}
 		}
 		since(time.Time{})

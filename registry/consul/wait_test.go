@@ -130,7 +130,7 @@ func TestProxyEndsWaits(t *testing.T) {
 			w.servers("web", 1)
 			well := func() {
 				t.Helper()
-				if err := w.r.Trouble(); err != nil {
+				if err := w.r.Condition().Trouble; err != nil {
 					t.Fatalf("a cut is told as trouble: %v", err)
 				}
 			}
@@ -166,7 +166,7 @@ func TestAgentHangsBehindProxy(t *testing.T) {
 	d.Hang(true)
 	expectTrouble(t, w.r, "504")
 	d.Hang(false)
-	eventually(t, "no trouble", func() bool { return w.r.Trouble() == nil })
+	eventually(t, "no trouble", func() bool { return w.r.Condition().Trouble == nil })
 	if n := w.count(); n != 1 {
 		t.Errorf("%d sets published, want 1", n)
 	}

@@ -7,20 +7,14 @@
 package registrytest
 
 import (
-	"context"
 	"net/netip"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"swallowkeeper/upstream"
+	"swallowkeeper/registry"
 )
-
-// Registry is what is tested, as the syncer sees it.
-type Registry interface {
-	Watch(ctx context.Context, publish func(upstream.Set)) error
-}
 
 // Instance is one that is registered: its service and address tell it from others.
 type Instance struct {
@@ -33,7 +27,7 @@ type Instance struct {
 // themselves, and return when the registry has taken them in.
 type Harness struct {
 	// Registry is asked to watch once at a time, and again after it has ended.
-	Registry Registry
+	Registry registry.Registry
 	// Origin is what each of its servers must have.
 	Origin string
 	// Register adds an instance, or changes the state of one that is there.

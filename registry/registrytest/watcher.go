@@ -173,12 +173,10 @@ func (w *watcher) expectNothingAfterTheEnd() {
 	}
 }
 
-// trouble is what the registry says of itself, where it does.
+// trouble is what the registry says of itself.
 func (w *watcher) trouble() string {
-	if r, ok := w.h.Registry.(interface{ Trouble() error }); ok {
-		if err := r.Trouble(); err != nil {
-			return ": " + err.Error()
-		}
+	if err := w.h.Registry.Condition().Trouble; err != nil {
+		return ": " + err.Error()
 	}
 	return ""
 }

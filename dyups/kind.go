@@ -1,0 +1,50 @@
+package dyups
+
+import (
+	"cmp"
+	"net"
+	"net/url"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"swallowkeeper/gateway"
+)
+
+// Kind is the type "dyups".
+func Kind() gateway.Kind {
+	return gateway.Kind{
+		Name: "dyups",
+		Config: func() gateway.Config {
+			c := DefaultConfig()
+			return &c
+		},
+		Metrics: func(r prometheus.Registerer) (gateway.Meter, error) { return NewMetrics(r) },
+		Example: `[[gateway]]
+type    = "dyups"
+address = "unix:/run/dyups/dyups.sock"   # or "http://127.0.0.1:18882", which is the default
+`,
+	}
+}
+
+// Identity is the address.
+func (c *Config) Identity() (key, value string) { return "address", c.Address }
+
+// New makes the gateway of a table.
+func (c *Config) New(d gateway.Deps) (gateway.Gateway, error) {
+	cfg := *c
+	cfg.Timeout = d.Timeout
+	m, _ := d.Meter.(*Metrics)
+	return New(cfg, d.Log, WithMetrics(m, d.Name), WithBudget(d.Budget)), nil
+}
+
+// Endpoint is the host and port of the interface, "" where it is a socket.
+func (g *Gateway) Endpoint() string {
+	u, err := url.Parse(g.config.Address)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
+}
+
+// NginxConf is the nginx.conf as it is configured.
+func (g *Gateway) NginxConf() string { return g.config.NginxConf }

@@ -1,0 +1,78 @@
+// Package gateway is the contract of what carries the traffic. A kind of gateway is a package that fulfils it,
+// such as dyups, and a line in package kinds; nothing else knows its name.
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/internal/budget"
+	"swallowkeeper/upstream"
+)
+
+// Kind is one sort of gateway.
+type Kind struct {
+	// Name is the type in [[gateway]].
+	Name string
+	// Config makes a configuration with its defaults.
+	Config func() Config
+	// Metrics registers what gateways of the kind measure; nil where they measure nothing. They share the Meter,
+	// which outlives a reload of the configuration.
+	Metrics func(prometheus.Registerer) (Meter, error)
+	// Example is a [[gateway]] table that loads.
+	Example string
+}
+
+// Meter is what a kind measures its gateways with; only the kind knows its type.
+type Meter any
+
+// Config is the keys of one [[gateway]] table that belong to its kind: a pointer to a struct with the same tags as
+// a registry's.
+type Config interface {
+	// Validate returns a *setting.Error for the first key whose value is not allowed.
+	Validate() error
+	// Identity is the key that says where the gateway is, and its value: no two tables may have the same. The value is
+	// the name of a gateway that has none.
+	Identity() (key, value string)
+	// New makes the gateway. It asks nobody yet: an error means that the configuration is wrong.
+	New(Deps) (Gateway, error)
+}
+
+// Deps are what a gateway is given.
+type Deps struct {
+	// Name is the gateway's in metrics.
+	Name string
+	// Log says which gateway it is.
+	Log logrus.FieldLogger
+	// Timeout is how long one call may take.
+	Timeout time.Duration
+	// Meter is what Kind.Metrics made, nil where nothing is measured.
+	Meter Meter
+	// Budget bounds what the answers of all peers take of memory; nil bounds each by itself.
+	Budget *budget.Budget
+}
+
+// Gateway is what carries the traffic. syncer.Gateway says what Live and Apply promise.
+type Gateway interface {
+	Live(ctx context.Context) (upstream.Set, error)
+	Apply(ctx context.Context, c upstream.Changes) error
+	// Close closes the connections that are kept.
+	Close() error
+}
+
+// Located is a gateway that is told changes at a host and port, "" for none. No registration may lead there.
+type Located interface{ Endpoint() string }
+
+// OnNginx is a gateway that is an nginx: the nginx.conf that it runs with, [FindNginxConf] for the one that its
+// workers lead to, "" for none. The names that it uses are taken.
+type OnNginx interface{ NginxConf() string }
+
+const (
+	// FindNginxConf has the nginx.conf found that an nginx was started with.
+	FindNginxConf = "auto"
+	// DefaultNginxConf is where distributions put it.
+	DefaultNginxConf = "/etc/nginx/nginx.conf"
+)

@@ -1,0 +1,24 @@
+// Package kinds is the list of all kinds of registries and gateways. The first of each is the type of a table that
+// names none. A new kind is a folder, a line here and a page in docs: see docs/adding-a-kind.md.
+package kinds
+
+import (
+	"swallowkeeper/dyups"
+	"swallowkeeper/gateway"
+	"swallowkeeper/registry"
+	"swallowkeeper/registry/consul"
+)
+
+// Registries are all kinds of registries.
+func Registries() []registry.Kind {
+	return []registry.Kind{
+		consul.Kind(),
+	}
+}
+
+// Gateways are all kinds of gateways.
+func Gateways() []gateway.Kind {
+	return []gateway.Kind{
+		dyups.Kind(),
+	}
+}
