@@ -19,18 +19,17 @@ func contextFor(t *testing.T, limit time.Duration) (context.Context, context.Can
 }
 
 func TestAsked(t *testing.T) {
-	good := doctor.Gateway{Name: "edge", Address: "http://127.0.0.1:18882", Worker: true}
 	gateway := func(change func(*doctor.Gateway)) doctor.Facts {
-		g := good
-		change(&g)
 		f := testFacts("/etc/nginx")
-		f.Gateways = []doctor.Gateway{g}
+		change(&f.Gateways[0])
 		return f
 	}
-	registry := func(r doctor.Registry) doctor.Facts {
-		r.Name = "consul"
+	registry := func(change func(*doctor.Registry)) doctor.Facts {
+		r := doctor.Registry{Name: "dc"}
+		change(&r)
 		return doctor.Facts{Registries: []doctor.Registry{r}}
 	}
+	trap := doctor.Finding{Check: "trap", Severity: doctor.Problem, What: "a trap", Places: []string{"service web", "service api"}}
 	for _, c := range []struct {
 		name  string
 		facts doctor.Facts
@@ -38,36 +37,20 @@ func TestAsked(t *testing.T) {
 	}{
 		{"a good gateway", gateway(func(*doctor.Gateway) {}), ""},
 		{"a gateway that is down", gateway(func(g *doctor.Gateway) { g.Err = errors.New("refused") }), "not examined|gateway-unread|refused"},
-		{"no header", gateway(func(g *doctor.Gateway) { g.Worker = false }), "warning|worker-header|add_header"},
+		{"how it is asked", gateway(func(g *doctor.Gateway) { g.Err = errors.New("x") }), "not examined|gateway-unread|curl -si http://127.0.0.1:18882/list"},
+		{"no header", gateway(func(g *doctor.Gateway) { g.Findings = headless }), "warning|worker-header|add_header"},
 		{"a clock 4 s ahead", gateway(func(g *doctor.Gateway) { g.Ahead = 4 * time.Second }), ""},
 		{"a clock ahead", gateway(func(g *doctor.Gateway) { g.Ahead = time.Minute }), "warning|clock|1m0s ahead of"},
-		{"an upstream of somebody's", gateway(func(g *doctor.Gateway) { g.Live = []string{"web", "mine", "Shop"} }), "problem|duplicate|Shop"},
-		{"upstreams of ours and his", gateway(func(g *doctor.Gateway) { g.Live = []string{"web", "mine"} }), ""},
-		{"upstreams of nginx that are not known", gateway(func(g *doctor.Gateway) { g.StaticUnknown = true }), "warning|own-upstreams|must not include"},
-		{"by a socket", gateway(func(g *doctor.Gateway) { g.Address, g.Err = "unix:/run/d.sock", errors.New("x") }), "not examined|gateway-unread|--unix-socket /run/d.sock http://localhost/list"},
+		{"an upstream of somebody's", gateway(func(g *doctor.Gateway) { g.Upstreams = []string{"web", "mine", "Shop"} }), "problem|duplicate|Shop"},
+		{"how it is taken out", gateway(func(g *doctor.Gateway) { g.Upstreams = []string{"Shop"} }), "problem|duplicate|by hand: curl -X DELETE http://127.0.0.1:18882/upstream/Shop"},
+		{"of a gateway that has no way", gateway(func(g *doctor.Gateway) { g.Upstreams, g.Remove = []string{"Shop"}, nil }), "problem|duplicate|Rename the upstream"},
+		{"upstreams of ours and his", gateway(func(g *doctor.Gateway) { g.Upstreams = []string{"web", "mine"} }), ""},
+		{"a trap of its own", gateway(func(g *doctor.Gateway) { g.Findings = []doctor.Finding{trap} }), "problem|trap|gateway edge: service web"},
 
-		{"a good registry", registry(doctor.Registry{Services: 10, Connections: 200}), ""},
-		{"a registry that is down", registry(doctor.Registry{Err: errors.New("no route")}), "not examined|registry-unread|no route"},
-		{"a cut list", registry(doctor.Registry{Cut: errors.New("cut by ACLs")}), "problem|token|service_prefix"},
-		{"a clock behind", registry(doctor.Registry{Ahead: -10 * time.Second}), "warning|clock|10s behind"},
-		{
-			"few connections", registry(doctor.Registry{Services: 300, Connections: 200, Unwatched: 162, Enough: 400}),
-			"warning|connections|http_max_conns_per_client = 400",
-		},
-		{
-			"few connections, guessed", registry(doctor.Registry{Services: 300, Connections: 200, Unwatched: 1, Enough: 400, Guessed: true}),
-			"warning|connections|its default",
-		},
-		{"more asked for than there are", registry(doctor.Registry{Connections: 200, Asked: 300}), "problem|connections|connections = 300"},
-		{"as many asked for", registry(doctor.Registry{Connections: 200, Asked: 200}), ""},
-		{
-			"no check", registry(doctor.Registry{Unchecked: []doctor.Instance{{"web", "web-1", "n1", "10.0.0.1:80"}, {"web", "web-2", "n1", ""}}}),
-			`warning|no-check|Service web has 2 instances without a check of its own: web-1 at "10.0.0.1:80" on node n1, and 1 more`,
-		},
-		{
-			"hostile names", registry(doctor.Registry{Unchecked: []doctor.Instance{{"x\n{", "\x1b[2J", "n;", "a"}}}),
-			`warning|no-check|Service "x\n{" has 1 instance without a check of its own: "\x1b[2J" at "a" on node "n;"`,
-		},
+		{"a good registry", registry(func(*doctor.Registry) {}), ""},
+		{"a registry that is down", registry(func(r *doctor.Registry) { r.Err = errors.New("no route") }), "not examined|registry-unread|no route"},
+		{"a clock behind", registry(func(r *doctor.Registry) { r.Ahead = -10 * time.Second }), "warning|clock|10s behind"},
+		{"what it says of itself", registry(func(r *doctor.Registry) { r.Findings = []doctor.Finding{trap} }), "problem|trap|registry dc: service api"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			found := doctor.Examine(c.facts)
@@ -85,21 +68,6 @@ func TestAsked(t *testing.T) {
 				t.Errorf("failed is %v", !failed)
 			}
 		})
-	}
-}
-
-// TestManyWithoutChecks holds that what is the same at many places is said once.
-func TestManyWithoutChecks(t *testing.T) {
-	r := doctor.Registry{Name: "consul"}
-	for i := range 21 {
-		r.Unchecked = append(r.Unchecked, doctor.Instance{Service: fmt.Sprintf("s%02d", i), ID: "1", Node: "n", Addr: "a"})
-	}
-	found := doctor.Examine(doctor.Facts{Registries: []doctor.Registry{r}})
-	if len(found) != 1 || !strings.Contains(text(found), "21 services have instances") || len(found[0].Places) != 21 {
-		t.Fatalf("found %+v", found)
-	}
-	if want := `registry consul: service s20: 1 at "a" on node n`; found[0].Places[20] != want {
-		t.Errorf("the last place is %s, want %s", found[0].Places[20], want)
 	}
 }
 
@@ -136,13 +104,32 @@ func TestEveryCheckIsExplained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
+	files := []string{"../cmd/swallowkeeper/doctor.go"}
+	for _, pattern := range []string{"*.go", "../registry/*/*.go", "../gateway/*/*.go", "../dyups/*.go"} {
+		more, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, more...)
 	}
-	files = append(files, filepath.Join("..", "cmd", "swallowkeeper", "doctor.go"))
+	for _, pattern := range []string{"../docs/registry-*.md", "../docs/gateway-*.md"} { // a kind explains its own
+		pages, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, page := range pages {
+			text, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			doc = append(doc, text...)
+		}
+	}
 	used := map[string]bool{}
 	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
 		source, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"swallowkeeper/doctor/finding"
 
 	"swallowkeeper/doctor/nginxtree"
 )
@@ -16,16 +17,16 @@ func (r *report) checkDict() {
 	if !r.lua() {
 		return
 	}
-	var at *nginxtree.Directive
+	var dict *nginxtree.Directive
 	r.facts.Nginx.Walk(func(d *nginxtree.Directive) {
 		if d.Name() == "lua_shared_dict" && len(d.Args) == 3 && d.Args[1] == "dyups" && inHTTP(d) {
-			at = d
+			dict = d
 		}
 	})
-	if at == nil {
+	if dict == nil {
 		return // nginx does not start without it
 	}
-	room, ok := size(at.Args[2])
+	room, ok := size(dict.Args[2])
 	if !ok {
 		return
 	}
@@ -41,11 +42,11 @@ func (r *report) checkDict() {
 	for megabytes<<20 < 2*need {
 		megabytes *= 2
 	}
-	r.add(Finding{
+	r.add(at(Finding{
 		Check: "dict-size", Severity: Warning,
-		What: fmt.Sprintf("All %s take about %s, the shared memory dyups has %s", many(len(list), "upstream"), inBytes(need), inBytes(room)),
+		What: fmt.Sprintf("All %s take about %s, the shared memory dyups has %s", finding.Many(len(list), "upstream"), inBytes(need), inBytes(room)),
 		Why: "When it is full a change is refused and changes nothing: nginx keeps what it had, and swallowkeeper is " +
 			"out of sync.",
 		Change: fmt.Sprintf("lua_shared_dict dyups %dm;   # a reload is enough: it reads the conf file anew", megabytes),
-	}.at([]*nginxtree.Directive{at}))
+	}, []*nginxtree.Directive{dict}))
 }

@@ -1,59 +1,35 @@
-// Package doctor looks for the traps that people fall into: in nginx's configuration, in
-// what the gateways answer and in how the registries can be read. The checks are pure, over
+// Package doctor looks for the traps that people fall into. It knows those in nginx's configuration, and
+// each kind of gateway and registry knows its own. The checks are pure, over
 // facts that were gathered before; [ReadNginx] gathers nginx's part, and the command line
 // asks the gateways and registries. It changes nothing.
 package doctor
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
+	"swallowkeeper/doctor/finding"
 	"swallowkeeper/doctor/nginxtree"
+	"swallowkeeper/gateway"
+	"swallowkeeper/registry"
 	"swallowkeeper/upstream"
 )
 
+// Finding is one trap, or one thing that could not be examined.
+type Finding = finding.Finding
+
 // Severity says how much a finding matters.
-type Severity string
+type Severity = finding.Severity
 
 // The severities, the worst first.
 const (
-	// Problem is what does not work, or lets others in.
-	Problem Severity = "problem"
-	// Unknown is what could not be examined: nothing is known about it.
-	Unknown Severity = "not examined"
-	// Warning is what works until something goes wrong, or worse than it could.
-	Warning Severity = "warning"
-	// Hint is what could be better.
-	Hint Severity = "hint"
+	Problem = finding.Problem
+	Unknown = finding.Unknown
+	Warning = finding.Warning
+	Hint    = finding.Hint
 )
-
-func (s Severity) rank() int {
-	return slices.Index([]Severity{Problem, Unknown, Warning, Hint}, s)
-}
-
-// Finding is one trap, or one thing that could not be examined. Its texts may quote what
-// nginx's configuration and the registries hold.
-type Finding struct {
-	// Check is the name of the check, as docs/doctor.md lists it.
-	Check    string   `json:"check"`
-	Severity Severity `json:"severity"`
-	// What is there.
-	What string `json:"what"`
-	// Where it is: file:line, or the name of a registry or gateway. Places lists all of
-	// them where the same is found at several; Where is the first.
-	Where  string   `json:"where"`
-	Places []string `json:"places"`
-	// Why it hurts.
-	Why string `json:"why"`
-	// Now is the line as it stands, "" where there is none yet.
-	Now string `json:"now,omitempty"`
-	// Change is what to write in its place, or to add or do.
-	Change string `json:"change,omitempty"`
-}
 
 // Facts are all that the checks look at.
 type Facts struct {
@@ -70,22 +46,12 @@ type Facts struct {
 	Registries      []Registry
 }
 
-// Gateway is what is configured about a gateway and what it answered.
+// Gateway is what a gateway says of itself.
 type Gateway struct {
-	Name, Address  string
-	QueueBytes     int
-	ReadMsgTimeout time.Duration
-
-	// Err says why it could not be asked; the rest then means nothing.
+	Name string
+	// Err says why it could not be asked; of the rest, what is configured holds.
 	Err error
-	// Worker says that its answers name the worker that they come from.
-	Worker bool
-	// StaticUnknown says that it can't tell which names nginx's own configuration has.
-	StaticUnknown bool
-	// Live is the names of its upstreams.
-	Live []string
-	// Ahead is how far its clock is before ours, to a second.
-	Ahead time.Duration
+	gateway.Examination
 }
 
 // Registry is how a registry can be read.
@@ -93,23 +59,8 @@ type Registry struct {
 	Name string
 	// Err says why it could not be read; the rest then means nothing.
 	Err error
-	// Cut says why its lists can't be taken for whole, nil where they can.
-	Cut error
-	// Services is how many are wanted of it, and Unwatched how many of them have no query of
-	// their own, because it takes no more than Connections at once from here. Enough is
-	// how many it would have to take. Guessed says that it does not tell.
-	Services, Unwatched, Connections, Enough int
-	Guessed                                  bool
-	// Asked is the configured number of connections, 0 for none.
-	Asked int
-	// Unchecked are the instances without a check of their own.
-	Unchecked []Instance
-	// Ahead is how far its clock is before ours, to a second.
-	Ahead time.Duration
+	registry.Examination
 }
-
-// Instance is one of a service. All its texts are the registry's.
-type Instance struct{ Service, ID, Node, Addr string }
 
 // Examine makes all checks, the worst finding first.
 func Examine(f Facts) []Finding {
@@ -134,7 +85,7 @@ func Examine(f Facts) []Finding {
 // become one.
 func Sort(list []Finding) []Finding {
 	slices.SortStableFunc(list, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(a.Severity.rank(), b.Severity.rank()),
+		return cmp.Or(cmp.Compare(a.Severity.Rank(), b.Severity.Rank()),
 			comparePlaces(a.Where, b.Where), cmp.Compare(a.Check, b.Check))
 	})
 	type text struct {
@@ -206,29 +157,4 @@ func (r *report) kept(name string) (upstream.Upstream, bool) {
 		}
 	}
 	return upstream.Upstream{}, false
-}
-
-// quote shows foreign text: quoted, and cut where it is long.
-func quote(s string) string {
-	const most = 80
-	if len(s) > most {
-		return strconv.Quote(s[:most]) + "…"
-	}
-	return strconv.Quote(s)
-}
-
-// show leaves plain names as they are.
-func show(s string) string {
-	if upstream.ValidName(s) == nil {
-		return s
-	}
-	return quote(s)
-}
-
-// many is a number with its word.
-func many(n int, one string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %ss", n, one)
 }

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"swallowkeeper/doctor/finding"
 
 	"swallowkeeper/upstream"
 )
@@ -20,7 +21,7 @@ func (r *report) checkHosts() {
 		}
 		f := Finding{
 			Check: "host-name", Severity: Problem, Where: h.At.Where(), Now: h.At.String(),
-			What: fmt.Sprintf("nginx sends requests to the host %s, and swallowkeeper keeps an upstream of that name", show(h.Name)),
+			What: fmt.Sprintf("nginx sends requests to the host %s, and swallowkeeper keeps an upstream of that name", finding.Show(h.Name)),
 			Why:  "nginx sends them to the upstream instead.",
 			Change: fmt.Sprintf("Write the host's address; or have swallowkeeper leave the service alone: add %q to exclude in [[registry]]",
 				u.Name),
@@ -30,7 +31,7 @@ func (r *report) checkHosts() {
 		}
 		if !written {
 			f.Severity = Warning
-			f.What = fmt.Sprintf("nginx sends requests to the host %s, and a service of that name is registered", show(h.Name))
+			f.What = fmt.Sprintf("nginx sends requests to the host %s, and a service of that name is registered", finding.Show(h.Name))
 			f.Why = "swallowkeeper leaves the service out where it can read this file (nginx_conf in [[gateway]]): " + f.Why
 			if local {
 				f.Why = "swallowkeeper leaves the service out. Its instances get no traffic."

@@ -39,6 +39,9 @@ func (a *api) serves(address string) bool {
 }
 
 func (r *report) checkInterfaces() {
+	if len(r.api) == 0 && r.told() == nil {
+		return
+	}
 	if len(r.api) == 0 {
 		r.add(Finding{
 			Check: "interface", Severity: Problem, Where: r.facts.Nginx.Main,
@@ -58,11 +61,11 @@ func (r *report) checkInterfaces() {
 		r.checkBody(a)
 	}
 	for _, g := range r.facts.Gateways {
-		if !slices.ContainsFunc(r.api, func(a *api) bool { return a.serves(g.Address) }) {
+		if g.API != nil && !slices.ContainsFunc(r.api, func(a *api) bool { return a.serves(g.API.Address) }) {
 			r.add(Finding{
 				Check: "interface-address", Severity: Warning, Where: r.api[0].at.Where(),
 				What: fmt.Sprintf("No dyups interface listens where gateway %s is said to "+
-					"be (%s)", g.Name, g.Address),
+					"be (%s)", g.Name, g.API.Address),
 				Why: "Unless a port is forwarded, or this is another nginx than the gateway's, " +
 					"nothing can be pushed.",
 				Now: r.api[0].at.String(),
@@ -76,10 +79,13 @@ func (r *report) checkInterfaces() {
 // listenFor is where the interface is looked for: at the first gateway's address.
 func (r *report) listenFor() string {
 	for _, g := range r.facts.Gateways {
-		if path, is := strings.CutPrefix(g.Address, "unix:"); is {
+		if g.API == nil {
+			continue
+		}
+		if path, is := strings.CutPrefix(g.API.Address, "unix:"); is {
 			return "unix:" + path
 		}
-		if _, at, is := strings.Cut(g.Address, "://"); is {
+		if _, at, is := strings.Cut(g.API.Address, "://"); is {
 			at, _, _ = strings.Cut(at, "/")
 			return at
 		}
@@ -144,7 +150,7 @@ func (r *report) checkBody(a *api) {
 			Why:    "nginx answers 413: the upstream stays as it was.",
 			Change: fmt.Sprintf("client_max_body_size %dm;", largest.body*2>>20+1),
 		}
-		r.add(f.at(a.block.Inherited("client_max_body_size")))
+		r.add(at(f, a.block.Inherited("client_max_body_size")))
 	}
 	if mode := a.block.Value("client_body_in_file_only", "off"); !a.lua && mode == "off" {
 		f := Finding{
@@ -155,7 +161,7 @@ func (r *report) checkBody(a *api) {
 				"each in one piece; what scripts or a proxy between send may be cut.",
 			Change: "client_body_in_file_only clean;   # in the interface's location",
 		}
-		r.add(f.at(a.block.Inherited("client_body_in_file_only")))
+		r.add(at(f, a.block.Inherited("client_body_in_file_only")))
 	}
 	for name, usual := range map[string]string{"keepalive_timeout": "1h", "keepalive_requests": "1000000"} {
 		found := a.block.Inherited(name)
@@ -176,7 +182,7 @@ func (r *report) checkBody(a *api) {
 }
 
 // at moves a finding to the line that is to be changed, if there is one.
-func (f Finding) at(list []*nginxtree.Directive) Finding {
+func at(f Finding, list []*nginxtree.Directive) Finding {
 	if len(list) > 0 {
 		f.Where, f.Now = list[0].Where(), list[0].String()
 	}

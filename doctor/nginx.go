@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"swallowkeeper/doctor/finding"
 	"time"
 
 	"swallowkeeper/doctor/nginxtree"
@@ -72,7 +73,7 @@ func ReadNginx(ctx context.Context, from NginxSource) (tree *nginxtree.Tree, els
 func notExamined(where string, err error) Finding {
 	return Finding{
 		Check: "nginx-unread", Severity: Unknown, Where: where,
-		What: "nginx's configuration can't be read: " + oneLine(err.Error()),
+		What: "nginx's configuration can't be read: " + finding.OneLine(err.Error()),
 		Why:  "None of the checks of nginx's configuration was made.",
 		Change: "Run it as root where nginx is, name nginx with --nginx PATH, or hand over what it prints: " +
 			"nginx -T | swallowkeeper doctor --nginx-conf -",
@@ -171,7 +172,7 @@ func refusal(program string, stderr []byte, err error) Finding {
 	}
 	f := Finding{
 		Check: "nginx-refuses", Severity: Problem, Where: program,
-		What:   "nginx refuses its configuration: " + oneLine(said),
+		What:   "nginx refuses its configuration: " + finding.OneLine(said),
 		Why:    "The nginx that runs goes on, but a reload fails, and after a restart or reboot there is none.",
 		Change: "Correct the line, then: nginx -t && nginx -s reload",
 	}
@@ -212,13 +213,4 @@ func mainFile(ctx context.Context, program string, args []string) (string, error
 		conf = filepath.Join(root, conf)
 	}
 	return conf, nil
-}
-
-func oneLine(s string) string {
-	const most = 300
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > most {
-		s = s[:most] + "…"
-	}
-	return s
 }

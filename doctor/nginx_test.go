@@ -2,8 +2,10 @@ package doctor_test
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -15,7 +17,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sirupsen/logrus"
+
 	"swallowkeeper/doctor"
+	"swallowkeeper/dyups"
 	"swallowkeeper/internal/nginxconf"
 	"swallowkeeper/upstream"
 )
@@ -40,11 +45,22 @@ func testFacts(dir string) doctor.Facts {
 		ConfPath: filepath.Join(dir, "conf.d", "dyups.upstream.conf"),
 		Written:  written,
 		Wanted:   set(up("web", 2), up("api", 1), up("Shop", 1)),
-		Gateways: []doctor.Gateway{{
-			Name: "edge", Address: "http://127.0.0.1:18882", Worker: true, QueueBytes: 2 << 20, ReadMsgTimeout: time.Second,
-		}},
+		Gateways: []doctor.Gateway{edge()},
 	}
 }
+
+// edge is a gateway with nothing wrong, as its kind has it before it is asked.
+func edge() doctor.Gateway {
+	c := dyups.DefaultConfig()
+	c.Timeout = time.Nanosecond
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	x, _ := dyups.New(c, log).Examine(context.Background())
+	return doctor.Gateway{Name: "edge", Examination: x}
+}
+
+// headless is what a gateway finds whose answers name no worker.
+var headless = []doctor.Finding{{Check: "worker-header", Severity: doctor.Warning, What: "no worker", Change: "add_header"}}
 
 // cases are the configurations in testdata and what else is special about them. The lines
 // that findings are expected at say so themselves.
@@ -64,16 +80,16 @@ var cases = []struct {
 	{name: "interface-limit"},
 	{name: "interface-none", stock: true},
 	{name: "interface-address"},
-	{name: "worker-header", facts: func(f *doctor.Facts) { f.Gateways[0].Worker = false }}, // it is said once
+	{name: "worker-header", facts: func(f *doctor.Facts) { f.Gateways[0].Findings = headless }}, // it is said once
 	{name: "body"},
 	{name: "conf-not-included"},
 	{name: "conf-twice", bad: true},
 	{name: "conf-misplaced", bad: true},
 	{name: "conf-exact", fresh: true, bad: true},
 	{name: "conf-not-written", fresh: true},
-	{name: "upstreams", facts: func(f *doctor.Facts) { f.Gateways[0].Live = []string{"SHOP", "Shop"} }}, // likewise
+	{name: "upstreams", facts: func(f *doctor.Facts) { f.Gateways[0].Upstreams = []string{"SHOP", "Shop"} }}, // likewise
 	{name: "stock-duplicate", facts: func(f *doctor.Facts) {
-		f.Gateways[0].Address = "http://127.0.0.1:19999"
+		f.Gateways[0].API.Address = "http://127.0.0.1:19999"
 	}, stock: true, bad: true},
 	{name: "stock-traffic", stock: true},
 	{name: "name-case", stock: true, dns: true},

@@ -33,11 +33,11 @@ func (r *report) checkOpen(a *api) {
 		f.Change = fmt.Sprintf("listen 127.0.0.1:%d;   # or, in the location: allow 127.0.0.1; "+
 			"allow ::1; deny all;", v.Listen.Port)
 	}
-	r.add(f.judged(v, a.block))
+	r.add(judged(f, v, a.block))
 }
 
 // judged says of a finding why those get in who do.
-func (f Finding) judged(v access.Verdict, block *nginxtree.Directive) Finding {
+func judged(f Finding, v access.Verdict, block *nginxtree.Directive) Finding {
 	switch {
 	case v.Reach == access.Trusted:
 		f.Severity = Warning
@@ -106,7 +106,7 @@ func (r *report) checkForwarded(a *api) {
 				Why:    steers,
 				Change: "Take the line out, or in its location: allow 127.0.0.1; allow ::1; deny all;",
 			}
-			r.add(f.judged(v, d.Parent))
+			r.add(judged(f, v, d.Parent))
 		}
 	}
 }

@@ -3,10 +3,11 @@ package doctor
 import (
 	"fmt"
 	"strings"
+	"swallowkeeper/doctor/finding"
 	"time"
 
 	"swallowkeeper/doctor/nginxtree"
-	"swallowkeeper/dyups"
+	"swallowkeeper/gateway"
 	"swallowkeeper/internal/nginxconf"
 )
 
@@ -29,9 +30,23 @@ func (r *report) weights() []weight {
 			continue
 		}
 		body = nginxconf.AppendBody(body[:0], u)
-		list = append(list, weight{u.Name, len(body), dyups.QueueCost(len(u.Name), len(body))})
+		w := weight{name: u.Name, body: len(body)}
+		if api := r.told(); api != nil {
+			w.cost = api.Cost(len(u.Name), len(body))
+		}
+		list = append(list, w)
 	}
 	return list
+}
+
+// told is how nginx is told changes, as the first gateway says that is one; nil where none is.
+func (r *report) told() *gateway.API {
+	for _, g := range r.facts.Gateways {
+		if g.API != nil {
+			return g.API
+		}
+	}
+	return nil
 }
 
 func (r *report) largest() weight {
@@ -47,18 +62,18 @@ func (r *report) largest() weight {
 // checkQueue looks whether the queue that carries changes to the workers is big enough,
 // and whether swallowkeeper knows its size.
 func (r *report) checkQueue() {
-	if len(r.api) == 0 || r.lua() {
+	api := r.told()
+	if len(r.api) == 0 || r.lua() || api == nil {
 		return
 	}
-	usual := dyups.DefaultConfig() // as nginx has it
-	queue, queueAt := usual.QueueBytes, r.setting("dyups_shm_zone_size")
+	queue, queueAt := api.Usual.Bytes, r.setting("dyups_shm_zone_size")
 	if queueAt != nil {
 		if n, ok := size(queueAt.Args[1]); ok && n > 0 {
 			queue = n
 		}
 	}
 	r.checkQueueSize(queue, queueAt)
-	read, readAt := usual.ReadMsgTimeout, r.setting("dyups_read_msg_timeout")
+	read, readAt := api.Usual.ReadTimeout, r.setting("dyups_read_msg_timeout")
 	if readAt != nil {
 		if d, ok := duration(readAt.Args[1]); ok && d > 0 {
 			read = d
@@ -77,17 +92,17 @@ func (r *report) checkQueue() {
 
 func (r *report) checkQueueSetting(g Gateway, queue int) {
 	f := Finding{
-		Check: "queue-setting", Where: "gateway " + g.Name, Now: fmt.Sprintf("queue_bytes = %d", g.QueueBytes),
+		Check: "queue-setting", Where: "gateway " + g.Name, Now: fmt.Sprintf("queue_bytes = %d", g.API.Queue.Bytes),
 		What: fmt.Sprintf("swallowkeeper takes nginx's queue for %s, it has %s",
-			inBytes(g.QueueBytes), inBytes(queue)),
+			inBytes(g.API.Queue.Bytes), inBytes(queue)),
 		Change: fmt.Sprintf("queue_bytes = %d", queue),
 	}
 	switch {
-	case g.QueueBytes > queue:
+	case g.API.Queue.Bytes > queue:
 		f.Severity = Problem
 		f.Why = "It reckons with half of the queue. With more than there is, changes find no room and reach one " +
 			"worker only at first."
-	case g.QueueBytes < queue:
+	case g.API.Queue.Bytes < queue:
 		f.Severity, f.Why = Hint, "What there is more is not used: many changes take longer than they could."
 	default:
 		return
@@ -98,15 +113,15 @@ func (r *report) checkQueueSetting(g Gateway, queue int) {
 func (r *report) checkReadSetting(g Gateway, read time.Duration) {
 	f := Finding{
 		Check: "read-setting", Where: "gateway " + g.Name,
-		Now: fmt.Sprintf("read_msg_timeout = %q", g.ReadMsgTimeout),
+		Now: fmt.Sprintf("read_msg_timeout = %q", g.API.Queue.ReadTimeout),
 		What: fmt.Sprintf("nginx's workers read changes every %s, swallowkeeper reckons with %s",
-			read, g.ReadMsgTimeout),
+			read, g.API.Queue.ReadTimeout),
 		Change: fmt.Sprintf("read_msg_timeout = %q", read),
 	}
 	switch {
-	case g.ReadMsgTimeout > read:
+	case g.API.Queue.ReadTimeout > read:
 		f.Severity, f.Why = Hint, "It waits longer than it has to."
-	case g.ReadMsgTimeout < read:
+	case g.API.Queue.ReadTimeout < read:
 		f.Severity = Warning
 		f.Why = "It takes the queue for empty too early, and a worker after a crash for gone."
 	default:
@@ -118,7 +133,7 @@ func (r *report) checkReadSetting(g Gateway, read time.Duration) {
 // servedHere reports whether it is this nginx that a gateway leads to.
 func (r *report) servedHere(g Gateway) bool {
 	for _, a := range r.api {
-		if !a.lua && a.serves(g.Address) {
+		if g.API != nil && !a.lua && a.serves(g.API.Address) {
 			return true
 		}
 	}
@@ -135,7 +150,7 @@ func (r *report) setting(name string) *nginxtree.Directive {
 	return found
 }
 
-func (r *report) checkQueueSize(queue int, at *nginxtree.Directive) {
+func (r *report) checkQueueSize(queue int, zone *nginxtree.Directive) {
 	total, worst := 0, weight{}
 	list := r.weights()
 	for _, w := range list {
@@ -151,13 +166,13 @@ func (r *report) checkQueueSize(queue int, at *nginxtree.Directive) {
 		need = max(need, worst.cost)
 		f.Severity = Problem
 		f.What = fmt.Sprintf("Upstream %s takes %s, the queue between nginx's workers has %s",
-			show(worst.name), inBytes(worst.cost), inBytes(queue))
+			finding.Show(worst.name), inBytes(worst.cost), inBytes(queue))
 		f.Why = "It never fits: nginx answers 500 and only the worker that answered changes, so " +
 			"each has to be sent it by itself."
 	case total > queue/2:
 		f.Severity = Warning
 		f.What = fmt.Sprintf("All %s take %s, the queue between nginx's workers has %s",
-			many(len(list), "upstream"), inBytes(total), inBytes(queue))
+			finding.Many(len(list), "upstream"), inBytes(total), inBytes(queue))
 		f.Why = "swallowkeeper uses half of it at most and has the workers read it when that is " +
 			"full, so a push of all takes " +
 			"several rounds. Others that post (scripts, by hand) do not: they get 500, and some " +
@@ -172,8 +187,8 @@ func (r *report) checkQueueSize(queue int, at *nginxtree.Directive) {
 	f.Change = fmt.Sprintf("dyups_shm_zone_size %dm;   # in http { }, and queue_bytes = %d for the "+
 		"gateway; a reload is enough",
 		megabytes, megabytes<<20)
-	if at != nil {
-		f = f.at([]*nginxtree.Directive{at})
+	if zone != nil {
+		f = at(f, []*nginxtree.Directive{zone})
 	}
 	r.add(f)
 }

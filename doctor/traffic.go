@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"swallowkeeper/doctor/finding"
 
 	"swallowkeeper/doctor/nginxtree"
 	"swallowkeeper/doctor/origin"
@@ -74,7 +75,7 @@ func (r *report) checkBound(d *nginxtree.Directive, scheme, host, uri string) {
 	}
 	f := Finding{
 		Check: "proxy-pass", Severity: Problem, Where: d.Where(), Now: d.String(),
-		What: d.Name() + " leads to upstream " + show(u.Name) + " without a variable",
+		What: d.Name() + " leads to upstream " + finding.Show(u.Name) + " without a variable",
 		Why: "It is bound to the servers that nginx read when it loaded: what is pushed never " +
 			"reaches it, so requests go on " +
 			"to servers that are gone.",
@@ -114,7 +115,7 @@ func (r *report) checkValue(d *nginxtree.Directive, host origin.Value) {
 	if u, ok := r.kept(name); ok && u.Name != name && !r.lua() {
 		r.add(Finding{
 			Check: "name-case", Severity: Problem, Where: at.Where(), Now: at.String(),
-			What: fmt.Sprintf("The upstream is called %s, here stands %s", show(u.Name), show(name)),
+			What: fmt.Sprintf("The upstream is called %s, here stands %s", finding.Show(u.Name), finding.Show(name)),
 			Why: "Tengine's traffic finds upstreams with case: this one is looked up in DNS, and " +
 				"answered with 502.",
 			Change: strings.Replace(at.String(), name, u.Name, 1),
@@ -139,7 +140,7 @@ func (r *report) clientChooses(d *nginxtree.Directive, p origin.Piece) {
 	}
 	switch {
 	case p.By != "":
-		f.What += ", which " + quote(p.By) + " captures"
+		f.What += ", which " + finding.Quote(p.By) + " captures"
 		f.Change = "(?<" + p.Client + ">web|api)   # list the names that it may capture"
 		if len(p.Client) == 1 {
 			f.Change = "(web|api)   # list the names that it may capture"

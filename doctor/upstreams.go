@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"strings"
+	"swallowkeeper/doctor/finding"
 
 	"swallowkeeper/doctor/nginxtree"
 	"swallowkeeper/upstream"
@@ -32,20 +33,20 @@ func (r *report) duplicate(d *nginxtree.Directive, u upstream.Upstream) {
 	_, written := r.facts.Written.Get(u.Name)
 	f := Finding{
 		Check: "duplicate", Severity: Problem, Where: d.Where(), Now: d.String(),
-		What: fmt.Sprintf("Upstream %s stands here and in the conf file of swallowkeeper", show(d.Args[1])),
+		What: fmt.Sprintf("Upstream %s stands here and in the conf file of swallowkeeper", finding.Show(d.Args[1])),
 		Why:  "nginx refuses an upstream that it finds twice: its next reload or start fails.",
 		Change: fmt.Sprintf("Take it out or rename it; or have swallowkeeper leave the service "+
 			"alone: add %q to exclude in [[registry]]", u.Name),
 	}
 	if d.Args[1] != u.Name {
 		f.What = fmt.Sprintf("Upstream %s stands here, and swallowkeeper "+
-			"keeps %s", show(d.Args[1]), show(u.Name))
+			"keeps %s", finding.Show(d.Args[1]), finding.Show(u.Name))
 		f.Why = "To dyups the names are one: a push of the one replaces the other. nginx but for " +
 			"Tengine refuses them both in its files."
 	}
 	if !written {
 		f.What = fmt.Sprintf("Upstream %s stands here, and a service of that name is "+
-			"registered", show(d.Args[1]))
+			"registered", finding.Show(d.Args[1]))
 		f.Why = "swallowkeeper leaves the service out: what it did not write it does not change. " +
 			"Its instances get no traffic."
 	}
@@ -58,7 +59,7 @@ func (r *report) duplicate(d *nginxtree.Directive, u upstream.Upstream) {
 func (r *report) zone(z *nginxtree.Directive, name string, kept bool) {
 	f := Finding{
 		Check: "zone", Severity: Hint, Where: z.Where(), Now: z.String(),
-		What: "Upstream " + show(name) + " has a zone",
+		What: "Upstream " + finding.Show(name) + " has a zone",
 		Why: "As it stands here it does no harm. But a zone in what is posted to dyups kills the " +
 			"worker (signal 11): " +
 			"no script may post this block.",
@@ -85,7 +86,7 @@ func (r *report) check(c *nginxtree.Directive, name string) {
 	}
 	f := Finding{
 		Check: "default-down", Severity: Warning, Where: c.Where(), Now: c.String(),
-		What: "The servers of upstream " + show(name) + " are down until their checks have passed",
+		What: "The servers of upstream " + finding.Show(name) + " are down until their checks have passed",
 		Why: "default_down is true unless it is set. After each start, and each time dyups takes " +
 			"such a block, the upstream " +
 			"answers 502 for some checks.",

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/doctor/finding"
 	"swallowkeeper/internal/budget"
 	"swallowkeeper/upstream"
 )
@@ -61,6 +62,42 @@ type Gateway interface {
 	Apply(ctx context.Context, c upstream.Changes) error
 	// Close closes the connections that are kept.
 	Close() error
+}
+
+// Examiner is a gateway that can be looked at for what is set up wrong.
+type Examiner interface {
+	// Examine asks the gateway once, over a connection of its own. Beside an error the answer has what is configured.
+	Examine(ctx context.Context) (Examination, error)
+}
+
+// Examination is what one look at a gateway shows.
+type Examination struct {
+	// Upstreams are the names of those that it has.
+	Upstreams []string
+	// Ahead is how far its clock is before ours, to a second.
+	Ahead time.Duration
+	// Findings are what is wrong with it, without their place.
+	Findings []finding.Finding
+	// Ask is how a person asks it, and Remove how he takes an upstream out that was put in by hand.
+	Ask    string
+	Remove func(upstream string) string
+	// API is how an nginx is told changes: doctor looks for it in nginx's configuration. nil for what is no such nginx.
+	API *API
+}
+
+// API is an HTTP interface within nginx, and the memory in which changes wait for the workers.
+type API struct {
+	Address string
+	// Queue is that memory as it is configured here, and Usual as nginx has it where its configuration is silent.
+	Queue, Usual Queue
+	// Cost is what a change takes of it, for a name and a body of so many bytes.
+	Cost func(name, body int) int
+}
+
+// Queue is memory in which changes wait until each worker has read them.
+type Queue struct {
+	Bytes       int
+	ReadTimeout time.Duration
 }
 
 // Located is a gateway that is told changes at a host and port, "" for none. No registration may lead there.

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/doctor/finding"
 	"swallowkeeper/internal/budget"
 	"swallowkeeper/upstream"
 )
@@ -115,6 +116,22 @@ type Explainer interface {
 	// Explain reads now what is registered for an upstream and judges each instance. No finding means that nothing
 	// of this name is registered.
 	Explain(ctx context.Context, name string) ([]upstream.Finding, error)
+}
+
+// Examiner is a registry that can be looked at for what is set up wrong.
+type Examiner interface {
+	// Examine reads everything once. What can be read in part is no error but a finding.
+	Examine(ctx context.Context) (Examination, error)
+}
+
+// Examination is what one look at a registry shows.
+type Examination struct {
+	// Set is what it lists.
+	Set upstream.Set
+	// Ahead is how far its clock is before ours, to a second.
+	Ahead time.Duration
+	// Findings are what is wrong with it, without their place.
+	Findings []finding.Finding
 }
 
 // Located is a registry that answers at a host and port, "" for none. No registration may lead there.

@@ -15,9 +15,10 @@ import (
 
 	"swallowkeeper/config"
 	"swallowkeeper/doctor"
-	"swallowkeeper/dyups"
+	"swallowkeeper/gateway"
 	"swallowkeeper/persist"
-	"swallowkeeper/registry/consul"
+	"swallowkeeper/registry"
+	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
 )
 
@@ -120,32 +121,26 @@ func (p *program) gather(
 		Registries: make([]doctor.Registry, len(cfg.Registries)),
 	}
 	log := p.logger(config.Log{Level: "error", Format: cfg.Log.Format})
-	consuls := make([]*consul.Registry, len(cfg.Registries))
-	for i, c := range cfg.Registries {
-		from := *c.Config.(*consul.Config)
-		from.Name = c.Name
-		r, err := consul.New(from, log)
-		if err != nil {
-			return facts, nil, fmt.Errorf("registry %d: %w", i+1, err)
-		}
-		consuls[i] = r
+	h, err := build(cfg, log, meters{})
+	if err != nil {
+		return facts, nil, err
 	}
+	defer h.close(log)
 	var found []doctor.Finding
-	sets := make([]upstream.Set, len(consuls))
 	var group errgroup.Group
 	group.Go(func() error {
 		facts.Nginx, facts.Elsewhere, found = doctor.ReadNginx(ctx, from)
 		return nil
 	})
-	for i, g := range cfg.Gateways {
+	for i, t := range h.targets {
 		group.Go(func() error {
-			facts.Gateways[i] = examineGateway(ctx, g.Title(), *g.Config.(*dyups.Config))
+			facts.Gateways[i] = examineGateway(ctx, t)
 			return nil
 		})
 	}
-	for i, r := range consuls {
+	for i, src := range h.sources {
 		group.Go(func() error {
-			facts.Registries[i], sets[i] = examineRegistry(ctx, r, cfg.Registries[i].Config.(*consul.Config).Connections)
+			facts.Registries[i] = examineRegistry(ctx, src)
 			return nil
 		})
 	}
@@ -168,30 +163,37 @@ func (p *program) gather(
 		})
 	}
 	facts.Written = gen.Set
+	sets := make([]upstream.Set, len(facts.Registries))
+	for i, r := range facts.Registries {
+		sets[i] = r.Set
+	}
 	facts.Wanted = upstream.Merge(gen.Set, sets...)
 	return facts, found, nil
 }
 
-func examineGateway(ctx context.Context, name string, c dyups.Config) doctor.Gateway {
-	g := doctor.Gateway{
-		Name: name, Address: c.Address, QueueBytes: c.QueueBytes, ReadMsgTimeout: c.ReadMsgTimeout,
+func examineGateway(ctx context.Context, t target) doctor.Gateway {
+	g := doctor.Gateway{Name: t.Name}
+	if x, is := t.Gateway.(gateway.Examiner); is {
+		g.Examination, g.Err = x.Examine(ctx)
+		return g
 	}
-	x, err := dyups.Examine(ctx, c)
-	g.Err, g.Worker, g.StaticUnknown, g.Live, g.Ahead = err, x.Worker, x.StaticUnknown, x.Live, x.Ahead
+	live, err := t.Gateway.Live(ctx)
+	g.Upstreams, g.Err = live.Names(), err
 	return g
 }
 
-func examineRegistry(ctx context.Context, r *consul.Registry, asked int) (doctor.Registry, upstream.Set) {
-	x, err := r.Examine(ctx)
-	reg := doctor.Registry{
-		Name: r.Name(), Err: err, Cut: x.Cut, Services: x.Services, Unwatched: x.Unwatched,
-		Connections: x.Connections, Enough: x.Enough, Guessed: x.Guessed, Asked: asked, Ahead: x.Ahead,
+func examineRegistry(ctx context.Context, src syncer.Source) doctor.Registry {
+	r := doctor.Registry{Name: src.Name}
+	if x, is := src.Registry.(registry.Examiner); is {
+		r.Examination, r.Err = x.Examine(ctx)
+		return r
 	}
-	for _, u := range x.Unchecked {
-		reg.Unchecked = append(reg.Unchecked, doctor.Instance(u))
-	}
-	return reg, x.Set
+	r.Set, r.Err = firstSet(ctx, src, examineLimit)
+	return r
 }
+
+// examineLimit is how long a registry may take to answer that is only asked what it lists.
+const examineLimit = 10 * time.Second
 
 // mostPlaces is how many places of a finding a person is shown.
 const mostPlaces = 20

@@ -13,43 +13,48 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"swallowkeeper/registry"
 	"swallowkeeper/upstream"
 )
 
-// Examination is how a registry can be read, for whoever looks for what is set up wrong.
-type Examination struct {
-	// Set is what it lists. Host names are not looked up: such instances are left out.
-	Set upstream.Set
-	// Services is how many are wanted of it.
-	Services int
-	// Cut says why its lists can't be taken for whole, nil where they can.
-	Cut error
-	// Connections is how many the agent takes from one address, 0 for any number; Guessed
+// examination is how a Consul can be read.
+type examination struct {
+	// set is what it lists. Host names are not looked up: such instances are left out.
+	set upstream.Set
+	// services is how many are wanted of it.
+	services int
+	// filtered says why its lists can't be taken for whole, nil where they can.
+	filtered error
+	// most is how many connections the agent takes from one address, 0 for any number; guessed
 	// says that it does not tell, and that this is its default.
-	Connections int
-	Guessed     bool
-	// Unwatched services share queries with others for lack of connections; Enough is how many
+	most    int
+	guessed bool
+	// unwatched services share queries with others for lack of connections; enough is how many
 	// the agent would have to take, so that there is none.
-	Unwatched, Enough int
-	// Unchecked are the instances without a check of their own.
-	Unchecked []Unchecked
-	// Ahead is how far the agent's clock is before ours, to a second.
-	Ahead time.Duration
+	unwatched, enough int
+	// bare are the instances without a check of their own.
+	bare []bare
+	// ahead is how far the agent's clock is before ours, to a second.
+	ahead time.Duration
 }
 
-// Unchecked is an instance without a check of its own. All its texts are as registered.
-type Unchecked struct{ Service, ID, Node, Addr string }
+// bare is an instance without a check of its own. All its texts are as registered.
+type bare struct{ service, id, node, addr string }
 
-// Examine reads everything once, over a single connection. Lists that are cut are no
-// error: see [Examination.Cut].
-func (r *Registry) Examine(ctx context.Context) (Examination, error) {
-	var x Examination
+// Examine reads everything once, over a single connection. Lists that are cut are a finding.
+func (r *Registry) Examine(ctx context.Context) (registry.Examination, error) {
+	x, err := r.examine(ctx)
+	return registry.Examination{Set: x.set, Ahead: x.ahead, Findings: x.findings(r.cfg.Connections)}, err
+}
+
+func (r *Registry) examine(ctx context.Context) (examination, error) {
+	var x examination
 	c, err := r.endpoint.client(r.cfg, 1, r.grace)
 	if err != nil {
 		return x, err
 	}
 	defer c.close()
-	if x.Ahead, err = r.endpoint.ahead(ctx); err != nil {
+	if x.ahead, err = r.endpoint.ahead(ctx); err != nil {
 		return x, err
 	}
 	list, _, err := c.services(ctx, query{})
@@ -57,7 +62,7 @@ func (r *Registry) Examine(ctx context.Context) (Examination, error) {
 		return x, x.cut(err)
 	}
 	wanted, refused := (&watch{Registry: r}).choose(list)
-	x.Services = len(wanted)
+	x.services = len(wanted)
 	if !c.multiplexed() {
 		if err := x.connections(ctx, c, r.cfg.Connections); err != nil {
 			return x, err
@@ -82,7 +87,7 @@ func (r *Registry) Examine(ctx context.Context) (Examination, error) {
 		all, refused = append(all, list...), append(refused, out...)
 		x.unchecked(name, entries)
 	}
-	x.Set = upstream.NewSet(all, refused...)
+	x.set = upstream.NewSet(all, refused...)
 	return x, nil
 }
 
@@ -91,37 +96,37 @@ var errNotLookedUp = errors.New("host names are not looked up here")
 func noLookup(string) ([]netip.Addr, error) { return nil, errNotLookedUp }
 
 // cut takes an error that tells that a list is cut, and returns any other.
-func (x *Examination) cut(err error) error {
+func (x *examination) cut(err error) error {
 	var status api.StatusError
 	if errors.Is(err, errFiltered) || errors.Is(err, errNoToken) ||
 		errors.As(err, &status) && status.Code == http.StatusForbidden {
-		x.Cut = err
+		x.filtered = err
 		return nil
 	}
 	return err
 }
 
-func (x *Examination) connections(ctx context.Context, c *client, asked int) error {
+func (x *examination) connections(ctx context.Context, c *client, asked int) error {
 	limit, known, err := c.toldLimit(ctx)
 	if err != nil {
 		return err
 	}
-	x.Connections, x.Guessed = limit, !known
+	x.most, x.guessed = limit, !known
 	use := withReserve(limit)
 	if asked > 0 {
 		use = asked - 1 // one is the heartbeat's
 	}
-	watches, readers := share(use, x.Services)
+	watches, readers := share(use, x.services)
 	if readers > 0 {
-		x.Unwatched = x.Services - watches
-		for x.Enough = limit; withReserve(x.Enough) < x.Services+1; {
-			x.Enough += 50
+		x.unwatched = x.services - watches
+		for x.enough = limit; withReserve(x.enough) < x.services+1; {
+			x.enough += 50
 		}
 	}
 	return nil
 }
 
-func (x *Examination) unchecked(name string, entries []*api.ServiceEntry) {
+func (x *examination) unchecked(name string, entries []*api.ServiceEntry) {
 	for _, e := range entries {
 		// A node's own check, Consul's serfHealth, tells that the machine is there, not that
 		// the service works.
@@ -132,9 +137,7 @@ func (x *Examination) unchecked(name string, entries []*api.ServiceEntry) {
 		}
 		i := instance{entry: e}
 		i.locate()
-		x.Unchecked = append(x.Unchecked, Unchecked{
-			Service: name, ID: e.Service.ID, Node: e.Node.Node, Addr: i.shownAddr(),
-		})
+		x.bare = append(x.bare, bare{service: name, id: e.Service.ID, node: e.Node.Node, addr: i.shownAddr()})
 	}
 }
 

@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -10,11 +11,65 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/consul/api"
 
 	"swallowkeeper/internal/consultestserver"
 )
+
+func TestFindings(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		x     examination
+		asked int
+		want  string // severity, check and a part of the text; "" for nothing
+	}{
+		{"nothing", examination{services: 10, most: 200}, 0, ""},
+		{"a cut list", examination{filtered: errors.New("cut by ACLs"), most: 200}, 300, "problem|token|service_prefix"},
+		{"few connections", examination{services: 300, most: 200, unwatched: 162, enough: 400}, 0, "warning|connections|http_max_conns_per_client = 400"},
+		{"few connections, guessed", examination{services: 300, most: 200, unwatched: 1, enough: 400, guessed: true}, 0, "warning|connections|its default"},
+		{"more asked for than there are", examination{most: 200}, 300, "problem|connections|connections = 300"},
+		{"more asked for than may be there", examination{most: 200, guessed: true}, 300, ""},
+		{"as many asked for", examination{most: 200}, 200, ""},
+		{
+			"no check", examination{bare: []bare{{"web", "web-1", "n1", "10.0.0.1:80"}, {"web", "web-2", "n1", ""}}}, 0,
+			`warning|no-check|Service web has 2 instances without a check of its own: web-1 at "10.0.0.1:80" on node n1, and 1 more`,
+		},
+		{
+			"hostile names", examination{bare: []bare{{"x\n{", "\x1b[2J", "n;", "a"}}}, 0,
+			`warning|no-check|Service "x\n{" has 1 instance without a check of its own: "\x1b[2J" at "a" on node "n;"`,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			found := c.x.findings(c.asked)
+			if c.want == "" {
+				if len(found) > 0 {
+					t.Errorf("found %+v", found)
+				}
+				return
+			}
+			want := strings.Split(c.want, "|")
+			if len(found) != 1 || string(found[0].Severity) != want[0] || found[0].Check != want[1] ||
+				!strings.Contains(found[0].What+found[0].Now+found[0].Change, want[2]) {
+				t.Errorf("found %+v, want %s", found, c.want)
+			}
+		})
+	}
+}
+
+// What is the same at many places is said once.
+func TestManyWithoutChecks(t *testing.T) {
+	var x examination
+	for i := range 21 {
+		x.bare = append(x.bare, bare{fmt.Sprintf("s%02d", i), "1", "n", "a"})
+	}
+	found := x.findings(0)
+	if len(found) != 1 || !strings.Contains(found[0].What, "21 services have instances") || len(found[0].Places) != 21 {
+		t.Fatalf("found %+v", found)
+	}
+	if want := `service s20: 1 at "a" on node n`; found[0].Places[20] != want {
+		t.Errorf("the last place is %s, want %s", found[0].Places[20], want)
+	}
+}
 
 func TestExamine(t *testing.T) {
 	if testing.Short() {
@@ -31,13 +86,13 @@ func TestExamine(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	examine := func(change func(*Config)) Examination {
+	examine := func(change func(*Config)) examination {
 		t.Helper()
 		cfg := testConfig(server.Addr)
 		if change != nil {
 			change(&cfg)
 		}
-		x, err := newTestRegistry(t, cfg, silent()).Examine(t.Context())
+		x, err := newTestRegistry(t, cfg, silent()).examine(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,14 +100,13 @@ func TestExamine(t *testing.T) {
 	}
 
 	x := examine(nil)
-	if u, _ := x.Set.Get("web"); len(u.Servers) != 2 || x.Services != 2 || len(x.Set.Out()) != 1 {
-		t.Errorf("%d services, set %+v", x.Services, x.Set)
+	if u, _ := x.set.Get("web"); len(u.Servers) != 2 || x.services != 2 || len(x.set.Out()) != 1 {
+		t.Errorf("%d services, set %+v", x.services, x.set)
 	}
-	want := []Unchecked{{Service: "web", ID: "web-2", Node: "consul-test", Addr: "10.0.0.2:80"}}
-	if diff := cmp.Diff(want, x.Unchecked); diff != "" {
-		t.Error(diff)
+	if want := (bare{service: "web", id: "web-2", node: "consul-test", addr: "10.0.0.2:80"}); len(x.bare) != 1 || x.bare[0] != want {
+		t.Errorf("without a check: %+v", x.bare)
 	}
-	if x.Connections != 60 || x.Guessed || x.Unwatched != 0 || x.Cut != nil || x.Ahead.Abs() > 3*time.Second {
+	if x.most != 60 || x.guessed || x.unwatched != 0 || x.filtered != nil || x.ahead.Abs() > 3*time.Second {
 		t.Errorf("%+v", x)
 	}
 
@@ -66,10 +120,10 @@ func TestExamine(t *testing.T) {
 		}
 	}
 	x = examine(nil)
-	if x.Services != 50 || x.Unwatched == 0 || withReserve(x.Enough) < 51 || withReserve(x.Enough-50) >= 51 {
+	if x.services != 50 || x.unwatched == 0 || withReserve(x.enough) < 51 || withReserve(x.enough-50) >= 51 {
 		t.Errorf("%+v", x)
 	}
-	if x = examine(func(c *Config) { c.Exclude = []string{"s*", "consul"} }); x.Services != 2 || x.Unwatched != 0 {
+	if x = examine(func(c *Config) { c.Exclude = []string{"s*", "consul"} }); x.services != 2 || x.unwatched != 0 {
 		t.Errorf("%+v", x)
 	}
 
@@ -86,8 +140,8 @@ func TestExamine(t *testing.T) {
 		},
 	})
 	defer proxy.Close()
-	if x = examine(func(c *Config) { c.Address = proxy.URL }); (x.Ahead + time.Hour).Abs() > 3*time.Second {
-		t.Errorf("an hour behind is %s", x.Ahead)
+	if x = examine(func(c *Config) { c.Address = proxy.URL }); (x.ahead + time.Hour).Abs() > 3*time.Second {
+		t.Errorf("an hour behind is %s", x.ahead)
 	}
 
 	server.Stop()
@@ -135,15 +189,15 @@ func TestExamineWithACL(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := testConfig(server.Addr)
 			cfg.Token = c.token
-			x, err := newTestRegistry(t, cfg, silent()).Examine(t.Context())
+			x, err := newTestRegistry(t, cfg, silent()).examine(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			switch {
-			case c.cut == "" && (x.Cut != nil || x.Set.Len() != 2 || x.Connections != 200 || x.Guessed != c.guessed):
+			case c.cut == "" && (x.filtered != nil || x.set.Len() != 2 || x.most != 200 || x.guessed != c.guessed):
 				t.Errorf("%+v", x)
-			case c.cut != "" && (x.Cut == nil || !strings.Contains(x.Cut.Error(), c.cut)):
-				t.Errorf("cut: %v, want %s", x.Cut, c.cut)
+			case c.cut != "" && (x.filtered == nil || !strings.Contains(x.filtered.Error(), c.cut)):
+				t.Errorf("cut: %v, want %s", x.filtered, c.cut)
 			}
 		})
 	}
