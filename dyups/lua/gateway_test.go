@@ -12,6 +12,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/doctor/finding"
 	"swallowkeeper/dyups"
 	"swallowkeeper/persist"
 	"swallowkeeper/upstream"
@@ -236,9 +237,9 @@ func TestGatewayKnowsWhatNginxHas(t *testing.T) {
 			return strings.Replace(s, "init_by_lua_block {", "init_by_lua_block {"+blind, 1)
 		}, true},
 	} {
-		c := dyups.DefaultConfig()
-		c.Address = start(t, options{workers: 1, edit: row.edit}).api
-		if x, err := dyups.Examine(t.Context(), c); err != nil || x.StaticUnknown != row.want {
+		x, err := gateway(t, start(t, options{workers: 1, edit: row.edit})).Examine(t.Context())
+		unknown := slices.ContainsFunc(x.Findings, func(f finding.Finding) bool { return f.Check == "own-upstreams" })
+		if err != nil || unknown != row.want {
 			t.Errorf("%+v, %v, want %v", x, err, row.want)
 		}
 	}
