@@ -2,6 +2,8 @@ package guard
 
 import (
 	"net/netip"
+	"net/url"
+	"strings"
 	"time"
 
 	"swallowkeeper/internal/setting"
@@ -13,6 +15,13 @@ const (
 	Remove = "remove"
 	Delete = "delete"
 	Down   = "down"
+)
+
+// How the witness tries a server.
+const (
+	WitnessTCP  = "tcp"
+	WitnessHTTP = "http"
+	WitnessOff  = "off"
 )
 
 // From how many servers on a share counts: of three or fewer, taking one away is already a large share; and
@@ -66,6 +75,11 @@ type Config struct {
 	Recovery time.Duration `toml:"recovery"`
 	// HoldFor lets a hold through after this time; 0 never does.
 	HoldFor time.Duration `toml:"hold_for"`
+	// WitnessBy says how the servers that a rule would hold are tried from this machine: "tcp" connects
+	// to them, "http" also asks for WitnessPath, "off" tries nothing.
+	WitnessBy string `toml:"witness"`
+	// WitnessPath is what "http" asks for. Any answer below 500 says that the server is alive.
+	WitnessPath string `toml:"witness_path"`
 }
 
 // DefaultConfig is what holds where the file says nothing.
@@ -74,6 +88,7 @@ func DefaultConfig() Config {
 		MinServices: 1, MaxRemoval: 0.5, MaxRemovalWindow: 0.5, Window: 10 * time.Minute, MaxServiceRemoval: 0.75,
 		MaxGrowth: 3, MaxUpstreams: 10_000, MaxServers: 100_000,
 		OnUnhealthy: Keep, OnRemoved: Delete, Damping: true, Recovery: 3 * time.Minute,
+		WitnessBy: WitnessTCP, WitnessPath: "/",
 	}
 }
 
@@ -108,6 +123,13 @@ func (c Config) Validate() error {
 		return &setting.Error{Key: "recovery", Value: c.Recovery, Allowed: `a duration from "1s" to "24h"`}
 	case c.HoldFor < 0:
 		return &setting.Error{Key: "hold_for", Value: c.HoldFor, Allowed: `a duration from "0s" (never) up`}
+	case c.WitnessBy != WitnessTCP && c.WitnessBy != WitnessHTTP && c.WitnessBy != WitnessOff:
+		return &setting.Error{Key: "witness", Value: c.WitnessBy, Allowed: `"tcp", "http" or "off"`}
+	case !validPath(c.WitnessPath):
+		return &setting.Error{
+			Key: "witness_path", Value: c.WitnessPath,
+			Allowed: `a path such as "/healthz", perhaps with a query, of up to 256 characters that a URL may have`,
+		}
 	}
 	for _, list := range []struct {
 		key    string
@@ -118,6 +140,14 @@ func (c Config) Validate() error {
 		}
 	}
 	return nil
+}
+
+// validPath reports whether a request line can have it as it stands.
+func validPath(path string) bool {
+	const most = 256
+	u, err := url.ParseRequestURI(path)
+	return err == nil && len(path) <= most && strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") &&
+		!strings.Contains(path, "#") && u.RequestURI() == path
 }
 
 // ParseRanges reads ranges such as 10.0.0.0/8 and single addresses, of the key with this name.

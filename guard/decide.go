@@ -22,8 +22,8 @@ type step struct {
 	changes  []*change // in order of their keys
 	moves    map[ServerID]ServerID
 	services map[string]*lately
-	control  []netip.AddrPort
-	again    time.Time // zero: never
+	sight    map[bool]bool // what sighted found, of what is on this machine and of the rest
+	again    time.Time     // zero: never
 	d        Decision
 }
 

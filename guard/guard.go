@@ -55,6 +55,9 @@ type Input struct {
 	Approved string
 	// Witness says what an address did when it was tried from here; nil where nothing is tried.
 	Witness func(netip.AddrPort) Answer
+	// Here reports whether an address is this machine's own: it answers also where there is no network. Nil where
+	// none is.
+	Here    func(netip.Addr) bool
 	History History
 	Now     time.Time
 }
@@ -87,6 +90,8 @@ type Hold struct {
 	Removed  []ServerID // the servers that stay because of it
 	KeptOut  []ServerID // the servers that do not get in because of it
 	Of       int        // of so many servers
+	// Alive and Dead are those of Removed that the witness reached, and that it did not; it tells nothing of the rest.
+	Alive, Dead []ServerID
 }
 
 // Continued reports whether another hold goes on with this one: it is the same rule's, on the same upstream.

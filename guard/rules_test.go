@@ -1,7 +1,6 @@
 package guard
 
 import (
-	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -200,66 +199,6 @@ func TestGrowthOfAWindow(t *testing.T) {
 	if _, last := back.replay(t, limits, nil); last.Accepted.Servers() != 100 || len(last.Holds) > 0 {
 		t.Errorf("in the end there are %d servers, held: %s", last.Accepted.Servers(), Reasons(last.Holds))
 	}
-}
-
-// reached is a witness that knows what the addresses do.
-func reached(answered, refused string) func(*Input) {
-	does := map[netip.AddrPort]Answer{}
-	for _, n := range strings.Fields(answered) {
-		does[addr(n)] = Answered
-	}
-	for _, n := range strings.Fields(refused) {
-		does[addr(n)] = Refused
-	}
-	return func(in *Input) { in.Witness = func(a netip.AddrPort) Answer { return does[a] } }
-}
-
-func TestWitness(t *testing.T) {
-	const last, seen = "a: 1 2 3 4 5 6, b: 7 8", "a: 6, b: 7 8"
-	for _, tt := range []struct {
-		name              string
-		answered, refused string
-		accepted, held    string
-		reason            string
-	}{
-		{"none was tried", "", "", last, "max_removal: a 1, a 2, a 3, a 4, a 5", "held"},
-		{"none answers", "6", "1 2 3 4 5", seen, "", ""},
-		{"none answers, and neither do those that are registered", "", "1 2 3 4 5 6 7 8", last, "max_removal: a 1, a 2, a 3, a 4, a 5", "held"},
-		{"one was not tried", "6", "1 2 3 4", last, "max_removal: a 1, a 2, a 3, a 4, a 5", "held"},
-		{"one answers", "6 5", "1 2 3 4", last, "max_removal: a 1, a 2, a 3, a 4, a 5", "held; 1 of 5 still accept connections"},
-		{"most answer", "1 2 3 6", "4 5", last, "max_removal: a 1, a 2, a 3, a 4, a 5", "held; 3 of 5 still accept connections"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			c := begin(t, last)
-			d := c.sees(time.Second, seen, reached("", ""))
-			if got := len(d.Ask); got < 6 {
-				t.Errorf("%d addresses are asked for: %v", got, d.Ask)
-			}
-			d = c.sees(time.Second, seen, reached(tt.answered, tt.refused))
-			c.wants(d, tt.accepted, tt.held)
-			if len(d.Holds) > 0 && !strings.HasSuffix(d.Holds[0].Reason, tt.reason) {
-				t.Errorf("reason %q", d.Holds[0].Reason)
-			}
-			if len(d.Holds) == 0 && (len(d.Released) != 1 || d.Released[0].By != ByProof) {
-				t.Errorf("released is %+v", d.Released)
-			}
-		})
-	}
-	t.Run("an empty registry is for a person", func(t *testing.T) {
-		c := begin(t, last)
-		c.wants(c.sees(time.Second, "", reached("6", "1 2 3 4 5 7 8")), last, "min_services: a 1, a 2, a 3, a 4, a 5, a 6, b 7, b 8")
-	})
-	t.Run("all replaced, and the old ones are alive", func(t *testing.T) {
-		c := begin(t, "a: 1 2 3 4, b: 5")
-		c.sees(time.Second, "a: 11 12 13 14, b: 5", reached("1 2 3 5", "4"))
-		d := c.sees(time.Hour, "a: 11 12 13 14, b: 5", reached("1 2 3 5", "4"))
-		c.wants(d, "a: 1 2 3 4 11 12 13 14, b: 5", "max_removal: a 1, a 2, a 3, a 4")
-	})
-	t.Run("unhealthy and dead goes where some are usable", func(t *testing.T) {
-		c := begin(t, "a: 1 2 3 4 5, b: 6 7 8")
-		c.wants(c.sees(time.Second, "a: !1 !2 !3 4 5, b: 6 7 8"), "a: 1 2 3 4 5, b: 6 7 8", "")
-		c.wants(c.sees(time.Second, "a: !1 !2 !3 4 5, b: 6 7 8", reached("4 6", "1 2")), "a: 3 4 5, b: 6 7 8", "")
-	})
 }
 
 // What goes missing from a registry that is in doubt is held for the recovery, and of no other one.

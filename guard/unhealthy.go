@@ -83,7 +83,7 @@ func (s *step) spiral(u upstream.Upstream, unusable map[netip.AddrPort]bool) []u
 	if len(turned) <= usable || len(turned)+usable < smallest {
 		return nil
 	}
-	return slices.DeleteFunc(turned, func(srv upstream.Server) bool { return s.dead(srv.Addr) })
+	return slices.DeleteFunc(turned, func(srv upstream.Server) bool { return s.dead(ServerID{old.Name, srv.Addr}) })
 }
 
 // turned finds what left traffic within the window because it was not usable, and is not yet. Of what left because it

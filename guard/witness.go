@@ -2,6 +2,7 @@ package guard
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
 )
 
@@ -15,25 +16,54 @@ const (
 	Refused                // it did not
 )
 
-// controls is how many servers that nobody doubts are tried beside those that are missing: a witness that
-// reaches none of them says nothing of the others.
-const controls = 3
+// A witness that reaches none of the servers that nobody doubts says nothing of the others. So some of those are
+// controls: at most this many are on trial at a time, and no more than mostControls after one another.
+const (
+	controls     = 3
+	mostControls = 15
+)
 
-// proven reports whether none of the servers that a hold keeps is alive, as far as the witness can tell.
-// What the registries list too little of as a whole is for a person to judge.
+// proven reports whether none of the servers that a hold keeps is alive, as far as the witness can tell. The
+// hold says what was found. What the registries list too little of as a whole is for a person to judge.
 func (s *step) proven(h *Hold) bool {
 	if s.Witness == nil || len(h.Removed) == 0 {
 		return false
 	}
-	sighted := s.sighted()
-	answered, refused := s.heard(h.Removed)
 	for _, id := range h.Removed {
 		s.d.Ask = append(s.d.Ask, id.Addr)
+		switch s.Witness(id.Addr) {
+		case Answered:
+			h.Alive = append(h.Alive, id)
+		case Refused:
+			h.Dead = append(h.Dead, id)
+		}
 	}
-	if answered > 0 && sighted {
-		h.Reason += fmt.Sprintf("; %d of %d still accept connections", answered, len(h.Removed))
+	sighted := s.sighted(h.Removed)
+	alive, all := len(h.Alive), len(h.Removed)
+	switch {
+	case alive > 0:
+		h.Reason += fmt.Sprintf("; %d of %d still %s", alive, all, s.answering("accept connections", "answer"))
+		if untold := all - alive - len(h.Dead); untold > 0 {
+			h.Reason += fmt.Sprintf("; %d could not be tried", untold)
+		}
+	case len(h.Dead) < all:
+	case !sighted:
+		h.Reason += fmt.Sprintf("; none of the %d %s, and neither do servers that are listed: that proves nothing",
+			all, s.answering("accepts connections", "answers"))
+	case h.Rule == RuleMinServices:
+		h.Reason += fmt.Sprintf("; none of the %d %s: a person decides", all, s.answering("accepts connections", "answers"))
+	default:
+		return true
 	}
-	return refused == len(h.Removed) && h.Rule != RuleMinServices && sighted
+	return false
+}
+
+// answering says what servers do that are alive: in words for a connection alone, or for an answer by HTTP.
+func (s *step) answering(tcp, http string) string {
+	if s.WitnessBy == WitnessHTTP {
+		return http + " " + s.WitnessPath
+	}
+	return tcp
 }
 
 // mostAnswer reports whether most of the servers are alive.
@@ -41,54 +71,82 @@ func (s *step) mostAnswer(ids []ServerID) bool {
 	if s.Witness == nil {
 		return false
 	}
-	answered, _ := s.heard(ids)
+	answered := 0
+	for _, id := range ids {
+		if s.Witness(id.Addr) == Answered {
+			answered++
+		}
+	}
 	return 2*answered > len(ids)
 }
 
 // dead reports whether the witness found a server dead. It is asked of what the guard keeps.
-func (s *step) dead(addr netip.AddrPort) bool {
+func (s *step) dead(id ServerID) bool {
 	if s.Witness == nil {
 		return false
 	}
-	s.d.Ask = append(s.d.Ask, addr)
-	return s.Witness(addr) == Refused && s.sighted()
+	s.d.Ask = append(s.d.Ask, id.Addr)
+	return s.Witness(id.Addr) == Refused && s.sighted([]ServerID{id})
 }
 
-func (s *step) heard(ids []ServerID) (answered, refused int) {
-	for _, id := range ids {
-		switch s.Witness(id.Addr) {
+// sighted reports whether the witness reaches any of some servers that are in traffic and listed as usable. It
+// asks for them. Those of this machine tell only of others of this machine: they answer without a network, too.
+func (s *step) sighted(of []ServerID) bool {
+	here := true
+	for _, id := range of {
+		here = here && s.here(id.Addr)
+	}
+	if known, is := s.sight[here]; is {
+		return known
+	}
+	if s.sight == nil {
+		s.sight = map[bool]bool{}
+	}
+	s.sight[here] = s.look(here)
+	return s.sight[here]
+}
+
+// look tries controls until one answers, or enough are on trial.
+func (s *step) look(here bool) bool {
+	trying, tried := 0, 0
+	for addr := range s.undoubted() {
+		if !here && s.here(addr) {
+			continue
+		}
+		s.d.Ask = append(s.d.Ask, addr)
+		switch s.Witness(addr) {
 		case Answered:
-			answered++
-		case Refused:
-			refused++
-		}
-	}
-	return answered, refused
-}
-
-// sighted reports whether the witness reaches any of some servers that are in traffic and listed as usable.
-// It asks for them.
-func (s *step) sighted() bool {
-	if s.control == nil {
-		s.control = []netip.AddrPort{}
-		for u := range s.Accepted.All() {
-			now, _ := s.Seen.Get(u.Name)
-			listed := serves(now)
-			for _, srv := range u.Servers {
-				if !srv.Down && listed(srv.Addr) && len(s.control) < controls {
-					s.control = append(s.control, srv.Addr)
-				}
-			}
-			if len(s.control) == controls {
-				break
-			}
-		}
-		s.d.Ask = append(s.d.Ask, s.control...)
-	}
-	for _, addr := range s.control {
-		if s.Witness(addr) == Answered {
 			return true
+		case Untried:
+			trying++
+		}
+		if tried++; trying == controls || tried == mostControls {
+			return false
 		}
 	}
 	return false
 }
+
+// undoubted yields the servers that are in traffic and listed as usable: first one of each upstream, as what
+// keeps one from answering keeps its like, then the others.
+func (s *step) undoubted() iter.Seq[netip.AddrPort] {
+	return func(yield func(netip.AddrPort) bool) {
+		for round := range 2 {
+			for u := range s.Accepted.All() {
+				now, _ := s.Seen.Get(u.Name)
+				listed, n := serves(now), 0
+				for _, srv := range u.Servers {
+					if srv.Down || !listed(srv.Addr) {
+						continue
+					}
+					n++
+					if first := n == 1; first == (round == 0) && !yield(srv.Addr) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+func (s *step) here(addr netip.AddrPort) bool { return s.Here != nil && s.Here(addr.Addr()) }

@@ -197,7 +197,15 @@ type HeldServer struct {
 	Addr     string `json:"addr"`
 	// Registered says that its registry lists it, and not as usable; else it is deregistered.
 	Registered bool `json:"registered,omitempty"`
+	// Witness is [Alive] or [Dead] where the witness tried it, "" where it tells nothing.
+	Witness string `json:"witness,omitempty"`
 }
+
+// What the witness finds out of a server.
+const (
+	Alive = "alive" // it accepts connections, or answers
+	Dead  = "dead"  // it does not
+)
 
 // Freeze leaves an upstream as it is.
 type Freeze struct {

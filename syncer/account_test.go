@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"errors"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -190,51 +189,6 @@ func TestARegistryThatWasAway(t *testing.T) {
 		r.publish(half)
 		w.pass(soon)
 		w.wantStored(half)
-	})
-}
-
-// asked is a witness that is told what the addresses do.
-type asked struct {
-	mu   sync.Mutex
-	want []netip.AddrPort
-	does map[netip.AddrPort]guard.Answer
-}
-
-func (a *asked) Ask(servers []netip.AddrPort) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.want = servers
-}
-
-func (a *asked) Answer(server netip.AddrPort) guard.Answer {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.does[server]
-}
-
-func TestTheWitnessIsAsked(t *testing.T) {
-	run(t, "and heard", 1, 1, func(t *testing.T, w *world) {
-		a := &asked{does: map[netip.AddrPort]guard.Answer{}}
-		w.witness = a
-		w.start(guard.DefaultConfig())
-		defer w.stop()
-		w.registries[0].publish("a: 1 2 3 4 5")
-		w.pass(time.Minute)
-		w.registries[0].publish("a: 5")
-		w.pass(soon)
-		w.wantStored("a: 1 2 3 4 5")
-		if len(a.want) != 5 {
-			t.Errorf("asked for %v", a.want)
-		}
-		a.mu.Lock()
-		for _, s := range a.want[:4] {
-			a.does[s] = guard.Refused
-		}
-		a.does[a.want[4]] = guard.Answered
-		a.mu.Unlock()
-		w.registries[0].publish("a: 5") // it asks for a decision
-		w.pass(soon)
-		w.wantStored("a: 5")
 	})
 }
 

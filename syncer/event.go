@@ -20,6 +20,7 @@ const (
 	EventServerOut   = "server_out"        // a server gets none any more
 	EventHeld        = "held"              // the guard holds a change
 	EventHoldEnded   = "hold_ended"        // it holds it no more
+	EventProven      = "proven"            // what a rule would hold goes: the witness found all of it dead
 	EventApproved    = "approved"          // a person let a hold through
 	EventFrozen      = "frozen"            // a person froze an upstream or everything
 	EventUnfrozen    = "unfrozen"          // a freeze ended
@@ -49,7 +50,7 @@ type Event struct {
 	Written upstream.Generation
 	// Timing is of the change that a generation carries, for EventGeneration and EventPushed.
 	Timing Timing
-	// Added, Updated and Removed count upstreams, In and Out servers, for EventGeneration.
+	// Added, Updated and Removed count upstreams, In and Out servers, for EventGeneration; EventProven has Out.
 	Added, Updated, Removed, In, Out int
 	// Workers counts those that can be told apart, for EventPushed.
 	Workers int

@@ -2,7 +2,10 @@ package syncer
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -13,11 +16,17 @@ import (
 
 // Witness connects to servers, to find out whether they are alive.
 type Witness interface {
-	// Ask names the servers of which the guard wants to know from now on. It does not block.
-	Ask(servers []netip.AddrPort)
+	// Run tries what was asked for until the context ends. It calls heard, which does not block, after answers came.
+	Run(ctx context.Context, heard func())
+	// Ask names the servers of which the guard wants to know from now on, and reports whether answers are still
+	// to come. It does not block.
+	Ask(servers []netip.AddrPort) (pending bool)
 	// Answer is what one of them did when it was tried last.
 	Answer(server netip.AddrPort) guard.Answer
 }
+
+// hearing is how long a new hold waits for the witness before anybody is told of it: often it ends with that.
+const hearing = 5 * time.Second
 
 // judge asks the guard what of the registries' answers may be written.
 func (s *Syncer) judge(written upstream.Generation, now time.Time, approved string) guard.Decision {
@@ -38,16 +47,85 @@ func (s *Syncer) judge(written upstream.Generation, now time.Time, approved stri
 		}
 	}
 	if s.Witness != nil {
-		in.Witness = s.Witness.Answer
+		in.Witness, in.Here = s.Witness.Answer, s.reach().Here
 	}
 	return s.admit(all, s.Guard.Decide(in))
+}
+
+// witnessed is judge with the witness's word: it is asked for what the decision wants to know, and pending says that
+// some of its answers are still to come.
+func (s *Syncer) witnessed(written upstream.Generation, now time.Time, approved string) (d guard.Decision, pending bool) {
+	d = s.judge(written, now, approved)
+	if s.Witness == nil {
+		return d, false
+	}
+	for {
+		if pending = s.Witness.Ask(d.Ask); pending || len(d.Ask) == 0 {
+			return d, pending
+		}
+		// All is answered, perhaps since it was decided; and with that other servers may be of interest.
+		next := s.judge(written, now, approved)
+		if slices.Equal(next.Ask, d.Ask) {
+			return next, false
+		}
+		d = next
+	}
+}
+
+// witnessedOnce is witnessed for a pass that decides once: it waits for the answers, for a while at most, and so
+// comes to the verdict that a running syncer would come to.
+func (s *Syncer) witnessedOnce(ctx context.Context, written upstream.Generation, approved string) guard.Decision {
+	d, pending := s.witnessed(written, time.Now(), approved)
+	if !pending {
+		return d
+	}
+	ctx, cancel := context.WithTimeout(ctx, hearing)
+	heard := make(chan struct{}, 1)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { s.Witness.Run(ctx, func() { signal(heard) }) })
+	for pending {
+		select {
+		case <-heard:
+		case <-ctx.Done():
+			return d
+		}
+		d, pending = s.witnessed(written, time.Now(), approved)
+	}
+	return d
+}
+
+// trial sorts the holds of a decision: those that may be told of, and those that wait until the witness is heard, as
+// they often end with that. It says after which time the latter are told of all the same.
+//
+// One that was there before this start, or goes on with one that was told of, does not wait.
+func (s *Syncer) trial(d guard.Decision, pending bool, now time.Time) (told, waiting []guard.Hold, again time.Duration) {
+	for _, h := range d.Holds {
+		if pending && !h.Since.Before(s.began) && len(h.Removed) > 0 && !slices.ContainsFunc(s.holds, h.Continued) {
+			waiting = append(waiting, h)
+		} else {
+			told = append(told, h)
+		}
+	}
+	switch {
+	case len(waiting) == 0:
+		s.quiet = time.Time{}
+		return told, nil, 0
+	case s.quiet.IsZero():
+		s.quiet = now
+	}
+	if again = hearing - now.Sub(s.quiet); again > 0 {
+		return told, waiting, again
+	}
+	return d.Holds, nil, 0
 }
 
 // remember carries on what a decision led to.
 func (s *Syncer) remember(d guard.Decision) {
 	s.history = d.History
-	if s.Witness != nil {
-		s.Witness.Ask(d.Ask)
+	if len(d.Released) > 0 {
+		signal(s.intake.changed) // the next decision asks the witness for less
 	}
 	for _, r := range d.Released {
 		log := s.Log.WithFields(logrus.Fields{"hold": r.Hold.ID, "rule": r.Hold.Rule, "servers": len(r.Hold.Removed) + len(r.Hold.KeptOut)})
@@ -55,17 +133,19 @@ func (s *Syncer) remember(d guard.Decision) {
 		case guard.ByTime:
 			log.WithField("hold_for", s.Guard.HoldFor.String()).Warn("the hold's time is up: the change goes through")
 		case guard.ByProof:
-			log.Warn("none of the servers that were held accepts connections: they go")
+			text := fmt.Sprintf("none of %d servers answers from here: they go, though %s would hold them", len(r.Hold.Removed), r.Hold.Rule)
+			log.Warn(text)
+			s.event(Event{Kind: EventProven, Upstream: r.Hold.Upstream, Text: text, Out: len(r.Hold.Removed)})
 		}
 	}
 }
 
-// hold keeps what is held.
-func (s *Syncer) hold(holds []guard.Hold) {
+// hold keeps what is held; of what waits for the witness nobody is told yet.
+func (s *Syncer) hold(holds, waiting []guard.Hold) {
 	logHolds(s.Log, s.holds, holds)
 	s.holdEvents(s.holds, holds)
 	s.mu.Lock()
-	s.holds = holds
+	s.holds, s.onTrial = holds, waiting
 	s.mu.Unlock()
 }
 

@@ -19,6 +19,7 @@ type Metrics struct {
 	changes     *prometheus.CounterVec
 	servers     *prometheus.CounterVec
 	orders      *prometheus.CounterVec
+	proven      prometheus.Counter
 	writes      prometheus.Counter
 	writeErrors *prometheus.CounterVec
 	written     prometheus.Histogram
@@ -76,6 +77,10 @@ func NewMetrics(r prometheus.Registerer, status func() (Status, bool), upstreams
 		orders: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "swallowkeeper_orders_total", Help: "What persons had done.",
 		}, []string{"kind"}),
+		proven: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "swallowkeeper_proven_servers_total",
+			Help: "Servers that went although a rule would hold them: the witness found none of them alive.",
+		}),
 		writes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "swallowkeeper_conf_file_writes_total", Help: "Generations that were written.",
 		}),
@@ -109,7 +114,7 @@ func NewMetrics(r prometheus.Registerer, status func() (Status, bool), upstreams
 		m.orders.WithLabelValues(kind)
 	}
 	for _, c := range []prometheus.Collector{
-		m, m.changes, m.servers, m.orders, m.writes, m.writeErrors, m.written, m.pushed, m.confirmed,
+		m, m.changes, m.servers, m.orders, m.proven, m.writes, m.writeErrors, m.written, m.pushed, m.confirmed,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, err
@@ -136,6 +141,8 @@ func (m *Metrics) Observe(e Event) {
 		m.confirmed.WithLabelValues(e.Gateway).Observe(seconds(e.Timing.Seen, e.Timing.Pushed))
 	case EventStoreFailed:
 		m.writeErrors.WithLabelValues(stage(e.Err)).Inc()
+	case EventProven:
+		m.proven.Add(float64(e.Out))
 	case EventApproved, EventFrozen, EventUnfrozen, EventRolledBack:
 		m.orders.WithLabelValues(e.Kind).Inc()
 	}

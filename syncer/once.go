@@ -77,7 +77,7 @@ func (s *Syncer) RunOnce(ctx context.Context, o Once) (Outcome, error) {
 	written := s.gen
 	written.Strangers = s.known()
 	written.Frozen, _ = thawed(written.Frozen, time.Now())
-	decision := s.judge(written, time.Now(), o.Approve)
+	decision := s.witnessedOnce(ctx, written, o.Approve)
 	out.Holds, out.Out = decision.Holds, decision.Out
 	out.Written = upstream.Diff(s.gen.Set, decision.Accepted)
 	seen, _ := s.intake.seen(s.gen.Set)

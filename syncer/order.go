@@ -242,7 +242,7 @@ func Rollback(to upstream.Generation) Order {
 			return "", err
 		}
 		s.history = guard.History{} // what a person took away or brought back is no loss and no growth
-		s.hold(nil)
+		s.hold(nil, nil)
 		s.note(saved, s.out, nil)
 		s.adopt(before, Timing{Seen: decided, Decided: decided, Saved: time.Now()},
 			func(string, netip.AddrPort) string { return g.Reason })

@@ -89,6 +89,33 @@ func (r Reach) refuses(addr netip.AddrPort) string {
 	return ""
 }
 
+// Forbids says why nothing may connect to an address from this machine only because a registry listed it, or "":
+// what Refuses, and what listens for this machine alone unless a range of Allow within 127.0.0.0/8 or ::1 names it.
+func (r Reach) Forbids(addr netip.AddrPort) string {
+	if why := r.Refuses(addr); why != "" {
+		return why
+	}
+	ip := addr.Addr().Unmap().WithZone("")
+	if inner, carries := embedded(ip); carries {
+		ip = inner
+	}
+	if ip.IsLoopback() && !slices.ContainsFunc(r.Allow, func(p netip.Prefix) bool {
+		return p.Contains(ip) && p.Addr().IsLoopback() && p.Bits() >= 8
+	}) {
+		return fmt.Sprintf("%s is this machine itself, and no range of allow_addresses names it", ip)
+	}
+	return ""
+}
+
+// Here reports whether an address is this machine's.
+func (r Reach) Here(ip netip.Addr) bool {
+	ip = ip.Unmap().WithZone("")
+	if inner, carries := embedded(ip); carries {
+		ip = inner
+	}
+	return r.local(ip)
+}
+
 func (r Reach) local(ip netip.Addr) bool {
 	return ip.IsLoopback() || ip.IsUnspecified() || slices.Contains(r.Local, ip)
 }

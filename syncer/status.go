@@ -21,6 +21,8 @@ type Status struct {
 	Registries []RegistryStatus
 	// Holds are what the guard does not let through.
 	Holds []guard.Hold
+	// OnTrial are those of which nobody is told until the witness is heard, a few seconds at most.
+	OnTrial []guard.Hold
 	// StoreErr is why the conf file could not be written, nil where it could.
 	StoreErr error
 	Gateways []GatewayStatus
@@ -69,7 +71,7 @@ func (s *Syncer) Status() Status {
 	s.mu.Lock()
 	st := Status{
 		Generation: s.gen, Out: s.out, Stays: s.stays, Unserved: s.unserved,
-		Holds: s.holds, StoreErr: cmp.Or(s.storeErr, s.verifyErr),
+		Holds: s.holds, OnTrial: s.onTrial, StoreErr: cmp.Or(s.storeErr, s.verifyErr),
 	}
 	s.mu.Unlock()
 	answered := s.intake.answered()

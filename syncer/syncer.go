@@ -62,6 +62,8 @@ type Syncer struct {
 	stays    []guard.ServerID
 	unserved []Unserved
 	holds    []guard.Hold
+	// onTrial are the holds of which nobody is told until the witness is heard.
+	onTrial  []guard.Hold
 	storeErr error
 	// verifyErr is why the conf file is not as it was written, and can't be mended.
 	verifyErr error
@@ -76,8 +78,9 @@ type Syncer struct {
 	// signer is whose order is being carried out, unfroze whose last one let changes come that no decision has
 	// written yet. Only the loop uses them.
 	signer, unfroze upstream.Signature
-	// history is what the guard remembers. Only the loop uses it.
+	// history is what the guard remembers, quiet since when holds are on trial. Only the loop uses them.
 	history guard.History
+	quiet   time.Time
 }
 
 // New makes a syncer; Run or RunOnce starts it.
@@ -108,6 +111,9 @@ func (s *Syncer) Run(ctx context.Context) error {
 	for _, d := range s.deliveries {
 		d.to(s.gen, Timing{})
 		running.Go(func() { d.run(ctx) })
+	}
+	if s.Witness != nil {
+		running.Go(func() { s.Witness.Run(ctx, func() { signal(s.intake.changed) }) })
 	}
 	s.decideUntil(ctx)
 	return nil
@@ -238,8 +244,9 @@ func (s *Syncer) decide(ctx context.Context, approved string) time.Duration {
 		return wait
 	}
 	timing := Timing{Seen: s.intake.taken(now)}
-	decision := s.judge(written, now, approved)
+	decision, pending := s.witnessed(written, now, approved)
 	timing.Decided = time.Now()
+	holds, onTrial, told := s.trial(decision, pending, now)
 	signed := s.unfroze
 	if decision.Approved() {
 		signed = s.signer
@@ -252,7 +259,7 @@ func (s *Syncer) decide(ctx context.Context, approved string) time.Duration {
 		s.remember(decision)
 	}
 	if err == nil || len(decision.Holds) > 0 { // else what was let through is not through yet
-		s.hold(decision.Holds)
+		s.hold(holds, onTrial)
 	}
 	s.note(gen, decision.Out, err)
 	if err != nil {
@@ -267,7 +274,7 @@ func (s *Syncer) decide(ctx context.Context, approved string) time.Duration {
 	timing.Saved = time.Now()
 	s.adopt(before, timing, reasonsOf(gen.Set, decision.Out))
 	s.noteStays()
-	return sooner(decision.Again, thaw)
+	return sooner(sooner(decision.Again, thaw), told)
 }
 
 // adopt hands the generation on to the gateways, where it is a new one, and tells of it. why is for what

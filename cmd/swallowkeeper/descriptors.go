@@ -3,6 +3,8 @@ package main
 import (
 	"math"
 	"syscall"
+
+	"swallowkeeper/registry/probe"
 )
 
 const (
@@ -25,10 +27,20 @@ func openFiles() int {
 	return int(limit.Cur) //nolint:gosec // it is small enough
 }
 
-// descriptorsFor is how many connections each registry may hold under a limit of open files; 0 is any number.
-func descriptorsFor(limit, registries, gateways int) int {
+// descriptorsFor is how many connections each registry may hold under a limit of open files, beside those of the
+// witness; 0 is any number.
+func descriptorsFor(limit, probes, registries, gateways int) int {
 	if limit == 0 || registries == 0 {
 		return 0
 	}
-	return max((limit-reserved-gateways*reservedEach)/registries, leastEach)
+	return max((limit-reserved-probes-gateways*reservedEach)/registries, leastEach)
+}
+
+// probesFor is how many connections the witness may have open at a time under a limit of open files.
+func probesFor(limit int) int {
+	const share, least = 16, 4
+	if limit == 0 {
+		return probe.MostAtOnce
+	}
+	return min(max(limit/share, least), probe.MostAtOnce)
 }

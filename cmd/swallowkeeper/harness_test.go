@@ -158,6 +158,8 @@ type rig struct {
 	consul string
 	// extra goes behind the rest of the configuration; gateways in place of the usual ones.
 	extra, registries, gateways string
+	// witness is what the guard's witness is, "off" where it is empty: most tests register what is not there.
+	witness string
 	// own are upstreams that an operator made by hand.
 	own []string
 }
@@ -235,7 +237,17 @@ func (r *rig) configure() *rig {
 			text += gatewayTable(fmt.Sprintf("gw%d", i+1), s.API())
 		}
 	}
-	if err := os.WriteFile(r.toml, []byte(text+r.extra), 0o600); err != nil {
+	witness := "[guard]\nwitness = \"off\"\n"
+	if r.witness != "" {
+		witness = "[guard]\nwitness = \"" + r.witness + "\"\n"
+	}
+	text += r.extra
+	if before, after, has := strings.Cut(text, "[guard]\n"); has {
+		text = before + witness + after
+	} else {
+		text += "\n" + witness
+	}
+	if err := os.WriteFile(r.toml, []byte(text), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
 	return r

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -40,15 +41,28 @@ func showHolds(holds []guard.Hold, out []upstream.Out) []status.Hold {
 			ID: h.ID, Rule: h.Rule, Upstream: h.Upstream, Reason: h.Reason, Since: h.Since,
 			Servers: []status.HeldServer{}, Of: h.Of, KeptOut: len(h.KeptOut),
 		}
+		found := foundBy(h)
 		for _, r := range h.Removed {
 			addr := r.Addr.String()
 			one.Servers = append(one.Servers, status.HeldServer{
-				Upstream: r.Upstream, Addr: addr, Registered: registered[outKey{strings.ToLower(r.Upstream), addr}],
+				Upstream: r.Upstream, Addr: addr, Registered: registered[outKey{strings.ToLower(r.Upstream), addr}], Witness: found[r],
 			})
 		}
 		shown = append(shown, one)
 	}
 	return shown
+}
+
+// foundBy is what the witness found out of a hold's servers.
+func foundBy(h guard.Hold) map[guard.ServerID]string {
+	found := make(map[guard.ServerID]string, len(h.Alive)+len(h.Dead))
+	for _, id := range h.Alive {
+		found[id] = status.Alive
+	}
+	for _, id := range h.Dead {
+		found[id] = status.Dead
+	}
+	return found
 }
 
 // outKey is an instance of an upstream, whose name is in lower case.
@@ -254,6 +268,8 @@ type lookout struct {
 	running  bool // a registry has said what is usable; else only the conf file speaks
 	frozen   []upstream.Freeze
 	held     map[guard.ServerID]time.Time // since when
+	found    map[guard.ServerID]string    // what the witness found out of those
+	trial    map[guard.ServerID]bool      // those that it is asked about, before anybody is told of their hold
 	stays    map[guard.ServerID]bool
 	unserved map[string]bool
 	since    syncer.Since
@@ -265,11 +281,17 @@ type lookout struct {
 func newLookout(st syncer.Status, since syncer.Since) *lookout {
 	l := &lookout{
 		running: true, frozen: st.Generation.Frozen, since: since,
-		held: map[guard.ServerID]time.Time{}, stays: map[guard.ServerID]bool{}, unserved: map[string]bool{},
+		held: map[guard.ServerID]time.Time{}, found: map[guard.ServerID]string{}, trial: map[guard.ServerID]bool{}, stays: map[guard.ServerID]bool{}, unserved: map[string]bool{},
 	}
 	for _, h := range st.Holds {
 		for _, id := range h.Removed {
 			l.held[id] = h.Since
+		}
+		maps.Copy(l.found, foundBy(h))
+	}
+	for _, h := range st.OnTrial {
+		for _, id := range h.Removed {
+			l.trial[id] = true
 		}
 	}
 	for _, s := range st.Stays {
@@ -286,6 +308,10 @@ func (l *lookout) leave(u *status.Upstream, o upstream.Out) {
 	for i, s := range u.Servers {
 		if o.Addr != "" && s.Addr == o.Addr {
 			u.Servers[i].Reason, u.Servers[i].Detail = printable(o.Reason), printable(o.Detail())
+			id, err := netip.ParseAddrPort(o.Addr)
+			if err == nil {
+				u.Servers[i].Reason += l.witnessed(guard.ServerID{Upstream: u.Name, Addr: id})
+			}
 			switch {
 			case s.State == status.In, s.State == status.Held && s.Since.IsZero():
 				u.Servers[i].State, u.Servers[i].Since = status.Held, l.since.Out(o)
@@ -344,12 +370,26 @@ func (l *lookout) server(name string, s upstream.Server) status.Server {
 		shown.State, shown.Reason = status.Down, "marked down: its service is deregistered"
 	case held:
 		shown.State, shown.Since = status.Held, heldSince
-		shown.Reason = "deregistered, kept by the guard because its removal is held"
+		shown.Reason = "deregistered, kept by the guard because its removal is held" + l.witnessed(id)
+	case l.trial[id]:
+		shown.State, shown.Since = status.Held, time.Time{}
+		shown.Reason = "deregistered, kept by the guard until it is known whether it is alive"
 	case l.stays[id]:
 		shown.State, shown.Since = status.Held, time.Time{}
 		shown.Reason = "deregistered, kept by the guard because its service has no healthy server"
 	}
 	return shown
+}
+
+// witnessed is what the witness found out of a server that is held, to be added to its reason.
+func (l *lookout) witnessed(id guard.ServerID) string {
+	switch l.found[id] {
+	case status.Alive:
+		return "; it answers from here"
+	case status.Dead:
+		return "; it does not answer from here"
+	}
+	return ""
 }
 
 // frozenBy says how an upstream is frozen, "" where it is not.

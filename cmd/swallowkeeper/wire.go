@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,9 +13,11 @@ import (
 
 	"swallowkeeper/config"
 	"swallowkeeper/gateway"
+	"swallowkeeper/guard"
 	"swallowkeeper/internal/budget"
 	"swallowkeeper/kinds"
 	"swallowkeeper/registry"
+	"swallowkeeper/registry/probe"
 	"swallowkeeper/syncer"
 )
 
@@ -33,6 +36,9 @@ type target struct {
 type house struct {
 	sources []syncer.Source
 	targets []target
+	// probes are how many connections the witness may have open at a time, 0 where there is none, measured by probed.
+	probes int
+	probed *probe.Metrics
 }
 
 // meters measure the parts of a daemon. They outlive a reload. The zero value is a command's: it measures nothing, and
@@ -41,6 +47,7 @@ type meters struct {
 	daemon     bool
 	registries map[string]registry.Meter // by type
 	gateways   map[string]gateway.Meter  // by type
+	probe      *probe.Metrics
 	// answers is what the answers of all peers may take of memory together.
 	answers *budget.Budget
 }
@@ -67,13 +74,18 @@ func newMeters(r prometheus.Registerer) (meters, error) {
 			m.gateways[kind.Name], failed = meter, append(failed, err)
 		}
 	}
-	return m, errors.Join(failed...)
+	var err error
+	m.probe, err = probe.NewMetrics(r)
+	return m, errors.Join(append(failed, err)...)
 }
 
 // build makes the parts; nothing of them runs yet, and nothing is asked of anybody.
 func build(cfg config.Config, log logrus.FieldLogger, m meters) (*house, error) {
-	h := &house{}
-	most := descriptorsFor(openFiles(), len(cfg.Registries), len(cfg.Gateways))
+	h := &house{probed: m.probe}
+	if cfg.Guard.WitnessBy != guard.WitnessOff {
+		h.probes = probesFor(openFiles())
+	}
+	most := descriptorsFor(openFiles(), h.probes, len(cfg.Registries), len(cfg.Gateways))
 	for i, c := range cfg.Registries {
 		name := c.Title(os.Getenv)
 		r, err := c.Config.New(registry.Deps{
@@ -134,9 +146,20 @@ func (h *house) endpoints(cfg config.Config) []endpoint {
 
 // parts hands the house to a syncer.
 func (h *house) parts(cfg config.Config, store syncer.Store, log logrus.FieldLogger) syncer.Parts {
+	reach := newReach(cfg.Guard, h.endpoints(cfg), log).now
 	p := syncer.Parts{
 		Sources: h.sources, Guard: cfg.Guard, Store: store, Schedule: syncer.DefaultSchedule(), Log: log,
-		Reach: newReach(cfg.Guard, h.endpoints(cfg), log).now, Taken: newTaken(cfg.Persist.Path, h.targets, log).now,
+		Reach: reach, Taken: newTaken(cfg.Persist.Path, h.targets, log).now,
+	}
+	if h.probes > 0 {
+		c := probe.Config{
+			AtOnce: h.probes, Metrics: h.probed,
+			Forbids: func(addr netip.AddrPort) string { return reach().Forbids(addr) },
+		}
+		if cfg.Guard.WitnessBy == guard.WitnessHTTP {
+			c.Path = cfg.Guard.WitnessPath
+		}
+		p.Witness = probe.New(c)
 	}
 	for _, t := range h.targets {
 		p.Targets = append(p.Targets, t.Target)

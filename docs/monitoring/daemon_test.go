@@ -85,6 +85,8 @@ level = "debug"
 [[registry]]
 name = "dc"
 address = %q
+[guard]
+witness = "off" # what is registered here is not there
 [persist]
 path = %q
 [status]

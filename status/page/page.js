@@ -12,7 +12,7 @@
   const eventsAtFirst = 12;
   const eventsKept = 500;
   const zero = '0001-01-01T00:00:00Z'; // a time that Go has not set
-  const changesUpstreams = new Set(['generation', 'server_in', 'server_out', 'held', 'hold_ended', 'approved',
+  const changesUpstreams = new Set(['generation', 'server_in', 'server_out', 'held', 'hold_ended', 'proven', 'approved',
     'frozen', 'unfrozen', 'rolled_back', 'stored', 'no_healthy_server', 'healthy_again']);
   const kinds = [...changesUpstreams, 'pushed', 'in_step', 'out_of_step', 'store_failed'];
 

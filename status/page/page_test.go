@@ -244,7 +244,7 @@ func TestTexts(t *testing.T) {
 	}
 	for _, kind := range []string{
 		syncer.EventGeneration, syncer.EventServerIn, syncer.EventServerOut, syncer.EventHeld, syncer.EventHoldEnded,
-		syncer.EventApproved, syncer.EventFrozen, syncer.EventUnfrozen, syncer.EventRolledBack, syncer.EventPushed,
+		syncer.EventProven, syncer.EventApproved, syncer.EventFrozen, syncer.EventUnfrozen, syncer.EventRolledBack, syncer.EventPushed,
 		syncer.EventInSync, syncer.EventOutOfSync, syncer.EventStoreFailed, syncer.EventStored,
 	} {
 		if table["kind."+kind] == nil {

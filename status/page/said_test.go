@@ -17,20 +17,22 @@ import (
 
 func TestWhatTheDaemonSaysInChinese(t *testing.T) {
 	for said, want := range map[string]string{
-		`check "http" is critical`:                                                        `检查 "http" 为 critical`,
-		`check "disk" of node n1 is critical`:                                             `节点 n1 的检查 "disk" 为 critical`,
-		`node n1 is in maintenance: "kernel update"`:                                      `节点 n1 处于维护模式："kernel update"`,
-		`10.0.0.1:80 gets no traffic any more of web`:                                     `10.0.0.1:80 不再承接 web 的流量`,
-		`changed a, b, c, 2 more; removed d`:                                              `变更 a, b, c, 2 more; 移除 d`,
-		`check "a" is warning, which health = "warning" takes; tag "gray=b" puts it here`: `检查 "a" 为 warning，health = "warning" 允许接入; 标签 "gray=b" 将它归入此处`,
-		`check "http" is critical: it is kept in traffic all the same`:                    `检查 "http" 为 critical：但仍保留其流量`,
-		`its registry lists it (check "http" is passing), but the guard holds everything`: `注册中心列出了它（检查 "http" 通过），但保护规则拦截了全部变更`,
-		`registry consul: Get "http://127.0.0.1:1": connection refused`:                   `注册中心 consul：Get "http://127.0.0.1:1": connection refused`,
-		`3 of 4 servers would go, max_removal allows 50%: removals are held`:              `4 台服务器中有 3 台将被移除，max_removal 只允许 50%：移除已拦截`,
-		`check "a; registry b: c" is critical`:                                            `检查 "a; registry b: c" 为 critical`, // no name is changed
-		"what nobody has heard":                                                           "what nobody has heard",
-		"":                                                                                "",
-		strings.Repeat("registry a: ", 100) + "no":                                        strings.Repeat("注册中心 a：", 8) + strings.Repeat("registry a: ", 92) + "no",
+		`check "http" is critical`:                                                                                                  `检查 "http" 为 critical`,
+		`check "disk" of node n1 is critical`:                                                                                       `节点 n1 的检查 "disk" 为 critical`,
+		`node n1 is in maintenance: "kernel update"`:                                                                                `节点 n1 处于维护模式："kernel update"`,
+		`10.0.0.1:80 gets no traffic any more of web`:                                                                               `10.0.0.1:80 不再承接 web 的流量`,
+		`changed a, b, c, 2 more; removed d`:                                                                                        `变更 a, b, c, 2 more; 移除 d`,
+		`check "a" is warning, which health = "warning" takes; tag "gray=b" puts it here`:                                           `检查 "a" 为 warning，health = "warning" 允许接入; 标签 "gray=b" 将它归入此处`,
+		`check "http" is critical: it is kept in traffic all the same`:                                                              `检查 "http" 为 critical：但仍保留其流量`,
+		`its registry lists it (check "http" is passing), but the guard holds everything`:                                           `注册中心列出了它（检查 "http" 通过），但保护规则拦截了全部变更`,
+		`registry consul: Get "http://127.0.0.1:1": connection refused`:                                                             `注册中心 consul：Get "http://127.0.0.1:1": connection refused`,
+		`3 of 4 servers would go, max_removal allows 50%: removals are held`:                                                        `4 台服务器中有 3 台将被移除，max_removal 只允许 50%：移除已拦截`,
+		`4 of 5 servers would go, max_removal allows 50%: removals are held; 3 of 4 still accept connections; 1 could not be tried`: `5 台服务器中有 4 台将被移除，max_removal 只允许 50%：移除已拦截; 4 台中仍有 3 台接受连接; 1 台未能探测`,
+		`none of 34 servers answers from here: they go, though max_removal would hold them`:                                         `从本机探测，34 台服务器均无应答：虽然 max_removal 会拦截，仍予移除`,
+		`check "a; registry b: c" is critical`:                                                                                      `检查 "a; registry b: c" 为 critical`, // no name is changed
+		"what nobody has heard":                                                                                                     "what nobody has heard",
+		"":                                                                                                                          "",
+		strings.Repeat("registry a: ", 100) + "no":                                                                                  strings.Repeat("注册中心 a：", 8) + strings.Repeat("registry a: ", 92) + "no",
 	} {
 		if got := page.Said(said); got != want {
 			t.Errorf("%q is\n%q, want\n%q", said, got, want)
@@ -69,6 +71,7 @@ var notShown = []string{
 	"frozen now", "not known", "no hold", "held now", "can't be frozen: nothing was written yet", "is not in the conf file",
 	"it is the present one: nothing is changed and nothing is frozen", "it is not frozen", "unfreeze", "canary", "a person approved the hold: the change goes through", "a person",
 	// what the log or an error of reading says
+	"the hold's time is up: the change goes through", "what the guard remembers is not written: a restart begins without it",
 	"read what is live", "the gateway is", "the gateway took", "read the list of services", "read the health of service", "host names are not looked up here", "confirm that",
 }
 
@@ -86,7 +89,7 @@ func TestEveryReasonHasAPhrase(t *testing.T) {
 	for _, file := range []string{
 		"registry/consul/convert.go", "registry/consul/meta.go", "registry/consul/explain.go",
 		"guard/guard.go", "guard/removal.go", "guard/recovery.go", "guard/growth.go", "guard/damping.go", "guard/witness.go",
-		"guard/accept.go", "syncer/delivery.go", "syncer/event.go", "syncer/freeze.go", "syncer/order.go", "upstream/merge.go", "cmd/swallowkeeper/show.go",
+		"guard/accept.go", "syncer/delivery.go", "syncer/event.go", "syncer/freeze.go", "syncer/judge.go", "syncer/order.go", "upstream/merge.go", "cmd/swallowkeeper/show.go",
 	} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", filepath.FromSlash(file)), nil, 0)
 		if err != nil {
