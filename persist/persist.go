@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -49,6 +50,8 @@ type File struct {
 	newest   int                 // in the history at the start
 	kept     func()              // puts what was saved last into the history; nil once that is done
 	disk     disk
+
+	left atomic.Pointer[fs.FileInfo] // the file as the last Load or Save left it; nil before the first
 }
 
 // disk is the file as it was last seen.
@@ -143,6 +146,7 @@ func (f *File) recover() error {
 func (f *File) Load() (upstream.Generation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.leave()
 	c, err := readFile(f.on, f.path)
 	switch {
 	case errors.Is(err, errDamaged):
@@ -184,6 +188,7 @@ func (f *File) begin(c contents) {
 func (f *File) Save(ctx context.Context, g upstream.Generation) (upstream.Generation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.leave()
 	saved, err := f.save(ctx, g)
 	if err != nil {
 		return upstream.Generation{}, fmt.Errorf("save the conf file %s: %w", f.path, err)

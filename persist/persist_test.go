@@ -26,7 +26,10 @@ import (
 	"swallowkeeper/upstream"
 )
 
-var _ syncer.Store = (*persist.File)(nil)
+var (
+	_ syncer.Store     = (*persist.File)(nil)
+	_ syncer.Overtaken = (*persist.File)(nil)
+)
 
 // TestMain also is the other process that some tests need: see child.
 func TestMain(m *testing.M) {
@@ -305,10 +308,16 @@ func TestAnOlderStateReplacesNoNewerOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	theirs := regexp.MustCompile(" on .*: edits").ReplaceAll(text, []byte(" on elsewhere (process 7): edits"))
+	if err := f.Overtaken(); err != nil {
+		t.Errorf("before: %v", err)
+	}
 	if err := os.WriteFile(path, theirs, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var newer *persist.NewerError
+	if err := f.Overtaken(); !errors.As(err, &newer) || newer.Number != 2 {
+		t.Errorf("overtaken: %v", err)
+	}
 	for range 2 {
 		if _, err := f.Save(t.Context(), upstream.Generation{Set: set(2, 2)}); !errors.As(err, &newer) ||
 			newer.Number != 2 || newer.Writer != "elsewhere (process 7)" {
@@ -321,7 +330,23 @@ func TestAnOlderStateReplacesNoNewerOne(t *testing.T) {
 	if g := load(t, f); g.Number != 2 || g.Writer != "elsewhere (process 7)" {
 		t.Errorf("loaded %+v", g)
 	}
-	if g := save(t, f, set(2, 2)); g.Number != 3 {
+	if err := f.Overtaken(); err != nil {
+		t.Errorf("after: %v", err)
+	}
+	// They go on: it is newer again, although what we have is theirs now.
+	save(t, o, set(5, 2))
+	if text, err = os.ReadFile(other); err != nil {
+		t.Fatal(err)
+	}
+	again := regexp.MustCompile(" on .*: edits").ReplaceAll(text, []byte(" on elsewhere (process 7): edits"))
+	if err := os.WriteFile(path, again, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Save(t.Context(), upstream.Generation{Set: set(2, 2)}); !errors.As(err, &newer) || newer.Number != 3 || f.Overtaken() == nil {
+		t.Errorf("saved over what they wrote next: %v", err)
+	}
+	load(t, f)
+	if g := save(t, f, set(2, 2)); g.Number != 4 {
 		t.Errorf("saved %+v", g)
 	}
 }

@@ -215,4 +215,44 @@ func TestSomebodyElseWroteTheFile(t *testing.T) {
 			t.Errorf("held is %+v", h)
 		}
 	})
+	run(t, "a registry that can't be read has nothing to say against it", 1, 1, func(t *testing.T, w *world) {
+		w.start(guard.DefaultConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2 3 4")
+		w.pass(time.Minute)
+		w.registries[0].setTrouble(errors.New("connection refused"))
+		const theirs = "a: 1 2 3 4 5"
+		w.store.mu.Lock()
+		w.store.gen, w.store.failOnce = upstream.Generation{Number: 9, Set: set(theirs)}, newerError{errors.New("somebody else's")}
+		w.store.mu.Unlock()
+		w.pass(time.Hour)
+		w.wantStored(theirs)
+		w.registries[0].setTrouble(nil)
+		w.registries[0].publish("a: 1 2 3 4")
+		w.pass(time.Minute)
+		w.wantStored("a: 1 2 3 4")
+	})
+	run(t, "no gateway gets what is older, although no registry has news", 1, 1, func(t *testing.T, w *world) {
+		w.start(guard.DefaultConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2 3 4")
+		w.pass(time.Minute)
+		w.events.take()
+		w.pass(9 * time.Second) // the gateway is compared in a second, before the file is
+		const theirs = "a: 1 2 3 4 5"
+		w.store.mu.Lock()
+		w.store.gen, w.store.newer = upstream.Generation{Number: 9, Set: set(theirs)}, newerError{errors.New("somebody else's")}
+		w.store.mu.Unlock()
+		w.gateways[0].set(theirs)
+		w.pass(2 * time.Second)
+		if did := w.events.take(); len(did) > 0 && strings.HasPrefix(did[0], "apply") {
+			t.Errorf("an older state went out: %q", did)
+		}
+		if st := w.syncer.Status(); len(w.told.of(EventOutOfSync)) > 0 || st.Generation.Number < 9 {
+			t.Errorf("generation %d, and the gateway was called out of sync", st.Generation.Number)
+		}
+		w.pass(time.Minute)
+		w.wantLive(0, "a: 1 2 3 4") // it is the registry's, and newer than theirs
+		w.wantStored("a: 1 2 3 4")
+	})
 }

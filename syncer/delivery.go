@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -55,6 +56,8 @@ type delivery struct {
 	moved, strangers chan<- struct{}
 
 	event func(Event)
+	// mayPush is errOvertaken where no gateway may be told anything, for it would be old.
+	mayPush func() error
 
 	mu      sync.Mutex
 	want    upstream.Generation
@@ -76,11 +79,12 @@ type delivery struct {
 	waits    *backoff.ExponentialBackOff
 }
 
-func newDelivery(t Target, log logrus.FieldLogger, event func(Event), moved, strangers chan<- struct{}) *delivery {
+func newDelivery(t Target, log logrus.FieldLogger, event func(Event), mayPush func() error, moved, strangers chan<- struct{}) *delivery {
 	return &delivery{
 		target:    t,
 		log:       log.WithField("gateway", t.Name),
 		event:     event,
+		mayPush:   mayPush,
 		wake:      make(chan struct{}, 1),
 		moved:     moved,
 		strangers: strangers,
@@ -140,9 +144,15 @@ func (d *delivery) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, errOvertaken) {
+			again.Reset(unsettledAgain) // it is no trouble of the gateway's; the newer generation is on its way
+			continue
+		}
 		again.Reset(d.report(g, changes, err, woken))
 	}
 }
+
+var errOvertaken = errors.New("another process wrote a newer generation")
 
 // deliver brings the gateway to the generation.
 func (d *delivery) deliver(ctx context.Context, g upstream.Generation) (upstream.Changes, error) {
@@ -168,6 +178,9 @@ func (d *delivery) deliver(ctx context.Context, g upstream.Generation) (upstream
 	changes := plan(*known, g, d.gone.names)
 	d.pushing = time.Now()
 	if !changes.Empty() {
+		if err := d.mayPush(); err != nil {
+			return changes, err
+		}
 		if err := d.target.Gateway.Apply(ctx, changes); err != nil {
 			return changes, err
 		}

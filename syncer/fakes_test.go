@@ -59,6 +59,12 @@ func (r *fakeRegistry) Condition() registry.Condition {
 	return registry.Condition{Trouble: r.trouble}
 }
 
+func (r *fakeRegistry) setTrouble(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trouble = err
+}
+
 // Archive implements Archiver.
 func (s *fakeStore) Archive() {
 	s.mu.Lock()
@@ -74,11 +80,24 @@ type fakeStore struct {
 	gen      upstream.Generation
 	fail     error
 	failOnce error
+	newer    error // somebody else wrote since it was loaded
 	load     error
 	saves    int
 }
 
-func (f *fakeStore) Load() (upstream.Generation, error) { return f.gen, f.load }
+func (f *fakeStore) Load() (upstream.Generation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.newer = nil
+	return f.gen, f.load
+}
+
+// Overtaken implements Overtaken.
+func (f *fakeStore) Overtaken() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.newer
+}
 
 func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Generation, error) {
 	f.mu.Lock()

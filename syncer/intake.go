@@ -35,6 +35,8 @@ type intake struct {
 	mu     sync.Mutex
 	latest map[string]upstream.Set
 	at     map[string]time.Time
+	// old are those that gave what they did before what is written now was made by another process.
+	old map[string]bool
 	// waiting is when the oldest came that no decision has taken; zero: none waits.
 	waiting time.Time
 }
@@ -44,6 +46,7 @@ func newIntake(sources []Source) *intake {
 		changed: make(chan struct{}, 1),
 		latest:  make(map[string]upstream.Set),
 		at:      make(map[string]time.Time),
+		old:     make(map[string]bool),
 		dotted:  make(map[string]bool),
 	}
 	for _, s := range sources {
@@ -73,6 +76,7 @@ func (in *intake) publish(name string, set upstream.Set) {
 	in.mu.Lock()
 	in.latest[name] = set
 	in.at[name] = time.Now()
+	delete(in.old, name)
 	if in.waiting.IsZero() {
 		in.waiting = in.at[name]
 	}
@@ -81,7 +85,7 @@ func (in *intake) publish(name string, set upstream.Set) {
 }
 
 // seen merges what the registries gave. A registry that has not answered yet keeps
-// its part of the written set as it was; while one is missing, so do servers that
+// its part of the written set as it was, and so does one whose answer is old; while one is missing, so do servers that
 // come from no registry of this configuration. emptied names those of several that suddenly list nothing
 // usable while others do.
 func (in *intake) seen(written upstream.Set) (set upstream.Set, emptied []string) {
@@ -89,6 +93,9 @@ func (in *intake) seen(written upstream.Set) (set upstream.Set, emptied []string
 	defer in.mu.Unlock()
 	latest := make(map[string]upstream.Set, len(in.latest))
 	for name, set := range in.latest {
+		if in.old[name] {
+			continue
+		}
 		if latest[name] = set.WithUnknown(written, name); !in.dotted[name] {
 			latest[name] = undotted(written, latest[name])
 		}
@@ -109,10 +116,26 @@ func (in *intake) seen(written upstream.Set) (set upstream.Set, emptied []string
 		}
 		parts = append(parts, set)
 	}
-	if len(in.latest) < len(in.names) {
+	if len(latest) < len(in.names) {
 		parts = append(parts, written.FromNoneOf(in.names))
 	}
 	return upstream.Merge(written, parts...), emptied
+}
+
+// outdate notes that what is written is newer than what the registries gave.
+func (in *intake) outdate() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for name := range in.latest {
+		in.old[name] = true
+	}
+}
+
+// counts notes that what a registry gave is what it has now.
+func (in *intake) counts(name string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	delete(in.old, name)
 }
 
 // missing names the registries that have not answered yet.

@@ -31,6 +31,10 @@ type Store interface {
 	Save(ctx context.Context, g upstream.Generation) (upstream.Generation, error)
 }
 
+// Overtaken is a store that another process may write to as well. Its error says that one did after our last
+// generation, and has a method Newer that says so: what we have is older, and reaches no gateway any more.
+type Overtaken interface{ Overtaken() error }
+
 // Archiver is a store that keeps earlier generations. What it does for that is asked for when the new
 // one is on its way to the gateways.
 type Archiver interface{ Archive() }

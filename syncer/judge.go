@@ -32,6 +32,11 @@ const hearing = 5 * time.Second
 func (s *Syncer) judge(written upstream.Generation, now time.Time, approved string) guard.Decision {
 	all := written
 	written = s.reachable(written)
+	for _, src := range s.Sources {
+		if src.Registry.Condition().Trouble == nil {
+			s.intake.counts(src.Name)
+		}
+	}
 	seen, empty := s.intake.seen(written.Set)
 	in := guard.Input{
 		Accepted: written.Set, Seen: frozen(written, withoutStrangers(all, s.withoutTaken(all, s.reach().seen(seen)))), Empty: empty,

@@ -49,6 +49,8 @@ type Syncer struct {
 	deliveries []*delivery
 	// moved says that a delivery's state changed.
 	moved chan struct{}
+	// overtaken says that another process wrote a newer generation.
+	overtaken chan struct{}
 	// orders are a person's, carried out by the loop.
 	orders chan request
 	// waits are those between attempts to write. Only the loop uses them.
@@ -87,10 +89,11 @@ type Syncer struct {
 func New(p Parts) *Syncer {
 	s := &Syncer{
 		Parts: p, intake: newIntake(p.Sources), moved: make(chan struct{}, 1), orders: make(chan request),
-		waits: retry.Default().Backoff(), since: newSince(),
+		overtaken: make(chan struct{}, 1),
+		waits:     retry.Default().Backoff(), since: newSince(),
 	}
 	for _, t := range p.Targets {
-		s.deliveries = append(s.deliveries, newDelivery(t, p.Log, s.event, s.moved, s.intake.changed))
+		s.deliveries = append(s.deliveries, newDelivery(t, p.Log, s.event, s.mayPush, s.moved, s.intake.changed))
 	}
 	return s
 }
@@ -168,10 +171,28 @@ func (s *Syncer) takeOver(err error) bool {
 		s.Log.WithError(err).Error("the conf file can't be read")
 		return false
 	}
+	s.intake.outdate()
 	for _, d := range s.deliveries {
 		d.to(gen, Timing{})
 	}
 	return true
+}
+
+// newer is an error where another process wrote a newer generation than ours.
+func (s *Syncer) newer() error {
+	if o, ok := s.Store.(Overtaken); ok {
+		return o.Overtaken()
+	}
+	return nil
+}
+
+// mayPush is errOvertaken where what we have is old; the loop then takes the newer generation.
+func (s *Syncer) mayPush() error {
+	if s.newer() == nil {
+		return nil
+	}
+	signal(s.overtaken)
+	return errOvertaken
 }
 
 // decideUntil decides whenever there is something to decide, until the context ends.
@@ -213,6 +234,10 @@ func (s *Syncer) decideUntil(ctx context.Context) {
 			signal(s.intake.changed)
 		case <-s.moved:
 			s.settle(ctx)
+		case <-s.overtaken:
+			if s.takeOver(s.newer()) {
+				signal(s.intake.changed)
+			}
 		case <-verify.C:
 			s.verify(ctx)
 		}

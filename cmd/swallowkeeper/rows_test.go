@@ -218,7 +218,7 @@ func TestCatastrophesOnConsul(t *testing.T) {
 			f.each(300*ms, 9, f.nodeCritical)
 		}, 200, 180, 90},
 		{"90 % deregistered over 300 ms", func(f *fleet) { spread(f, f.deregister) }, 20, 0, 100}, // 20 left
-		{"90 % critical over 300 ms", func(f *fleet) { spread(f, f.critical) }, 200, 180, 90},    // 20 left
+		{"90 % critical over 300 ms", func(f *fleet) { spread(f, f.critical) }, 200, 180, 90},     // 20 left
 		{"a third gone each 300 ms", func(f *fleet) { // 1 left after 13 steps, of a second there
 			order := f.on(10)
 			f.each(300*ms, 13, func(int) {
