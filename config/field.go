@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
+
+	"swallowkeeper/internal/setting"
 )
 
 // text is a value from outside the file: it has no type until its key is known.
@@ -115,7 +117,7 @@ func (f field) assign(value any) (ok bool) {
 		}
 	case *time.Duration:
 		s, _ := value.(string)
-		if d, err := time.ParseDuration(s); err == nil {
+		if d, err := setting.ParseDuration(s); err == nil {
 			*p, ok = d, true
 		}
 	case *[]string:

@@ -66,6 +66,15 @@ func (f field) show() string {
 	return shown
 }
 
+// value is the value as a program takes it.
+func (f field) value() any {
+	value := reflect.ValueOf(f.ptr).Elem().Interface()
+	if d, is := value.(time.Duration); is {
+		return brief(d)
+	}
+	return value
+}
+
 func literal(value any) string {
 	switch v := value.(type) {
 	case time.Duration:

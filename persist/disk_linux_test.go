@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -99,4 +101,34 @@ func TestWritableOnAReadOnlyDisk(t *testing.T) {
 	c := persist.DefaultConfig()
 	c.Path = filepath.Join(dir, "u.conf")
 	wantError(t, persist.Writable(c), "can't write the folder "+dir, "read-only file system")
+}
+
+// A full disk is told once, the conf file's room is left alone, and what was recorded can be read.
+func TestTheRecordFillsTheDisk(t *testing.T) {
+	dir := mounted(t)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorded(t, 3, func(c *persist.Config) { c.Path = filepath.Join(dir, "upstreams.conf") })
+		r.begin()
+		for range 1000 {
+			r.Note(r.next())
+			synctest.Wait()
+		}
+		said := r.said.AllEntries()
+		if len(said) != 1 || !errors.Is(said[0].Data["error"].(error), unix.ENOSPC) {
+			t.Fatalf("it said %v", said)
+		}
+		got, notes := r.read(t)
+		if len(got) < 10 || len(notes) > 1 {
+			t.Errorf("%d moments, %q", len(got), notes)
+		}
+		if err := os.Remove(filepath.Join(r.folder, "record-1.jsonl")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		r.Note(r.next())
+		r.Close()
+		if got, notes := r.read(t); len(got) != 1 || len(notes) > 0 {
+			t.Errorf("%d moments, %q", len(got), notes)
+		}
+	})
 }

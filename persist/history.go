@@ -175,7 +175,12 @@ func readKept(on System, path string, number int) (upstream.Generation, error) {
 		return none, err
 	}
 	defer history.Close()
-	name := filepath.Join(historyFolder(path), strconv.Itoa(number))
+	return readKeptIn(history, historyFolder(path), number)
+}
+
+// readKeptIn reads a generation of a history that is open.
+func readKeptIn(history Folder, folder string, number int) (upstream.Generation, error) {
+	name := filepath.Join(folder, strconv.Itoa(number))
 	file, err := openKept(history, number)
 	c, err := readOpened(name, file, err)
 	switch {
@@ -189,7 +194,7 @@ func readKept(on System, path string, number int) (upstream.Generation, error) {
 	default:
 		return c.Generation, nil
 	}
-	return none, err
+	return upstream.Generation{Number: number}, err
 }
 
 // keptFiles lists what is in the history's folder, nothing where there is none.
@@ -211,6 +216,13 @@ func keptNumbers(on System, path string) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
+	numbers := generationsAmong(names)
+	slices.Reverse(numbers)
+	return numbers, nil
+}
+
+// generationsAmong finds the numbers of generations among names of files, the oldest first.
+func generationsAmong(names []string) []int {
 	var numbers []int
 	for _, name := range names {
 		if n, err := strconv.Atoi(name); err == nil && n > 0 && strconv.Itoa(n) == name {
@@ -218,8 +230,7 @@ func keptNumbers(on System, path string) ([]int, error) {
 		}
 	}
 	slices.Sort(numbers)
-	slices.Reverse(numbers)
-	return numbers, nil
+	return numbers
 }
 
 // newestKept is the number of the newest generation that is kept undamaged, 0 where there is none.

@@ -39,7 +39,7 @@ func Writable(c Config) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("user %d can't open the lock: %w", account, err)
 	}
-	if c.History == 0 {
+	if c.History == 0 && c.Record == 0 {
 		return nil
 	}
 	history, err := openHistory(historyFolder(path), false)

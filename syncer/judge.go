@@ -11,6 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/guard/replay"
 	"swallowkeeper/upstream"
 )
 
@@ -24,6 +25,9 @@ type Witness interface {
 	// Answer is what one of them did when it was tried last.
 	Answer(server netip.AddrPort) guard.Answer
 }
+
+// Recorder keeps what the guard was told and what became of it, so that it can be replayed. It does not block.
+type Recorder interface{ Note(m replay.Moment) }
 
 // hearing is how long a new hold waits for the witness before anybody is told of it: often it ends with that.
 const hearing = 5 * time.Second
@@ -51,10 +55,22 @@ func (s *Syncer) judge(written upstream.Generation, now time.Time, approved stri
 			in.Indexes[src.Name] = c.Index
 		}
 	}
+	s.told = replay.Moment{Input: in, Limits: s.Guard, Fresh: s.fresh, Began: s.starting, Waiting: s.waiting != ""}
 	if s.Witness != nil {
-		in.Witness, in.Here = s.Witness.Answer, s.reach().Here
+		s.told.Asking(s.Witness.Answer, s.reach().Here)
 	}
-	return s.admit(all, s.Guard.Decide(in))
+	return s.admit(all, s.Guard.Decide(s.told.Input))
+}
+
+// record notes what the last decision led to.
+func (s *Syncer) record(saved bool) {
+	m := s.told
+	s.fresh, s.starting, s.told = false, false, replay.Moment{}
+	if s.Recorder == nil {
+		return
+	}
+	m.Result, m.Unsaved = s.gen.Set, !saved
+	s.Recorder.Note(m)
 }
 
 // witnessed is judge with the witness's word: it is asked for what the decision wants to know, and pending says that

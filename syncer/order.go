@@ -241,7 +241,7 @@ func Rollback(to upstream.Generation) Order {
 		if err != nil {
 			return "", err
 		}
-		s.history = guard.History{} // what a person took away or brought back is no loss and no growth
+		s.history, s.fresh = guard.History{}, true // what a person took away or brought back is no loss and no growth
 		s.hold(nil, nil)
 		s.note(saved, s.out, nil)
 		s.adopt(before, Timing{Seen: decided, Decided: decided, Saved: time.Now()},

@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/guard/replay"
 	"swallowkeeper/internal/retry"
 	"swallowkeeper/upstream"
 )
@@ -35,7 +36,9 @@ type Parts struct {
 	Taken func() map[string]Taken
 	// Witness, where not nil, tries the servers that the guard asks for.
 	Witness Witness
-	Log     logrus.FieldLogger
+	// Recorder, where not nil, is told what Run decides. It is told after the gateways.
+	Recorder Recorder
+	Log      logrus.FieldLogger
 	// Changed, where not nil, is called after something that Status shows has changed. It must not block.
 	Changed func()
 	// Event, where not nil, is told what happens. It must not block, and is called from several goroutines.
@@ -80,9 +83,13 @@ type Syncer struct {
 	// signer is whose order is being carried out, unfroze whose last one let changes come that no decision has
 	// written yet. Only the loop uses them.
 	signer, unfroze upstream.Signature
-	// history is what the guard remembers, quiet since when holds are on trial. Only the loop uses them.
-	history guard.History
-	quiet   time.Time
+	// history is what the guard remembers, quiet since when holds are on trial. fresh says that it is not what the last
+	// decision left, and starting that nothing was decided yet. told is what the guard was told last. Only the loop uses
+	// them.
+	history         guard.History
+	quiet           time.Time
+	fresh, starting bool
+	told            replay.Moment
 }
 
 // New makes a syncer; Run or RunOnce starts it.
@@ -124,7 +131,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 
 // load takes the conf file for the baseline.
 func (s *Syncer) load() error {
-	s.began = time.Now()
+	s.began, s.starting = time.Now(), true
 	gen, err := s.baseline()
 	if err != nil {
 		return err
@@ -149,6 +156,7 @@ func (s *Syncer) baseline() (upstream.Generation, error) {
 	s.mu.Lock()
 	s.gen = gen
 	s.mu.Unlock()
+	s.fresh = true
 	s.history, err = guard.ReadHistory(gen.Guard, time.Now(), s.Guard.Window)
 	if err != nil {
 		s.Log.WithError(err).Warn("what the guard remembers can't be read: no removal goes through for the window's time")
@@ -288,6 +296,7 @@ func (s *Syncer) decide(ctx context.Context, approved string) time.Duration {
 	}
 	s.note(gen, decision.Out, err)
 	if err != nil {
+		s.record(false)
 		wait := s.waits.NextBackOff()
 		s.Log.WithError(err).WithField("again_in", wait.Round(time.Millisecond).String()).
 			Error("the conf file can't be written: nothing is pushed")
@@ -298,6 +307,7 @@ func (s *Syncer) decide(ctx context.Context, approved string) time.Duration {
 	s.thawed(before.Frozen, gen.Frozen)
 	timing.Saved = time.Now()
 	s.adopt(before, timing, reasonsOf(gen.Set, decision.Out))
+	s.record(true)
 	s.noteStays()
 	return sooner(sooner(decision.Again, thaw), told)
 }

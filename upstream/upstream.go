@@ -210,6 +210,9 @@ func SameName(a, b string) bool { return fold(a, b) == 0 }
 
 // fold compares names as nginx does: ASCII letters without regard to case.
 func fold(a, b string) int {
+	if a == b { // mostly one string, which is seen at once
+		return 0
+	}
 	for i := range min(len(a), len(b)) {
 		if c := cmp.Compare(lower(a[i]), lower(b[i])); c != 0 {
 			return c

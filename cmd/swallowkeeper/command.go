@@ -72,7 +72,7 @@ read its configuration again.`,
 
 	c.AddCommand(p.checkCommand(), p.demoCommand(), p.nginxCommand(), p.versionCommand())
 	c.AddCommand(p.packagerCommands()...)
-	c.AddCommand(p.doctorCommand())
+	c.AddCommand(p.doctorCommand(), p.simulateCommand())
 	c.AddCommand(p.operatorCommands()...)
 	c.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	_ = c.MarkPersistentFlagFilename("config", "toml")

@@ -221,6 +221,8 @@ func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifi
 		show.observe(e)
 		traces.Observe(e)
 	}
+	recorder := persist.NewRecorder(cfg.Persist, log)
+	parts.Recorder = recorder
 	ctx, cancel := context.WithCancel(ctx)
 	r := &running{cfg: cfg, syncer: syncer.New(parts), traces: traces, cancel: cancel, ended: make(chan error, 1)}
 	show.take(work{cfg: cfg, syncer: r.syncer, house: h})
@@ -230,6 +232,7 @@ func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifi
 		<-telling
 		<-serving
 		h.close(log)
+		recorder.Close()
 		letGo()
 	}
 	go func() { r.ended <- r.syncer.Run(ctx) }()

@@ -3,9 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"swallowkeeper/internal/near"
+	"swallowkeeper/internal/setting"
 )
 
 // What is wrong with a command line is said in our words, with the nearest right one.
@@ -115,23 +114,9 @@ var _ pflag.Value = (*length)(nil)
 
 const aLength = "allowed is a duration above 0s, e.g. 90s, 2h, 1d12h or 1w"
 
-// longer are the units that Go's durations do not have.
-var longer = regexp.MustCompile(`(\d+(?:\.\d+)?)([dw])`)
-
 // Set implements pflag.Value.
 func (l *length) Set(text string) error {
-	inHours := longer.ReplaceAllStringFunc(text, func(part string) string {
-		n, err := strconv.ParseFloat(part[:len(part)-1], 64)
-		if err != nil {
-			return part
-		}
-		hours := n * 24
-		if strings.HasSuffix(part, "w") {
-			hours *= 7
-		}
-		return strconv.FormatFloat(hours, 'f', -1, 64) + "h"
-	})
-	d, err := time.ParseDuration(inHours)
+	d, err := setting.ParseDuration(text)
 	if err != nil || d <= 0 {
 		return errors.New(aLength)
 	}

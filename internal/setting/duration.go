@@ -1,0 +1,26 @@
+package setting
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// longer are the units that Go's durations do not have.
+var longer = regexp.MustCompile(`(\d+(?:\.\d+)?)([dw])`)
+
+// ParseDuration is [time.ParseDuration] that knows days (d) of 24 hours and weeks (w), too: 1d12h.
+func ParseDuration(text string) (time.Duration, error) {
+	return time.ParseDuration(longer.ReplaceAllStringFunc(text, func(part string) string {
+		n, err := strconv.ParseFloat(part[:len(part)-1], 64)
+		if err != nil {
+			return part
+		}
+		hours := n * 24
+		if strings.HasSuffix(part, "w") {
+			hours *= 7
+		}
+		return strconv.FormatFloat(hours, 'f', -1, 64) + "h"
+	}))
+}
