@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -79,15 +78,9 @@ func everyKey(f func(at section, typ, path string, field field)) {
 				f(s, "", s.name+"."+field.key, field)
 			}
 		}
-		var common []string
-		for i, typ := range known.types(s.name) {
+		for _, typ := range known.types(s.name) {
 			for _, field := range fields(tableOf(s.name, typ)) {
-				if !slices.Contains(common, field.key) {
-					f(s, typ, s.name+"."+field.key, field)
-				}
-			}
-			if i == 0 {
-				common = keys(tableOf(s.name, "none"))
+				f(s, typ, s.name+"."+field.key, field)
 			}
 		}
 	}
