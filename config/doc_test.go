@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -78,9 +79,15 @@ func everyKey(f func(at section, typ, path string, field field)) {
 				f(s, "", s.name+"."+field.key, field)
 			}
 		}
-		for _, typ := range known.types(s.name) {
+		var common []string
+		for i, typ := range known.types(s.name) {
 			for _, field := range fields(tableOf(s.name, typ)) {
-				f(s, typ, s.name+"."+field.key, field)
+				if !slices.Contains(common, field.key) {
+					f(s, typ, s.name+"."+field.key, field)
+				}
+			}
+			if i == 0 {
+				common = keys(tableOf(s.name, "none"))
 			}
 		}
 	}

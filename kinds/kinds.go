@@ -7,12 +7,14 @@ import (
 	"swallowkeeper/gateway"
 	"swallowkeeper/registry"
 	"swallowkeeper/registry/consul"
+	"swallowkeeper/registry/file"
 )
 
 // Registries are all kinds of registries.
 func Registries() []registry.Kind {
 	return []registry.Kind{
 		consul.Kind(),
+		file.Kind(),
 	}
 }
 

@@ -16,7 +16,7 @@ main() {
 
 	scripts/setup-tests.sh --without-consul
 	# The build yields to the tests, whose timing is part of what they test.
-	nice -n 19 scripts/consul.sh >"$work/consul" 2> >(tee "$work/consul.log" >&2) &
+	nice -n 10 scripts/consul.sh >"$work/consul" 2> >(tee "$work/consul.log" >&2) &
 	consul=$!
 
 	local list with=() without=() failed=0

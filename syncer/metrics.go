@@ -30,7 +30,7 @@ type Metrics struct {
 // What is true now.
 var descs = struct {
 	inSync, gatewayInSync, workerInSync, gatewayGeneration, gatewayLive, gatewayLiveServers, generation,
-	upstreams, servers, out, unserved, stays, holds, held, heldOut, freezes, registryUp, registryAnswered, fileOK, upstreamServers *prometheus.Desc
+	upstreams, servers, out, unserved, stays, holds, held, heldOut, freezes, registryUp, registryAnswered, registryHeard, fileOK, upstreamServers *prometheus.Desc
 }{
 	inSync:             desc("in_step", "1 where every gateway shows the newest generation and the conf file is as it was written."),
 	gatewayInSync:      desc("gateway_in_step", "1 where the gateway's own answers show the newest generation.", "gateway"),
@@ -50,8 +50,10 @@ var descs = struct {
 	freezes:            desc("freezes", "Freezes that a person made."),
 	registryUp:         desc("registry_up", "1 where the registry has answered and can be read now.", "registry"),
 	registryAnswered:   desc("registry_last_change_timestamp_seconds", "When the registry's answer changed last.", "registry"),
-	fileOK:             desc("conf_file_ok", "1 where the conf file is as it was written."),
-	upstreamServers:    desc("upstream_servers", "Servers of one upstream; only with status.upstream_metrics.", "upstream"),
+	registryHeard: desc("registry_last_answer_timestamp_seconds",
+		"When the registry gave its last good answer, news or not. One that is asked to wait for news answers after the wait.", "registry"),
+	fileOK:          desc("conf_file_ok", "1 where the conf file is as it was written."),
+	upstreamServers: desc("upstream_servers", "Servers of one upstream; only with status.upstream_metrics.", "upstream"),
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -200,6 +202,9 @@ func (m *Metrics) Collect(c chan<- prometheus.Metric) {
 	gauge(descs.heldOut, float64(out))
 	for _, r := range st.Registries {
 		gauge(descs.registryUp, one(r.Trouble == nil && !r.Answered.IsZero()), r.Name)
+		if !r.Heard.IsZero() {
+			gauge(descs.registryHeard, float64(r.Heard.UnixMilli())/1000, r.Name)
+		}
 		if !r.Answered.IsZero() {
 			gauge(descs.registryAnswered, float64(r.Answered.UnixMilli())/1000, r.Name)
 		}

@@ -139,7 +139,11 @@ func (o *operator) printInstances(e status.Explanation) {
 			if slices.ContainsFunc(e.Instances, func(o status.Finding) bool { return o.Registry == f.Registry && !said(o) }) {
 				same = ""
 			}
-			o.say("  registry %s, asked now (index %d):%s", printable(f.Registry), f.Index, same)
+			asked := "asked now"
+			if f.Index > 0 {
+				asked += fmt.Sprintf(" (index %d)", f.Index)
+			}
+			o.say("  registry %s, %s:%s", printable(f.Registry), asked, same)
 		}
 		if !said(f) {
 			verdict := "not usable"

@@ -122,8 +122,7 @@ func (e *engine) start(t *testing.T, dockerd string) {
 	// process ends. In a process group of its own it outlives the interrupt of a terminal.
 	run := []string{"-c", `"$@" & pid=$!; read -r _; kill "$pid"; wait "$pid"`, "sh"}
 	if !rootIsMounted(t) {
-		run = append(run, "unshare", "--mount", "--propagation", "slave",
-			"sh", "-c", `mount --rbind / /mnt && exec chroot /mnt "$@"`, "sh")
+		run = append(run, "unshare", "--mount", "--propagation", "unchanged", "sh", "-c", ownRoot, "sh")
 	}
 	run = append(run, dockerd, "--host", socket, "--data-root", filepath.Join(dir, "data"),
 		"--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"))
@@ -155,6 +154,15 @@ func (e *engine) start(t *testing.T, dockerd string) {
 	e.docker(t, "volume", "prune", "--force")
 	e.docker(t, "image", "prune", "--force", "--filter", "until=24h")
 }
+
+// ownRoot runs a program with its root folder mounted, in mounts that nobody else sees.
+const ownRoot = `set -e
+mount --make-rprivate /dev
+mount -t tmpfs none /dev/shm
+mkdir /dev/shm/root
+mount --rbind / /dev/shm/root
+mount --make-rslave /dev/shm/root
+exec chroot /dev/shm/root "$@"`
 
 // rootIsMounted tells whether the root folder is a mount. In a plain chroot it is none, and there dockerd can
 // unpack nothing: "remount /: invalid argument".

@@ -70,7 +70,7 @@ func TestLogMessages(t *testing.T) {
 	}
 	var source strings.Builder
 	for _, pattern := range []string{
-		"../../syncer/*.go", "../../registry/consul/*.go", "../../dyups/*.go", "../../persist/*.go",
+		"../../syncer/*.go", "../../registry/*/*.go", "../../dyups/*.go", "../../persist/*.go",
 		"../../cmd/swallowkeeper/*.go", "../../status/*.go", "../../tracing/*.go",
 	} {
 		files, err := filepath.Glob(pattern)

@@ -127,7 +127,6 @@ func (r *Registry) Condition() registry.Condition {
 // it started has ended too. One Watch of a Registry runs at a time.
 func (r *Registry) Watch(ctx context.Context, publish func(upstream.Set)) error {
 	defer r.trouble.clear()
-	defer r.endpoint.metrics.forget(r.endpoint.name)
 	room, err := r.room(ctx)
 	if err != nil {
 		return ended(ctx, err)

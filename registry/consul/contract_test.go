@@ -1,10 +1,10 @@
 package consul
 
 import (
+	"os"
 	"testing"
 
 	"github.com/hashicorp/consul/api"
-	"go.uber.org/goleak"
 
 	"swallowkeeper/internal/consultestserver"
 	"swallowkeeper/registry"
@@ -19,7 +19,7 @@ var (
 	_ registry.Waiter    = (*Config)(nil)
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(registrytest.Main(m, registrytest.Double, registrytest.Real)) }
 
 func TestContractOnDouble(t *testing.T) {
 	for _, test := range []struct {
@@ -30,7 +30,7 @@ func TestContractOnDouble(t *testing.T) {
 		{"mostly swept", 4},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			registrytest.Run(t, func(t *testing.T) registrytest.Harness {
+			registrytest.Run(t, registrytest.Double, func(t *testing.T) registrytest.Harness {
 				d := startDouble(t, consultest.Options{})
 				cfg := testConfig(d.addr)
 				cfg.Connections = test.connections
@@ -63,7 +63,7 @@ func TestContractOnConsul(t *testing.T) {
 		{"mostly swept", 4},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			registrytest.Run(t, func(t *testing.T) registrytest.Harness {
+			registrytest.Run(t, registrytest.Real, func(t *testing.T) registrytest.Harness {
 				cfg := testConfig(server.Addr)
 				cfg.Connections = test.connections
 				r := newTestRegistry(t, cfg, silent())

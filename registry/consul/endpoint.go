@@ -138,10 +138,7 @@ func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, e
 	return &client{
 		api: a, close: transport.CloseIdleConnections, cfg: cfg, grace: grace, waits: &waits{most: cfg.Wait},
 		token: e.token, multiplexed: func() bool { return proto.Load() == 2 },
-		answered: func() {
-			e.heard.Store(time.Now().UnixNano())
-			e.metrics.answered(e.name)
-		},
+		answered: func() { e.heard.Store(time.Now().UnixNano()) },
 	}, nil
 }
 

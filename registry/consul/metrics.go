@@ -18,7 +18,6 @@ import (
 type Metrics struct {
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
-	answers   *prometheus.GaugeVec
 	restarts  *prometheus.CounterVec
 	watches   *prometheus.GaugeVec
 }
@@ -39,10 +38,6 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 				.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30,
 			},
 		}, []string{"registry"}),
-		answers: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "swallowkeeper_registry_last_answer_timestamp_seconds",
-			Help: "When the registry gave its last good answer, news or not. A query without news is answered after the wait.",
-		}, []string{"registry"}),
 		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "swallowkeeper_consul_watch_restarts_total", Help: "Times that a watch failed and began again.",
 		}, []string{"registry"}),
@@ -50,7 +45,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Name: "swallowkeeper_consul_watches", Help: "Watches that run.",
 		}, []string{"registry"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.durations, m.answers, m.restarts, m.watches} {
+	for _, c := range []prometheus.Collector{m.requests, m.durations, m.restarts, m.watches} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register the metrics of Consul: %w", err)
 		}
@@ -81,21 +76,6 @@ func WithMetrics(m *Metrics) Option {
 func (m *Metrics) restarted(registry string) {
 	if m != nil {
 		m.restarts.WithLabelValues(registry).Inc()
-	}
-}
-
-// answered notes a good answer.
-func (m *Metrics) answered(registry string) {
-	if m != nil {
-		m.answers.WithLabelValues(registry).SetToCurrentTime()
-	}
-}
-
-// forget takes back when a registry answered that is not asked any more: a reload may have taken
-// it out, and its age would grow for ever.
-func (m *Metrics) forget(registry string) {
-	if m != nil {
-		m.answers.DeleteLabelValues(registry)
 	}
 }
 

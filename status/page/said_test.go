@@ -86,11 +86,22 @@ func TestEveryReasonHasAPhrase(t *testing.T) {
 		known.WriteString("\n" + regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(p.En, "\x00"))
 	}
 	verb := regexp.MustCompile(`%[a-z%]|"`)
-	for _, file := range []string{
-		"registry/consul/convert.go", "registry/consul/meta.go", "registry/consul/explain.go",
+	var kinds []string
+	for _, name := range []string{"convert.go", "meta.go", "explain.go"} { // where a kind has its reasons
+		for _, folder := range []string{"registry", "gateway"} {
+			found, err := filepath.Glob(filepath.Join("..", "..", folder, "*", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, file := range found {
+				kinds = append(kinds, strings.TrimPrefix(filepath.ToSlash(file), "../../"))
+			}
+		}
+	}
+	for _, file := range append(kinds,
 		"guard/guard.go", "guard/removal.go", "guard/recovery.go", "guard/growth.go", "guard/damping.go", "guard/witness.go",
 		"guard/accept.go", "syncer/delivery.go", "syncer/event.go", "syncer/freeze.go", "syncer/judge.go", "syncer/order.go", "upstream/merge.go", "cmd/swallowkeeper/show.go",
-	} {
+	) {
 		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", filepath.FromSlash(file)), nil, 0)
 		if err != nil {
 			t.Fatal(err)

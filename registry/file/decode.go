@@ -1,0 +1,136 @@
+package file
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// document is a whole file. Upstream is nil where it says nothing of upstreams, which is not the same as none: a file
+// that was cut to nothing says nothing.
+type document struct {
+	Upstream *[]entry `json:"upstream" toml:"upstream"`
+}
+
+// entry is an upstream as it is written. What it leaves out is as in [upstream] and [upstream.NAME].
+type entry struct {
+	Name      string   `json:"name" toml:"name"`
+	Method    *string  `json:"method" toml:"method"`
+	Keepalive *int     `json:"keepalive" toml:"keepalive"`
+	Servers   []server `json:"servers" toml:"servers"`
+}
+
+type server struct {
+	Address     string    `json:"address" toml:"address"`
+	Weight      *int      `json:"weight" toml:"weight"`
+	MaxFails    *int      `json:"max_fails" toml:"max_fails"`
+	FailTimeout *duration `json:"fail_timeout" toml:"fail_timeout"`
+	MaxConns    *int      `json:"max_conns" toml:"max_conns"`
+	Backup      bool      `json:"backup" toml:"backup"`
+	Healthy     *bool     `json:"healthy" toml:"healthy"`
+}
+
+// duration is written "10s".
+type duration struct{ time.Duration }
+
+// UnmarshalText takes what time.ParseDuration takes.
+func (d *duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return errors.New(`allowed is a duration such as "10s"`)
+	}
+	d.Duration = v
+	return nil
+}
+
+// decode takes a file apart. Its error names file and line.
+func (s source) decode() ([]entry, error) {
+	var d document
+	line, err := 0, error(nil)
+	if strings.HasSuffix(s.path, ".json") {
+		line, err = decodeJSON(s.text, &d)
+	} else {
+		line, err = decodeTOML(s.text, &d)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s:%d: %w", s.path, max(line, 1), err)
+	}
+	if d.Upstream == nil {
+		return nil, fmt.Errorf("%s:1: it names no upstream; one that has none says upstream = []", s.path)
+	}
+	for i, e := range *d.Upstream {
+		if e.Name == "" {
+			return nil, fmt.Errorf("%s: upstream %d has no name", s.path, i+1)
+		}
+	}
+	return *d.Upstream, nil
+}
+
+func decodeTOML(text []byte, d *document) (line int, err error) {
+	err = toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(d)
+	var unknown *toml.StrictMissingError
+	var wrong *toml.DecodeError
+	switch {
+	case errors.As(err, &unknown) && len(unknown.Errors) > 0:
+		first := unknown.Errors[0]
+		line, _ = first.Position()
+		return line, fmt.Errorf("unknown key %s", strconv.Quote(strings.Join(first.Key(), ".")))
+	case errors.As(err, &wrong):
+		line, _ = wrong.Position()
+		return line, fmt.Errorf("%s%s", at(wrong.Key()), plain(wrong.Error()))
+	}
+	return 0, err
+}
+
+// structs is the part of a message that speaks of this program's own types.
+var structs = regexp.MustCompile(` into (struct field|a Go|Go) .*$`)
+
+func plain(message string) string {
+	return structs.ReplaceAllString(strings.TrimPrefix(message, "toml: "), " there")
+}
+
+func at(key []string) string {
+	if len(key) == 0 {
+		return ""
+	}
+	return strconv.Quote(strings.Join(key, ".")) + ": "
+}
+
+var unknownField = regexp.MustCompile(`^json: unknown field (".*")$`)
+
+func decodeJSON(text []byte, d *document) (line int, err error) {
+	from := json.NewDecoder(bytes.NewReader(text))
+	from.DisallowUnknownFields()
+	if err = from.Decode(d); err == nil {
+		if _, err = from.Token(); errors.Is(err, io.EOF) {
+			return 0, nil
+		}
+		return lineOf(text, from.InputOffset()), errors.New("there is more behind the end")
+	}
+	var syntax *json.SyntaxError
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return lineOf(text, syntax.Offset), fmt.Errorf("not JSON: %w", err)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return lineOf(text, int64(len(text))), errors.New("not JSON: it ends too early")
+	case errors.As(err, &wrong):
+		return lineOf(text, wrong.Offset), fmt.Errorf("%q: a %s is not allowed there", wrong.Field, wrong.Value)
+	}
+	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
+		return lineOf(text, int64(bytes.Index(text, []byte(m[1])))), fmt.Errorf("unknown key %s", m[1])
+	}
+	return 0, err
+}
+
+func lineOf(text []byte, offset int64) int {
+	return 1 + bytes.Count(text[:min(max(int(offset), 0), len(text))], []byte("\n"))
+}

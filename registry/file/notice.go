@@ -1,0 +1,70 @@
+package file
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// notice has the files read as soon as the system tells of a change. Where it can't, they are read every so often all
+// the same.
+func (r *Registry) notice(ctx context.Context) {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		r.Log.WithError(err).Debug("changes of the files are found by reading them again")
+		return
+	}
+	defer w.Close()
+	again := time.NewTicker(r.cfg.Resync)
+	defer again.Stop()
+	for {
+		// Folders come, go and are replaced: those that are watched already stay so.
+		for _, dir := range r.folders() {
+			if err := w.Add(dir); err != nil {
+				r.Log.WithError(err).Debug("changes of the files are found by reading them again")
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-w.Events:
+			if !r.concerns(e.Name) {
+				continue
+			}
+			select {
+			case r.changed <- struct{}{}:
+			default:
+			}
+		case err := <-w.Errors:
+			r.Log.WithError(err).Debug("changes of the files are found by reading them again")
+		case <-again.C:
+		}
+	}
+}
+
+// folders are those in which a change may be one of the files: around the path and where it leads to, and of a folder
+// itself.
+func (r *Registry) folders() []string {
+	folders := []string{filepath.Dir(r.cfg.Path)}
+	real, err := filepath.EvalSymlinks(r.cfg.Path)
+	if err != nil {
+		return folders
+	}
+	if known(real) {
+		return append(folders, filepath.Dir(real))
+	}
+	return append(folders, filepath.Dir(real), real)
+}
+
+// concerns leaves out what else happens in these folders.
+func (r *Registry) concerns(name string) bool {
+	base := filepath.Base(name)
+	if base == filepath.Base(r.cfg.Path) || strings.HasPrefix(base, "..") {
+		return true
+	}
+	real, err := filepath.EvalSymlinks(r.cfg.Path)
+	return err != nil || base == filepath.Base(real) || !known(real) && known(base)
+}
