@@ -193,8 +193,8 @@ func (s Set) Len() int { return len(s.list) }
 func (s Set) Servers() int {
 	n := 0
 	for _, u := range s.list {
-		for _, srv := range u.Servers {
-			if !srv.Down {
+		for i := range u.Servers { // a server is large to copy, and this is asked at every decision
+			if !u.Servers[i].Down {
 				n++
 			}
 		}
