@@ -324,6 +324,8 @@ func (s *step) hold(h Hold, changes []*change, pick picker) {
 			case !pick(ServerID{c.name(), srv.Addr}, srv):
 				left = append(left, srv)
 			case by != "": // it goes, and is no loss
+				delete(s.h.spare, ServerID{c.name(), srv.Addr})
+				s.services = nil
 			default:
 				c.kept = append(c.kept, srv)
 			}

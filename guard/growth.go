@@ -29,11 +29,13 @@ func (s *step) limited(next upstream.Set) upstream.Set {
 		}
 	}
 	base := s.h.before(s.Now, s.Window, s.in)
-	step := s.in - len(s.h.missing)
-	if of := min(base, step); of >= smallestGrowth && over(grown, s.MaxGrowth, of) {
-		return s.without(next, fresh, Hold{Rule: RuleMaxGrowth, Of: of, Reason: fmt.Sprintf(
-			"there would be %d servers where there were %d, max_growth allows %g times as many: what is new is held",
-			grown, of, s.MaxGrowth)})
+	step := s.in - s.keptCount()
+	for _, of := range []int{min(base, step), max(base, step)} { // the one may be too small to count
+		if of >= smallestGrowth && over(grown, s.MaxGrowth, of) {
+			return s.without(next, fresh, Hold{Rule: RuleMaxGrowth, Of: of, Reason: fmt.Sprintf(
+				"there would be %d servers where there were %d, max_growth allows %g times as many: what is new is held",
+				grown, of, s.MaxGrowth)})
+		}
 	}
 	return next
 }

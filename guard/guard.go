@@ -44,6 +44,9 @@ type Input struct {
 	Accepted upstream.Set
 	// Seen is what the registries list.
 	Seen upstream.Set
+	// Frozen is how many upstreams of Seen have a usable server only because a person froze them: they say nothing of
+	// the registries.
+	Frozen int
 	// Empty names the registries that list nothing usable while others do.
 	Empty []string
 	// Away says when registries were last away: they could not be read, or gave an older state than before.

@@ -19,6 +19,13 @@ func (s *step) remember() {
 			missing[id] = since
 		}
 	}
+	for id, since := range s.h.missing {
+		listed, _ := s.Seen.Get(id.Upstream)
+		in, _ := s.d.Accepted.Get(id.Upstream)
+		if !serves(listed)(id.Addr) && serves(in)(id.Addr) {
+			missing[id] = since // also where on_unhealthy keeps it just now
+		}
+	}
 	for _, c := range s.changes {
 		s.count(c)
 	}
@@ -34,7 +41,7 @@ func (s *step) remember() {
 // cameBack notes that something which was missing is back. It counts once for each server.
 func (s *step) cameBack(missing map[ServerID]time.Time) {
 	for id := range s.h.missing {
-		u, _ := s.wanted.Get(id.Upstream)
+		u, _ := s.Seen.Get(id.Upstream)
 		if !s.h.returned[id] && serves(u)(id.Addr) {
 			s.h.returned[id] = true
 			s.h.back = s.Now

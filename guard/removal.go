@@ -12,7 +12,7 @@ import (
 // tooFew answers MinServices, and reports whether everything is held. What counts is what the registries
 // list, not what is kept.
 func (s *step) tooFew() bool {
-	usable := s.Seen.Usable()
+	usable := s.Seen.Usable() - s.Frozen
 	if usable >= s.MinServices {
 		return false
 	}
@@ -118,11 +118,10 @@ func (s *step) overLimit(ids []ServerID, pick picker) (Hold, bool) {
 				len(ids), of, percent(s.MaxRemoval)),
 		}, true
 	case l.beyond(s.MaxRemovalWindow):
-		of := max(l.peak, l.is, len(ids))
 		return Hold{
-			Rule: RuleMaxRemovalWindow, Of: of,
+			Rule: RuleMaxRemovalWindow, Of: l.peak,
 			Reason: fmt.Sprintf("%d of %d servers would be gone within %s, max_removal_window allows %s: removals are held",
-				l.is, of, inWords(s.Window), percent(s.MaxRemovalWindow)),
+				l.is, l.peak, inWords(s.Window), percent(s.MaxRemovalWindow)),
 		}, true
 	}
 	return Hold{}, false
@@ -140,11 +139,10 @@ func (s *step) overLimitOf(c *change, ids []ServerID, pick picker) (Hold, bool) 
 				len(ids), of, c.name(), percent(s.MaxServiceRemoval)),
 		}, true
 	case l.beyond(s.MaxServiceRemoval):
-		of := max(l.peak, l.is, len(ids))
 		return Hold{
-			Rule: RuleMaxServiceRemoval, Upstream: c.name(), Of: of,
+			Rule: RuleMaxServiceRemoval, Upstream: c.name(), Of: l.peak,
 			Reason: fmt.Sprintf("%d of %d servers of %s would be gone within %s, max_service_removal allows %s: its removals are held",
-				l.is, of, c.name(), inWords(s.Window), percent(s.MaxServiceRemoval)),
+				l.is, l.peak, c.name(), inWords(s.Window), percent(s.MaxServiceRemoval)),
 		}, true
 	}
 	return Hold{}, false
@@ -164,11 +162,11 @@ func percent(share float64) string { return fmt.Sprintf("%d%%", int(math.Round(s
 // inWords writes a duration without the units that are zero.
 func inWords(d time.Duration) string {
 	text := d.String()
-	if rest, is := strings.CutSuffix(text, "m0s"); is {
-		text = rest + "m"
+	if d >= time.Minute {
+		text = strings.TrimSuffix(text, "0s")
 	}
-	if rest, is := strings.CutSuffix(text, "h0m"); is {
-		text = rest + "h"
+	if d >= time.Hour {
+		text = strings.TrimSuffix(text, "0m")
 	}
 	return text
 }

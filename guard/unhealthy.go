@@ -50,7 +50,7 @@ func (s *step) keptUnhealthy(seen upstream.Set) upstream.Set {
 	var list []upstream.Upstream
 	for u := range seen.All() {
 		switch {
-		case u.Usable():
+		case len(u.Servers) > 0: // one whose servers are all marked down is frozen so
 			u.Servers = slices.Concat(u.Servers, kept[key(u.Name)])
 		case s.OnUnhealthy == Remove:
 			continue

@@ -68,6 +68,11 @@ func (s *step) readWindow() map[string]*lately {
 		}
 	}
 	for id, at := range s.h.spare {
+		// One that came before the window, or went without being counted, by a person's word say, takes nobody's place.
+		if u, _ := s.Accepted.Get(id.Upstream); !s.within(at) || !serves(u)(id.Addr) {
+			delete(s.h.spare, id)
+			continue
+		}
 		l := of(id)
 		l.spare = append(l.spare, moment{id, at})
 	}

@@ -147,7 +147,7 @@ func (f *File) Load() (upstream.Generation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	defer f.leave()
-	c, err := readFile(f.on, f.path)
+	c, err := f.readSafe()
 	switch {
 	case errors.Is(err, errDamaged):
 		c, err = f.mend(c, err)
@@ -166,6 +166,16 @@ func (f *File) Load() (upstream.Generation, error) {
 	f.disk = c.disk()
 	f.keepBaseline(c)
 	return c.Generation, nil
+}
+
+// readSafe reads the file and makes sure that a power cut leaves it there: whoever brought it into place may have been
+// killed before that, and what is read here goes on to the gateways.
+func (f *File) readSafe() (contents, error) {
+	c, err := readFile(f.on, f.path)
+	if failed := f.folder().Sync(); err == nil && failed != nil {
+		err = fmt.Errorf("%s: %w", f.path, failed)
+	}
+	return c, err
 }
 
 // begin takes what was read first. The file may have been lost or be an old one that was
@@ -336,7 +346,7 @@ func (f *File) look() error {
 	if err := f.recover(); err != nil {
 		return err
 	}
-	c, err := readFile(f.on, f.path)
+	c, err := f.readSafe()
 	if err != nil && (!f.read || !errors.Is(err, errDamaged)) {
 		return err
 	}
@@ -355,8 +365,8 @@ func (f *File) look() error {
 	case err != nil || c.edited || was.info != nil && c.Digest != f.last.Digest:
 		f.disk.intact = false
 		f.log.Warn("the file was changed by someone else: overwriting that")
-	case was.info == nil && c.Number > f.last.Number:
-		// A Save that failed after all had brought its file into place.
+	case c.Number > f.last.Number:
+		// A Save that failed after all had brought its file into place, or another process came to the same blocks.
 		f.last, f.last.Set = c.Generation, upstream.Set{}
 	}
 	return nil

@@ -256,3 +256,61 @@ func TestSomebodyElseWroteTheFile(t *testing.T) {
 		w.wantStored("a: 1 2 3 4")
 	})
 }
+
+// Two daemons tell the same gateways things: who takes the other one's state over asks them first, and what was its
+// own and is not the other one's is leaving.
+func TestTakingOverAsksTheGateways(t *testing.T) {
+	run(t, "an older plan gives way", 1, 1, func(t *testing.T, w *world) {
+		w.start(guard.DefaultConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2 3 4, b: 5")
+		w.pass(time.Second)
+		const theirs = "a: 1 2 3 4 6" // of b it knows nothing
+		w.gateways[0].set(theirs)
+		_, before := w.gateways[0].now()
+		w.store.mu.Lock()
+		w.store.gen = upstream.Generation{Number: 9, Set: set(theirs)}
+		w.store.failOnce = newerError{errors.New("generation 9 was written by another process")}
+		w.store.mu.Unlock()
+		w.registries[0].publish("a: 1 2 3 4 6")
+		w.pass(time.Second)
+		if _, applied := w.gateways[0].now(); applied != before {
+			t.Errorf("the gateway was told %d times", applied-before)
+		}
+		if g, _ := w.store.now(); len(g.Leaving) != 0 { // it has confirmed that b is gone
+			t.Errorf("%v is leaving", g.Leaving)
+		}
+	})
+}
+
+// A freeze does not hide that the registries list nothing.
+func TestFreezeHidesNoEmptyRegistry(t *testing.T) {
+	run(t, "one of two is frozen", 1, 1, func(t *testing.T, w *world) {
+		w.start(guard.DefaultConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(time.Second)
+		if _, err := w.syncer.Do(t.Context(), Freeze(upstream.Freeze{Name: "a"})); err != nil {
+			t.Fatal(err)
+		}
+		w.registries[0].publish("")
+		w.pass(time.Second)
+		w.wantStored("a: 1, b: 2")
+	})
+}
+
+func TestTakingOverForgetsNoOrphan(t *testing.T) {
+	run(t, "what is ours alone is leaving", 1, 1, func(t *testing.T, w *world) {
+		w.start(guard.DefaultConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2 3 4, b: 5")
+		w.pass(time.Second)
+		w.store.mu.Lock()
+		w.store.gen = upstream.Generation{Number: 9, Set: set("a: 1 2 3 4 6")}
+		w.store.failOnce = newerError{errors.New("generation 9 was written by another process")}
+		w.store.mu.Unlock()
+		w.registries[0].publish("a: 1 2 3 4 6")
+		w.pass(time.Second)
+		w.wantLive(0, "a: 1 2 3 4 6")
+	})
+}

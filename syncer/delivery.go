@@ -68,6 +68,8 @@ type delivery struct {
 	asked   bool         // since the start, and it answered
 	// readable says that it answered when it was asked last.
 	readable bool
+	// unsure says that another process may have told it something.
+	unsure bool
 
 	// What follows is run's own.
 	known    *upstream.Set // what the gateway confirmed last; nil where it must be asked
@@ -79,7 +81,9 @@ type delivery struct {
 	waits    *backoff.ExponentialBackOff
 }
 
-func newDelivery(t Target, log logrus.FieldLogger, event func(Event), mayPush func() error, moved, strangers chan<- struct{}) *delivery {
+func newDelivery(
+	t Target, policy retry.Policy, log logrus.FieldLogger, event func(Event), mayPush func() error, moved, strangers chan<- struct{},
+) *delivery {
 	return &delivery{
 		target:    t,
 		log:       log.WithField("gateway", t.Name),
@@ -90,7 +94,7 @@ func newDelivery(t Target, log logrus.FieldLogger, event func(Event), mayPush fu
 		strangers: strangers,
 		state:     GatewayStatus{Name: t.Name},
 		gone:      gone{names: names{}},
-		waits:     retry.Default().Backoff(),
+		waits:     policy.Backoff(),
 	}
 }
 
@@ -106,10 +110,20 @@ func (d *delivery) to(g upstream.Generation, t Timing) {
 	signal(d.wake)
 }
 
-func (d *delivery) wanted() upstream.Generation {
+// anew is to for a generation of another process. That tells the gateways of it, too, so they are asked first.
+func (d *delivery) anew(g upstream.Generation) {
+	d.mu.Lock()
+	d.unsure = true
+	d.mu.Unlock()
+	d.to(g, Timing{})
+}
+
+// wanted is the generation that it should reach, and whether what it is known to use may have changed.
+func (d *delivery) wanted() (g upstream.Generation, unsure bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.want
+	unsure, d.unsure = d.unsure, false
+	return d.want, unsure
 }
 
 func (d *delivery) status() GatewayStatus {
@@ -136,10 +150,10 @@ func (d *delivery) run(ctx context.Context) {
 		case <-again.C:
 			woken = false
 		}
-		if !woken {
+		g, unsure := d.wanted()
+		if !woken || unsure {
 			d.known = nil
 		}
-		g := d.wanted()
 		changes, err := d.deliver(ctx, g)
 		if ctx.Err() != nil {
 			return

@@ -38,6 +38,17 @@ func frozen(written upstream.Generation, seen upstream.Set) upstream.Set {
 	return upstream.NewSet(list, out...)
 }
 
+// onlyFrozen counts the upstreams that have a usable server as they are frozen, and none as the registries list them.
+func onlyFrozen(written upstream.Generation, seen upstream.Set) int {
+	n := 0
+	for u := range written.Set.All() {
+		if listed, _ := seen.Get(u.Name); u.Usable() && !listed.Usable() && isFrozen(written.Frozen, u.Name) {
+			n++
+		}
+	}
+	return n
+}
+
 // isFrozen reports whether an upstream is frozen, by its name or with all others.
 func isFrozen(freezes []upstream.Freeze, name string) bool {
 	return slices.ContainsFunc(freezes, func(f upstream.Freeze) bool {

@@ -57,7 +57,7 @@ func newIntake(sources []Source) *intake {
 }
 
 // watch runs one registry until the context ends, and starts it again should it give up.
-func (in *intake) watch(ctx context.Context, s Source, log logrus.FieldLogger) {
+func (in *intake) watch(ctx context.Context, s Source, policy retry.Policy, log logrus.FieldLogger) {
 	watch := func(ctx context.Context) error {
 		err := s.Registry.Watch(ctx, func(set upstream.Set) { in.publish(s.Name, set) })
 		if err == nil && ctx.Err() == nil {
@@ -66,7 +66,7 @@ func (in *intake) watch(ctx context.Context, s Source, log logrus.FieldLogger) {
 		return err
 	}
 	// What Run returns is the end of the context: the end that was asked for.
-	_ = retry.Default().Run(ctx, watch, func(err error, wait time.Duration) {
+	_ = policy.Run(ctx, watch, func(err error, wait time.Duration) {
 		log.WithError(err).WithFields(logrus.Fields{"registry": s.Name, "again_in": wait.Round(time.Millisecond).String()}).
 			Error("the registry's watch ended: it is started again")
 	})

@@ -42,8 +42,9 @@ func (s *Syncer) judge(written upstream.Generation, now time.Time, approved stri
 		}
 	}
 	seen, empty := s.intake.seen(written.Set)
+	listed := withoutStrangers(all, s.withoutTaken(all, s.reach().seen(seen)))
 	in := guard.Input{
-		Accepted: written.Set, Seen: frozen(written, withoutStrangers(all, s.withoutTaken(all, s.reach().seen(seen)))), Empty: empty,
+		Accepted: written.Set, Seen: frozen(written, listed), Frozen: onlyFrozen(written, listed), Empty: empty,
 		Approved: approved, History: s.history, Now: now, Away: map[string]time.Time{}, Indexes: map[string]uint64{},
 	}
 	for _, src := range s.Sources {

@@ -139,7 +139,7 @@ func (s *Syncer) firstAnswers(ctx context.Context, limit time.Duration) []Regist
 	watching, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	for _, src := range s.Sources {
-		running.Go(func() { s.intake.watch(watching, src, s.Log) })
+		running.Go(func() { s.intake.watch(watching, src, s.Retry, s.Log) })
 	}
 	defer running.Wait()
 	defer cancel()

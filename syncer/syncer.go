@@ -30,6 +30,8 @@ type Parts struct {
 	Store    Store
 	Targets  []Target
 	Schedule Schedule
+	// Retry says how long to wait between tries; the zero value is [retry.Default].
+	Retry retry.Policy
 	// Reach, where not nil, says what registrations may reach now.
 	Reach func() Reach
 	// Taken, where not nil, is the names that nginx's configuration uses now, in lower case.
@@ -94,13 +96,16 @@ type Syncer struct {
 
 // New makes a syncer; Run or RunOnce starts it.
 func New(p Parts) *Syncer {
+	if p.Retry == (retry.Policy{}) {
+		p.Retry = retry.Default()
+	}
 	s := &Syncer{
 		Parts: p, intake: newIntake(p.Sources), moved: make(chan struct{}, 1), orders: make(chan request),
 		overtaken: make(chan struct{}, 1),
-		waits:     retry.Default().Backoff(), since: newSince(),
+		waits:     p.Retry.Backoff(), since: newSince(),
 	}
 	for _, t := range p.Targets {
-		s.deliveries = append(s.deliveries, newDelivery(t, p.Log, s.event, s.mayPush, s.moved, s.intake.changed))
+		s.deliveries = append(s.deliveries, newDelivery(t, p.Retry, p.Log, s.event, s.mayPush, s.moved, s.intake.changed))
 	}
 	return s
 }
@@ -116,7 +121,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 	defer running.Wait()
 	defer cancel()
 	for _, src := range s.Sources {
-		running.Go(func() { s.intake.watch(ctx, src, s.Log) })
+		running.Go(func() { s.intake.watch(ctx, src, s.Retry, s.Log) })
 	}
 	for _, d := range s.deliveries {
 		d.to(s.gen, Timing{})
@@ -174,15 +179,26 @@ func (s *Syncer) takeOver(err error) bool {
 		return false
 	}
 	s.Log.WithError(err).Error("another process writes the conf file: its state is the baseline now, and is judged anew")
+	before := s.gen
 	gen, err := s.baseline()
 	if err != nil {
 		s.Log.WithError(err).Error("the conf file can't be read")
 		return false
 	}
 	s.intake.outdate()
-	for _, d := range s.deliveries {
-		d.to(gen, Timing{})
+	// What is ours and not the other one's may have reached a gateway after that one took it away.
+	for _, name := range next(before, gen.Set).Leaving {
+		if !slices.Contains(gen.Leaving, name) {
+			gen.Leaving = append(gen.Leaving, name)
+		}
 	}
+	s.mu.Lock()
+	s.gen = gen
+	s.mu.Unlock()
+	for _, d := range s.deliveries {
+		d.anew(gen)
+	}
+	s.changed()
 	return true
 }
 

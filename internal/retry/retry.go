@@ -14,6 +14,7 @@ type Policy struct {
 	First   time.Duration // wait after the first failure
 	Longest time.Duration // no wait is longer
 	Healthy time.Duration // a run of at least this length counts as healthy: the waits start small again
+	Steady  bool          // without jitter, so that a run can be repeated to the nanosecond
 }
 
 // Default fits a server on the network: it is asked again soon, but not by a crowd.
@@ -23,11 +24,15 @@ func Default() Policy {
 
 // Backoff is the policy's waits, without an end, for loops that run themselves.
 func (p Policy) Backoff() *backoff.ExponentialBackOff {
+	jitter := 0.3
+	if p.Steady {
+		jitter = 0
+	}
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(p.First),
 		backoff.WithMaxInterval(p.Longest),
 		backoff.WithMultiplier(2),
-		backoff.WithRandomizationFactor(0.3),
+		backoff.WithRandomizationFactor(jitter),
 		backoff.WithMaxElapsedTime(0),
 	)
 }

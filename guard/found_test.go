@@ -1,0 +1,78 @@
+package guard
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// What the simulation found: each was a way around a rule that no other test took.
+
+// A server that a person let go takes nobody's place any more.
+func TestWhatWasReleasedIsNotSpare(t *testing.T) {
+	c := begin(t, "a: 1 2 3 4, b: 21 22 23 24 25 26 27 28 29 30 31 32")
+	c.limits.Damping = false
+	c.sees(time.Second, "a: 1 2 3 4 5 6 7 8, b: 21 22 23 24 25 26 27 28 29 30 31 32")
+	d := c.sees(time.Second, "a: 1, b: 21 22 23 24 25 26 27 28 29 30 31 32")
+	id := d.Holds[0].ID
+	c.wants(c.sees(time.Second, "a: 1, b: 21 22 23 24 25 26 27 28 29 30 31 32", func(in *Input) { in.Approved = id }),
+		"a: 1, b: 21 22 23 24 25 26 27 28 29 30 31 32", "")
+	c.sees(time.Second, "a: 1 11 12 13, b: 21 22 23 24 25 26 27 28 29 30 31 32")
+	for name := range c.history.spare {
+		if n := number(name.Addr); len(n) == 1 {
+			t.Errorf("server %s is spare, and gone", n)
+		}
+	}
+}
+
+// Nor does one that came before the window: a guard that had nothing to decide for long still knows of it.
+func TestWhatCameLongAgoIsNotSpare(t *testing.T) {
+	c := begin(t, "a: 1 2 3 4")
+	c.sees(time.Second, "a: 1 2 3 4 5 6 7 8")
+	c.wants(c.sees(time.Hour, "a: 5 6 7 8"), "a: 5 6 7 8", "")
+	c.wants(c.sees(time.Second, "a: 6 7 8"), "a: 5 6 7 8", "max_removal_window: a 5")
+}
+
+// What is missing after a loss is so, too, while on_unhealthy keeps it.
+func TestWhatIsKeptIsMissingStill(t *testing.T) {
+	c := begin(t, "a: 1 2 3, b: 4 5 6 7 8 9")
+	lapsed := func(in *Input) { in.Away = map[string]time.Time{"r": noon} }
+	c.wants(c.sees(time.Second, "a: 2 3, b: 4 5 6 7 8 9", lapsed), "a: 1 2 3, b: 4 5 6 7 8 9", "recovery: a 1")
+	c.wants(c.sees(170*time.Second, "a: !2 !3, b: 4 5 6 7 8 9"), "a: 1 2 3, b: 4 5 6 7 8 9", "")
+	c.wants(c.sees(time.Second, "a: 2 3, b: 4 5 6 7 8 9"), "a: 1 2 3, b: 4 5 6 7 8 9", "recovery: a 1")
+	c.wants(c.sees(20*time.Second, "a: 2 3, b: 4 5 6 7 8 9"), "a: 2 3, b: 4 5 6 7 8 9", "")
+}
+
+// A frozen service says nothing of its registry.
+func TestFrozenIsNotListed(t *testing.T) {
+	c := begin(t, "a: 1, b: 2")
+	c.wants(c.sees(time.Second, "a: 1", func(in *Input) { in.Frozen = 1 }), "a: 1, b: 2", "min_services: b 2")
+}
+
+// One whose server is marked down stays so.
+func TestFrozenDownStays(t *testing.T) {
+	c := begin(t, "a: 1 down, b: 2")
+	c.limits.OnUnhealthy, c.limits.OnRemoved = Remove, Down
+	c.wants(c.sees(time.Second, "a: 1 down, b: 2"), "a: 1 down, b: 2", "")
+}
+
+// numbers is a service with so many servers.
+func numbers(many int) string {
+	text := "a:"
+	for n := 1; n <= many; n++ {
+		text += fmt.Sprintf(" %d", n)
+	}
+	return text
+}
+
+// A step counts by itself where the window began with few servers, and what came back is no growth.
+func TestGrowthOfAStep(t *testing.T) {
+	c := begin(t, numbers(8))
+	c.sees(time.Second, numbers(24))
+	if d := c.sees(time.Second, numbers(90)); len(d.Holds) != 1 || d.Holds[0].Rule != RuleMaxGrowth || d.Holds[0].Of != 24 {
+		t.Errorf("held %v", d.Holds)
+	}
+	c = begin(t, numbers(90))
+	c.sees(time.Second, numbers(25))
+	c.wants(c.sees(time.Second, numbers(91)), line(set(numbers(91))), "")
+}
