@@ -3,8 +3,9 @@
 TOOL     := go tool -modfile=scripts/tools/go.mod
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 5s
+SEEDS    ?= 20000
 
-.PHONY: help build demo test short lint fuzz bench consul screenshots install package clean
+.PHONY: help build demo test short lint fuzz simulate bench consul screenshots install package clean
 
 help: #? print this list
 	@sed -n 's/^\([a-z]*\):.*#? \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -30,6 +31,9 @@ lint: #? linters, formatting, go.mod, shell scripts
 
 fuzz: #? every fuzz target for FUZZTIME (5s)
 	scripts/fuzz.sh $(FUZZTIME)
+
+simulate: #? the whole controller in SEEDS (20000) worlds of trouble; see simulation/doc.go
+	GOGC=400 go test ./simulation -run TestSimulate -count 1 -timeout 0 -args -seeds $(SEEDS)
 
 bench: #? from a change to the traffic, beside its floor; memory; idling
 	scripts/setup-tests.sh

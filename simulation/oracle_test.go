@@ -1,0 +1,412 @@
+package simulation
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"swallowkeeper/guard"
+)
+
+// oracle holds the world against the twelve invariants.
+type oracle struct {
+	w        *world
+	versions []*version // what readers of the conf file found, one after the other
+	safe     []*version // what a power cut would have left of it
+	seen     []byte     // the conf file when it was looked at last
+	sure     []byte
+	ours     map[string]bool // names that were in the file at any time
+	read     map[*daemon]*version
+	pardoned time.Time // since when what is gone counts: before, a person or a power cut changed the file
+}
+
+// version is one content of the conf file.
+type version struct {
+	conf
+	text    string
+	at      time.Time
+	traffic map[string]string // who gets traffic: "service address", and the registries that it comes from
+	size    map[string]int    // of each service
+}
+
+func newOracle(w *world) *oracle {
+	return &oracle{w: w, ours: map[string]bool{}, read: map[*daemon]*version{}}
+}
+
+func (o *oracle) now() *version {
+	if len(o.versions) == 0 {
+		return nil
+	}
+	return o.versions[len(o.versions)-1]
+}
+
+// version reads what was in the file, or is that which it was before.
+func (o *oracle) version(text []byte) (*version, error) {
+	for _, v := range slices.Backward(o.versions[max(0, len(o.versions)-3):]) {
+		if v.text == string(text) {
+			again := *v
+			again.at = time.Now()
+			return &again, nil
+		}
+	}
+	v := &version{text: string(text), at: time.Now(), traffic: map[string]string{}, size: map[string]int{}}
+	if len(text) == 0 {
+		return v, nil
+	}
+	var err error
+	if v.conf, err = readConf(v.text); err != nil {
+		return nil, err
+	}
+	for name, b := range v.upstream {
+		for _, e := range b.servers {
+			if !e.down {
+				v.traffic[name+" "+e.addr] = e.origin
+				v.size[name]++
+			}
+		}
+	}
+	return v, nil
+}
+
+func (o *oracle) refuse(err error, otherwise int, format string, a ...any) {
+	var f *flaw
+	if errors.As(err, &f) {
+		otherwise = f.invariant
+	}
+	o.w.fail(otherwise, "%s: %s", fmt.Sprintf(format, a...), err)
+}
+
+// reads notes that a daemon has read what is in place.
+func (o *oracle) reads(d *daemon) {
+	o.w.mu.Lock()
+	defer o.w.mu.Unlock()
+	o.read[d] = o.now()
+}
+
+// ordered notes that a person has given an order.
+func (o *oracle) ordered(*daemon, string) {}
+
+// forgive is for what no daemon did: a hand, or a power cut.
+func (o *oracle) forgive() {
+	v, err := o.version(o.w.disk.visible())
+	if err != nil {
+		o.refuse(err, 3, "after a power cut, or a hand, the conf file is not whole")
+		return
+	}
+	if now := o.now(); now == nil || now.text != v.text {
+		o.pardoned = time.Now()
+	}
+	o.take(v)
+}
+
+func (o *oracle) take(v *version) {
+	o.versions = append(o.versions, v)
+	o.seen = o.w.disk.visible()
+	for name := range v.upstream {
+		o.ours[name] = true
+		for _, n := range o.w.front {
+			delete(n.strange, name)
+			delete(n.excused, name)
+		}
+	}
+}
+
+// replaced judges what a daemon has put in the place of the conf file.
+func (o *oracle) replaced(d *daemon) {
+	v, err := o.version(o.w.disk.visible())
+	if err != nil {
+		o.refuse(err, 3, "what %s has written is not whole", d.name)
+		return
+	}
+	before := o.now()
+	o.take(v)
+	o.w.count("write")
+	o.w.mu.Lock()
+	seen := o.read[d]
+	o.read[d] = v
+	o.w.mu.Unlock()
+	if before == nil || before.number == 0 {
+		return
+	}
+	switch {
+	case v.text == before.text:
+		o.w.fail(8, "%s writes what is there already", d.name)
+	case v.digest == before.digest:
+		return
+	case v.number <= before.number:
+		o.w.fail(11, "%s writes generation %d over generation %d", d.name, v.number, before.number)
+	case before.writer != v.writer && before.number > 0 && seen != before && (seen == nil || seen.digest != before.digest):
+		o.w.fail(11, "%s writes over generation %d of another process, which it has not read", d.name, before.number)
+	}
+	o.w.count("generation")
+	o.keepsFrozen(before, v, d)
+	if d.orders > 0 {
+		o.pardoned = time.Now()
+		return
+	}
+	o.judge(before, v, d)
+}
+
+func (o *oracle) keepsFrozen(before, v *version, d *daemon) {
+	if d.orders > 0 {
+		return
+	}
+	for _, name := range v.frozen {
+		if !slices.Contains(before.frozen, name) {
+			continue
+		}
+		for other := range before.upstream {
+			if name == "*" || name == other {
+				if before.upstream[other].text != v.upstream[other].text {
+					o.w.fail(2, "%s changes upstream %s, which is frozen", d.name, other)
+				}
+			}
+		}
+	}
+}
+
+// look is after every turn.
+func (o *oracle) look() {
+	if o.w.disk.fails != nil {
+		o.w.disk.failed = time.Now()
+	}
+	if seen := o.w.disk.visible(); !same(seen, o.seen) {
+		o.seen = seen
+		v, err := o.version(seen)
+		if err != nil {
+			o.refuse(err, 3, "a reader finds a conf file that is not whole")
+			return
+		}
+		if now := o.now(); now != nil && now.text != v.text {
+			o.w.fail(3, "the conf file has changed in place")
+			return
+		}
+	}
+	if sure := o.w.disk.safe(); !same(sure, o.sure) {
+		o.sure = sure
+		v, err := o.version(sure)
+		if err != nil {
+			o.refuse(err, 3, "a power cut would leave a conf file that is not whole")
+			return
+		}
+		o.safe = append(o.safe, v)
+	}
+	for _, d := range o.w.daemons() {
+		if d.syncer != nil && d.asked {
+			d.asked = false
+			o.believes(d)
+		}
+	}
+}
+
+func same(a, b []byte) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// believes holds what a daemon says of its gateways against what their workers have.
+func (o *oracle) believes(d *daemon) {
+	st := d.syncer.Status()
+	for i, g := range st.Gateways {
+		a := d.adapters[i]
+		if g.Checked.Equal(d.checked[g.Name]) {
+			continue
+		}
+		d.checked[g.Name] = g.Checked
+		if !g.InSync {
+			continue
+		}
+		o.w.count("in sync")
+		v := o.numbered(g.Generation)
+		if a.touched != a.n.touched || !g.Checked.Equal(time.Now()) {
+			continue // somebody else changed it while it was read
+		}
+		if a.verified != o.w.trace.lines-1 && a.verified != o.w.trace.lines || v == nil {
+			continue // it goes by what it was shown before
+		}
+		for _, w := range a.n.workers {
+			for name, b := range v.upstream {
+				if (a.names == nil || a.names[name]) && !(post{name, b}).shown(w.has) {
+					o.w.fail(4, "%s says that %s is in sync with generation %d, and worker %d shows another %s: %q, not %q", d.name, g.Name, g.Generation, w.pid, name, w.has[name].text, b.text)
+				}
+			}
+		}
+	}
+}
+
+func (o *oracle) numbered(number int) *version {
+	for _, v := range slices.Backward(o.versions) {
+		if v.number == number {
+			return v
+		}
+	}
+	return nil
+}
+
+// posts judges what a daemon tells an nginx.
+func (o *oracle) posts(a *adapter, p post) {
+	o.w.count("post")
+	d, n := a.d, a.n
+	_, own := n.own[p.name]
+	since, strange := n.strange[p.name]
+	switch {
+	case own:
+		o.w.fail(5, "%s changes upstream %s of nginx.conf on %s", d.name, p.name, n.name)
+	case len(o.versions) > 0 && !o.ours[p.name]:
+		o.w.fail(5, "%s changes upstream %s on %s, which was never in the conf file", d.name, p.name, n.name)
+	case strange && a.looked.After(since):
+		o.w.fail(5, "%s changes upstream %s on %s, which a person put there", d.name, p.name, n.name)
+	}
+	if _, wanted := o.now().upstream[p.name]; o.w.other != nil && !p.gone() && !wanted {
+		o.w.count("a quarrel: a gateway hears of the older plan")
+		n.excused[p.name] = true // nobody will know whose it was
+	}
+	agrees := func(v *version) bool {
+		b, there := v.upstream[p.name]
+		return there != p.gone() && (p.gone() || b.text == p.to.text)
+	}
+	last := len(o.safe) - 1
+	switch at := slices.IndexFunc(o.safe, agrees); {
+	case at < 0:
+		o.w.fail(3, "%s tells %s of %s what is not safe on the disk: %s", d.name, n.name, p.name, p.to.text)
+	case !d.heard() && !agrees(o.safe[last]):
+		o.w.fail(10, "%s has heard of no registry and tells %s of %s another thing than the conf file says", d.name, n.name, p.name)
+	case !slices.ContainsFunc(o.safe[max(0, o.recent(d)):], agrees):
+		o.w.fail(11, "%s tells %s of %s what an older generation had", d.name, n.name, p.name)
+	}
+	// Two daemons that quarrel tell the gateways things that the other one can't know.
+	if !o.w.quarrels() && a.pids != nil && a.touched == n.touched && !a.failed && n.everywhere(p) {
+		o.w.fail(8, "%s tells %s of %s what all of its workers show", d.name, n.name, p.name)
+	}
+	if strange && !p.gone() {
+		delete(n.strange, p.name)
+	}
+}
+
+// recent is from which of the safe versions on one may still be on its way to a gateway.
+func (o *oracle) recent(d *daemon) int {
+	limit := time.Now().Add(-longestDelivery)
+	i := len(o.safe) - 1
+	for i > 0 && o.safe[i].at.After(limit) {
+		i--
+	}
+	return i
+}
+
+// longestDelivery is how long one delivery may take that has begun: a handful of calls that hang.
+const longestDelivery = time.Minute
+
+func (d *daemon) heard() bool {
+	return slices.ContainsFunc(d.sources, func(s *source) bool { return s.said != nil })
+}
+
+// comesBack notes what a new worker has that we had taken away: it loaded that when it was ours. A daemon that has
+// confirmed the removal knows it for its own; one that starts after it can't, and leaves it alone.
+func (o *oracle) comesBack(n *nginx, w *worker) {
+	now := o.now()
+	if now == nil {
+		return
+	}
+	for name := range w.has {
+		_, wanted := now.upstream[name]
+		if _, own := n.own[name]; own || wanted || !o.ours[name] {
+			continue
+		}
+		n.excused[name] = true
+	}
+}
+
+// begins is a daemon's start. Where a person has taken the conf file away nothing says any more what is ours.
+func (o *oracle) begins() {
+	if len(o.w.disk.visible()) > 0 {
+		return
+	}
+	for _, n := range o.w.front {
+		for _, w := range n.workers {
+			for name := range w.has {
+				if _, own := n.own[name]; !own {
+					n.excused[name] = true
+				}
+			}
+		}
+	}
+}
+
+// explains: everything that is in, or out, has a reason that a person can ask for.
+func (o *oracle) explains(d *daemon) {
+	now := o.now()
+	if d == nil || d.syncer == nil || now == nil || o.w.disk.fails != nil || o.w.quarrels() {
+		return
+	}
+	st := d.syncer.Status()
+	if st.StoreErr != nil || st.Generation.Number != now.number {
+		return
+	}
+	out, kept := map[string]bool{}, map[string]bool{}
+	for _, e := range st.Out {
+		out[e.Upstream+" "+e.Addr] = e.Reason != ""
+	}
+	add := func(to map[string]bool, ids []guard.ServerID) {
+		for _, id := range ids {
+			to[id.Upstream+" "+id.Addr.String()] = true
+		}
+	}
+	for _, h := range st.Holds {
+		add(out, h.KeptOut)
+		add(kept, h.Removed)
+	}
+	listed, all := map[string]bool{}, true
+	for _, s := range d.sources {
+		if s.said == nil {
+			all = false
+			continue
+		}
+		if time.Since(s.Condition().Heard) < slack {
+			return // it may not have decided yet
+		}
+		for service, instances := range s.said {
+			for addr, is := range instances {
+				key := service + " " + addr
+				_, in := now.traffic[key]
+				listed[key] = listed[key] || is == usable
+				if !in && !out[key] && !out[service+" "] {
+					o.w.fail(9, "%s is out, and nobody says why", key)
+				}
+			}
+		}
+	}
+	stays := map[string]bool{}
+	add(stays, st.Stays)
+	frozen := func(name string) bool {
+		return slices.Contains(now.frozen, "*") || slices.Contains(now.frozen, name)
+	}
+	unserved := map[string]bool{}
+	for _, u := range st.Unserved {
+		unserved[u.Upstream] = true
+	}
+	for key := range now.traffic {
+		name, _, _ := strings.Cut(key, " ")
+		if all && !listed[key] && !frozen(name) && !(stays[key] && (kept[key] || out[key] || unserved[name])) {
+			o.w.fail(9, "%s gets traffic although no registry lists it as usable, and nobody says why", key)
+		}
+	}
+}
+
+// leftovers is what nginx has of ours that it should not have.
+func (o *oracle) leftovers(n *nginx) []string {
+	now := o.now()
+	left := map[string]bool{}
+	for _, w := range n.workers {
+		for name := range w.has {
+			_, wanted := now.upstream[name]
+			_, own := n.own[name]
+			_, strange := n.strange[name]
+			if !wanted && !own && !strange && !n.excused[name] && o.ours[name] {
+				left[name] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(left))
+}

@@ -1,0 +1,252 @@
+package simulation
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What may be removed, in the oracle's words. They are weaker than the guard's rules and follow from them:
+//
+//   - Of what there was a window ago no more is gone, net, than max_removal_window allows of the most that there were
+//     since; of a service that is there still no more than max_service_removal.
+//   - What takes away more than max_removal at once has been missing for the recovery.
+//   - What went missing right after its registry was away, or went backwards, has been missing for the recovery.
+//   - Nothing goes of a registry that has not answered since the start, of one that lists nothing usable while others
+//     do, nor at all while there are fewer services than min_services.
+//   - There are no more than max_growth times as many servers as before, but for those that come back, and what is
+//     new does not go beyond max_servers.
+
+// slack is what the guard may be later than the oracle in noticing something, the other way round than it matters.
+const slack = time.Second
+
+// judge holds what a daemon has written by itself against that.
+func (o *oracle) judge(before, v *version, d *daemon) {
+	var gone, came []string
+	for key := range before.traffic {
+		if _, still := v.traffic[key]; !still {
+			gone = append(gone, key)
+		}
+	}
+	for key := range v.traffic {
+		if _, was := before.traffic[key]; !was {
+			came = append(came, key)
+		}
+	}
+	slices.Sort(gone)
+	if len(gone) > 0 {
+		o.w.count("removal")
+		o.fewEnough(before, v, d)
+		// What another daemon was told counts, too: it stands in the account. What was judged and could not be written
+		// is judged anew.
+		if !o.w.quarrels() && time.Since(o.w.disk.failed) > 2*o.w.script.limits.Recovery {
+			o.missingLong(before, d, gone)
+			o.largeStep(before, d, gone)
+		}
+		o.known(before, d, gone)
+	}
+	if len(came) > 0 && !o.w.quarrels() {
+		o.notTooMany(before, v, d, came)
+	}
+	if len(gone)+len(came) > 0 {
+		o.services(before, d)
+	}
+}
+
+// fewest is how many servers there were a window ago, over all and of each service.
+// What came within the window before that may have taken the place of one that left since: so it is the fewest that
+// there were from two windows ago until one window ago.
+func (o *oracle) fewest() (all int, each map[string]int) {
+	window := o.w.script.limits.Window
+	from, until := time.Now().Add(-2*window), time.Now().Add(-window)
+	for i, v := range o.versions {
+		replaced := i+1 < len(o.versions) && !o.versions[i+1].at.After(from)
+		if replaced || each != nil && v.at.After(until) {
+			continue
+		}
+		if each == nil {
+			all, each = len(v.traffic), maps.Clone(v.size)
+			continue
+		}
+		all = min(all, len(v.traffic))
+		for name, n := range each {
+			each[name] = min(n, v.size[name])
+		}
+	}
+	return all, each
+}
+
+// peak is the most servers that there were lately, over all and of each service. A hold counts from when it began.
+func (o *oracle) peak() (all int, each map[string]int) {
+	each = map[string]int{}
+	for _, v := range slices.Backward(o.versions) {
+		all = max(all, len(v.traffic))
+		for name, n := range v.size {
+			each[name] = max(each[name], n)
+		}
+		if time.Since(v.at) > 2*o.w.script.limits.Window {
+			break
+		}
+	}
+	return all, each
+}
+
+const smallest = 4 // from how many servers on a share counts
+
+func beyond(n int, share float64, of int) bool { return of >= smallest && float64(n) > share*float64(of)+1e-9 }
+
+func (o *oracle) fewEnough(before, v *version, d *daemon) {
+	most := o.w.script.loosest
+	if time.Since(o.pardoned) < 2*o.w.script.limits.Window {
+		return // what a person let go, or brought back, is no loss
+	}
+	o.w.count("removal within a window")
+	then, had := o.fewest()
+	all, each := o.peak()
+	if then >= smallest && beyond(then-len(v.traffic), most.MaxRemovalWindow, all) {
+		o.w.fail(2, "%s has left %d of the %d servers of a window ago", d.name, len(v.traffic), then)
+	}
+	for name, was := range had {
+		is := v.size[name]
+		if is < before.size[name] && is > 0 && d.serves(name) && was >= smallest && beyond(was-is, most.MaxServiceRemoval, each[name]) {
+			o.w.fail(2, "%s has left %d of the %d servers that %s had a window ago", d.name, is, was, name)
+		}
+	}
+}
+
+func (o *oracle) largeStep(before *version, d *daemon, gone []string) {
+	if beyond(len(gone), o.w.script.loosest.MaxRemoval, len(before.traffic)) {
+		o.w.count("large step")
+		for _, key := range gone {
+			if missing := d.missing(key); missing < o.w.script.limits.Recovery-slack {
+				o.w.fail(2, "%s takes away %d of %d servers at once, among them %s, which was listed %s ago",
+					d.name, len(gone), len(before.traffic), key, missing)
+			}
+		}
+	}
+}
+
+// serves reports whether any registry lists a usable instance of a service: one without is gone as a whole, or kept.
+func (d *daemon) serves(name string) bool {
+	return slices.ContainsFunc(d.sources, func(s *source) bool {
+		for addr := range s.said[name] {
+			if s.said.usable(name, addr) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// missing is how long no registry has listed a server as usable, as far as the daemon was told.
+func (d *daemon) missing(key string) time.Duration {
+	now := time.Now()
+	since := d.began.Add(-time.Hour)
+	for _, s := range d.sources {
+		if at := s.missingSince(key, now); at.After(since) {
+			since = at
+		}
+	}
+	return now.Sub(since)
+}
+
+func (o *oracle) missingLong(before *version, d *daemon, gone []string) {
+	recovery := o.w.script.limits.Recovery
+	for _, key := range gone {
+		for _, s := range d.sources {
+			if before.traffic[key] != s.r.name {
+				continue
+			}
+			went, known := s.gone[key]
+			if !known {
+				continue
+			}
+			for _, lapse := range s.lapses {
+				after := went.Sub(lapse)
+				if after >= 0 && after < recovery-slack && time.Since(went) < recovery-slack {
+					o.w.fail(2, "%s takes away %s, which went missing %s after its registry lapsed, %s ago", d.name, key, after, time.Since(went))
+				}
+			}
+		}
+	}
+}
+
+func (o *oracle) known(before *version, d *daemon, gone []string) {
+	usableNow := map[string]bool{}
+	for _, s := range d.sources {
+		usableNow[s.r.name] = len(s.listed) > 0
+	}
+	for _, key := range gone {
+		for _, s := range d.sources {
+			if before.traffic[key] != s.r.name {
+				continue
+			}
+			if s.said == nil {
+				o.w.fail(1, "%s takes away %s, and %s has told it nothing yet", d.name, key, s.r.name)
+			}
+			others := slices.ContainsFunc(d.sources, func(other *source) bool { return other != s && len(other.listed) > 0 })
+			if s.said != nil && !usableNow[s.r.name] && others && d.limits.MinServices > 0 && d.missing(key) < o.w.script.limits.Recovery-slack {
+				o.w.fail(2, "%s takes away %s of %s, which lists nothing at all", d.name, key, s.r.name)
+			}
+		}
+	}
+}
+
+// services: with fewer than min_services nothing goes in or out.
+func (o *oracle) services(before *version, d *daemon) {
+	names := map[string]bool{}
+	for _, s := range d.sources {
+		for key := range s.listed {
+			name, _, _ := strings.Cut(key, " ")
+			names[name] = true
+		}
+		if s.said == nil {
+			for key, origin := range before.traffic {
+				if name, _, _ := strings.Cut(key, " "); strings.Contains(origin, s.r.name) {
+					names[name] = true
+				}
+			}
+		}
+	}
+	if len(names) < d.limits.MinServices {
+		o.w.fail(2, "%s changes something, and of %d services that there must be the registries list %d", d.name, d.limits.MinServices, len(names))
+	}
+}
+
+func (o *oracle) notTooMany(before, v *version, d *daemon, came []string) {
+	back := 0
+	for _, key := range came {
+		for _, old := range slices.Backward(o.versions) {
+			if _, was := old.traffic[key]; was && old != v {
+				back++
+				break
+			}
+			if time.Since(old.at) > 3*o.w.script.limits.Window {
+				break
+			}
+		}
+	}
+	most := o.w.script.loosest
+	of, is := d.listing(before.traffic), d.listing(v.traffic) // who is kept in traffic may have been replaced
+	if of >= 20 && float64(is-back) > most.MaxGrowth*float64(of)+1e-9 {
+		o.w.fail(2, "%s has %d servers where there were %d", d.name, len(v.traffic), len(before.traffic))
+	}
+	if most.MaxServers > 0 && len(v.traffic) > max(most.MaxServers, len(before.traffic)) {
+		o.w.fail(2, "%s has %d servers, at most %d are allowed", d.name, len(v.traffic), most.MaxServers)
+	}
+}
+
+// listing counts the servers that a registry lists.
+func (d *daemon) listing(traffic map[string]string) int {
+	n := 0
+	for key := range traffic {
+		if slices.ContainsFunc(d.sources, func(s *source) bool {
+			_, is := s.listed[key]
+			return is
+		}) {
+			n++
+		}
+	}
+	return n
+}

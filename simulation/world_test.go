@@ -1,0 +1,250 @@
+package simulation
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// world is all that there is, made of a seed. Only its root goroutine changes anything in it, one turn at a time.
+type world struct {
+	seed   uint64
+	rng    *rand.Rand
+	script script
+	oracle *oracle
+	disk   *disk
+	land   land
+	front  []*nginx
+
+	daemon *daemon // the one whose file it is
+	other  *daemon // a second one, with an older plan; nil: there is none
+	// quarrel is when both were last seen to be at work.
+	quarrel time.Time
+
+	agenda []appointment
+	trace  trace
+	counts map[string]int
+
+	mu      sync.Mutex
+	waiting []*turn // who wants to do something to the world
+	kick    chan struct{}
+	looped  *daemon // whose loop had the last turn
+	failure *failure
+}
+
+// failure is an invariant that did not hold.
+type failure struct {
+	invariant int // its number in the design; 0: of the simulation itself
+	text      string
+}
+
+// appointment is something that will happen.
+type appointment struct {
+	at   time.Time
+	what string
+	do   func()
+}
+
+// turn is one operation on the world.
+type turn struct {
+	daemon *daemon
+	actor  string
+	loop   bool // of a daemon's loop, which is never left waiting
+	what   string
+	do     func() error
+	half   func() // what it has done when the daemon is killed in the middle of it; nil: it has no middle
+	done   chan error
+}
+
+var errKilled = errors.New("this process was killed")
+
+// turn waits until it is somebody's turn, and returns what came of it.
+func (w *world) turn(t turn) error {
+	w.mu.Lock()
+	if t.daemon.dead {
+		w.mu.Unlock()
+		return errKilled
+	}
+	t.done = make(chan error, 1)
+	w.waiting = append(w.waiting, &t)
+	w.mu.Unlock()
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+	return <-t.done
+}
+
+func (w *world) isDead(d *daemon) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return d.dead
+}
+
+// pick takes one of those who wait, by the seed.
+func (w *world) pick() *turn {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	slices.SortFunc(w.waiting, func(a, b *turn) int { return cmp.Compare(a.actor, b.actor) })
+	ready := w.waiting
+	for _, only := range []func(*turn) bool{
+		func(t *turn) bool { return t.loop && t.daemon == w.looped },
+		func(t *turn) bool { return t.loop },
+	} {
+		if some := filter(w.waiting, only); len(some) > 0 {
+			ready = some
+			break
+		}
+	}
+	if len(ready) == 0 {
+		return nil
+	}
+	t := ready[w.rng.IntN(len(ready))]
+	w.waiting = slices.DeleteFunc(w.waiting, func(o *turn) bool { return o == t })
+	if t.loop {
+		w.looped = t.daemon
+	}
+	return t
+}
+
+func filter[T any](list []T, keep func(T) bool) []T {
+	var kept []T
+	for _, e := range list {
+		if keep(e) {
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
+
+// calm gives turns until nobody wants one, and has the oracle look at what each left behind.
+func (w *world) calm() {
+	for w.failure == nil {
+		synctest.Wait()
+		w.attend()
+		w.oracle.look()
+		t := w.pick()
+		if t == nil {
+			return
+		}
+		if w.script.strikes(w, t) {
+			continue
+		}
+		err := t.do()
+		if err != nil {
+			w.trace.line(t.actor, t.what+": "+err.Error())
+		} else {
+			w.trace.line(t.actor, t.what)
+		}
+		t.done <- err
+	}
+}
+
+// until lets time go by, and everything that is due in it happen.
+func (w *world) until(end time.Time) {
+	for w.failure == nil {
+		w.calm()
+		now := time.Now()
+		next := end
+		slices.SortStableFunc(w.agenda, func(a, b appointment) int { return a.at.Compare(b.at) })
+		if len(w.agenda) > 0 && w.agenda[0].at.Before(end) {
+			next = w.agenda[0].at
+		}
+		if now.Before(next) {
+			timer := time.NewTimer(next.Sub(now))
+			select {
+			case <-w.kick:
+			case <-timer.C:
+			}
+			timer.Stop()
+			continue
+		}
+		if len(w.agenda) == 0 || w.agenda[0].at.After(now) {
+			return
+		}
+		due := w.agenda[0]
+		w.agenda = w.agenda[1:]
+		if due.what != "" {
+			w.trace.line("world", due.what)
+		}
+		due.do()
+	}
+}
+
+// after makes an appointment. No two things are due at the same nanosecond, or only the runtime would know which
+// comes first.
+func (w *world) after(wait time.Duration, what string, do func()) {
+	w.agenda = append(w.agenda, appointment{time.Now().Add(wait + w.uneven()), what, do})
+}
+
+func (w *world) uneven() time.Duration { return time.Duration(1 + w.rng.Int64N(int64(time.Millisecond))) }
+
+// between is a duration from the seed.
+func (w *world) between(least, most time.Duration) time.Duration {
+	return least + time.Duration(w.rng.Int64N(int64(most-least))) + w.uneven()
+}
+
+func (w *world) count(what string) { w.counts[what]++ }
+
+func (w *world) fail(invariant int, format string, a ...any) {
+	if w.failure == nil {
+		w.failure = &failure{invariant, fmt.Sprintf(format, a...)}
+		w.trace.line("oracle", w.failure.text)
+	}
+}
+
+// trace is what happened, line by line: a hash of all of it, and the last lines.
+type trace struct {
+	began time.Time
+	sum   hash.Hash64
+	last  []string
+	lines int
+}
+
+var traceTail = 80
+
+func (t *trace) line(actor, what string) {
+	text := fmt.Sprintf("%14s %-8s %s", time.Since(t.began), actor, what)
+	t.sum.Write([]byte(text))
+	t.sum.Write([]byte{'\n'})
+	t.lines++
+	if t.last = append(t.last, text); len(t.last) > 2*traceTail {
+		t.last = append(t.last[:0], t.last[traceTail:]...)
+	}
+}
+
+// outcome is what came of a seed.
+type outcome struct {
+	seed    uint64
+	hash    uint64
+	lines   int
+	virtual time.Duration
+	counts  map[string]int
+	failure *failure
+	last    []string
+}
+
+// simulate plays one seed.
+func simulate(t *testing.T, seed uint64) (o outcome) {
+	synctest.Test(t, func(*testing.T) {
+		w := &world{
+			seed: seed, rng: rand.New(rand.NewPCG(seed, 12)), disk: newDisk(), counts: map[string]int{},
+			kick: make(chan struct{}, 1), trace: trace{began: time.Now(), sum: fnv.New64a()},
+		}
+		w.oracle = newOracle(w)
+		w.play()
+		w.kill(w.daemon)
+		w.kill(w.other)
+		last := w.trace.last
+		o = outcome{seed, w.trace.sum.Sum64(), w.trace.lines, time.Since(w.trace.began), w.counts, w.failure, last[max(0, len(last)-traceTail):]}
+	})
+	return o
+}
