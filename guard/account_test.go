@@ -85,9 +85,9 @@ func FuzzReadHistory(f *testing.F) {
 func TestWhatWasDeregisteredIsNotKeptAsUnhealthy(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		c := begin(t, "a: 1 2 3 4 5 6, b: 7 8 9 10 11 12")
+		c.sees(time.Second, "a: 2 3 4 5 6, b: 7 8 9 10 11 12")
+		c.sees(time.Second, "a: 1 2 3 4 5 6, b: 7 8 9 10 11 12")
 		d := c.sees(time.Second, "a: 2 3 4 5 6, b: 7 8 9 10 11 12")
-		d = c.sees(time.Second, "a: 1 2 3 4 5 6, b: 7 8 9 10 11 12")
-		d = c.sees(time.Second, "a: 2 3 4 5 6, b: 7 8 9 10 11 12")
 		if restarted {
 			var err error
 			if c.history, err = ReadHistory(d.History.Lines(), c.now, DefaultConfig().Window); err != nil {

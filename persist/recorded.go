@@ -122,7 +122,7 @@ func (r *Recorded) file(d *record.Decoder, part recordPart, yield func(replay.Mo
 		return true
 	}
 	if err == nil {
-		defer file.Close()
+		defer func() { _ = file.Close() }() // it was only read
 		for m, wrong := range d.Moments(part.name(), file) {
 			if err = wrong; err != nil {
 				break

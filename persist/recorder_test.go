@@ -336,7 +336,7 @@ func BenchmarkRecordWritten(b *testing.B) {
 	r.begin()
 	b.ReportAllocs()
 	b.ResetTimer()
-	for n := 0; n < b.N; n++ {
+	for n := range b.N {
 		r.Note(r.next())
 		if n%100 == 99 { // the queue has room for them
 			r.Close()

@@ -106,7 +106,7 @@ func (p *program) simulate(ctx context.Context, f simulateFlags, stdin io.Reader
 	if err != nil {
 		return exit(exitFailed, err)
 	}
-	defer src.close()
+	defer func() { _ = src.close() }() // it was only read
 	until := f.until.time
 	if f.until.before > 0 {
 		if src.once {
@@ -145,8 +145,9 @@ func (f simulateFlags) open(conf string, stdin io.Reader) (*replayable, error) {
 	if f.events != "" {
 		return openEvents(f.events, stdin)
 	}
-	folder, err := f.history, error(nil)
+	folder := f.history
 	if folder == "" {
+		var err error
 		if folder, err = persist.HistoryFolder(conf); err != nil {
 			return nil, err
 		}

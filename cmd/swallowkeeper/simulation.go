@@ -144,10 +144,10 @@ func became(h replay.Hold) string {
 	if h.Kept == 0 {
 		back, none = "were gone again", "none was gone again by the end"
 	}
-	switch {
-	case h.Right == 0:
+	switch h.Right {
+	case 0:
 		said = append(said, none)
-	case h.Right == all:
+	case all:
 		said = append(said, fmt.Sprintf("%d of %d %s, the last after %s: the hold was right", h.Right, all, back, after(h.RightAt)))
 	default:
 		said = append(said, fmt.Sprintf("%d of %d %s by the end, the last after %s", h.Right, all, back, after(h.RightAt)))

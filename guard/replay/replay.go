@@ -90,10 +90,9 @@ type run struct {
 // takes has the run decide what the daemon decided at a moment. before is the daemon's moment before, nil for the
 // first.
 func (r *run) takes(m, before *Moment) {
-	switch {
-	case before == nil:
+	if before == nil {
 		r.accepted, r.history = m.Accepted, m.History
-	default:
+	} else {
 		r.accepted = follow(r.accepted, before.Result, m.Accepted)
 		alike := r.accepted.Equal(m.Accepted) && sameLimits(r.limits, m.Limits)
 		rollback := !m.Began && len(m.History.Lines()) == 0 // it begins every account anew
