@@ -59,7 +59,8 @@ func (s *step) restored() upstream.Set {
 	return s.keepOut(next, moving, "another upstream has it, where its removal is held")
 }
 
-// keepOut takes servers from a set and says why they are out.
+// keepOut takes servers from a set and says why they are out. An upstream that they would leave without a server
+// stays as it was.
 func (s *step) keepOut(next upstream.Set, ids []ServerID, why string) upstream.Set {
 	if len(ids) == 0 {
 		return next
@@ -77,6 +78,10 @@ func (s *step) keepOut(next upstream.Set, ids []ServerID, why string) upstream.S
 			} else {
 				stay = append(stay, srv)
 			}
+		}
+		if c := s.change(u.Name); len(stay) == 0 && c != nil && c.old.Name != "" {
+			u, stay = c.old, c.old.Servers
+			c.stays()
 		}
 		if u.Servers = stay; len(stay) > 0 {
 			list = append(list, u)

@@ -118,10 +118,11 @@ func (s *step) overLimit(ids []ServerID, pick picker) (Hold, bool) {
 				len(ids), of, percent(s.MaxRemoval)),
 		}, true
 	case l.beyond(s.MaxRemovalWindow):
+		of := max(l.peak, l.is, len(ids))
 		return Hold{
-			Rule: RuleMaxRemovalWindow, Of: l.peak,
+			Rule: RuleMaxRemovalWindow, Of: of,
 			Reason: fmt.Sprintf("%d of %d servers would be gone within %s, max_removal_window allows %s: removals are held",
-				l.is, l.peak, inWords(s.Window), percent(s.MaxRemovalWindow)),
+				l.is, of, inWords(s.Window), percent(s.MaxRemovalWindow)),
 		}, true
 	}
 	return Hold{}, false
@@ -139,10 +140,11 @@ func (s *step) overLimitOf(c *change, ids []ServerID, pick picker) (Hold, bool) 
 				len(ids), of, c.name(), percent(s.MaxServiceRemoval)),
 		}, true
 	case l.beyond(s.MaxServiceRemoval):
+		of := max(l.peak, l.is, len(ids))
 		return Hold{
-			Rule: RuleMaxServiceRemoval, Upstream: c.name(), Of: l.peak,
+			Rule: RuleMaxServiceRemoval, Upstream: c.name(), Of: of,
 			Reason: fmt.Sprintf("%d of %d servers of %s would be gone within %s, max_service_removal allows %s: its removals are held",
-				l.is, l.peak, c.name(), inWords(s.Window), percent(s.MaxServiceRemoval)),
+				l.is, of, c.name(), inWords(s.Window), percent(s.MaxServiceRemoval)),
 		}, true
 	}
 	return Hold{}, false
@@ -162,11 +164,11 @@ func percent(share float64) string { return fmt.Sprintf("%d%%", int(math.Round(s
 // inWords writes a duration without the units that are zero.
 func inWords(d time.Duration) string {
 	text := d.String()
-	if d >= time.Minute {
-		text = strings.TrimSuffix(text, "0s")
+	if rest, is := strings.CutSuffix(text, "m0s"); is {
+		text = rest + "m"
 	}
-	if d >= time.Hour {
-		text = strings.TrimSuffix(text, "0m")
+	if rest, is := strings.CutSuffix(text, "h0m"); is {
+		text = rest + "h"
 	}
 	return text
 }

@@ -61,6 +61,22 @@ func TestHoldFor(t *testing.T) {
 	}
 }
 
+// What is kept out leaves no upstream without a server.
+func TestKeptOutLeavesNoUpstreamEmpty(t *testing.T) {
+	c := begin(t, "a: 1, b: 2 3, c: 4, d: 5")
+	c.limits.MaxServers = 5
+	d := c.sees(time.Second, "a: 6, b: 2 3 7 8, c: 4, d: 5")
+	c.wants(d, "a: 1, b: 2 3, c: 4, d: 5", "max_servers: a +6, b +7, b +8")
+	c.wants(c.sees(time.Second, "a: 6, b: 2 3, c: 4, d: 5"), "a: 6, b: 2 3, c: 4, d: 5", "")
+
+	c = begin(t, "b: 1 2 3 4, c: 5")
+	c.wants(c.sees(time.Second, "b: 1, c: 4"), "b: 1 2 3 4, c: 5", "max_removal: b 2, b 3, b 4, c 5")
+	c = begin(t, "b: 1 2 3 4 6 7, c: 5 down")
+	for range 2 {
+		c.wants(c.sees(time.Second, "b: 1, c: 4"), "b: 1 2 3 4 6 7, c: 5 down", "max_removal: b 2, b 3, b 4, b 6, b 7")
+	}
+}
+
 // One of several registries that lists nothing usable is held by itself.
 func TestEmptyRegistry(t *testing.T) {
 	mine := upstream.Server{Addr: addr("7"), Weight: 1, Origin: "s"}

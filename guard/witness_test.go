@@ -30,8 +30,10 @@ func TestWitness(t *testing.T) {
 	}{
 		{"none was tried", "", "", last, "max_removal: a 1, a 2, a 3, a 4, a 5", "held"},
 		{"none answers", "6", "1 2 3 4 5", seen, "", ""},
-		{"none answers, and neither do those that are registered", "", "1 2 3 4 5 6 7 8", last, "max_removal: a 1, a 2, a 3, a 4, a 5",
-			"held; none of the 5 accepts connections, and neither do servers that are listed: that proves nothing"},
+		{
+			"none answers, and neither do those that are registered", "", "1 2 3 4 5 6 7 8", last, "max_removal: a 1, a 2, a 3, a 4, a 5",
+			"held; none of the 5 accepts connections, and neither do servers that are listed: that proves nothing",
+		},
 		{"one was not tried", "6", "1 2 3 4", last, "max_removal: a 1, a 2, a 3, a 4, a 5", "held"},
 		{"one answers", "6 5", "1 2 3 4", last, "max_removal: a 1, a 2, a 3, a 4, a 5", "held; 1 of 5 still accept connections"},
 		{"some answer, and some were not tried", "6 5", "1", last, "max_removal: a 1, a 2, a 3, a 4, a 5", "held; 1 of 5 still accept connections; 3 could not be tried"},

@@ -193,8 +193,8 @@ func (s Set) Len() int { return len(s.list) }
 func (s Set) Servers() int {
 	n := 0
 	for _, u := range s.list {
-		for _, srv := range u.Servers {
-			if !srv.Down {
+		for i := range u.Servers { // a server is large to copy, and this is asked at every decision
+			if !u.Servers[i].Down {
 				n++
 			}
 		}
@@ -270,9 +270,19 @@ func (s Set) WithUnknown(before Set, registry string) Set {
 // end: a backup that its own registry has nothing beside may back up another registry's
 // servers, or some that are held.
 func (s Set) Loadable() Set {
-	list := make([]Upstream, len(s.list))
-	for i, u := range s.list {
-		list[i] = u.loadable()
+	var list []Upstream // nil as long as it stays as it is
+	for i := range s.list {
+		u := s.list[i].loadable()
+		if len(u.Servers) == 0 || shared(u.Servers, s.list[i].Servers) {
+			continue
+		}
+		if list == nil {
+			list = slices.Clone(s.list)
+		}
+		list[i] = u
+	}
+	if list == nil {
+		return s
 	}
 	return Set{list: list, out: s.out}
 }

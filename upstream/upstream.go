@@ -89,7 +89,12 @@ type Upstream struct {
 
 // Usable reports whether at least one server can get traffic.
 func (u Upstream) Usable() bool {
-	return slices.ContainsFunc(u.Servers, func(s Server) bool { return !s.Down })
+	for i := range u.Servers {
+		if !u.Servers[i].Down {
+			return true
+		}
+	}
+	return false
 }
 
 // Moved reports whether the server, which u had before and has no more, is registered by a host name that has other
@@ -138,9 +143,13 @@ func (u Upstream) canonical() Upstream {
 // loadable lets backups serve like any other server where nginx takes none: where there is
 // nothing but backups, or the balancing method allows none. The given slice is not changed.
 func (u Upstream) loadable() Upstream {
-	backup := func(s Server) bool { return s.Backup }
-	only := !slices.ContainsFunc(u.Servers, func(s Server) bool { return !s.Backup })
-	if only && len(u.Servers) > 0 || !TakesBackup(u.Options.Method) && slices.ContainsFunc(u.Servers, backup) {
+	backups := 0
+	for i := range u.Servers {
+		if u.Servers[i].Backup {
+			backups++
+		}
+	}
+	if backups > 0 && (backups == len(u.Servers) || !TakesBackup(u.Options.Method)) {
 		u.Servers = slices.Clone(u.Servers)
 		for i := range u.Servers {
 			u.Servers[i].Backup = false

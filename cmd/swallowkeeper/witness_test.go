@@ -214,6 +214,22 @@ func TestTheWitnessDoesNotJudgeARegistry(t *testing.T) {
 	r.inSync(want{"b": addrs[4]})
 }
 
+// A witness that reaches nothing at all proves nothing.
+func TestTheWitnessThatSeesNothing(t *testing.T) {
+	t.Parallel()
+	r := witnessed(t, "tcp", "").configure()
+	b, addrs := newBackends(t, 6)
+	r.upOn("x", "a", addrs[:5]...)
+	r.upOn("y", "a", addrs[5])
+	r.daemon()
+	r.inSync(want{"a": strings.Join(addrs, " ")})
+	b.close(addrs...)
+	r.lose("x")
+	r.held("; none of the 5 accepts connections, and neither do servers that are listed: that proves nothing")
+	r.once("--dry-run").wants(t, exitHeld, "that proves nothing")
+	r.inSync(want{"a": strings.Join(addrs, " ")})
+}
+
 // By HTTP what drains is not alive although it listens. A reload changes how it is tried.
 func TestTheWitnessByHTTP(t *testing.T) {
 	t.Parallel()

@@ -390,3 +390,36 @@ func BenchmarkEncodeOneChange(b *testing.B) {
 		}
 	}
 }
+
+// A replay of 1,000 services of 10, of which a server goes and comes back in turn, with two limits at once.
+func BenchmarkReplay(b *testing.B) {
+	w := newWorld(1, 1000, 10)
+	for n := range 1000 {
+		u := w.blocks[n/2]
+		if n%2 == 0 {
+			u.Servers = u.Servers[1:]
+		}
+		w.seen = w.seen.With([]upstream.Upstream{u}, nil)
+		w.index++
+		w.goes(3 * time.Second)
+		w.decide()
+	}
+	text := encode(b, w.moments, len(w.moments)+1)
+	strict := w.limits
+	strict.MaxRemovalWindow = 0.3
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		var d record.Decoder
+		r := replay.Limits(strict, w.limits, func(yield func(replay.Moment) bool) {
+			for m, err := range d.Moments("file", bytes.NewReader(text)) {
+				if err != nil || !yield(m) {
+					return
+				}
+			}
+		}, time.Time{})
+		if r.Unlike > 0 || r.Decisions != len(w.moments) {
+			b.Fatal(r.Unlike, r.Decisions, d.Notes)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*len(w.moments)), "µs/decision")
+}

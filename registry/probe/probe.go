@@ -27,6 +27,10 @@ const (
 	secondTry = time.Second
 	// again is how long after its answer a server is tried again, while it is asked for.
 	again = 10 * time.Second
+	// quietEach is for how long nobody hears of answers while others are to come, for each server that is asked for,
+	// mostQuiet for all of them.
+	quietEach = time.Millisecond
+	mostQuiet = 5 * time.Second
 	// good is how long an answer counts.
 	good = time.Minute
 )

@@ -11,7 +11,8 @@ import (
 )
 
 // Run tries what was asked for until the context ends; then no try is under way any more. It calls heard, which
-// must not block, after answers have become others: five times a second at most.
+// must not block, after answers have become others: at once when all are there, before that five times a second at
+// most, and less often the more is asked for.
 func (p *Pool) Run(ctx context.Context, heard func()) {
 	var tries sync.WaitGroup
 	defer p.Metrics.asked(0)
@@ -20,7 +21,7 @@ func (p *Pool) Run(ctx context.Context, heard func()) {
 	defer cancel()
 	next := time.NewTimer(0)
 	defer next.Stop()
-	var last time.Time // when servers were looked through for the last time
+	var last, told time.Time // when servers were looked through for the last time, and when somebody heard of it
 	for {
 		select {
 		case <-ctx.Done():
@@ -34,11 +35,12 @@ func (p *Pool) Run(ctx context.Context, heard func()) {
 			continue
 		}
 		last = now
-		start, wait, news := p.due(now)
+		start, wait, news := p.due(now, now.Sub(told))
 		for _, addr := range start {
 			tries.Go(func() { p.once(ctx, addr) })
 		}
 		if news {
+			told = now
 			heard()
 		}
 		next.Reset(wait)
@@ -46,12 +48,17 @@ func (p *Pool) Run(ctx context.Context, heard func()) {
 }
 
 // due takes what is to be tried now, and says after which time to look again at the latest, and whether there
-// is news.
-func (p *Pool) due(now time.Time) (start []netip.AddrPort, wait time.Duration, news bool) {
+// is news to tell, where some was told so long ago.
+func (p *Pool) due(now time.Time, told time.Duration) (start []netip.AddrPort, wait time.Duration, news bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	wait = again
+	asked, pending := 0, false
 	for addr, s := range p.servers {
+		if s.asked {
+			asked++
+			pending = pending || !s.known(now)
+		}
 		switch {
 		case !s.asked || s.flying:
 		case s.due.After(now):
@@ -74,7 +81,14 @@ func (p *Pool) due(now time.Time) (start []netip.AddrPort, wait time.Duration, n
 		p.servers[addr].flying = true
 	}
 	p.flying += len(start)
-	news, p.news = p.news, false
+	if p.news {
+		// Whoever hears of it judges all that there is.
+		if quiet := min(time.Duration(asked)*quietEach, mostQuiet) - told; pending && quiet > 0 {
+			wait = min(wait, quiet)
+		} else {
+			news, p.news = true, false
+		}
+	}
 	return start, wait, news
 }
 
