@@ -5,7 +5,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 5s
 SEEDS    ?= 20000
 
-.PHONY: help build demo test short lint fuzz simulate bench consul screenshots install package clean
+.PHONY: help build demo test short lint fuzz simulate mutate bench consul screenshots install package clean
 
 help: #? print this list
 	@sed -n 's/^\([a-z]*\):.*#? \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,6 +34,9 @@ fuzz: #? every fuzz target for FUZZTIME (5s)
 
 simulate: #? the whole controller in SEEDS (20000) worlds of trouble; see simulation/doc.go
 	GOGC=400 go test ./simulation -run TestSimulate -count 1 -timeout 0 -args -seeds $(SEEDS)
+
+mutate: #? change one operator of package guard after the other: which does no test notice?
+	scripts/mutate.sh ./guard
 
 bench: #? from a change to the traffic, beside its floor; memory; idling
 	scripts/setup-tests.sh

@@ -177,14 +177,20 @@ func (c Config) Decide(in Input) Decision {
 // compare finds what is wanted otherwise than it is written.
 func (s *step) compare() {
 	s.diff = upstream.Diff(s.Accepted, s.wanted)
+	all := make([]change, 0, len(s.diff.Added)+len(s.diff.Updated)+len(s.diff.Removed))
 	for _, u := range s.diff.Added {
-		s.changes = append(s.changes, newChange(upstream.Upstream{}, u))
+		all = append(all, change{next: u})
 	}
 	for _, u := range s.diff.Updated {
-		s.changes = append(s.changes, newChange(u.Old, u.New))
+		all = append(all, change{old: u.Old, next: u.New})
 	}
 	for _, u := range s.diff.Removed {
-		s.changes = append(s.changes, newChange(u, upstream.Upstream{}))
+		all = append(all, change{old: u})
+	}
+	s.changes = make([]*change, len(all))
+	for i := range all {
+		all[i].compare()
+		s.changes[i] = &all[i]
 	}
 	slices.SortFunc(s.changes, func(a, b *change) int { return compareKeys(a.name(), b.name()) })
 	s.moves = s.moving()
@@ -193,17 +199,17 @@ func (s *step) compare() {
 	}
 }
 
-func newChange(old, next upstream.Upstream) *change {
-	c := &change{old: old, next: next}
+// compare finds which servers of an upstream come and which go.
+func (c *change) compare() {
 	moved := false
 	leave := func(srv upstream.Server) {
-		if c.out++; next.Moved(srv) {
+		if c.out++; c.next.Moved(srv) {
 			moved = true // its host name has other addresses now: nothing is lost, and those take nobody's place
 		} else {
 			c.gone = append(c.gone, srv)
 		}
 	}
-	is, will := old.Servers, next.Servers
+	is, will := c.old.Servers, c.next.Servers
 	for len(is)+len(will) > 0 {
 		var order int
 		switch {
@@ -231,10 +237,9 @@ func newChange(old, next upstream.Upstream) *change {
 			will = will[1:]
 		}
 	}
-	if old.Name != "" && !moved {
+	if c.old.Name != "" && !moved {
 		c.came = len(c.arrivals)
 	}
-	return c
 }
 
 // Gone lists the servers that get traffic of one set and none of another, in order, but those that have moved.

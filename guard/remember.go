@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -26,6 +27,11 @@ func (s *step) remember() {
 			missing[id] = since // also where on_unhealthy keeps it just now
 		}
 	}
+	leaving := 0
+	for _, c := range s.changes {
+		leaving += len(c.gone)
+	}
+	s.h.expect(leaving)
 	for _, c := range s.changes {
 		s.count(c)
 	}
@@ -36,6 +42,16 @@ func (s *step) remember() {
 		s.h.holds[h.ID] = h.Since
 	}
 	s.expire()
+}
+
+// expect makes room for servers that leave: a map that grows is copied again and again.
+func (h *History) expect(n int) {
+	if n <= len(h.left) {
+		return
+	}
+	left := make(map[ServerID]departure, n+len(h.left))
+	maps.Copy(left, h.left)
+	h.left = left
 }
 
 // cameBack notes that something which was missing is back. It counts once for each server.
