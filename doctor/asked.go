@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"swallowkeeper/doctor/finding"
 	"time"
 
+	"swallowkeeper/doctor/finding"
 	"swallowkeeper/upstream"
 )
 

@@ -2,8 +2,8 @@ package doctor
 
 import (
 	"fmt"
-	"swallowkeeper/doctor/finding"
 
+	"swallowkeeper/doctor/finding"
 	"swallowkeeper/upstream"
 )
 

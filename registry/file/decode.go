@@ -54,12 +54,11 @@ func (d *duration) UnmarshalText(text []byte) error {
 // decode takes a file apart. Its error names file and line.
 func (s source) decode() ([]entry, error) {
 	var d document
-	line, err := 0, error(nil)
+	decode := decodeTOML
 	if strings.HasSuffix(s.path, ".json") {
-		line, err = decodeJSON(s.text, &d)
-	} else {
-		line, err = decodeTOML(s.text, &d)
+		decode = decodeJSON
 	}
+	line, err := decode(s.text, &d)
 	if err != nil {
 		return nil, fmt.Errorf("%s:%d: %w", s.path, max(line, 1), err)
 	}

@@ -41,7 +41,7 @@ type Registry struct {
 func (c *Config) New(d registry.Deps) (registry.Registry, error) {
 	r := &Registry{cfg: *c, name: d.Name, defaults: d.Defaults, changed: make(chan struct{}, 1), settle: 100 * time.Millisecond}
 	r.reads, _ = d.Meter.(*prometheus.CounterVec)
-	r.Registry.Read, r.Registry.Every, r.Registry.Log, r.Registry.Changed = r.read, c.Resync, d.Log, r.changed
+	r.Read, r.Every, r.Log, r.Changed, r.Durable = r.read, c.Resync, d.Log, r.changed, true
 	return r, nil
 }
 

@@ -17,7 +17,7 @@ func (r *Registry) notice(ctx context.Context) {
 		r.Log.WithError(err).Debug("changes of the files are found by reading them again")
 		return
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	again := time.NewTicker(r.cfg.Resync)
 	defer again.Stop()
 	for {
@@ -49,14 +49,14 @@ func (r *Registry) notice(ctx context.Context) {
 // itself.
 func (r *Registry) folders() []string {
 	folders := []string{filepath.Dir(r.cfg.Path)}
-	real, err := filepath.EvalSymlinks(r.cfg.Path)
+	target, err := filepath.EvalSymlinks(r.cfg.Path)
 	if err != nil {
 		return folders
 	}
-	if known(real) {
-		return append(folders, filepath.Dir(real))
+	if known(target) {
+		return append(folders, filepath.Dir(target))
 	}
-	return append(folders, filepath.Dir(real), real)
+	return append(folders, filepath.Dir(target), target)
 }
 
 // concerns leaves out what else happens in these folders.
@@ -65,6 +65,6 @@ func (r *Registry) concerns(name string) bool {
 	if base == filepath.Base(r.cfg.Path) || strings.HasPrefix(base, "..") {
 		return true
 	}
-	real, err := filepath.EvalSymlinks(r.cfg.Path)
-	return err != nil || base == filepath.Base(real) || !known(real) && known(base)
+	target, err := filepath.EvalSymlinks(r.cfg.Path)
+	return err != nil || base == filepath.Base(target) || !known(target) && known(base)
 }

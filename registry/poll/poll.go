@@ -25,6 +25,8 @@ type Registry struct {
 	Every time.Duration
 	// Changed, where not nil, has it read at once.
 	Changed <-chan struct{}
+	// Durable says that what is registered outlives an outage: what is missing after one is really gone.
+	Durable bool
 	Log     logrus.FieldLogger
 
 	mu        sync.Mutex
@@ -78,7 +80,10 @@ func (r *Registry) failed(err error) {
 	if r.condition.Trouble == nil {
 		r.condition.Since = now
 	}
-	r.condition.Trouble, r.condition.Lapsed = err, now
+	r.condition.Trouble = err
+	if !r.Durable {
+		r.condition.Lapsed = now
+	}
 	if reason := err.Error(); reason != r.reason || now.Sub(r.said) >= sayAgain {
 		r.reason, r.said = reason, now
 		r.Log.WithError(err).Error("can't read what is registered: what is not known stays as it is")
