@@ -74,6 +74,7 @@ func (f fleet) order() [][2]int {
 type story struct {
 	fleet  fleet
 	events []event
+	swaps  *[2]int // services that the registry takes for each other, once the story has begun
 }
 
 type event struct {
@@ -120,7 +121,7 @@ func (s *story) replay(t *testing.T, c Config, each func(now time.Duration, d De
 				events[0].in(&in)
 			}
 		}
-		in.Seen = s.fleet.seen()
+		in.Seen = s.swapped(s.fleet.seen())
 		last = c.Decide(in)
 		accepted, again = last.Accepted, last.Again
 		if history, err = ReadHistory(last.History.Lines(), in.Now, c.Window); err != nil { // as over a restart
@@ -131,6 +132,17 @@ func (s *story) replay(t *testing.T, c Config, each func(now time.Duration, d De
 			each(now, last)
 		}
 	}
+}
+
+// swapped is a set in which two services have each other's servers.
+func (s *story) swapped(set upstream.Set) upstream.Set {
+	if s.swaps == nil {
+		return set
+	}
+	list := slices.Collect(set.All())
+	a, b := s.swaps[0], s.swaps[1]
+	list[a].Servers, list[b].Servers = list[b].Servers, list[a].Servers
+	return upstream.NewSet(list, set.Out()...)
 }
 
 // What befell fleets of 200 servers, "ready" all the while, when the guard compared two states that follow
