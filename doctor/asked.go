@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"swallowkeeper/doctor/finding"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/upstream"
 )
 
@@ -41,7 +42,7 @@ func (r *report) checkGateways() {
 		if g.Err != nil {
 			r.add(Finding{
 				Check: "gateway-unread", Severity: Unknown, Where: where,
-				What:   "It can't be asked: " + finding.OneLine(g.Err.Error()),
+				What:   "It can't be asked: " + safetext.Cut(safetext.Words(g.Err.Error()), 300),
 				Why:    "Nothing can be pushed to it now, and what it has is not known.",
 				Change: g.Ask,
 			})
@@ -123,7 +124,7 @@ func (r *report) checkRegistries() {
 		if reg.Err != nil {
 			r.add(Finding{
 				Check: "registry-unread", Severity: Unknown, Where: where,
-				What:   "It can't be read: " + finding.OneLine(reg.Err.Error()),
+				What:   "It can't be read: " + safetext.Cut(safetext.Words(reg.Err.Error()), 300),
 				Why:    "Nothing changes in nginx until it can, and what it lists is not known.",
 				Change: "Look at the registry's address and its log.",
 			})

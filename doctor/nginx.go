@@ -12,10 +12,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"swallowkeeper/doctor/finding"
 	"time"
 
 	"swallowkeeper/doctor/nginxtree"
+	"swallowkeeper/internal/safetext"
 )
 
 // NginxSource says where nginx's configuration is read from.
@@ -73,7 +73,7 @@ func ReadNginx(ctx context.Context, from NginxSource) (tree *nginxtree.Tree, els
 func notExamined(where string, err error) Finding {
 	return Finding{
 		Check: "nginx-unread", Severity: Unknown, Where: where,
-		What: "nginx's configuration can't be read: " + finding.OneLine(err.Error()),
+		What: "nginx's configuration can't be read: " + safetext.Cut(safetext.Words(err.Error()), 300),
 		Why:  "None of the checks of nginx's configuration was made.",
 		Change: "Run it as root where nginx is, name nginx with --nginx PATH, or hand over what it prints: " +
 			"nginx -T | swallowkeeper doctor --nginx-conf -",
@@ -172,7 +172,7 @@ func refusal(program string, stderr []byte, err error) Finding {
 	}
 	f := Finding{
 		Check: "nginx-refuses", Severity: Problem, Where: program,
-		What:   "nginx refuses its configuration: " + finding.OneLine(said),
+		What:   "nginx refuses its configuration: " + safetext.Cut(safetext.Words(said), 300),
 		Why:    "The nginx that runs goes on, but a reload fails, and after a restart or reboot there is none.",
 		Change: "Correct the line, then: nginx -t && nginx -s reload",
 	}

@@ -9,6 +9,7 @@ import (
 
 	"swallowkeeper/doctor/nginxtree"
 	"swallowkeeper/doctor/origin"
+	"swallowkeeper/internal/safetext"
 )
 
 // passes are the directives that send requests on.
@@ -140,7 +141,7 @@ func (r *report) clientChooses(d *nginxtree.Directive, p origin.Piece) {
 	}
 	switch {
 	case p.By != "":
-		f.What += ", which " + finding.Quote(p.By) + " captures"
+		f.What += ", which " + safetext.Quote(p.By) + " captures"
 		f.Change = "(?<" + p.Client + ">web|api)   # list the names that it may capture"
 		if len(p.Client) == 1 {
 			f.Change = "(web|api)   # list the names that it may capture"

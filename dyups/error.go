@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"swallowkeeper/internal/safetext"
 )
 
 // Error is an answer other than the one hoped for.
@@ -68,10 +70,7 @@ func saidByDyups(body string) bool {
 
 func excerpt(body []byte) string {
 	const most = 200
-	if len(body) > most {
-		return string(body[:most]) + "…"
-	}
-	return string(body)
+	return safetext.Cut(string(body[:min(len(body), most+1)]), most)
 }
 
 // answerOf is the answer that an error is about, or nil where none came.

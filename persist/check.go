@@ -8,9 +8,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"swallowkeeper/internal/safetext"
 )
 
 // CheckError says that the check did not let a new file stay.
@@ -83,12 +84,7 @@ func (t *tail) Write(p []byte) (int, error) {
 
 // String is the text without what would disturb a terminal.
 func (t *tail) String() string {
-	text := strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, string(t.kept)))
+	text := safetext.Output(string(t.kept))
 	if t.cut {
 		return "…" + text
 	}

@@ -232,11 +232,11 @@ func TestFreezesAreKept(t *testing.T) {
 func TestAReasonStaysOnItsLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "u.conf")
 	f := keeping(t, path, 5)
-	if _, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1), Reason: "a\n}\r\nb"}); err != nil {
+	if _, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1), Reason: "a\n}\r\nb\u202e\u2028c\xff"}); err != nil {
 		t.Fatal(err)
 	}
 	f.Close()
-	if g := load(t, keeping(t, path, 5)); g.Reason != "a } b" {
+	if g := load(t, keeping(t, path, 5)); g.Reason != "a } b c" {
 		t.Errorf("the reason is %q", g.Reason)
 	}
 }

@@ -24,10 +24,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/upstream"
 )
 
@@ -239,7 +239,7 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 	}
 	var lines []string
 	for _, line := range g.Guard {
-		lines = append(lines, oneLine(line))
+		lines = append(lines, safetext.OneLine(line))
 	}
 	if err := f.look(); err != nil {
 		return upstream.Generation{}, err
@@ -251,7 +251,7 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 	}
 	if next.Digest != f.last.Digest {
 		next.Number = max(next.Number, f.newest) + 1
-		next.Reason, next.Signed, next.Writer = oneLine(g.Reason), g.Signed, f.writer
+		next.Reason, next.Signed, next.Writer = safetext.OneLine(g.Reason), g.Signed, f.writer
 		next.Time = g.Time
 		if next.Time.IsZero() {
 			next.Time = time.Now()
@@ -290,11 +290,6 @@ func (d disk) sameNotes(o disk) bool {
 func digest(blocks []byte) string {
 	sum := sha256.Sum256(blocks)
 	return hex.EncodeToString(sum[:])
-}
-
-// oneLine keeps a reason from ending its line of the header.
-func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, unicode.IsControl), " ")
 }
 
 func cleanFreezes(freezes []upstream.Freeze) ([]upstream.Freeze, error) {

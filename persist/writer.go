@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"swallowkeeper/internal/safetext"
 )
 
 // NewerError says that the file has a generation that another process wrote after our last one. A state that
@@ -66,5 +68,5 @@ func writer() string {
 	if err != nil {
 		host = "a host without a name"
 	}
-	return oneLine(fmt.Sprintf("%s (process %d)", host, os.Getpid()))
+	return safetext.OneLine(fmt.Sprintf("%s (process %d)", host, os.Getpid()))
 }

@@ -1,13 +1,13 @@
 package syncer
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/upstream"
 )
 
@@ -46,6 +46,9 @@ func logChanges(log logrus.FieldLogger, c upstream.Changes) {
 	}
 }
 
+// mostText bounds what a registry wrote in a line of the log, in bytes.
+const mostText = 200
+
 // logOut says what is newly left out of nginx, and why. Its text comes from a
 // registry: the log's formatter quotes it.
 func logOut(log logrus.FieldLogger, before, now []upstream.Out) {
@@ -64,15 +67,15 @@ func logOut(log logrus.FieldLogger, before, now []upstream.Out) {
 		if left--; left < 0 {
 			continue
 		}
-		fields := logrus.Fields{"service": short(o.Service), "reason": short(o.Reason)}
+		fields := logrus.Fields{"service": safetext.Cut(o.Service, mostText), "reason": safetext.Cut(o.Reason, mostText)}
 		if o.Addr != "" {
-			fields["addr"] = short(o.Addr)
+			fields["addr"] = safetext.Cut(o.Addr, mostText)
 		}
 		if o.Instance != "" {
-			fields["instance"], fields["node"] = short(o.Instance), short(o.Node)
+			fields["instance"], fields["node"] = safetext.Cut(o.Instance, mostText), safetext.Cut(o.Node, mostText)
 		}
 		if output != "" {
-			fields["output"] = short(output)
+			fields["output"] = safetext.Cut(output, mostText)
 		}
 		log.WithFields(fields).Warn("left out")
 	}
@@ -110,12 +113,4 @@ func addresses(u upstream.Upstream) []string {
 		all[i] = s.Addr.String()
 	}
 	return all
-}
-
-func short(s string) string {
-	const most = 200
-	if len(s) > most {
-		return fmt.Sprintf("%s… (%d bytes)", s[:most], len(s))
-	}
-	return s
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/upstream"
 )
 
@@ -70,7 +71,7 @@ func (s *Syncer) unservedEvents(before, now []Unserved) {
 			continue
 		}
 		if left--; left >= 0 {
-			s.Log.WithFields(logrus.Fields{"upstream": short(u.Upstream), "servers": u.Servers}).
+			s.Log.WithFields(logrus.Fields{"upstream": safetext.Cut(u.Upstream, mostText), "servers": u.Servers}).
 				Warn("no healthy server: the last ones are kept")
 			s.event(Event{
 				Kind: EventUnserved, Upstream: u.Upstream, Generation: s.gen.Number,
@@ -86,7 +87,7 @@ func (s *Syncer) unservedEvents(before, now []Unserved) {
 		if has[u.Upstream] || !there {
 			continue
 		}
-		s.Log.WithField("upstream", short(u.Upstream)).Info("there is a healthy server again")
+		s.Log.WithField("upstream", safetext.Cut(u.Upstream, mostText)).Info("there is a healthy server again")
 		s.event(Event{
 			Kind: EventServed, Upstream: u.Upstream, Generation: s.gen.Number,
 			Text: fmt.Sprintf("%s has a healthy server again", u.Upstream),

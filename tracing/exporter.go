@@ -7,6 +7,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"swallowkeeper/internal/safetext"
 )
 
 // sayAgain is how often the log is told that traces can't be sent.
@@ -49,7 +51,7 @@ func (e *exporter) tell(err error) {
 		e.log.Info("traces are sent again")
 	case err != nil && time.Since(e.said) >= sayAgain:
 		e.failing, e.said = true, time.Now()
-		e.log.WithField("error", bounded(err.Error())).Warn("traces can't be sent: they are dropped")
+		e.log.WithField("error", safetext.Runes(err.Error(), mostText)).Warn("traces can't be sent: they are dropped")
 	}
 }
 

@@ -11,10 +11,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/sirupsen/logrus"
 	"go.opentelemetry.io/otel/attribute"
@@ -24,6 +22,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/syncer"
 )
 
@@ -134,7 +133,7 @@ func (t *Tracer) begin(e syncer.Event) {
 	seen := cmp.Or(e.Timing.Seen, e.Timing.Decided, e.Time)
 	ctx, span := t.tracer.Start(context.Background(), "change", trace.WithTimestamp(seen), trace.WithAttributes(
 		attribute.Int("swallowkeeper.generation", e.Generation),
-		attribute.String("swallowkeeper.change", bounded(e.Text)),
+		attribute.String("swallowkeeper.change", safetext.Runes(e.Text, mostText)),
 		attribute.Int("swallowkeeper.upstreams.added", e.Added),
 		attribute.Int("swallowkeeper.upstreams.updated", e.Updated),
 		attribute.Int("swallowkeeper.upstreams.removed", e.Removed),
@@ -195,7 +194,7 @@ func (t *Tracer) failed(e syncer.Event) {
 		}
 		_, span := t.tracer.Start(c.ctx, "gateway", trace.WithTimestamp(e.Time),
 			trace.WithAttributes(attribute.String("swallowkeeper.gateway", e.Gateway)))
-		span.SetStatus(codes.Error, bounded(e.Err.Error()))
+		span.SetStatus(codes.Error, safetext.Runes(e.Err.Error(), mostText))
 		span.End(trace.WithTimestamp(e.Time))
 		c.span.SetStatus(codes.Error, "a gateway is out of sync")
 		c.last = e.Time
@@ -241,10 +240,4 @@ func (t *Tracer) Close() {
 		t.exporter.cut()
 		<-t.exporter.ended
 	}
-}
-
-// bounded is text as the protocol takes it: one wrong byte would cost a whole batch.
-func bounded(s string) string {
-	runes := []rune(strings.ToValidUTF8(s[:min(len(s), utf8.UTFMax*mostText)], "\uFFFD"))
-	return string(runes[:min(len(runes), mostText)])
 }

@@ -63,7 +63,7 @@ func (s Signature) Valid() error {
 		return nil
 	}
 	if Signer(s.By) != s.By {
-		return fmt.Errorf("%s is no name of a person", quoteShort(s.By))
+		return fmt.Errorf("%.60q is no name of a person", s.By)
 	}
 	return ValidWhy(s.Why)
 }

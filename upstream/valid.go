@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -67,7 +66,7 @@ func ParseAddr(host string, port int) (netip.AddrPort, error) {
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("%s is no IP address", quoteShort(host))
+		return netip.AddrPort{}, fmt.Errorf("%.60q is no IP address", host)
 	}
 	return AddrFrom(ip, port)
 }
@@ -110,13 +109,4 @@ func ValidFailTimeout(d time.Duration) error {
 		return fmt.Errorf("fail_timeout %s is not a whole number of seconds between 0s and %s", d, MaxFailTimeout)
 	}
 	return nil
-}
-
-// quoteShort makes hostile text fit for an error: quoted, and cut where it is long.
-func quoteShort(s string) string {
-	const most = 60
-	if len(s) > most {
-		return strconv.Quote(s[:most]) + "…"
-	}
-	return strconv.Quote(s)
 }

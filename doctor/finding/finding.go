@@ -5,9 +5,8 @@ package finding
 import (
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/upstream"
 )
 
@@ -50,21 +49,12 @@ type Finding struct {
 	Change string `json:"change,omitempty"`
 }
 
-// Quote shows foreign text: quoted, and cut where it is long.
-func Quote(s string) string {
-	const most = 80
-	if len(s) > most {
-		return strconv.Quote(s[:most]) + "…"
-	}
-	return strconv.Quote(s)
-}
-
 // Show leaves plain names as they are.
 func Show(s string) string {
 	if upstream.ValidName(s) == nil {
 		return s
 	}
-	return Quote(s)
+	return safetext.Quote(s)
 }
 
 // Many is a number with its word.
@@ -73,14 +63,4 @@ func Many(n int, one string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %ss", n, one)
-}
-
-// OneLine is the beginning of a text, without its line breaks.
-func OneLine(s string) string {
-	const most = 300
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > most {
-		s = s[:most] + "…"
-	}
-	return s
 }

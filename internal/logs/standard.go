@@ -4,9 +4,10 @@ import (
 	"io"
 	"log"
 	"strings"
-	"unicode"
 
 	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/internal/safetext"
 )
 
 // mostLine is how much of a library's line gets into the log.
@@ -40,15 +41,7 @@ type warner struct {
 
 // Write implements [io.Writer]. What a peer sent may be in the line.
 func (w warner) Write(line []byte) (int, error) {
-	text := strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, strings.TrimSpace(string(line)))
-	if len(text) > mostLine {
-		text = strings.ToValidUTF8(text[:mostLine], "") + "…"
-	}
+	text := safetext.Cut(safetext.OneLine(strings.TrimSpace(string(line))), mostLine)
 	w.to.Warn(w.who + ": " + text)
 	return len(line), nil
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/upstream"
 )
 
@@ -81,7 +82,7 @@ func (p *blockParser) begin(code, note, line string) error {
 	}
 	u := upstream.Upstream{Name: strings.Clone(p.words[1])}
 	if err := upstream.ValidName(u.Name); err != nil {
-		return fmt.Errorf("found the upstream name %s: %w", quote(u.Name), err)
+		return fmt.Errorf("found the upstream name %s: %w", safetext.Quote(u.Name), err)
 	}
 	// To nginx two names that differ only in case are one.
 	lower := strings.ToLower(u.Name)
@@ -194,7 +195,7 @@ func (p *blockParser) end() error {
 }
 
 func unexpected(found, want string) error {
-	return fmt.Errorf("found %s, expected %s", quote(strings.Trim(found, " \t")), want)
+	return fmt.Errorf("found %s, expected %s", safetext.Quote(strings.Trim(found, " \t")), want)
 }
 
 // appendFields appends the words of s, which blanks divide.

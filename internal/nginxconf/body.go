@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/upstream"
 )
 
@@ -52,7 +53,7 @@ func (b *body) add(d directive) error {
 	case name == "zone":
 		return &Error{Line: d.line, Reason: ErrZone.Error(), cause: ErrZone}
 	case !known:
-		return fail("unknown directive %s", quote(name))
+		return fail("unknown directive %s", safetext.Quote(name))
 	case len(args) < least || most >= 0 && len(args) > most:
 		return fail("invalid number of arguments in %q directive", name)
 	}
@@ -63,7 +64,7 @@ func (b *body) add(d directive) error {
 			return fail("%s", err)
 		}
 		if s.Addr, err = readAddr(args[0]); err != nil {
-			return fail("%s in upstream %s", err, quote(args[0]))
+			return fail("%s in upstream %s", err, safetext.Quote(args[0]))
 		}
 		if s.Backup {
 			b.backups++
@@ -75,7 +76,7 @@ func (b *body) add(d directive) error {
 		case b.keeps:
 			return fail("\"keepalive\" directive is duplicate")
 		case !ok || n == 0: // 0 only newer releases take
-			return fail("invalid value %s in \"keepalive\" directive", quote(args[0]))
+			return fail("invalid value %s in \"keepalive\" directive", safetext.Quote(args[0]))
 		}
 		b.keeps, b.options.Keepalive = true, n
 	case "least_conn", "ip_hash", "random", "hash":
@@ -83,7 +84,7 @@ func (b *body) add(d directive) error {
 			return fail("load balancing method redefined")
 		}
 		if bad, ok := badMethodArg(name, args); ok {
-			return fail("invalid parameter %s", quote(bad))
+			return fail("invalid parameter %s", safetext.Quote(bad))
 		}
 		b.options.Method = strings.Join(d.args, " ")
 	}

@@ -9,7 +9,6 @@ package nginxconf
 import (
 	"errors"
 	"fmt"
-	"strconv"
 
 	"swallowkeeper/upstream"
 )
@@ -74,13 +73,4 @@ func validServer(s upstream.Server) error {
 		return fmt.Errorf("the address is another spelling of %s", addr)
 	}
 	return nil
-}
-
-// quote shows foreign text in an error: quoted, and cut where it is long.
-func quote(s string) string {
-	const most = 80
-	if len(s) > most {
-		return strconv.Quote(s[:most]) + "…"
-	}
-	return strconv.Quote(s)
 }

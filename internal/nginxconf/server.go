@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/upstream"
 )
 
@@ -39,7 +40,7 @@ func readParams(params []string) (upstream.Server, error) {
 			ok = false
 		}
 		if !ok {
-			return upstream.Server{}, fmt.Errorf("invalid parameter %s", quote(p))
+			return upstream.Server{}, fmt.Errorf("invalid parameter %s", safetext.Quote(p))
 		}
 	}
 	return s, nil

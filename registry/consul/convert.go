@@ -11,11 +11,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/hashicorp/consul/api"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/upstream"
 )
 
@@ -34,7 +33,7 @@ type converter struct {
 // instance says that is not right puts that instance out, and none beside it.
 func (c converter) service(name string, entries []*api.ServiceEntry) ([]upstream.Upstream, []upstream.Out) {
 	if err := upstream.ValidName(name); err != nil {
-		return nil, []upstream.Out{{Service: shorten(name), Reason: err.Error()}}
+		return nil, []upstream.Out{{Service: safetext.Cut(name, mostText), Reason: err.Error()}}
 	}
 	groups := map[string]*upstream.Upstream{"": c.group(name, "")}
 	var out []upstream.Out
@@ -50,7 +49,7 @@ func (c converter) service(name string, entries []*api.ServiceEntry) ([]upstream
 				Service: name, Upstream: i.upstream, Addr: i.shownAddr(), Reason: err.Error(), Unknown: i.unknown,
 			}
 			if failed := (*failedCheck)(nil); errors.As(err, &failed) {
-				o.Instance, o.Node, o.Output = shorten(e.Service.ID), shorten(e.Node.Node), said(failed.check.Output)
+				o.Instance, o.Node, o.Output = safetext.Cut(e.Service.ID, mostText), safetext.Cut(e.Node.Node, mostText), said(failed.check.Output)
 				o.Unhealthy = severity(failed.check) < maintenance
 			}
 			out = append(out, o)
@@ -116,7 +115,7 @@ func (c converter) instance(service string, groups map[string]*upstream.Upstream
 	if g == nil {
 		g = c.group(service, canary)
 		if err := upstream.ValidName(g.Name); err != nil {
-			return fmt.Errorf("tag %s: %w", quote(c.cfg.CanaryTag+"="+canary), err)
+			return fmt.Errorf("tag %s: %w", safetext.Quote(c.cfg.CanaryTag+"="+canary), err)
 		}
 		groups[canary] = g
 	}
@@ -165,10 +164,10 @@ func (c converter) canary(tags []string) (string, error) {
 		switch {
 		case !ok:
 		case value == "":
-			return "", fmt.Errorf("tag %s has no value", quote(tag))
+			return "", fmt.Errorf("tag %s has no value", safetext.Quote(tag))
 		case found != "" && found != value:
 			return "", fmt.Errorf("two tags contradict each other: %s and %s",
-				quote(c.cfg.CanaryTag+"="+found), quote(tag))
+				safetext.Quote(c.cfg.CanaryTag+"="+found), safetext.Quote(tag))
 		default:
 			found = value
 		}
@@ -214,18 +213,8 @@ func (f *failedCheck) Error() string { return describeCheck(f.check, f.node) }
 // said is what a check said, made one short line: it may be a page of HTML. It is a copy, so that it does not keep the
 // whole alive.
 func said(output string) string {
-	const most, looked = 200, 4096
-	output = output[:min(len(output), looked)]
-	output = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, output)
-	output = strings.Join(strings.Fields(output), " ")
-	if len(output) > most {
-		output = strings.ToValidUTF8(output[:most-len("…")], "") + "…"
-	}
+	const most, looked = 200 - len("…"), 4096
+	output = safetext.Cut(safetext.Words(output[:min(len(output), looked)]), most)
 	return strings.Clone(output)
 }
 
@@ -244,22 +233,22 @@ func severity(c *api.HealthCheck) int {
 }
 
 func describeCheck(c *api.HealthCheck, node string) string {
-	name := quote(cmp.Or(c.Name, c.CheckID))
+	name := safetext.Quote(cmp.Or(c.Name, c.CheckID))
 	why := ""
 	if c.Notes != "" {
-		why = ": " + quote(c.Notes)
+		why = ": " + safetext.Quote(c.Notes)
 	}
 	state := c.Status
 	if state != api.HealthCritical && state != api.HealthWarning {
-		state = quote(state)
+		state = safetext.Quote(state)
 	}
 	switch {
 	case c.CheckID == api.NodeMaint:
-		return "node " + show(node) + " is in maintenance" + why
+		return "node " + safetext.Name(node) + " is in maintenance" + why
 	case strings.HasPrefix(c.CheckID, api.ServiceMaintPrefix):
 		return "it is in maintenance" + why
 	case c.ServiceID == "":
-		return "check " + name + " of node " + show(node) + " is " + state
+		return "check " + name + " of node " + safetext.Name(node) + " is " + state
 	}
 	return "check " + name + " is " + state
 }
@@ -296,23 +285,23 @@ func (c converter) addresses(i *instance) ([]netip.AddrPort, error) {
 		return []netip.AddrPort{a}, nil
 	}
 	if !c.cfg.HostNames {
-		return nil, fmt.Errorf("%s is a host name, and host_names is off", quote(i.host))
+		return nil, fmt.Errorf("%s is a host name, and host_names is off", safetext.Quote(i.host))
 	}
 	found, err := c.lookup(i.host)
 	if err != nil {
 		i.unknown = i.hostPort()
-		return nil, fmt.Errorf("look up %s: %w", quote(i.host), err)
+		return nil, fmt.Errorf("look up %s: %w", safetext.Quote(i.host), err)
 	}
 	var addrs []netip.AddrPort
 	for _, ip := range found {
 		a, err := upstream.AddrFrom(ip, i.port)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", quote(i.host), err)
+			return nil, fmt.Errorf("%s: %w", safetext.Quote(i.host), err)
 		}
 		addrs = append(addrs, a)
 	}
 	if len(addrs) == 0 {
-		return nil, fmt.Errorf("%s has no address", quote(i.host))
+		return nil, fmt.Errorf("%s has no address", safetext.Quote(i.host))
 	}
 	return addrs, nil
 }
@@ -351,7 +340,7 @@ func (i *instance) shownAddr() string {
 	if a, err := upstream.ParseAddr(i.host, i.port); err == nil {
 		return a.String()
 	}
-	return net.JoinHostPort(shorten(strings.Trim(i.host, "[]")), strconv.Itoa(i.port))
+	return net.JoinHostPort(safetext.Cut(strings.Trim(i.host, "[]"), mostText), strconv.Itoa(i.port))
 }
 
 // anyMatch reports whether one of the values matches one of the globs; no globs match all.
@@ -375,23 +364,4 @@ func matching(globs []string, value string) (glob string, ok bool) {
 		return "", false
 	}
 	return globs[i], true
-}
-
-var plain = regexp.MustCompile(`^[A-Za-z0-9_.:-]+$`)
-
-// show quotes what is not plain.
-func show(s string) string {
-	if len(s) <= 80 && plain.MatchString(s) {
-		return s
-	}
-	return quote(s)
-}
-
-// quote makes any text fit for a reason.
-func quote(s string) string {
-	const most = 80
-	if len(s) > most {
-		return strconv.Quote(s[:most]) + "…"
-	}
-	return strconv.Quote(s)
 }

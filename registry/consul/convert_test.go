@@ -400,7 +400,6 @@ func TestLengths(t *testing.T) {
 		{"a host name", isHostName, long(253), long(254)},
 		{"a host name with its dot", isHostName, long(253) + ".", long(254) + "."},
 		{"a registry's name", registry.ValidName, long(200), long(201)},
-		{"shown as it is", func(s string) bool { return show(s) == s }, long(80), long(81)},
 	} {
 		if !c.is(c.holds) || c.is(c.not) {
 			t.Errorf("%s: %d characters are %t, %d are %t", c.what, len(c.holds), c.is(c.holds), len(c.not), c.is(c.not))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/upstream"
 )
 
@@ -36,7 +37,7 @@ func (r *Registry) Explain(ctx context.Context, name string) ([]upstream.Finding
 			continue
 		}
 		if err := x.service(ctx, service); err != nil {
-			return nil, during("read the health of service "+quote(service), err)
+			return nil, during("read the health of service "+safetext.Quote(service), err)
 		}
 	}
 	slices.SortStableFunc(x.findings, func(a, b upstream.Finding) int { return strings.Compare(a.Addr, b.Addr) })
@@ -131,7 +132,7 @@ func (x *explanation) filtered(ctx context.Context, name string, left []*api.Ser
 		}) {
 			i := instance{entry: e}
 			i.locate()
-			x.find(i.shownAddr(), false, "the filter "+quote(x.cfg.Filter)+" leaves it out", got.index)
+			x.find(i.shownAddr(), false, "the filter "+safetext.Quote(x.cfg.Filter)+" leaves it out", got.index)
 		}
 	}
 	return nil
@@ -141,21 +142,21 @@ func (x *explanation) filtered(ctx context.Context, name string, left []*api.Ser
 func (c converter) why(e *api.ServiceEntry) string {
 	reasons := c.checked(e)
 	if canary, err := c.canary(e.Service.Tags); err == nil && canary != "" {
-		reasons = append(reasons, "tag "+quote(c.cfg.CanaryTag+"="+canary)+" puts it here")
+		reasons = append(reasons, "tag "+safetext.Quote(c.cfg.CanaryTag+"="+canary)+" puts it here")
 	}
 	for _, tag := range e.Service.Tags {
 		if glob, ok := matching(c.cfg.Tags, tag); ok {
-			reasons = append(reasons, "tag "+quote(tag)+" is wanted by tags "+quote(glob))
+			reasons = append(reasons, "tag "+safetext.Quote(tag)+" is wanted by tags "+safetext.Quote(glob))
 			break
 		}
 	}
 	for _, key := range []string{metaWeight, metaMaxFails, metaFailTimeout, metaMaxConns, metaBackup} {
 		if value, ok := e.Service.Meta[key]; ok {
-			reasons = append(reasons, "meta "+key+" = "+quote(value))
+			reasons = append(reasons, "meta "+key+" = "+safetext.Quote(value))
 		}
 	}
 	if host := e.Service.Address; isHostName(host) {
-		reasons = append(reasons, quote(host)+" has this address")
+		reasons = append(reasons, safetext.Quote(host)+" has this address")
 	}
 	return strings.Join(reasons, "; ")
 }
@@ -173,7 +174,7 @@ func (c converter) checked(e *api.ServiceEntry) (reasons []string) {
 			reasons = append(reasons, describeCheck(check, e.Node.Node)+`, which health = "`+c.cfg.Health+`" takes`)
 			continue
 		}
-		passing = append(passing, quote(cmp.Or(check.Name, check.CheckID)))
+		passing = append(passing, safetext.Quote(cmp.Or(check.Name, check.CheckID)))
 	}
 	const most = 3
 	switch n := len(passing); {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"swallowkeeper/doctor/finding"
+	"swallowkeeper/internal/safetext"
 )
 
 // findings are what is set up wrong. asked is the configured number of connections, 0 for none.
@@ -13,7 +14,7 @@ func (x examination) findings(asked int) []finding.Finding {
 	if x.filtered != nil {
 		return []finding.Finding{{
 			Check: "token", Severity: finding.Problem,
-			What: "The token reads too little: " + finding.OneLine(x.filtered.Error()),
+			What: "The token reads too little: " + safetext.Cut(safetext.Words(x.filtered.Error()), 300),
 			Why: "A list that is cut looks like services that are gone. It is not believed, so " +
 				"nothing changes in nginx any more.",
 			Change: `service_prefix "" { policy = "read" } node_prefix "" { policy = "read" } ` +
@@ -75,7 +76,7 @@ func (x examination) noChecks() []finding.Finding {
 	}
 	for _, name := range slices.Sorted(maps.Keys(by)) {
 		first := by[name][0]
-		which := fmt.Sprintf("%s at %s on node %s", finding.Show(first.id), finding.Quote(first.addr), finding.Show(first.node))
+		which := fmt.Sprintf("%s at %s on node %s", finding.Show(first.id), safetext.Quote(first.addr), finding.Show(first.node))
 		if more := len(by[name]) - 1; more > 0 {
 			which += fmt.Sprintf(", and %d more", more)
 		}

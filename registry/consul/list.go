@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/upstream"
 )
 
@@ -80,7 +81,7 @@ func (w *watch) choose(list map[string][]string) (wanted map[string]bool, refuse
 			continue
 		}
 		if err := upstream.ValidName(name); err != nil {
-			refused = append(refused, upstream.Out{Service: shorten(name), Reason: err.Error()})
+			refused = append(refused, upstream.Out{Service: safetext.Cut(name, mostText), Reason: err.Error()})
 			continue
 		}
 		wanted[name] = true
@@ -94,13 +95,13 @@ func (w *watch) choose(list map[string][]string) (wanted map[string]bool, refuse
 // unwanted says by which rule a service is none of ours, or returns "".
 func (c *Config) unwanted(name string, tags []string) string {
 	if len(c.Include) > 0 && !matches(c.Include, name) {
-		return "no include matches service " + quote(name)
+		return "no include matches service " + safetext.Quote(name)
 	}
 	if glob, ok := matching(c.Exclude, name); ok {
-		return "exclude " + quote(glob) + " leaves service " + quote(name) + " out"
+		return "exclude " + safetext.Quote(glob) + " leaves service " + safetext.Quote(name) + " out"
 	}
 	if !anyMatch(c.Tags, tags) {
-		return "no instance of service " + quote(name) + " has a wanted tag"
+		return "no instance of service " + safetext.Quote(name) + " has a wanted tag"
 	}
 	return ""
 }

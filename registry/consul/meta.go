@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/upstream"
 )
 
@@ -35,7 +36,7 @@ func applyMeta(s *upstream.Server, meta map[string]string) error {
 		}
 		n, err := strconv.Atoi(text)
 		if err != nil || n < m.min || n > m.max {
-			return fmt.Errorf("meta %s = %s: allowed is a number from %d to %d", m.key, quote(text), m.min, m.max)
+			return fmt.Errorf("meta %s = %s: allowed is a number from %d to %d", m.key, safetext.Quote(text), m.min, m.max)
 		}
 		*m.to = n
 	}
@@ -46,7 +47,7 @@ func applyMeta(s *upstream.Server, meta map[string]string) error {
 		}
 		if err != nil {
 			return fmt.Errorf("meta %s = %s: allowed are whole seconds such as 5 or 5s, up to %s",
-				metaFailTimeout, quote(text), upstream.MaxFailTimeout)
+				metaFailTimeout, safetext.Quote(text), upstream.MaxFailTimeout)
 		}
 		s.FailTimeout = d
 	}
@@ -57,7 +58,7 @@ func applyMeta(s *upstream.Server, meta map[string]string) error {
 		case "false", "0":
 			s.Backup = false
 		default:
-			return fmt.Errorf("meta %s = %s: allowed are true and false", metaBackup, quote(text))
+			return fmt.Errorf("meta %s = %s: allowed are true and false", metaBackup, safetext.Quote(text))
 		}
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/consul/api"
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/registry"
 )
 
@@ -122,7 +123,7 @@ func reason(err error) string {
 	switch {
 	case errors.As(err, &status):
 		text := fmt.Sprintf("status %d", status.Code)
-		if body := oneLine(status.Body); body != "" {
+		if body := bodyQuoted(status.Body); body != "" {
 			text += " " + body
 		}
 		switch status.Code {
@@ -141,25 +142,20 @@ func reason(err error) string {
 		}
 		return op.Op + to + ": " + op.Err.Error()
 	case errors.As(err, &u):
-		return shorten(u.Err.Error())
+		return safetext.Cut(u.Err.Error(), mostText)
 	}
-	return shorten(err.Error())
+	return safetext.Cut(err.Error(), mostText)
 }
 
-func shorten(s string) string {
-	const most = 300
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+// mostText bounds what others wrote and is kept or logged, in bytes.
+const mostText = 300
 
-// oneLine quotes the beginning of a body.
-func oneLine(s string) string {
+// bodyQuoted quotes the beginning of a body.
+func bodyQuoted(s string) string {
 	words := strings.Fields(s)
 	s = strings.Join(words[:min(len(words), 20)], " ")
 	if s == "" || slices.Contains([]string{"<html>", "<!DOCTYPE"}, words[0]) {
 		return ""
 	}
-	return quote(s)
+	return safetext.Quote(s)
 }

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"strings"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/upstream"
 )
 
@@ -14,7 +14,7 @@ import (
 // takes there is none at all.
 func (e entry) upstream(d upstream.Defaults, origin string) (u upstream.Upstream, out []upstream.Out, named bool) {
 	if err := upstream.ValidName(e.Name); err != nil {
-		return u, []upstream.Out{{Service: shorten(e.Name), Reason: err.Error()}}, false
+		return u, []upstream.Out{{Service: safetext.Cut(e.Name, mostText), Reason: err.Error()}}, false
 	}
 	template := d.For(e.Name)
 	u = upstream.Upstream{Name: e.Name, Options: template.Options}
@@ -26,7 +26,7 @@ func (e entry) upstream(d upstream.Defaults, origin string) (u upstream.Upstream
 		}
 		if err != nil {
 			out = append(out, upstream.Out{
-				Service: e.Name, Upstream: e.Name, Addr: shorten(s.Address), Reason: err.Error(), Unhealthy: errors.Is(err, errUnhealthy),
+				Service: e.Name, Upstream: e.Name, Addr: safetext.Cut(s.Address, mostText), Reason: err.Error(), Unhealthy: errors.Is(err, errUnhealthy),
 			})
 			continue
 		}
@@ -53,11 +53,11 @@ func (s server) server(template upstream.Template, method string) (upstream.Serv
 	made := template.Server()
 	host, port, err := net.SplitHostPort(s.Address)
 	if err != nil {
-		return made, fmt.Errorf("%s is no address with a port", quote(s.Address))
+		return made, fmt.Errorf("%s is no address with a port", safetext.Quote(s.Address))
 	}
 	n, err := strconv.Atoi(port)
 	if err != nil {
-		return made, fmt.Errorf("%s is no port", quote(port))
+		return made, fmt.Errorf("%s is no port", safetext.Quote(port))
 	}
 	if made.Addr, err = upstream.ParseAddr(host, n); err != nil {
 		return made, err
@@ -81,22 +81,14 @@ func (s server) server(template upstream.Template, method string) (upstream.Serv
 	return made, nil
 }
 
+// mostText bounds what a file says and is kept, in bytes.
+const mostText = 80
+
 func set(to, from *int) {
 	if from != nil {
 		*to = *from
 	}
 }
 
-// quote shows foreign text: quoted, and cut where it is long.
-func quote(s string) string { return strconv.Quote(shorten(s)) }
-
-func shorten(s string) string {
-	const most = 80
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
-
 // standsIn says where an instance comes from.
-func standsIn(s source) string { return "it stands in file " + quote(s.base()) }
+func standsIn(s source) string { return "it stands in file " + safetext.Quote(s.base()) }

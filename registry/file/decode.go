@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"swallowkeeper/internal/safetext"
 )
 
 // document is a whole file. Upstream is nil where it says nothing of upstreams, which is not the same as none: a file
@@ -81,7 +82,7 @@ func decodeTOML(text []byte, d *document) (line int, err error) {
 	case errors.As(err, &unknown) && len(unknown.Errors) > 0:
 		first := unknown.Errors[0]
 		line, _ = first.Position()
-		return line, fmt.Errorf("unknown key %s", strconv.Quote(strings.Join(first.Key(), ".")))
+		return line, fmt.Errorf("unknown key %s", safetext.Quote(strings.Join(first.Key(), ".")))
 	case errors.As(err, &wrong):
 		line, _ = wrong.Position()
 		return line, fmt.Errorf("%s%s", at(wrong.Key()), plain(wrong.Error()))
@@ -100,7 +101,7 @@ func at(key []string) string {
 	if len(key) == 0 {
 		return ""
 	}
-	return strconv.Quote(strings.Join(key, ".")) + ": "
+	return safetext.Quote(strings.Join(key, ".")) + ": "
 }
 
 var unknownField = regexp.MustCompile(`^json: unknown field (".*")$`)

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"swallowkeeper/doctor/finding"
+	"swallowkeeper/internal/safetext"
 )
 
 // Bounds of what is read.
@@ -110,7 +111,7 @@ func open(sources []source) (found []finding.Finding) {
 		if s.mode.Perm()&0o002 != 0 {
 			found = append(found, finding.Finding{
 				Check: "file-writable", Severity: finding.Problem,
-				What:   "Everybody on this machine may write " + finding.Quote(s.path),
+				What:   "Everybody on this machine may write " + safetext.Quote(s.path),
 				Why:    "Whoever writes it steers the traffic: any request can be sent to any server.",
 				Change: "chmod o-w " + s.path,
 			})

@@ -1,0 +1,176 @@
+// Package safetext makes text that others wrote harmless where it is shown: names from a registry, answers of a
+// gateway, the output of a check. There is one function for each destination:
+//
+//	Line     one line of a terminal: nothing is lost, what can't be printed is escaped
+//	Screen   several lines of a terminal, in our colours
+//	JSON     a line of JSON that is read on a terminal
+//	OneLine  a comment of the conf file, a line of the log: what can't be printed becomes a space
+//	Words    the same for a page that becomes a sentence: runs of spaces become one
+//	Output   what a program printed, in its lines
+//	Quote    foreign text within an error
+//	Name     a name within an error: only an odd one is quoted
+//	Cut      a bound for any text
+//	Runes    a bound for a protocol that takes UTF-8 alone
+//
+// Printable is what [unicode.IsPrint] says: control characters, marks that turn the direction of writing, invisible
+// spaces and bytes that are no UTF-8 never get through but where the function says so. What must be refused rather
+// than shown (package upstream), nginx's syntax (internal/nginxconf) and HTML have checks of their own.
+package safetext
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+const (
+	cut        = "…"
+	mostQuoted = 80
+)
+
+// Line keeps text from moving the cursor or beginning a line: what can't be printed is escaped as in a Go string.
+// Printable text, backslashes too, stays as it is, so a text that is made safe twice looks the same.
+func Line(s string) string {
+	return escaped(s, func(string) int { return 0 })
+}
+
+// Screen is Line for a text with colours and ends of lines, which stay. Each foreign part of it goes through Line
+// first.
+func Screen(s string) string {
+	return escaped(s, func(rest string) int {
+		if rest[0] == '\n' {
+			return 1
+		}
+		return colour(rest)
+	})
+}
+
+// escaped is s with what can't be printed escaped. spare returns how many bytes at the beginning stay all the same.
+func escaped(s string, spare func(rest string) int) string {
+	var out strings.Builder
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch one := s[i : i+n]; {
+		case unicode.IsPrint(r) && (r != utf8.RuneError || n > 1):
+			out.WriteString(one)
+		default:
+			if kept := spare(s[i:]); kept > 0 {
+				n = kept
+				out.WriteString(s[i : i+n])
+				break
+			}
+			quoted := strconv.Quote(one)
+			out.WriteString(quoted[1 : len(quoted)-1])
+		}
+		i += n
+	}
+	return out.String()
+}
+
+// colour is the length of the command for a colour with which a text begins, or 0.
+func colour(text string) int {
+	rest, is := strings.CutPrefix(text, "\x1b[")
+	if !is {
+		return 0
+	}
+	left := strings.TrimLeft(rest, "0123456789;")
+	if !strings.HasPrefix(left, "m") {
+		return 0
+	}
+	return len(text) - len(left) + 1
+}
+
+// JSON escapes in a line of valid JSON, within its strings, what can't be printed. encoding/json escapes ASCII's
+// control characters alone. The end of the line stays.
+func JSON(line []byte) []byte {
+	disturbs := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
+	if bytes.IndexFunc(line, disturbs) < 0 {
+		return line
+	}
+	var out bytes.Buffer
+	for _, r := range string(line) { // outside its strings JSON is ASCII
+		if !disturbs(r) {
+			out.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&out, `\u%04x`, unit)
+		}
+	}
+	return out.Bytes()
+}
+
+// OneLine makes one line of a text: a space stands for each run of what can't be printed. Spaces stay, but for such a
+// run's at the beginning and end.
+func OneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, odd), " ")
+}
+
+// Words is OneLine with one space between words.
+func Words(s string) string { return strings.Join(strings.Fields(OneLine(s)), " ") }
+
+func odd(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
+
+// Output is what a program printed: its lines and tabs stay, and a question mark stands for each character that
+// can't be printed. Space around it goes.
+func Output(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && odd(r) {
+			return '?'
+		}
+		return r
+	}, s))
+}
+
+// Quote quotes text as Go does. Of a long one it shows the first 80 bytes.
+func Quote(s string) string {
+	if head := head(s, mostQuoted); head != s {
+		return strconv.Quote(head) + cut
+	}
+	return strconv.Quote(s)
+}
+
+// Name is a name as it is where it is short and plain, otherwise quoted.
+func Name(s string) string {
+	if s == "" || len(s) > mostQuoted || strings.ContainsFunc(s, notPlain) {
+		return Quote(s)
+	}
+	return s
+}
+
+func notPlain(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_.:-", r)
+}
+
+// Cut bounds a text: of more than most bytes it keeps whole characters from the beginning, and says so by an ellipsis
+// of three bytes more. A text that is cut twice stays the same.
+func Cut(s string, most int) string {
+	if head := head(s, most); head != s {
+		return head + cut
+	}
+	return s
+}
+
+// head is the beginning of a text, without a part of a character.
+func head(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for n := most; n >= max(0, most-utf8.UTFMax+1); n-- {
+		if utf8.RuneStart(s[n]) {
+			return s[:n]
+		}
+	}
+	return s[:most] // this was no UTF-8 before
+}
+
+// Runes is the beginning of a text as UTF-8, at most so many characters: a replacement character stands for what is
+// no UTF-8. Control characters stay.
+func Runes(s string, most int) string {
+	runes := []rune(strings.ToValidUTF8(s[:min(len(s), utf8.UTFMax*most)], "\uFFFD"))
+	return string(runes[:min(len(runes), most)])
+}
