@@ -105,3 +105,53 @@ func TestWhatWasDeregisteredIsNotKeptAsUnhealthy(t *testing.T) {
 		}
 	}
 }
+
+// What left once and was replaced is not written, for a large deploy would fill the account; what left again is.
+func TestAccountOfReplaced(t *testing.T) {
+	c := begin(t, "a: 1 2 3 4, b: 5 6 7 8")
+	left := func() (n int) {
+		for _, l := range c.history.Lines() {
+			if strings.HasPrefix(l, lineLeft+" ") {
+				n++
+			}
+		}
+		return n
+	}
+	c.sees(time.Second, "a: 1 2 3 4 9, b: 5 6 7 8")
+	if c.sees(time.Second, "a: 2 3 4 9, b: 5 6 7 8"); left() != 0 {
+		t.Errorf("it is replaced, and the account is\n%s", strings.Join(c.history.Lines(), "\n"))
+	}
+	c.sees(time.Second, "a: 1 2 3 4 9, b: 5 6 7 8")
+	if c.sees(time.Second, "a: 2 3 4 9, b: 5 6 7 8"); left() != 1 {
+		t.Errorf("it left twice, and the account is\n%s", strings.Join(c.history.Lines(), "\n"))
+	}
+}
+
+// An account has as many lines as may be, and one that had more is read strictly: nothing goes for a window.
+func TestAccountOfMany(t *testing.T) {
+	h := History{}.clone()
+	add := func(n int) {
+		for i := len(h.returned); i < n; i++ {
+			h.returned[ServerID{"a", at(i>>16, i)}] = true
+		}
+	}
+	add(mostLines)
+	lines := h.Lines()
+	if back, err := ReadHistory(lines, noon, time.Minute); len(lines) != mostLines+1 || err != nil || !back.spent.IsZero() {
+		t.Errorf("%d lines, %v, spent until %s", len(lines), err, back.spent)
+	}
+	add(mostLines + 1)
+	lines = h.Lines()
+	if back, err := ReadHistory(lines, noon, time.Minute); len(lines) != mostLines+2 || err != nil || !back.spent.Equal(noon.Add(time.Minute)) {
+		t.Errorf("%d lines, %v, spent until %s", len(lines), err, back.spent)
+	}
+}
+
+// What can't be read is named by its line.
+func TestAccountNamesTheLine(t *testing.T) {
+	lines := []string{"index 7 r", "back noon"}
+	_, err := ReadHistory(append([]string{lineSum + " " + sum(lines)}, lines...), noon, time.Minute)
+	if want := `line 3 of the account: "back noon": "noon" is no time`; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}

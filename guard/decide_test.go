@@ -131,6 +131,7 @@ func TestDecide(t *testing.T) {
 
 		{"deregistered", nil, "a: 1, b: 2", "b: 2", "b: 2", ""},
 		{"deregistered, down", down, "a: 1 9, b: 2 3", "b: 2 3", "a: 1 down, b: 2 3", ""},
+		{"deregistered, down: the last ones", down, "a: 2 3, b: 1, c: 4", "a: 2 3", "a: 2 3, b: 1 down, c: 4 down", ""},
 		{"deregistered, down: it stays so", down, "a: 1 down, b: 2", "b: 2", "a: 1 down, b: 2", ""},
 		{"deregistered, down: it comes back", down, "a: 1 down, b: 2", "a: 5, b: 2", "a: 5, b: 2", ""},
 		{"down no more in the configuration", nil, "a: 1 down, b: 2", "b: 2", "b: 2", ""},
