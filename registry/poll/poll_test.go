@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,48 +33,69 @@ func TestWatch(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			log, said := test.NewNullLogger()
 			began := time.Now()
+			var mu sync.Mutex // of all that follows
 			var reads []time.Duration
 			now, broken := set("10.0.0.1:80"), errors.New("no route")
 			var err error
 			changed := make(chan struct{}, 1)
 			r := &poll.Registry{Every: 10 * time.Second, Log: log, Changed: changed, Durable: durable}
 			r.Read = func(context.Context) (upstream.Set, error) {
+				mu.Lock()
+				defer mu.Unlock()
 				reads = append(reads, time.Since(began))
 				return now, err
 			}
 			published := 0
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
-			go func() { done <- r.Watch(ctx, func(upstream.Set) { published++ }) }()
+			go func() {
+				done <- r.Watch(ctx, func(upstream.Set) {
+					mu.Lock()
+					defer mu.Unlock()
+					published++
+				})
+			}()
 
-			<-time.After(25 * time.Second)
+			pass := func(d time.Duration) {
+				<-time.After(d)
+				synctest.Wait()
+				mu.Lock()
+			}
+			say := func(set upstream.Set, trouble error) {
+				now, err = set, trouble
+				mu.Unlock()
+			}
+			pass(25 * time.Second)
 			if len(reads) != 3 || published != 1 || !r.Condition().Heard.Equal(began.Add(20*time.Second)) {
 				t.Errorf("read at %v, published %d, %+v", reads, published, r.Condition())
 			}
-			now, err = upstream.Set{}, broken
+			say(upstream.Set{}, broken)
 			changed <- struct{}{}
-			synctest.Wait()
+			pass(0)
 			c := r.Condition()
 			if !errors.Is(c.Trouble, broken) || !c.Since.Equal(began.Add(25*time.Second)) || c.Lapsed.IsZero() != durable || published != 1 {
 				t.Errorf("in trouble: %+v, published %d", c, published)
 			}
 			before := len(reads)
-			<-time.After(time.Second)
+			mu.Unlock()
+			pass(time.Second)
 			if n := len(reads) - before; n < 2 {
 				t.Errorf("it was tried again %d times in a second", n)
 			}
-			<-time.After(2 * time.Minute)
+			mu.Unlock()
+			pass(2 * time.Minute)
 			if n := len(said.AllEntries()); n < 2 || n > 3 {
 				t.Errorf("the log was told %d times in two minutes", n)
 			}
 			if got := reads[len(reads)-1] - reads[len(reads)-2]; got > 10*time.Second {
 				t.Errorf("after a long trouble it was read after %s", got)
 			}
-			now, err = set("10.0.0.1:80", "10.0.0.2:80"), nil
-			<-time.After(11 * time.Second)
+			say(set("10.0.0.1:80", "10.0.0.2:80"), nil)
+			pass(11 * time.Second)
 			if c := r.Condition(); c.Trouble != nil || !c.Since.IsZero() || published != 2 || said.LastEntry().Message != "everything can be read again" {
 				t.Errorf("well again: %+v, published %d, %s", c, published, said.LastEntry().Message)
 			}
+			mu.Unlock()
 			cancel()
 			if err := <-done; err != nil {
 				t.Errorf("it ended with %v", err)
