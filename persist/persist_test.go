@@ -368,6 +368,7 @@ func TestSaveRefusesWhatNginxWould(t *testing.T) {
 	}{
 		{name: "name", set: bad(func(u *upstream.Upstream) { u.Name = "a;b" }), want: `upstream "a;b": the name has`},
 		{name: "no server", set: bad(func(u *upstream.Upstream) { u.Servers = nil }), want: "it has no server"},
+		{name: "host", set: bad(func(u *upstream.Upstream) { u.Servers[0].Origin, u.Servers[0].Host = "r", "lb\nx" }), want: "it could not be read back"},
 		{name: "weight", set: bad(func(u *upstream.Upstream) { u.Servers[0].Weight = 0 }), want: "weight 0 is not"},
 		{name: "method", set: bad(func(u *upstream.Upstream) { u.Options.Method = "zone" }), want: "unknown balancing method"},
 		{name: "one name", set: upstream.NewSet([]upstream.Upstream{web("Web"), web("web")}), want: "upstreams Web and web are one to nginx"},

@@ -19,9 +19,9 @@ import (
 
 // The folders of the one disk that there is, and the file that all of this is about.
 const (
-	confFolder    = "/conf.d"
-	confName      = "upstreams.conf"
-	confPath      = confFolder + "/" + confName
+	confFolder = "/conf.d"
+	confName   = "upstreams.conf"
+	confPath   = confFolder + "/" + confName
 )
 
 // disk is a file system that loses what was not synced. What a file holds is safe when the file was synced, and what

@@ -80,6 +80,10 @@ func (w *world) attended() bool {
 
 func (w *world) allIsWell() {
 	now := w.oracle.now()
+	if w.daemon == nil || w.daemon.syncer == nil || now == nil {
+		w.fail(10, "all is well, and no daemon runs")
+		return
+	}
 	w.oracle.explains(w.daemon)
 	for _, h := range w.daemon.syncer.Status().Holds {
 		w.fail(2, "all is well, and yet it is held: %s", h.Reason)

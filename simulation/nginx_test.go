@@ -24,7 +24,7 @@ type nginx struct {
 	loaded  map[string]block // by the last start: what a new worker begins with
 	workers []*worker
 	pids    int
-	touched int // how often it was changed by whomever
+	touched int                  // how often it was changed by whomever
 	strange map[string]time.Time // what a person put there, that was not ours then
 	excused map[string]bool      // what a new worker brought back: nobody can tell whose it is
 

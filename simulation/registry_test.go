@@ -231,6 +231,8 @@ func brief(said word) string {
 }
 
 // address is the one of a service's instance.
-func address(service, instance int) string { return fmt.Sprintf("10.%d.0.%d:80", service+1, instance+1) }
+func address(service, instance int) string {
+	return fmt.Sprintf("10.%d.0.%d:80", service+1, instance+1)
+}
 
 func serviceName(n int) string { return fmt.Sprintf("svc-%d", n) }

@@ -15,7 +15,7 @@ import (
 //   - What went missing right after its registry was away, or went backwards, has been missing for the recovery.
 //   - Nothing goes of a registry that has not answered since the start, of one that lists nothing usable while others
 //     do, nor at all while there are fewer services than min_services.
-//   - There are no more than max_growth times as many servers as before, but for those that come back, and what is
+//   - There are no more than max_growth times as many servers as before, but for those that were there once, and what is
 //     new does not go beyond max_servers.
 
 // slack is what the guard may be later than the oracle in noticing something, the other way round than it matters.
@@ -49,7 +49,7 @@ func (o *oracle) judge(before, v *version, d *daemon) {
 	if len(came) > 0 && !o.w.quarrels() {
 		o.notTooMany(before, v, d, came)
 	}
-	if len(gone)+len(came) > 0 {
+	if len(gone)+len(came) > 0 && !o.w.quarrels() {
 		o.services(before, d)
 	}
 }
@@ -94,7 +94,9 @@ func (o *oracle) peak() (all int, each map[string]int) {
 
 const smallest = 4 // from how many servers on a share counts
 
-func beyond(n int, share float64, of int) bool { return of >= smallest && float64(n) > share*float64(of)+1e-9 }
+func beyond(n int, share float64, of int) bool {
+	return of >= smallest && float64(n) > share*float64(of)+1e-9
+}
 
 func (o *oracle) fewEnough(before, v *version, d *daemon) {
 	most := o.w.script.loosest
@@ -220,9 +222,6 @@ func (o *oracle) notTooMany(before, v *version, d *daemon, came []string) {
 		for _, old := range slices.Backward(o.versions) {
 			if _, was := old.traffic[key]; was && old != v {
 				back++
-				break
-			}
-			if time.Since(old.at) > 3*o.w.script.limits.Window {
 				break
 			}
 		}

@@ -184,7 +184,7 @@ type incident struct {
 }
 
 func (w *world) registry() *station { return w.land[w.rng.IntN(len(w.land))] }
-func (w *world) nginx() *nginx       { return w.front[w.rng.IntN(len(w.front))] }
+func (w *world) nginx() *nginx      { return w.front[w.rng.IntN(len(w.front))] }
 
 // service draws one that is registered.
 func (w *world) service(r *station) (string, bool) {

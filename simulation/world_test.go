@@ -185,7 +185,9 @@ func (w *world) after(wait time.Duration, what string, do func()) {
 	w.agenda = append(w.agenda, appointment{time.Now().Add(wait + w.uneven()), what, do})
 }
 
-func (w *world) uneven() time.Duration { return time.Duration(1 + w.rng.Int64N(int64(time.Millisecond))) }
+func (w *world) uneven() time.Duration {
+	return time.Duration(1 + w.rng.Int64N(int64(time.Millisecond)))
+}
 
 // between is a duration from the seed.
 func (w *world) between(least, most time.Duration) time.Duration {

@@ -9,6 +9,7 @@ package nginxconf
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"swallowkeeper/upstream"
 )
@@ -45,6 +46,9 @@ func Valid(u upstream.Upstream) error {
 	for _, s := range u.Servers {
 		if err := validServer(s); err != nil {
 			return fmt.Errorf("server %s: %w", s.Addr, err)
+		}
+		if s.Host != "" && (s.Origin == "" || !isHostPort(s.Host) || strings.ContainsFunc(s.Host, func(r rune) bool { return r <= ' ' || r == 0x7f })) {
+			return fmt.Errorf("server %s: the note of its host %q is no host:port behind an origin: it could not be read back", s.Addr, s.Host)
 		}
 		if s.Backup {
 			backups++
