@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/internal/nginxconf"
 	"swallowkeeper/upstream"
 )
@@ -48,24 +49,25 @@ const (
 // Apply makes the changes: additions and updates, then removals. It returns nil once
 // every worker that can be asked has shown them. The trouble of one upstream does
 // not keep it from the others; when nginx is not there it ends at once.
-func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) error {
+func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) (gateway.Receipt, error) {
+	g.remember()
 	changes := changesOf(c)
 	if len(changes) == 0 {
-		return nil
+		return g.receipt(time.Time{}), nil
 	}
 	arrived := g.workers.arrived // before meet: a worker that it finds was never compared
 	if err := g.workers.meet(ctx, false); err != nil {
-		return err
+		return gateway.Receipt{}, err
 	}
 	g.spareTwins(changes)
 	if err := g.push(ctx, changes); err != nil {
 		g.doubt(changes) // some worker may have those that were sent
-		return errors.Join(summary(changes), err)
+		return gateway.Receipt{}, errors.Join(summary(changes), err)
 	}
-	g.posted = time.Now()
+	posted := time.Now()
 	if err := g.confirm(ctx, changes); err != nil {
 		g.doubt(changes)
-		return errors.Join(summary(changes), err)
+		return gateway.Receipt{}, errors.Join(summary(changes), err)
 	}
 	for _, c := range changes {
 		switch {
@@ -82,7 +84,14 @@ func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) error {
 		g.doubt(changes) // what is changed during a reload can be lost
 		err = errors.Join(err, errors.New("nginx workers started meanwhile: all that they have must be compared"))
 	}
-	return err
+	if err != nil {
+		return gateway.Receipt{}, err
+	}
+	return g.receipt(posted), nil
+}
+
+func (g *Gateway) receipt(posted time.Time) gateway.Receipt {
+	return gateway.Receipt{Posted: posted, Workers: g.crew, Unsettled: g.workers.incomplete()}
 }
 
 // spareTwins refuses changes of upstreams of which nginx has several under names that differ in case
@@ -96,10 +105,6 @@ func (g *Gateway) spareTwins(changes []*change) {
 		}
 	}
 }
-
-// Posted is when the API had taken all calls of the last Apply that came that far. It belongs to
-// whoever calls Apply.
-func (g *Gateway) Posted() time.Time { return g.posted }
 
 func changesOf(c upstream.Changes) []*change {
 	changes := make([]*change, 0, len(c.Added)+len(c.Updated)+len(c.Removed))

@@ -14,9 +14,10 @@ import (
 
 // copyOf is what a worker showed of its copy of the upstreams. It never changes.
 type copyOf struct {
-	set   upstream.Set
-	shows shown
-	odd   map[string]Odd // see Detail
+	set      upstream.Set
+	reserved []string // in order
+	shows    shown
+	odd      map[string]Odd // see Detail
 }
 
 // why says what can't be read of an upstream, "" where all can.
@@ -91,13 +92,14 @@ func (g *Gateway) keep(w *worker) error {
 	if err != nil {
 		return err
 	}
-	next := &copyOf{set: upstream.NewSet(d.Upstreams, static(w.link.static)...), shows: everyOption, odd: d.Odd}
+	next := &copyOf{set: upstream.NewSet(d.Upstreams), reserved: reserved(w.link.static), shows: everyOption, odd: d.Odd}
 	if !d.MaxConns {
 		next.shows = butMaxConns
 	}
 	w.copy, w.hash = next, hash
 	for _, o := range g.workers.list { // the order of names differs from worker to worker
-		if o != w && o.copy != nil && o.copy.shows == next.shows && o.copy.set.Identical(next.set) {
+		if o != w && o.copy != nil && o.copy.shows == next.shows && o.copy.set.Identical(next.set) &&
+			slices.Equal(o.copy.reserved, next.reserved) {
 			w.copy = o.copy
 			break
 		}
@@ -105,16 +107,16 @@ func (g *Gateway) keep(w *worker) error {
 	return nil
 }
 
-// static is what a copy says of names that nginx's own configuration has: nothing of ours may be
-// called that, whoever was first.
-func static(header string) []upstream.Out {
-	var out []upstream.Out
+// reserved are the names that a header says nginx's own configuration has.
+func reserved(header string) []string {
+	var names []string
 	for name := range strings.FieldsSeq(header) {
 		if upstream.ValidName(name) == nil {
-			out = append(out, upstream.Out{Service: name, Upstream: name, Reason: "nginx's configuration has it"})
+			names = append(names, name)
 		}
 	}
-	return out
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // readEach is for builds without /detail.

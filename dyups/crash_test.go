@@ -87,7 +87,10 @@ func TestWhatABrokenPushHasSentIsTakenBack(t *testing.T) {
 	defer cancel()
 	ended := make(chan error, 1)
 	s.Delay(20 * time.Millisecond)
-	go func() { ended <- g.Apply(ctx, upstream.Diff(file, set(a, b))) }()
+	go func() {
+		_, err := g.Apply(ctx, upstream.Diff(file, set(a, b)))
+		ended <- err
+	}()
 	eventually(t, "the first is made", func() bool { return s.Posts() > 0 })
 	s.Hang(true)
 	if err := <-ended; err == nil {
@@ -108,7 +111,7 @@ func TestWorkerCrashesBeforeAChange(t *testing.T) {
 	for i := range 4 {
 		s.CrashWorker(i)
 		after := set(web("a", 1), web("b", uint16(10+i)))
-		_ = g.Apply(t.Context(), upstream.Diff(before, after))
+		_, _ = g.Apply(t.Context(), upstream.Diff(before, after))
 		before = after
 		eventually(t, "all workers are in sync", func() bool {
 			_, err := sync(t.Context(), g, after)
@@ -134,7 +137,7 @@ func TestAWorkerThatApplyMeetsFirstIsCompared(t *testing.T) {
 	eventually(t, "the new worker is met", func() bool {
 		after := set(web("a", 7), web("b", port))
 		port++
-		err := g.Apply(t.Context(), upstream.Diff(before, after))
+		_, err := g.Apply(t.Context(), upstream.Diff(before, after))
 		before = after
 		for _, e := range hook.AllEntries() {
 			if strings.Contains(e.Message, "after a crash") {

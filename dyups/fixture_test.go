@@ -14,14 +14,13 @@ import (
 
 	"swallowkeeper/dyups"
 	"swallowkeeper/dyups/dyupstest"
-	"swallowkeeper/syncer"
+	contract "swallowkeeper/gateway"
 	"swallowkeeper/upstream"
 )
 
 var (
-	_ syncer.Gateway = (*dyups.Gateway)(nil)
-	_ syncer.Assumer = (*dyups.Gateway)(nil)
-	_ io.Closer      = (*dyups.Gateway)(nil)
+	_ contract.Gateway  = (*dyups.Gateway)(nil)
+	_ contract.Examiner = (*dyups.Gateway)(nil)
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -93,11 +92,12 @@ func sync(ctx context.Context, g *dyups.Gateway, want upstream.Set) (upstream.Ch
 	if err != nil {
 		return upstream.Changes{}, err
 	}
-	c := upstream.Diff(live, want)
+	c := upstream.Diff(live.Set, want)
 	if c.Empty() {
 		return c, nil
 	}
-	return c, g.Apply(ctx, c)
+	_, err = g.Apply(ctx, c)
+	return c, err
 }
 
 func mustSync(t *testing.T, g *dyups.Gateway, want upstream.Set) upstream.Changes {
@@ -153,7 +153,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 func mustSyncChange(t *testing.T, g *dyups.Gateway, before, after upstream.Set) {
 	t.Helper()
-	if err := g.Apply(t.Context(), upstream.Diff(before, after)); err != nil {
+	if _, err := g.Apply(t.Context(), upstream.Diff(before, after)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/upstream"
 )
 
@@ -32,16 +33,17 @@ type Gateway struct {
 	workers *workers
 	pace    *pace
 	memory  *memory
-	crew    crew
+	crew    []gateway.Worker
+	written *gateway.Written // nil once memory has it
 
 	seed     maphash.Seed
 	buffer   bytes.Buffer
 	noDetail bool // the build has no /detail
-	posted   time.Time
 
-	last        upstream.Set // what Live answered for these copies and this memory
-	lastCopies  []*copyOf
-	lastVersion int
+	last         upstream.Set // what Live answered for these copies and this memory
+	lastReserved []string
+	lastCopies   []*copyOf
+	lastVersion  int
 }
 
 // New makes a gateway. It opens no connection before it is asked.
@@ -73,37 +75,39 @@ func (g *Gateway) Close() error {
 	return nil
 }
 
-// Assume tells the gateway what the conf file held that nginx loaded. The API shows
-// neither keepalive nor the balancing method, so this is what they are taken to be
-// until something else is posted. Call it once, before anything else; without it, what
-// can't be seen counts as unset, and is posted once where something else is wanted.
-func (g *Gateway) Assume(written upstream.Set) { g.memory.assume(written) }
-
-// Incomplete reports that a worker may be about to show up, so that Live should be called
-// soon: one is gone and the one that takes its place has not answered yet, or all were
-// new a moment ago. A worker that starts when something was posted already sleeps for
-// twice the read timeout, and then serves what nginx loaded last.
-func (g *Gateway) Incomplete() bool { return g.workers.incomplete() }
+// remember takes what nginx loaded into the memory, once. The API shows neither keepalive nor
+// the balancing method, so they are taken to be as written until something else is posted.
+// What was never written counts as unset, and is posted once where something else is wanted.
+func (g *Gateway) remember() {
+	if g.written != nil {
+		g.memory.assume(g.written.Get())
+		g.written = nil
+	}
+}
 
 // Live reads what nginx uses. Upstreams about which the workers disagree, or may
-// disagree in what they do not show, have no servers in the answer. Names that nginx's own
-// configuration is known to have are in its Out.
-func (g *Gateway) Live(ctx context.Context) (upstream.Set, error) {
+// disagree in what they do not show, have no servers in the answer.
+//
+// A worker that starts when something was posted already sleeps for twice the read
+// timeout, and then serves what nginx loaded last: the answer is unsettled so long.
+func (g *Gateway) Live(ctx context.Context) (gateway.Live, error) {
+	g.remember()
 	if err := g.workers.meet(ctx, true); err != nil {
-		return upstream.Set{}, err
+		return gateway.Live{}, err
 	}
 	for try := 1; ; try++ {
 		copies, err := g.copies(ctx)
 		if err != nil {
-			return upstream.Set{}, err
+			return gateway.Live{}, err
 		}
 		// A worker that finds the queue locked answers without reading it.
 		if try == tries || len(disputed(copies)) == 0 {
 			g.muster(true)
-			return g.together(copies), nil
+			set, reserved := g.together(copies)
+			return gateway.Live{Set: set, Reserved: reserved, Workers: g.crew, Unsettled: g.workers.incomplete()}, nil
 		}
 		if err := wait(ctx, time.Duration(try)*time.Millisecond); err != nil {
-			return upstream.Set{}, err
+			return gateway.Live{}, err
 		}
 	}
 }
@@ -155,10 +159,11 @@ func (g *Gateway) readSettled(ctx context.Context, w *worker) error {
 	return err
 }
 
-// together is what all copies agree on, completed by what they do not show.
-func (g *Gateway) together(copies []*copyOf) upstream.Set {
+// together is what all copies agree on, completed by what they do not show, and the names that any of them
+// says nginx's own configuration has.
+func (g *Gateway) together(copies []*copyOf) (set upstream.Set, reserved []string) {
 	if g.lastCopies != nil && g.lastVersion == g.memory.version && slices.Equal(copies, g.lastCopies) {
-		return g.last
+		return g.last, g.lastReserved
 	}
 	differ := disputed(copies)
 	var list []upstream.Upstream
@@ -177,12 +182,15 @@ func (g *Gateway) together(copies []*copyOf) upstream.Set {
 			}
 		}
 	}
-	var out []upstream.Out
-	for _, c := range copies {
-		out = append(out, c.set.Out()...)
+	for i, c := range copies {
+		if i == 0 || c != copies[0] {
+			reserved = append(reserved, c.reserved...)
+		}
 	}
-	g.last, g.lastCopies, g.lastVersion = upstream.NewSet(list, out...), copies, g.memory.version
-	return g.last
+	slices.Sort(reserved)
+	g.last, g.lastReserved = upstream.NewSet(list), slices.Compact(reserved)
+	g.lastCopies, g.lastVersion = copies, g.memory.version
+	return g.last, g.lastReserved
 }
 
 // disputed names, in lower case, the upstreams in which some copy differs from the first.

@@ -34,17 +34,14 @@ func (c *Config) New(d gateway.Deps) (gateway.Gateway, error) {
 	cfg := *c
 	cfg.Timeout = d.Timeout
 	m, _ := d.Meter.(*Metrics)
-	return New(cfg, d.Log, WithMetrics(m, d.Name), WithBudget(d.Budget)), nil
+	return New(cfg, d.Log, WithMetrics(m, d.Name), WithBudget(d.Budget), WithWritten(d.Written)), nil
 }
 
-// Endpoint is the host and port of the interface, "" where it is a socket.
-func (g *Gateway) Endpoint() string {
-	u, err := url.Parse(g.config.Address)
-	if err != nil || u.Host == "" {
-		return ""
+// Abilities are those of an nginx whose interface has a host and port, or a socket.
+func (g *Gateway) Abilities() gateway.Abilities {
+	a := gateway.Abilities{NginxConf: g.config.NginxConf}
+	if u, err := url.Parse(g.config.Address); err == nil && u.Host != "" {
+		a.Endpoint = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
 	}
-	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
+	return a
 }
-
-// NginxConf is the nginx.conf as it is configured.
-func (g *Gateway) NginxConf() string { return g.config.NginxConf }

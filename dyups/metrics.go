@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/internal/budget"
 )
 
@@ -33,24 +34,27 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 // Option is what a gateway can do without.
 type Option func(*Gateway)
 
+// WithWritten has what nginx does not show taken to be as the conf file held it at the start.
+func WithWritten(w *gateway.Written) Option { return func(g *Gateway) { g.written = w } }
+
 // WithBudget has the gateway's answers share a budget with those of other peers.
 func WithBudget(b *budget.Budget) Option {
 	return func(g *Gateway) { g.workers.budget = b }
 }
 
 // WithMetrics has a gateway measured under its name in the configuration; nil measures nothing.
-func WithMetrics(m *Metrics, gateway string) Option {
+func WithMetrics(m *Metrics, name string) Option {
 	return func(g *Gateway) {
 		if m == nil {
 			return
 		}
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 			for _, code := range []string{"2xx", "error"} {
-				m.requests.WithLabelValues(gateway, method, code)
+				m.requests.WithLabelValues(name, method, code)
 			}
 		}
 		g.workers.measure = func(next http.RoundTripper) http.RoundTripper {
-			return measured{next: next, metrics: m, gateway: gateway}
+			return measured{next: next, metrics: m, gateway: name}
 		}
 	}
 }

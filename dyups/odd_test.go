@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"swallowkeeper/dyups/dyupstest"
+	contract "swallowkeeper/gateway"
 	"swallowkeeper/upstream"
 )
 
@@ -31,25 +32,25 @@ func TestWhatIsNotOursAndNotUnderstoodIsPassedOver(t *testing.T) {
 		s := server(t, o)
 		g := gateway(t, s, o, quiet())
 		want := set(web("a", 1), web("b", 2))
-		ours := func(live upstream.Set) upstream.Changes {
-			return upstream.Diff(live, want).RemoveOnly(func(upstream.Upstream) bool { return false })
+		ours := func(live contract.Live) upstream.Changes {
+			return upstream.Diff(live.Set, want).RemoveOnly(func(upstream.Upstream) bool { return false })
 		}
 		live, err := g.Live(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := g.Apply(t.Context(), ours(live)); err != nil {
+		if _, err := g.Apply(t.Context(), ours(live)); err != nil {
 			t.Fatal(err)
 		}
 		if live, err = g.Live(t.Context()); err != nil || !ours(live).Empty() {
 			t.Errorf("out of sync: %v %+v", err, ours(live))
 		}
 		for _, name := range []string{"ext", "host", "zone", "socket", "none", "tw"} {
-			if u, ok := live.Get(name); !ok { // else a service of that name would take it over
+			if u, ok := live.Set.Get(name); !ok { // else a service of that name would take it over
 				t.Errorf("upstream %s is not known: %+v", name, u)
 			}
 		}
-		if u, _ := live.Get("ext"); len(u.Servers) != 1 || u.Servers[0].Addr.IsValid() {
+		if u, _ := live.Set.Get("ext"); len(u.Servers) != 1 || u.Servers[0].Addr.IsValid() {
 			t.Errorf("ext is %+v", u) // without a server it would count as one that the workers differ about
 		}
 	}
@@ -80,14 +81,14 @@ func TestWhatCannotBeReadOfOursIsAnError(t *testing.T) {
 			}
 			posts := s.Posts()
 			for _, c := range []upstream.Changes{
-				upstream.Diff(live, set(web("a", 1), web("b", 2))),
-				upstream.Diff(live, set()),
+				upstream.Diff(live.Set, set(web("a", 1), web("b", 2))),
+				upstream.Diff(live.Set, set()),
 			} {
 				c.Removed = nil
-				if u, _ := live.Get("a"); c.Empty() {
+				if u, _ := live.Set.Get("a"); c.Empty() {
 					c.Removed = []upstream.Upstream{u}
 				}
-				if err := g.Apply(t.Context(), c); err == nil || !strings.Contains(err.Error(), tt.want) {
+				if _, err := g.Apply(t.Context(), c); err == nil || !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("%s: error %v", tt.name, err)
 				}
 			}

@@ -148,7 +148,7 @@ func (n *tengine) holds(want upstream.Set) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	if c := upstream.Diff(live, want); !c.Empty() {
+	if c := upstream.Diff(live.Set, want); !c.Empty() {
 		n.t.Fatalf("%d added, %d updated, %d removed: %.1000s", len(c.Added), len(c.Updated), len(c.Removed), fmt.Sprint(c))
 	}
 }
@@ -163,7 +163,7 @@ func (n *tengine) settle(want upstream.Set) {
 	inSync := 0
 	eventually(n.t, "every worker has read the queue", func() bool {
 		live, err := g.Live(n.t.Context())
-		if inSync++; err != nil || !upstream.Diff(live, want).Empty() {
+		if inSync++; err != nil || !upstream.Diff(live.Set, want).Empty() {
 			inSync = 0
 		}
 		return inSync == 20
@@ -224,7 +224,7 @@ func TestTengineColdStartAndChanges(t *testing.T) {
 				after := upstream.NewSet(list)
 				c := upstream.Diff(before, after)
 				began := time.Now()
-				if err := g.Apply(t.Context(), c); err != nil {
+				if _, err := g.Apply(t.Context(), c); err != nil {
 					t.Fatal(err)
 				}
 				took = append(took, time.Since(began))
@@ -361,7 +361,7 @@ func TestTengineWithAHungWorker(t *testing.T) {
 		defer other.Close()
 		other.Assume(want)
 		live, err := other.Live(t.Context())
-		return err == nil && upstream.Diff(live, want).Empty()
+		return err == nil && upstream.Diff(live.Set, want).Empty()
 	})
 	n.holds(want)
 }
@@ -385,15 +385,15 @@ y" { server 127.0.0.1:83; }
 		if err != nil {
 			t.Fatal(err)
 		}
-		return upstream.Diff(live, want).RemoveOnly(func(upstream.Upstream) bool { return false })
+		return upstream.Diff(live.Set, want).RemoveOnly(func(upstream.Upstream) bool { return false })
 	}
-	if err := g.Apply(t.Context(), ours()); err != nil {
+	if _, err := g.Apply(t.Context(), ours()); err != nil {
 		t.Fatal(err)
 	}
 	if left := ours(); !left.Empty() {
 		t.Errorf("out of sync: %+v", left)
 	}
-	err := g.Apply(t.Context(), upstream.Changes{Want: set(web("tw", 3)), Added: []upstream.Upstream{web("tw", 3)}})
+	_, err := g.Apply(t.Context(), upstream.Changes{Want: set(web("tw", 3)), Added: []upstream.Upstream{web("tw", 3)}})
 	if err == nil || !strings.Contains(err.Error(), "upstreams Tw and tw") {
 		t.Errorf("a post that would replace one of nginx.conf: %v", err)
 	}

@@ -4,108 +4,118 @@ package gateway
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/sirupsen/logrus"
-
-	"swallowkeeper/doctor/finding"
-	"swallowkeeper/internal/budget"
 	"swallowkeeper/upstream"
 )
 
-// Kind is one sort of gateway.
-type Kind struct {
-	// Name is the type in [[gateway]].
-	Name string
-	// Config makes a configuration with its defaults.
-	Config func() Config
-	// Metrics registers what gateways of the kind measure; nil where they measure nothing. They share the Meter,
-	// which outlives a reload of the configuration.
-	Metrics func(prometheus.Registerer) (Meter, error)
-	// Example is a [[gateway]] table that loads.
-	Example string
-}
-
-// Meter is what a kind measures its gateways with; only the kind knows its type.
-type Meter any
-
-// Config is the keys of one [[gateway]] table that belong to its kind: a pointer to a struct with the same tags as
-// a registry's.
-type Config interface {
-	// Validate returns a *setting.Error for the first key whose value is not allowed.
-	Validate() error
-	// Identity is the key that says where the gateway is, and its value: no two tables may have the same. The value is
-	// the name of a gateway that has none.
-	Identity() (key, value string)
-	// New makes the gateway. It asks nobody yet: an error means that the configuration is wrong.
-	New(Deps) (Gateway, error)
-}
-
-// Deps are what a gateway is given.
-type Deps struct {
-	// Name is the gateway's in metrics.
-	Name string
-	// Log says which gateway it is.
-	Log logrus.FieldLogger
-	// Timeout is how long one call may take.
-	Timeout time.Duration
-	// Meter is what Kind.Metrics made, nil where nothing is measured.
-	Meter Meter
-	// Budget bounds what the answers of all peers take of memory; nil bounds each by itself.
-	Budget *budget.Budget
-}
-
-// Gateway is what carries the traffic. syncer.Gateway says what Live and Apply promise.
+// Gateway is what carries the traffic, such as an nginx that can be told other upstreams while it runs.
+//
+// A gateway reports what it really uses and changes that when it is told to. It decides nothing: which upstreams are
+// wanted, which of the live ones are ours, and when to try again is up to its caller. Package gatewaytest holds each
+// gateway to what follows.
+//
+// Its methods are called one after the other, never two at once. What they return is the caller's, and does not
+// change afterwards. Nothing that a call started outlives it, but for connections that Close closes.
+//
+// Unknown is not empty. A gateway that can't be read returns an error, never a smaller set.
+//
+// A gateway keeps no plan and does not retry by itself for long: after an error the caller reads Live again and sends
+// what still differs. So each change may be sent twice, and must be as good as sent once.
 type Gateway interface {
-	Live(ctx context.Context) (upstream.Set, error)
-	Apply(ctx context.Context, c upstream.Changes) error
-	// Close closes the connections that are kept.
+	// Abilities says what the gateway can do. It asks nobody, and returns the same each time.
+	Abilities() Abilities
+
+	// Live reads what the gateway really uses, on all of its workers: its own answers, never what it was sent.
+	//
+	// An upstream about which the workers disagree has no servers in the answer, and so has one that some worker may
+	// lack although all show it: it counts as different from any that is wanted, and is sent again. Upstreams that
+	// others configured are in the answer as well.
+	//
+	// Where the gateway does not show an option, the answer has it as it was applied last, or as [Deps.Written] has it.
+	//
+	// It returns an error where any worker that is known could not be read to the end, and soon after the context ends.
+	Live(ctx context.Context) (Live, error)
+
+	// Apply makes the changes: additions and updates first, removals after them, so that no request meets a gap.
+	// Changes.Want is the whole set, for gateways that render all of it. Upstreams that are not in the changes stay as
+	// they are, whoever configured them.
+	//
+	// It returns nil only after the gateway's own answers, from every worker that can be asked, showed the changes. That
+	// a call was answered by success is no proof. Without changes it does nothing.
+	//
+	// After an error some of the changes may have been made, and Live shows which. The trouble of one upstream does not
+	// keep it from the others, and the error names it. A removal of what is gone already is no error. Where workers
+	// started meanwhile it returns an error, for they may lack what the others have.
+	//
+	// It returns soon after the context ends.
+	Apply(ctx context.Context, c upstream.Changes) (Receipt, error)
+
+	// Close closes the connections that are kept. It may be called again.
 	Close() error
 }
 
-// Examiner is a gateway that can be looked at for what is set up wrong.
-type Examiner interface {
-	// Examine asks the gateway once, over a connection of its own. Beside an error the answer has what is configured.
-	Examine(ctx context.Context) (Examination, error)
+// Abilities is what is known of a gateway without asking it.
+type Abilities struct {
+	// Endpoint is the host and port at which it is told changes, "" for none. No registration may lead there.
+	Endpoint string
+	// NginxConf is the nginx.conf that it runs with where it is an nginx, [FindNginxConf] for the one that its workers
+	// lead to, "" for none. The names that the file uses are taken.
+	NginxConf string
 }
 
-// Examination is what one look at a gateway shows.
-type Examination struct {
-	// Upstreams are the names of those that it has.
-	Upstreams []string
-	// Ahead is how far its clock is before ours, to a second.
-	Ahead time.Duration
-	// Findings are what is wrong with it, without their place.
-	Findings []finding.Finding
-	// Ask is how a person asks it, and Remove how he takes an upstream out that was put in by hand.
-	Ask    string
-	Remove func(upstream string) string
-	// API is how an nginx is told changes: doctor looks for it in nginx's configuration. nil for what is no such nginx.
-	API *API
+// Live is what a gateway showed when it was asked.
+type Live struct {
+	// Set is all that it uses.
+	Set upstream.Set
+	// Reserved are names that its own configuration is known to have, in any order: nothing of ours may be called that.
+	// A gateway that can't tell who configured an upstream names none.
+	Reserved []string
+	// Workers are its workers in order of their IDs, none where they can't be told apart.
+	Workers []Worker
+	// Unsettled says that it may be about to change by itself, and is to be asked again soon: a worker is gone and the
+	// one that takes its place has not answered yet, or all of them were new a moment ago.
+	Unsettled bool
 }
 
-// API is an HTTP interface within nginx, and the memory in which changes wait for the workers.
-type API struct {
-	Address string
-	// Queue is that memory as it is configured here, and Usual as nginx has it where its configuration is silent.
-	Queue, Usual Queue
-	// Cost is what a change takes of it, for a name and a body of so many bytes.
-	Cost func(name, body int) int
+// Receipt is what a gateway reports of changes that it has made.
+type Receipt struct {
+	// Posted is when it had accepted all of them; its workers follow. It is the zero time where there were none.
+	Posted time.Time
+	// Workers and Unsettled are as in [Live], after the changes.
+	Workers   []Worker
+	Unsettled bool
 }
 
-// Queue is memory in which changes wait until each worker has read them.
-type Queue struct {
-	Bytes       int
-	ReadTimeout time.Duration
+// Worker is one worker process of a gateway.
+type Worker struct {
+	// ID tells it from the others: its process ID, where it is a process.
+	ID string
+	// Since is since when it is known.
+	Since time.Time
+	// Err is why it does not have what it should, nil where it has.
+	Err error
 }
 
-// Located is a gateway that is told changes at a host and port, "" for none. No registration may lead there.
-type Located interface{ Endpoint() string }
+// Written is what the conf file held at the start. A gateway that can't show all that it uses takes what it does not
+// show to be as it stands there, for nginx loaded that file. Its methods may be called from anywhere.
+type Written struct{ set atomic.Pointer[upstream.Set] }
 
-// OnNginx is a gateway that is an nginx: the nginx.conf that it runs with, [FindNginxConf] for the one that its
-// workers lead to, "" for none. The names that it uses are taken.
-type OnNginx interface{ NginxConf() string }
+// Set notes what the file held. It is called before the gateway is asked for the first time.
+func (w *Written) Set(s upstream.Set) {
+	if w != nil {
+		w.set.Store(&s)
+	}
+}
+
+// Get is what the file held, the empty set where nobody noted it.
+func (w *Written) Get() upstream.Set {
+	if w == nil || w.set.Load() == nil {
+		return upstream.Set{}
+	}
+	return *w.set.Load()
+}
 
 const (
 	// FindNginxConf has the nginx.conf found that an nginx was started with.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/upstream"
 )
 
@@ -234,15 +235,21 @@ func (a *adapter) ask(ctx context.Context, names map[string]bool) (copies []map[
 	return copies, pids, nil
 }
 
-// Live implements syncer.Gateway.
-func (a *adapter) Live(ctx context.Context) (upstream.Set, error) {
+// Abilities implements gateway.Gateway.
+func (a *adapter) Abilities() gateway.Abilities { return gateway.Abilities{} }
+
+// Close implements gateway.Gateway.
+func (a *adapter) Close() error { return nil }
+
+// Live implements gateway.Gateway.
+func (a *adapter) Live(ctx context.Context) (gateway.Live, error) {
 	before := 0
 	if err := a.call(ctx, "look", func() { before = a.n.touched }); err != nil {
-		return upstream.Set{}, err
+		return gateway.Live{}, err
 	}
 	copies, pids, err := a.ask(ctx, nil)
 	if err != nil {
-		return upstream.Set{}, err
+		return gateway.Live{}, err
 	}
 	a.pids, a.touched, a.failed, a.looked = pids, before, false, time.Now()
 	agreed := map[string]bool{}
@@ -260,15 +267,11 @@ func (a *adapter) Live(ctx context.Context) (upstream.Set, error) {
 			list = append(list, u)
 		}
 	}
-	var own []upstream.Out
-	for name := range a.n.own {
-		own = append(own, upstream.Out{Upstream: name})
-	}
-	return upstream.NewSet(list, own...), nil
+	return gateway.Live{Set: upstream.NewSet(list), Reserved: slices.Sorted(maps.Keys(a.n.own))}, nil
 }
 
-// Apply implements syncer.Gateway.
-func (a *adapter) Apply(ctx context.Context, c upstream.Changes) error {
+// Apply implements gateway.Gateway.
+func (a *adapter) Apply(ctx context.Context, c upstream.Changes) (gateway.Receipt, error) {
 	var posts []post
 	for _, u := range c.Added {
 		posts = append(posts, post{u.Name, written(u)})
@@ -281,7 +284,7 @@ func (a *adapter) Apply(ctx context.Context, c upstream.Changes) error {
 	}
 	err := a.apply(ctx, posts)
 	a.failed = a.failed || err != nil
-	return err
+	return gateway.Receipt{}, err
 }
 
 func (a *adapter) apply(ctx context.Context, posts []post) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/internal/retry"
 	"swallowkeeper/upstream"
 )
@@ -19,30 +20,16 @@ import (
 // what it should.
 type Target struct {
 	Name    string
-	Gateway Gateway
+	Gateway gateway.Gateway
 	Resync  time.Duration
+	// Written is told what the conf file held before the gateway is asked; nil where the gateway wants to know nothing.
+	Written *gateway.Written
 }
 
-// Assumer is a gateway that can't show all of what it uses. It is told once, before
-// anything else, what the conf file held at the start: nginx loaded that file, so what
-// the gateway does not show is as it stands there until something else is applied.
-type Assumer interface {
-	Assume(written upstream.Set)
-}
+// written tells a target what the conf file held. What is being pushed may not have reached the gateway.
+func (t Target) written(g upstream.Generation) { t.Written.Set(g.Set.Without(g.Pushing)) }
 
-// Unsettled is a gateway that may be about to change by itself: a worker of it is gone and
-// the one that takes its place is not there yet, or all of them were new a moment ago. It
-// is asked again soon.
-type Unsettled interface{ Incomplete() bool }
-
-// Crewed is a gateway whose workers can be told apart.
-type Crewed interface{ Workers() []upstream.Worker }
-
-// Posted is a gateway that tells when it had taken what it was told by the last Apply, which
-// then waits until every worker has it.
-type Posted interface{ Posted() time.Time }
-
-// unsettledAgain is how soon.
+// unsettledAgain is how soon a gateway is asked again that may be about to change by itself.
 const unsettledAgain = time.Second
 
 // delivery brings one gateway to the newest generation and keeps it there. It has a
@@ -77,8 +64,12 @@ type delivery struct {
 	taking   bool          // nothing was written when it was asked last: then nothing is a stranger's
 	compared time.Time     // when it was asked last
 	pushing  time.Time     // when it began to be told last
+	posted   time.Time     // when it had taken that; the zero time where there was nothing to tell
 	retry    time.Time     // while it is out of sync: when to try again by itself
 	waits    *backoff.ExponentialBackOff
+
+	unsettled bool     // it may be about to change by itself, as it said last
+	reserved  []string // the names that its own configuration has, as it said last
 }
 
 func newDelivery(
@@ -129,11 +120,14 @@ func (d *delivery) wanted() (g upstream.Generation, unsure bool) {
 func (d *delivery) status() GatewayStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	st := d.state
-	if c, ok := d.target.Gateway.(Crewed); ok {
-		st.Workers = c.Workers()
-	}
-	return st
+	return d.state
+}
+
+// workers are those that the gateway showed last.
+func (d *delivery) workers() []gateway.Worker {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.state.Workers
 }
 
 // run goes on until the context ends: at a new generation from what the gateway is
@@ -178,26 +172,30 @@ func (d *delivery) deliver(ctx context.Context, g upstream.Generation) (upstream
 			d.unread()
 			return upstream.Changes{}, err
 		}
-		d.compared, known = time.Now(), &live
+		d.compared, d.unsettled, known = time.Now(), live.Unsettled, &live.Set
 		d.mu.Lock()
-		d.state.Live, d.state.LiveServers = live.Len(), live.Servers()
+		d.state.Live, d.state.LiveServers = live.Set.Len(), live.Set.Servers()
 		d.mu.Unlock()
+		d.reserved = live.Reserved
 		d.notice(live, g)
 		d.meet(strangers(live, g, d.gone.names))
 	} else if d.taking && g.Number > 0 {
 		d.taking = false
-		d.meet(strangers(*known, g, d.gone.names))
+		d.meet(strangers(gateway.Live{Set: *known, Reserved: d.reserved}, g, d.gone.names))
 	}
 	d.gone.forget(g.Set)
 	changes := plan(*known, g, d.gone.names)
-	d.pushing = time.Now()
+	d.pushing, d.posted = time.Now(), time.Time{}
 	if !changes.Empty() {
 		if err := d.mayPush(); err != nil {
 			return changes, err
 		}
-		if err := d.target.Gateway.Apply(ctx, changes); err != nil {
+		receipt, err := d.target.Gateway.Apply(ctx, changes)
+		if err != nil {
 			return changes, err
 		}
+		d.posted, d.unsettled = receipt.Posted, receipt.Unsettled
+		d.manned(receipt.Workers)
 	}
 	if d.known = &g.Set; d.taking {
 		d.known = known // nothing is written yet: it may have all of it already
@@ -208,6 +206,13 @@ func (d *delivery) deliver(ctx context.Context, g upstream.Generation) (upstream
 	d.mu.Unlock()
 	d.gone.add(changes.Removed)
 	return changes, nil
+}
+
+// manned keeps who the gateway's workers are.
+func (d *delivery) manned(workers []gateway.Worker) {
+	d.mu.Lock()
+	d.state.Workers = workers
+	d.mu.Unlock()
 }
 
 // moreServers is by how many servers changes make a set larger.
@@ -226,10 +231,10 @@ func moreServers(c upstream.Changes) int {
 }
 
 // look reads what a gateway uses.
-func look(ctx context.Context, gw Gateway) (upstream.Set, error) {
+func look(ctx context.Context, gw gateway.Gateway) (gateway.Live, error) {
 	live, err := gw.Live(ctx)
 	if err != nil {
-		return upstream.Set{}, fmt.Errorf("read what is live: %w", err)
+		return gateway.Live{}, fmt.Errorf("read what is live: %w", err)
 	}
 	return live, nil
 }
@@ -276,7 +281,7 @@ func (d *delivery) report(g upstream.Generation, changes upstream.Changes, err e
 	case before.Checked.IsZero() || !before.InSync:
 		log.WithField("upstreams", g.Set.Len()).Info("the gateway is in sync")
 	}
-	if u, ok := d.target.Gateway.(Unsettled); ok && u.Incomplete() {
+	if d.unsettled {
 		return min(unsettledAgain, d.target.Resync)
 	}
 	// However often it is woken, it is compared at every resync.
@@ -298,14 +303,8 @@ func (d *delivery) tell(before GatewayStatus, g upstream.Generation, t Timing, e
 		d.event(e)
 	}
 	if before.Generation != g.Number && !t.Seen.IsZero() {
-		t.Pushing, t.Pushed = d.pushing, now
-		if p, ok := d.target.Gateway.(Posted); ok && !p.Posted().Before(t.Pushing) {
-			t.Posted = p.Posted()
-		}
-		if c, ok := d.target.Gateway.(Crewed); ok {
-			e.Workers = len(c.Workers())
-		}
-		e.Kind, e.Timing = EventPushed, t
+		t.Pushing, t.Posted, t.Pushed = d.pushing, d.posted, now
+		e.Kind, e.Timing, e.Workers = EventPushed, t, len(d.workers())
 		e.Text = "all of its workers have generation " + strconv.Itoa(g.Number)
 		d.event(e)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/sirupsen/logrus/hooks/test"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/guard"
 	"swallowkeeper/registry"
 	"swallowkeeper/upstream"
@@ -148,7 +149,6 @@ func (f *fakeStore) now() (upstream.Generation, int) {
 type fakeGateway struct {
 	name    string
 	events  *events
-	posted  time.Time
 	mu      sync.Mutex
 	live    upstream.Set
 	fail    error
@@ -156,22 +156,27 @@ type fakeGateway struct {
 	delay   time.Duration // of every call
 	applied int
 	asked   int // how often Live was called
-	assumed string
-	workers []upstream.Worker
+	written gateway.Written
+	workers []gateway.Worker
+	// reserved are names that nginx's own configuration has.
+	reserved  []string
+	unsettled bool
 }
 
-func (g *fakeGateway) Workers() []upstream.Worker { return g.workers }
+func (g *fakeGateway) Abilities() gateway.Abilities { return gateway.Abilities{} }
 
-func (g *fakeGateway) Assume(s upstream.Set) { g.assumed = line(s) }
+func (g *fakeGateway) Close() error { return nil }
 
-func (g *fakeGateway) Live(ctx context.Context) (upstream.Set, error) {
+func (g *fakeGateway) Live(ctx context.Context) (gateway.Live, error) {
 	if err := g.wait(ctx); err != nil {
-		return upstream.Set{}, err
+		return gateway.Live{}, err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.asked++
-	return g.live, g.fail
+	if g.asked++; g.fail != nil {
+		return gateway.Live{}, g.fail
+	}
+	return gateway.Live{Set: g.live, Reserved: g.reserved, Workers: g.workers, Unsettled: g.unsettled}, nil
 }
 
 func (g *fakeGateway) wait(ctx context.Context) error {
@@ -189,22 +194,20 @@ func (g *fakeGateway) wait(ctx context.Context) error {
 	}
 }
 
-// Posted implements Posted: it takes a change at once, and then takes its time.
-func (g *fakeGateway) Posted() time.Time { return g.posted }
-
-func (g *fakeGateway) Apply(ctx context.Context, c upstream.Changes) error {
-	g.posted = time.Now()
+// Apply takes a change at once, and then takes its time.
+func (g *fakeGateway) Apply(ctx context.Context, c upstream.Changes) (gateway.Receipt, error) {
+	receipt := gateway.Receipt{Posted: time.Now(), Workers: g.workers, Unsettled: g.unsettled}
 	if err := g.wait(ctx); err != nil {
-		return err
+		return gateway.Receipt{}, err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.fail != nil {
-		return g.fail
+		return gateway.Receipt{}, g.fail
 	}
 	g.applied++
 	if g.deaf {
-		return nil
+		return receipt, nil
 	}
 	var list []upstream.Upstream
 	for u := range g.live.All() {
@@ -218,9 +221,9 @@ func (g *fakeGateway) Apply(ctx context.Context, c upstream.Changes) error {
 	for _, u := range c.Updated {
 		list = append(list, u.New)
 	}
-	g.live = upstream.NewSet(list, g.live.Out()...)
+	g.live = upstream.NewSet(list)
 	g.events.add("apply " + line(g.live))
-	return nil
+	return receipt, nil
 }
 
 func (g *fakeGateway) set(live string) {
@@ -301,7 +304,7 @@ type world struct {
 	told       told
 	log        *test.Hook
 	reach      func() Reach
-	taken      func() map[string]Taken
+	taken      func([][]gateway.Worker) map[string]Taken
 	dotted     bool
 	witness    Witness
 	wrap       func(registry.Registry) registry.Registry
@@ -342,7 +345,7 @@ func (w *world) parts(limits guard.Config) Parts {
 		p.Sources = append(p.Sources, src)
 	}
 	for _, g := range w.gateways {
-		p.Targets = append(p.Targets, Target{Name: g.name, Gateway: g, Resync: 10 * time.Second})
+		p.Targets = append(p.Targets, Target{Name: g.name, Gateway: g, Resync: 10 * time.Second, Written: &g.written})
 	}
 	return p
 }

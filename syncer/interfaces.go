@@ -6,19 +6,6 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Gateway is what carries the traffic.
-//
-// Live reads what the gateway really uses, on all of its workers. An upstream about
-// which the workers disagree has no servers in the answer.
-//
-// Apply makes the changes, additions and updates before removals, and returns nil
-// only after the gateway's own answers, from every worker that can be asked,
-// showed them. After an error some of the changes may have been made.
-type Gateway interface {
-	Live(ctx context.Context) (upstream.Set, error)
-	Apply(ctx context.Context, c upstream.Changes) error
-}
-
 // Store keeps the accepted set where nginx reads it at its start.
 //
 // Load returns the last generation saved, or the zero Generation where there was

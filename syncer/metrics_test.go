@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
@@ -72,7 +73,7 @@ func TestMetrics(t *testing.T) {
 	run(t, "what is true and what happened", 1, 1, func(t *testing.T, w *world) {
 		r := w.metered(true)
 		wantMetrics(t, r, `swallowkeeper_orders_total{kind="approved"} 0`)
-		w.gateways[0].workers = []upstream.Worker{{ID: "7"}, {ID: "8", Err: errors.New("behind")}}
+		w.gateways[0].workers = []gateway.Worker{{ID: "7"}, {ID: "8", Err: errors.New("behind")}}
 		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3, b: 5")

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/guard"
 	"swallowkeeper/internal/retry"
 	"swallowkeeper/upstream"
@@ -179,16 +180,16 @@ func unanswered(missing []RegistryStatus, limit time.Duration) error {
 }
 
 // wouldBring finds what a gateway would need.
-func wouldBring(ctx context.Context, gw Gateway, g upstream.Generation) (upstream.Changes, error) {
+func wouldBring(ctx context.Context, gw gateway.Gateway, g upstream.Generation) (upstream.Changes, error) {
 	live, err := look(ctx, gw)
 	if err != nil {
 		return upstream.Changes{}, err
 	}
-	return plan(live, g, nil), nil
+	return plan(live.Set, g, nil), nil
 }
 
 // bringOnce brings a gateway to the generation and has it show that it is there.
-func bringOnce(ctx context.Context, gw Gateway, g upstream.Generation) (upstream.Changes, error) {
+func bringOnce(ctx context.Context, gw gateway.Gateway, g upstream.Generation) (upstream.Changes, error) {
 	var made upstream.Changes
 	waits := retry.Default().Backoff()
 	for try := 1; ; try++ {
@@ -197,7 +198,7 @@ func bringOnce(ctx context.Context, gw Gateway, g upstream.Generation) (upstream
 			made = changes
 		}
 		if err == nil && !changes.Empty() {
-			err = gw.Apply(ctx, changes)
+			_, err = gw.Apply(ctx, changes)
 		}
 		if err == nil && !changes.Empty() {
 			var left upstream.Changes

@@ -37,9 +37,7 @@ func (s *Syncer) Plan(ctx context.Context, targets []Target) (Outcome, error) {
 	var asking sync.WaitGroup
 	for i, t := range targets {
 		asking.Go(func() {
-			if a, ok := t.Gateway.(Assumer); ok {
-				a.Assume(gen.Set.Without(gen.Pushing))
-			}
+			t.written(gen)
 			changes, err := wouldBring(ctx, t.Gateway, gen)
 			out.Gateways[i] = GatewayOutcome{Name: t.Name, Changes: changes, Err: err}
 		})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
@@ -53,7 +54,7 @@ type GatewayStatus struct {
 	// Live and LiveServers are how many it used when it was asked last, and what it took since;
 	// Workers are its workers, none where they can't be told apart.
 	Live, LiveServers int
-	Workers           []upstream.Worker
+	Workers           []gateway.Worker
 }
 
 // InSync reports whether every gateway showed the newest generation.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
@@ -47,17 +48,17 @@ func leftover(u upstream.Upstream, g upstream.Generation, gone names) bool {
 // strangers are the upstreams of a gateway that swallowkeeper never wrote. Before it has
 // written anything there are none but those of which the gateway knows that nginx's own
 // configuration has them: then it takes over what another program left.
-func strangers(live upstream.Set, g upstream.Generation, gone names) names {
+func strangers(live gateway.Live, g upstream.Generation, gone names) names {
 	foreign := names{}
-	for _, o := range live.Out() {
-		if _, ours := g.Set.Get(o.Upstream); !ours {
-			foreign.add([]upstream.Upstream{{Name: o.Upstream}})
+	for _, name := range live.Reserved {
+		if _, ours := g.Set.Get(name); !ours {
+			foreign.add([]upstream.Upstream{{Name: name}})
 		}
 	}
 	if g.Number == 0 {
 		return foreign
 	}
-	for u := range live.All() {
+	for u := range live.Set.All() {
 		if _, ours := g.Set.Get(u.Name); !ours && !leftover(u, g, gone) {
 			foreign.add([]upstream.Upstream{u})
 		}
@@ -65,12 +66,13 @@ func strangers(live upstream.Set, g upstream.Generation, gone names) names {
 	return foreign
 }
 
-// notice keeps what the gateway uses where nothing was written yet.
-func (d *delivery) notice(live upstream.Set, g upstream.Generation) {
+// notice keeps who the gateway's workers are, and what it uses where nothing was written yet.
+func (d *delivery) notice(live gateway.Live, g upstream.Generation) {
+	d.manned(live.Workers)
 	d.taking = g.Number == 0
 	if d.taking {
 		d.mu.Lock()
-		d.first = live
+		d.first = live.Set
 		d.mu.Unlock()
 	}
 }

@@ -300,11 +300,7 @@ func TestWhatNginxItselfHasIsNeverTaken(t *testing.T) {
 	run(t, "from the first start on", 1, 1, func(t *testing.T, w *world) {
 		g := w.gateways[0]
 		g.set("posted: 1, shop: 3")
-		var static []upstream.Out
-		for _, name := range []string{"shop", "grafana"} { // grafana is the host of a proxy_pass: no upstream shows it
-			static = append(static, upstream.Out{Service: name, Upstream: name})
-		}
-		g.live = upstream.NewSet(slices.Collect(g.live.All()), static...)
+		g.reserved = []string{"shop", "grafana"} // grafana is the host of a proxy_pass: no upstream shows it
 		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("") // held, and nothing is written: what was posted before us would be a stranger's

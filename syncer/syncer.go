@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/guard"
 	"swallowkeeper/guard/replay"
 	"swallowkeeper/internal/retry"
@@ -34,8 +35,9 @@ type Parts struct {
 	Retry retry.Policy
 	// Reach, where not nil, says what registrations may reach now.
 	Reach func() Reach
-	// Taken, where not nil, is the names that nginx's configuration uses now, in lower case.
-	Taken func() map[string]Taken
+	// Taken, where not nil, is the names that nginx's configuration uses now, in lower case. It is handed the workers
+	// of each target, in their order, as that showed them last.
+	Taken func(workers [][]gateway.Worker) map[string]Taken
 	// Witness, where not nil, tries the servers that the guard asks for.
 	Witness Witness
 	// Recorder, where not nil, is told what Run decides. It is told after the gateways.
@@ -143,9 +145,7 @@ func (s *Syncer) load() error {
 	}
 	s.foreign = gen.Strangers
 	for _, t := range s.Targets {
-		if a, ok := t.Gateway.(Assumer); ok {
-			a.Assume(gen.Set.Without(gen.Pushing))
-		}
+		t.written(gen)
 	}
 	s.Log.WithFields(logrus.Fields{"generation": gen.Number, "upstreams": gen.Set.Len(), "servers": gen.Set.Servers()}).
 		Info("the conf file is the baseline")

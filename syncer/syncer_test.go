@@ -570,7 +570,7 @@ func TestPushing(t *testing.T) {
 		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, b: 2"), Pushing: []string{"a"}}
 		w.start(guard.DefaultConfig())
 		defer w.stop()
-		if got := w.gateways[0].assumed; got != "b: 2" {
+		if got := line(w.gateways[0].written.Get()); got != "b: 2" {
 			t.Errorf("assumed %q", got)
 		}
 	})

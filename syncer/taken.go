@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/upstream"
 )
 
@@ -26,7 +27,11 @@ const localhost = "localhost is this machine's own name: what nginx sends there 
 func (s *Syncer) withoutTaken(written upstream.Generation, seen upstream.Set) upstream.Set {
 	var taken map[string]Taken
 	if s.Taken != nil {
-		taken = s.Taken()
+		workers := make([][]gateway.Worker, len(s.deliveries))
+		for i, d := range s.deliveries {
+			workers[i] = d.workers()
+		}
+		taken = s.Taken(workers)
 	}
 	var names []string
 	out := seen.Out()

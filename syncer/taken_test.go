@@ -4,13 +4,14 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
 func TestNamesThatNginxUsesOtherwise(t *testing.T) {
 	begin := func(w *world) {
-		w.taken = func() map[string]Taken {
+		w.taken = func([][]gateway.Worker) map[string]Taken {
 			return map[string]Taken{"grafana": {Reason: "with a port", Fatal: true}, "dns": {Reason: "a host"}, "static": {Reason: "an upstream", Upstream: true}}
 		}
 	}

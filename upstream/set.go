@@ -105,13 +105,6 @@ type Finding struct {
 	Index  uint64 // of the registry's answer
 }
 
-// Worker is one worker process of a gateway.
-type Worker struct {
-	ID    string    // its process ID
-	Since time.Time // since when it is known
-	Err   error     // why it does not have what it should, nil where it has
-}
-
 // NewSet builds a set. Upstreams of one name and canary become one with the servers
 // of both. It may keep slices of servers that it is given, so those must not be
 // changed afterwards; it changes none itself.

@@ -85,7 +85,7 @@ func (p *program) check(ctx context.Context, output format, limit time.Duration)
 	}
 	for _, t := range h.targets {
 		live, err := within(ctx, limit, t.Gateway.Live)
-		say("gateway "+t.Name, fmt.Sprintf("%d upstreams live", live.Len()), err)
+		say("gateway "+t.Name, fmt.Sprintf("%d upstreams live", live.Set.Len()), err)
 	}
 	if output != asText {
 		if _, err := toml.Decode(cfg.TOML(), &report.Configuration); err != nil {

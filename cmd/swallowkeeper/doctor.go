@@ -178,7 +178,7 @@ func examineGateway(ctx context.Context, t target) doctor.Gateway {
 		return g
 	}
 	live, err := t.Gateway.Live(ctx)
-	g.Upstreams, g.Err = live.Names(), err
+	g.Upstreams, g.Err = live.Set.Names(), err
 	return g
 }
 

@@ -220,15 +220,13 @@ func (o *operator) offline(ctx context.Context) (status.Status, upstream.Generat
 		st.Reasons = append(st.Reasons, fmt.Sprintf("there is no conf file at %s: nothing was written yet", o.cfg.Persist.Path))
 	}
 	for _, t := range h.targets {
-		if a, ok := t.Gateway.(syncer.Assumer); ok {
-			a.Assume(gen.Set.Without(gen.Pushing))
-		}
+		t.Written.Set(gen.Set.Without(gen.Pushing))
 		g := status.Gateway{Name: t.Name, Checked: time.Now(), Workers: []status.Worker{}}
 		live, err := t.Gateway.Live(ctx)
 		switch {
 		case err != nil:
 			g.Error = printable(err.Error())
-		case !inSync(live, gen.Set):
+		case !inSync(live.Set, gen.Set):
 			g.Error = "what it uses is not what the conf file has: swallowkeeper plan shows it"
 		default:
 			g.InSync, g.Generation = true, gen.Number

@@ -15,7 +15,6 @@ import (
 	"swallowkeeper/gateway"
 	"swallowkeeper/internal/nginxproc"
 	"swallowkeeper/syncer"
-	"swallowkeeper/upstream"
 )
 
 // takenGood is how long what nginx's configuration says is good.
@@ -35,9 +34,9 @@ type taken struct {
 
 // nginxConf is the nginx.conf of one gateway.
 type nginxConf struct {
-	file    string                   // as it is configured, "auto" for the one that it was started with
-	workers func() []upstream.Worker // nil where the gateway knows none
-	find    func(worker int) (string, error)
+	target int    // whose
+	file   string // as it is configured, "auto" for the one that it was started with
+	find   func(worker int) (string, error)
 
 	pids  []int
 	found string // "" until it is
@@ -45,16 +44,10 @@ type nginxConf struct {
 
 func newTaken(ours string, targets []target, log logrus.FieldLogger) *taken {
 	t := &taken{ours: ours, log: log, last: map[string]map[string]syncer.Taken{}, told: map[string]bool{}}
-	for _, target := range targets {
-		g, is := target.Gateway.(gateway.OnNginx)
-		if !is {
-			continue
+	for i, target := range targets {
+		if file := target.Gateway.Abilities().NginxConf; file != "" {
+			t.confs = append(t.confs, &nginxConf{target: i, file: file, find: nginxproc.System().Conf})
 		}
-		c := &nginxConf{file: g.NginxConf(), find: nginxproc.System().Conf}
-		if crew, ok := target.Gateway.(syncer.Crewed); ok {
-			c.workers = crew.Workers
-		}
-		t.confs = append(t.confs, c)
 	}
 	return t
 }
@@ -70,10 +63,10 @@ func realPath(file string) string {
 }
 
 // now is what holds at this moment. What can't be read stays as it was read last.
-func (t *taken) now() map[string]syncer.Taken {
+func (t *taken) now(workers [][]gateway.Worker) map[string]syncer.Taken {
 	due := t.looked.IsZero() || time.Since(t.looked) >= takenGood
 	for _, c := range t.confs {
-		if c.look(due, t.log) {
+		if c.look(workers[c.target], due, t.log) {
 			due = true // the workers are others: a decision waits for no time to pass
 		}
 	}
@@ -114,12 +107,12 @@ func (c *nginxConf) path() string {
 
 // look finds the nginx.conf where the workers are others than before, or where it is due and was not found.
 // It reports whether they are others. What was found stays while nginx is away.
-func (c *nginxConf) look(due bool, log logrus.FieldLogger) bool {
-	if c.file != gateway.FindNginxConf || c.workers == nil {
+func (c *nginxConf) look(workers []gateway.Worker, due bool, log logrus.FieldLogger) bool {
+	if c.file != gateway.FindNginxConf {
 		return false
 	}
 	var pids []int
-	for _, w := range c.workers() {
+	for _, w := range workers {
 		if pid, err := strconv.Atoi(w.ID); err == nil && pid > 0 {
 			pids = append(pids, pid)
 		}

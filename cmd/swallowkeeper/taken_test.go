@@ -16,7 +16,6 @@ import (
 	"swallowkeeper/dyups"
 	"swallowkeeper/gateway"
 	"swallowkeeper/syncer"
-	"swallowkeeper/upstream"
 )
 
 // TestWhichConfigurationCounts: what nginx was started with, as soon as a worker leads to it; what is
@@ -39,21 +38,23 @@ func TestWhichConfigurationCounts(t *testing.T) {
 	fixed := file("fixed.conf", "http { upstream fixed { server 127.0.0.1:1; } }")
 	leads := map[int]string{11: one, 12: one, 21: two, 31: filepath.Join(dir, "missing.conf")}
 
-	var workers []upstream.Worker
+	var workers []gateway.Worker
 	log, said := test.NewNullLogger()
 	start := func(conf string) *taken {
 		cfg := dyups.DefaultConfig()
 		cfg.NginxConf = conf
 		k := newTaken(own, []target{{Target: syncer.Target{Gateway: dyups.New(cfg, log)}}}, log)
-		k.confs[0].workers = func() []upstream.Worker { return workers }
-		k.confs[0].find = func(pid int) (string, error) {
-			if f := leads[pid]; f != "" {
-				return f, nil
+		for _, c := range k.confs {
+			c.find = func(pid int) (string, error) {
+				if f := leads[pid]; f != "" {
+					return f, nil
+				}
+				return "", errors.New("no worker of an nginx here")
 			}
-			return "", errors.New("no worker of an nginx here")
 		}
 		return k
 	}
+	now := func(k *taken) map[string]syncer.Taken { return k.now([][]gateway.Worker{workers}) }
 	k := start(gateway.FindNginxConf)
 	for _, step := range []struct {
 		name, pids, path, names string
@@ -69,9 +70,9 @@ func TestWhichConfigurationCounts(t *testing.T) {
 	} {
 		workers = nil
 		for _, id := range strings.Fields(step.pids) {
-			workers = append(workers, upstream.Worker{ID: id})
+			workers = append(workers, gateway.Worker{ID: id})
 		}
-		names := strings.Join(slices.Sorted(maps.Keys(k.now())), " ")
+		names := strings.Join(slices.Sorted(maps.Keys(now(k))), " ")
 		if got := k.confs[0].path(); got != step.path || step.names != "?" && names != step.names {
 			t.Errorf("%s: %s with %q, want %s with %q", step.name, got, names, step.path, step.names)
 		}
@@ -81,18 +82,18 @@ func TestWhichConfigurationCounts(t *testing.T) {
 	}
 
 	for conf, want := range map[string]string{fixed: "fixed", "": ""} {
-		workers = []upstream.Worker{{ID: "11"}}
-		if got := strings.Join(slices.Sorted(maps.Keys(start(conf).now())), " "); got != want {
+		workers = []gateway.Worker{{ID: "11"}}
+		if got := strings.Join(slices.Sorted(maps.Keys(now(start(conf)))), " "); got != want {
 			t.Errorf("with nginx_conf = %q: %q", conf, got)
 		}
 	}
 
 	// A worker that leads nowhere yet is tried again.
-	k, workers = start(gateway.FindNginxConf), []upstream.Worker{{ID: "41"}}
-	k.now()
+	k, workers = start(gateway.FindNginxConf), []gateway.Worker{{ID: "41"}}
+	now(k)
 	leads[41] = two
 	k.looked = time.Now().Add(-takenGood)
-	if got := fmt.Sprint(slices.Sorted(maps.Keys(k.now()))); got != "[two]" {
+	if got := fmt.Sprint(slices.Sorted(maps.Keys(now(k)))); got != "[two]" {
 		t.Errorf("tried again: %s", got)
 	}
 }

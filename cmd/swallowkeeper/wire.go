@@ -103,14 +103,15 @@ func build(cfg config.Config, log logrus.FieldLogger, m meters) (*house, error) 
 		h.sources = append(h.sources, syncer.Source{Name: name, Registry: r, Dotted: c.Names == "dotted"})
 	}
 	for i, c := range cfg.Gateways {
-		name := c.Title()
+		name, written := c.Title(), &gateway.Written{}
 		g, err := c.Config.New(gateway.Deps{
 			Name: name, Log: log.WithField("gateway", name), Timeout: c.Timeout, Meter: m.gateways[c.Type], Budget: m.answers,
+			Written: written,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("gateway %d: %w", i+1, err)
 		}
-		h.targets = append(h.targets, target{Target: syncer.Target{Name: name, Gateway: g, Resync: c.Resync}, close: g.Close})
+		h.targets = append(h.targets, target{Target: syncer.Target{Name: name, Gateway: g, Resync: c.Resync, Written: written}, close: g.Close})
 	}
 	return h, nil
 }
@@ -131,9 +132,7 @@ func (h *house) endpoints(cfg config.Config) []endpoint {
 		}
 	}
 	for _, t := range h.targets {
-		if g, is := t.Gateway.(gateway.Located); is {
-			add("the interface of gateway "+t.Name, g.Endpoint())
-		}
+		add("the interface of gateway "+t.Name, t.Gateway.Abilities().Endpoint)
 	}
 	for _, src := range h.sources {
 		if r, is := src.Registry.(registry.Located); is {

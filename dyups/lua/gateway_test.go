@@ -14,20 +14,21 @@ import (
 
 	"swallowkeeper/doctor/finding"
 	"swallowkeeper/dyups"
+	contract "swallowkeeper/gateway"
 	"swallowkeeper/persist"
 	"swallowkeeper/upstream"
 )
 
 // What follows is swallowkeeper's own gateway, unchanged, on the library.
 
-func gateway(t *testing.T, n *nginx) *dyups.Gateway {
+func gateway(t *testing.T, n *nginx, options ...dyups.Option) *dyups.Gateway {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	c := dyups.DefaultConfig()
 	c.Address = n.api
 	c.Timeout = 5 * time.Second
-	g := dyups.New(c, log)
+	g := dyups.New(c, log, options...)
 	t.Cleanup(func() { _ = g.Close() })
 	return g
 }
@@ -39,8 +40,8 @@ func converge(t *testing.T, g *dyups.Gateway, want upstream.Set) upstream.Change
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := upstream.Diff(live, want)
-	if err := g.Apply(t.Context(), c); err != nil {
+	c := upstream.Diff(live.Set, want)
+	if _, err := g.Apply(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -49,13 +50,14 @@ func converge(t *testing.T, g *dyups.Gateway, want upstream.Set) upstream.Change
 // holds checks, by a gateway that knows nothing, that every worker shows the set.
 func holds(t *testing.T, n *nginx, want upstream.Set) {
 	t.Helper()
-	g := gateway(t, n)
-	g.Assume(want)
+	written := &contract.Written{}
+	written.Set(want)
+	g := gateway(t, n, dyups.WithWritten(written))
 	live, err := g.Live(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := upstream.Diff(live, want); !c.Empty() {
+	if c := upstream.Diff(live.Set, want); !c.Empty() {
 		t.Fatalf("%d added, %d updated, %d removed: %.500s", len(c.Added), len(c.Updated), len(c.Removed), fmt.Sprint(c))
 	}
 	_ = g.Close()
@@ -211,14 +213,10 @@ func TestGatewayKnowsWhatNginxHas(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if u, ok := live.Get("shop"); !ok || len(u.Servers) != 3 {
+		if u, ok := live.Set.Get("shop"); !ok || len(u.Servers) != 3 {
 			t.Errorf("shop: %+v", u)
 		}
-		var names []string
-		for _, o := range live.Out() {
-			names = append(names, o.Upstream)
-		}
-		return strings.Join(names, " ")
+		return strings.Join(live.Reserved, " ")
 	}
 	if got := taken(); got != "dyups dyups_http localhost shop" {
 		t.Errorf("taken: %s", got)

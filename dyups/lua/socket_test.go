@@ -27,8 +27,9 @@ func TestSocket(t *testing.T) {
 	want := upstream.NewSet([]upstream.Upstream{one("a", 1), one("b", 2)})
 	g := gateway(t, over)
 	converge(t, g, want)
-	if c := converge(t, g, want); !c.Empty() || len(g.Workers()) != 4 {
-		t.Errorf("%+v, workers %+v", c, g.Workers())
+	live, err := g.Live(t.Context())
+	if c := upstream.Diff(live.Set, want); err != nil || !c.Empty() || len(live.Workers) != 4 {
+		t.Errorf("%+v, workers %+v, %v", c, live.Workers, err)
 	}
 	holds(t, over, want)
 
