@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -236,5 +237,29 @@ func TestOldConfigurations(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestExamplesInDocs: what a page shows as a configuration is one.
+func TestExamplesInDocs(t *testing.T) {
+	blocks := regexp.MustCompile("(?ms)^```toml\n(.*?)^```$")
+	seen := 0
+	for _, page := range append(files(t, "../docs/*.md"), files(t, "../*.md")...) {
+		content, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range blocks.FindAllStringSubmatch(string(content), -1) {
+			if strings.Contains(m[1], "[[upstream]]") {
+				continue // a file of the registry that reads files
+			}
+			seen++
+			if _, err := known.parse(page, m[1], nil, nil, anyFile); err != nil {
+				t.Errorf("%v\n%s", err, m[1])
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("only %d examples were found", seen)
 	}
 }
