@@ -80,7 +80,7 @@ func (d *daemon) run() (err error) {
 		return err
 	}
 	parts := syncer.Parts{
-		Guard: d.limits, Store: store{file, d}, Schedule: syncer.DefaultSchedule(), Log: silent(), Event: d.event, Changed: d.rest,
+		Guard: d.limits, Store: store{file, d}, Schedule: patient(), Log: silent(), Event: d.event, Changed: d.rest,
 		Retry: retry.Policy{First: 200 * time.Millisecond, Longest: 15 * time.Second, Healthy: 30 * time.Second, Steady: true},
 	}
 	for _, s := range d.sources {
@@ -108,6 +108,14 @@ func (s store) Save(ctx context.Context, g upstream.Generation) (upstream.Genera
 		return upstream.Generation{}, err
 	}
 	return s.File.Save(ctx, g)
+}
+
+// patient is the product's schedule, but that no change is taken at once: a decision would come before or after what
+// else became known at that moment, and nobody could tell which.
+func patient() syncer.Schedule {
+	s := syncer.DefaultSchedule()
+	s.Calm = 1000 * time.Hour
+	return s
 }
 
 // rest has the loop sleep until all whom it has woken have done what they can.

@@ -119,7 +119,7 @@ func TestReplay(t *testing.T) {
 	before := traceTail
 	traceTail = 1 << 20
 	defer func() { traceTail = before }()
-	for seed := uint64(1); seed <= 3; seed++ {
+	for seed := uint64(1); seed <= 4; seed++ {
 		first := simulate(t, seed)
 		for n := range 99 {
 			again := simulate(t, seed)
