@@ -8,7 +8,6 @@ import (
 
 	"swallowkeeper/doctor/finding"
 	"swallowkeeper/internal/safetext"
-	"swallowkeeper/upstream"
 )
 
 // apart is how far clocks may be from each other.
@@ -83,14 +82,6 @@ func (r *report) checkForeign(where string, g Gateway) {
 	if r.facts.Written.Len() == 0 {
 		return
 	}
-	written := func(name string) bool {
-		for u := range r.facts.Written.All() {
-			if upstream.SameName(u.Name, name) {
-				return true
-			}
-		}
-		return false
-	}
 	inFiles := map[string]bool{}
 	for _, f := range r.list {
 		if f.Check == "duplicate" {
@@ -99,7 +90,8 @@ func (r *report) checkForeign(where string, g Gateway) {
 	}
 	for _, name := range g.Upstreams {
 		u, wanted := r.facts.Wanted.Get(name)
-		if !wanted || written(name) || inFiles["upstream "+strings.ToLower(name)+" {"] {
+		_, written := r.facts.Written.Get(name)
+		if !wanted || written || inFiles["upstream "+strings.ToLower(name)+" {"] {
 			continue
 		}
 		byHand := ""

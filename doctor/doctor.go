@@ -150,10 +150,8 @@ func (r *report) add(f Finding) { r.list = append(r.list, f) }
 // only in case are one.
 func (r *report) kept(name string) (upstream.Upstream, bool) {
 	for _, set := range []upstream.Set{r.facts.Written, r.facts.Wanted} {
-		for u := range set.All() {
-			if upstream.SameName(u.Name, name) {
-				return u, true
-			}
+		if u, is := set.Get(name); is {
+			return u, true
 		}
 	}
 	return upstream.Upstream{}, false

@@ -17,7 +17,7 @@ type copyOf struct {
 	set      upstream.Set
 	reserved []string // in order
 	shows    shown
-	odd      map[string]Odd // see Detail
+	odd      map[upstream.Key]Odd // see Detail
 }
 
 // why says what can't be read of an upstream, "" where all can.
@@ -25,12 +25,12 @@ func (c *copyOf) why(name string) string {
 	if c == nil {
 		return ""
 	}
-	return c.odd[strings.ToLower(name)].Why
+	return c.odd[upstream.KeyOf(name)].Why
 }
 
 // twins says which upstreams the interface can't tell apart from one of this name, "" for none.
 func (c *copyOf) twins(name string) string {
-	if c != nil && c.odd[strings.ToLower(name)].Twins {
+	if c != nil && c.odd[upstream.KeyOf(name)].Twins {
 		return c.why(name)
 	}
 	return ""
@@ -120,7 +120,7 @@ func reserved(header string) []string {
 }
 
 // readEach is for builds without /detail.
-func (g *Gateway) readEach(ctx context.Context, w *worker) (upstream.Set, map[string]Odd, error) {
+func (g *Gateway) readEach(ctx context.Context, w *worker) (upstream.Set, map[upstream.Key]Odd, error) {
 	var names []string
 	err := g.call(ctx, func(ctx context.Context) (err error) {
 		names, err = w.client.List(ctx)
@@ -129,11 +129,11 @@ func (g *Gateway) readEach(ctx context.Context, w *worker) (upstream.Set, map[st
 	if err != nil {
 		return upstream.Set{}, nil, err
 	}
-	odd := map[string]Odd{}
+	odd := map[upstream.Key]Odd{}
 	list := make([]upstream.Upstream, 0, len(names))
-	known := make(map[string]string, len(names))
+	known := make(map[upstream.Key]string, len(names))
 	for _, name := range names {
-		key := strings.ToLower(name)
+		key := upstream.KeyOf(name)
 		if twin, ok := known[key]; ok {
 			odd[key] = twinsOf(twin, name)
 			continue
@@ -151,7 +151,7 @@ func (g *Gateway) readEach(ctx context.Context, w *worker) (upstream.Set, map[st
 		}
 	}
 	for i, u := range list {
-		if odd[strings.ToLower(u.Name)].Twins {
+		if odd[upstream.KeyOf(u.Name)].Twins {
 			list[i].Servers = []upstream.Server{{}}
 		}
 	}

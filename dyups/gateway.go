@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -169,15 +168,15 @@ func (g *Gateway) together(copies []*copyOf) (set upstream.Set, reserved []strin
 	var list []upstream.Upstream
 	for u := range copies[0].set.All() {
 		u = g.memory.fill(u, copies[0].shows)
-		if differ[strings.ToLower(u.Name)] {
+		if differ[upstream.KeyOf(u.Name)] {
 			u.Servers = nil
 		}
 		list = append(list, u)
 	}
 	for _, c := range copies[1:] {
 		for u := range c.set.All() {
-			if _, ok := copies[0].set.Get(u.Name); !ok && differ[strings.ToLower(u.Name)] {
-				delete(differ, strings.ToLower(u.Name)) // once
+			if _, ok := copies[0].set.Get(u.Name); !ok && differ[upstream.KeyOf(u.Name)] {
+				delete(differ, upstream.KeyOf(u.Name)) // once
 				list = append(list, upstream.Upstream{Name: u.Name})
 			}
 		}
@@ -194,8 +193,8 @@ func (g *Gateway) together(copies []*copyOf) (set upstream.Set, reserved []strin
 }
 
 // disputed names, in lower case, the upstreams in which some copy differs from the first.
-func disputed(copies []*copyOf) map[string]bool {
-	differ := map[string]bool{}
+func disputed(copies []*copyOf) map[upstream.Key]bool {
+	differ := map[upstream.Key]bool{}
 	for _, c := range copies[1:] {
 		if c == copies[0] {
 			continue
@@ -203,12 +202,12 @@ func disputed(copies []*copyOf) map[string]bool {
 		for u := range c.set.All() {
 			o, ok := copies[0].set.Get(u.Name)
 			if !ok || u.Name != o.Name || !slices.EqualFunc(u.Servers, o.Servers, upstream.Server.Same) {
-				differ[strings.ToLower(u.Name)] = true
+				differ[upstream.KeyOf(u.Name)] = true
 			}
 		}
 		for u := range copies[0].set.All() {
 			if _, ok := c.set.Get(u.Name); !ok {
-				differ[strings.ToLower(u.Name)] = true
+				differ[upstream.KeyOf(u.Name)] = true
 			}
 		}
 	}

@@ -3,7 +3,6 @@ package dyups
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"swallowkeeper/upstream"
 )
@@ -12,8 +11,8 @@ import (
 // options of servers. It holds what was posted last, or what the conf file held that
 // nginx loaded.
 type memory struct {
-	of      map[string]remembered // by the name in lower case
-	version int                   // grows with each change
+	of      map[upstream.Key]remembered
+	version int // grows with each change
 }
 
 type remembered struct {
@@ -26,7 +25,7 @@ type remembered struct {
 	doubted bool
 }
 
-func newMemory() *memory { return &memory{of: map[string]remembered{}} }
+func newMemory() *memory { return &memory{of: map[upstream.Key]remembered{}} }
 
 // Of what /detail may show: several times what was written, and room for what an operator has by hand,
 // some 100,000 servers.
@@ -47,26 +46,26 @@ func (m *memory) mostShown() int64 {
 
 func (m *memory) assume(s upstream.Set) {
 	for u := range s.All() {
-		m.of[strings.ToLower(u.Name)] = remembered{Upstream: u, posted: true}
+		m.of[upstream.KeyOf(u.Name)] = remembered{Upstream: u, posted: true}
 	}
 	m.version++
 }
 
 func (m *memory) posted(u upstream.Upstream) {
-	key := strings.ToLower(u.Name)
+	key := upstream.KeyOf(u.Name)
 	old, known := m.of[key]
 	m.of[key] = remembered{Upstream: u, posted: !known || old.posted || !old.Same(u)}
 	m.version++
 }
 
 func (m *memory) removed(name string) {
-	delete(m.of, strings.ToLower(name))
+	delete(m.of, upstream.KeyOf(name))
 	m.version++
 }
 
 // doubt makes an upstream count as different until it is posted again.
 func (m *memory) doubt(name string) {
-	key := strings.ToLower(name)
+	key := upstream.KeyOf(name)
 	r := m.of[key]
 	r.doubted = true
 	m.of[key] = r
@@ -95,7 +94,7 @@ func (m *memory) reloaded() {
 
 // fill completes what a copy shows of an upstream by what is remembered of it.
 func (m *memory) fill(u upstream.Upstream, shows shown) upstream.Upstream {
-	r, ok := m.of[strings.ToLower(u.Name)]
+	r, ok := m.of[upstream.KeyOf(u.Name)]
 	if !ok {
 		return u
 	}

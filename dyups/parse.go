@@ -22,7 +22,7 @@ type Detail struct {
 	MaxConns bool
 	// Odd says why an upstream can't be read, by its name in lower case. Its one server then is
 	// the zero Server.
-	Odd map[string]Odd
+	Odd map[upstream.Key]Odd
 }
 
 // Odd is an upstream that can't be read.
@@ -44,7 +44,7 @@ const maxLine = 4 << 10
 // not resolved), with any name that can be quoted, with names that differ in case alone. What is
 // not understood of one upstream says nothing of the others.
 func parseDetail(b []byte) (Detail, error) {
-	p := detailParser{at: map[string]int{}}
+	p := detailParser{at: map[upstream.Key]int{}}
 	p.Upstreams = make([]upstream.Upstream, 0, bytes.Count(b, []byte("\n\n")))
 	err := eachLine(b, p.line)
 	if err == nil && p.open {
@@ -58,8 +58,8 @@ func parseDetail(b []byte) (Detail, error) {
 
 type detailParser struct {
 	Detail
-	at      map[string]int // places in Upstreams by the name in lower case
-	servers int            // that were read
+	at      map[upstream.Key]int // places in Upstreams
+	servers int                  // that were read
 
 	// The block under way.
 	open   bool
@@ -112,7 +112,7 @@ func (p *detailParser) end() error {
 		return nil
 	}
 	odd := Odd{Why: p.oddity}
-	key := strings.ToLower(name)
+	key := upstream.KeyOf(name)
 	i, twin := p.at[key]
 	if twin {
 		odd = twinsOf(p.Upstreams[i].Name, name)
@@ -123,7 +123,7 @@ func (p *detailParser) end() error {
 	}
 	if odd.Why != "" {
 		if p.Odd == nil {
-			p.Odd = map[string]Odd{}
+			p.Odd = map[upstream.Key]Odd{}
 		}
 		p.Odd[key] = odd
 		p.Upstreams[i].Servers = []upstream.Server{{}}

@@ -112,7 +112,7 @@ func TestParseDetailPassesOverWhatIsOdd(t *testing.T) {
 				if ok != (tt.odd != "") || ok && !reflect.DeepEqual(u.Servers, []upstream.Server{{}}) {
 					t.Errorf("odd is %+v", u)
 				}
-				if why := d.Odd[tt.odd]; !strings.Contains(why.Why, tt.why) || why.Twins != strings.HasSuffix(tt.why, "tell apart") {
+				if why := d.Odd[upstream.Key(tt.odd)]; !strings.Contains(why.Why, tt.why) || why.Twins != strings.HasSuffix(tt.why, "tell apart") {
 					t.Errorf("it says %+v, want %q", why, tt.why)
 				}
 			}

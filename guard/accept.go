@@ -14,11 +14,11 @@ import (
 // is held is out for as long: what is written stays. So is a server that an upstream would get from another
 // one where its removal is held.
 func (s *step) restored() upstream.Set {
-	held := map[string]*change{}
+	held := map[upstream.Key]*change{}
 	kept := map[ServerID]bool{}
 	for _, c := range s.changes {
 		for _, srv := range c.kept {
-			held[key(c.name())] = c
+			held[upstream.KeyOf(c.name())] = c
 			kept[ServerID{c.name(), srv.Addr}] = true
 		}
 	}
@@ -28,8 +28,8 @@ func (s *step) restored() upstream.Set {
 	var list []upstream.Upstream
 	out := s.wanted.Out()
 	for u := range s.wanted.All() {
-		c := held[key(u.Name)]
-		delete(held, key(u.Name))
+		c := held[upstream.KeyOf(u.Name)]
+		delete(held, upstream.KeyOf(u.Name))
 		switch {
 		case c == nil:
 		case !SameService(c.old, u):
@@ -65,15 +65,19 @@ func (s *step) keepOut(next upstream.Set, ids []ServerID, why string) upstream.S
 	if len(ids) == 0 {
 		return next
 	}
-	taken := make(map[ServerID]bool, len(ids))
+	type key struct {
+		upstream.Key
+		netip.AddrPort
+	}
+	taken := make(map[key]bool, len(ids))
 	for _, id := range ids {
-		taken[ServerID{key(id.Upstream), id.Addr}] = true
+		taken[key{upstream.KeyOf(id.Upstream), id.Addr}] = true
 	}
 	list, out := make([]upstream.Upstream, 0, next.Len()), next.Out()
 	for u := range next.All() {
 		var stay []upstream.Server
 		for _, srv := range u.Servers {
-			if taken[ServerID{key(u.Name), srv.Addr}] {
+			if taken[key{upstream.KeyOf(u.Name), srv.Addr}] {
 				out = append(out, upstream.Out{Service: u.Name, Upstream: u.Name, Addr: srv.Addr.String(), Reason: why})
 			} else {
 				stay = append(stay, srv)
@@ -88,8 +92,8 @@ func (s *step) keepOut(next upstream.Set, ids []ServerID, why string) upstream.S
 		}
 	}
 	for _, c := range s.changes {
-		name := key(c.name())
-		c.arrivals = slices.DeleteFunc(slices.Clone(c.arrivals), func(srv upstream.Server) bool { return taken[ServerID{name, srv.Addr}] })
+		name := upstream.KeyOf(c.name())
+		c.arrivals = slices.DeleteFunc(slices.Clone(c.arrivals), func(srv upstream.Server) bool { return taken[key{name, srv.Addr}] })
 	}
 	return upstream.NewSet(list, out...)
 }

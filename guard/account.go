@@ -79,7 +79,7 @@ func (h History) Lines() []string {
 		add(lineBack, inUTC(h.back))
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.pins)) {
-		add(append([]string{lineService, name}, h.pins[name].words()...)...)
+		add(append([]string{lineService, string(name)}, h.pins[name].words()...)...)
 	}
 	for _, id := range ordered(h.missing) {
 		add(lineMissing, id.Upstream, id.Addr.String(), inUTC(h.missing[id]))
@@ -196,7 +196,7 @@ func (h *History) read(text string) error {
 	case lineAll:
 		h.pin = w.pin()
 	case lineService:
-		name := w.next()
+		name := upstream.KeyOf(w.next())
 		h.pins[name] = w.pin()
 	case lineSize:
 		count := w.number()

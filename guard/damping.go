@@ -27,7 +27,7 @@ func (c Config) penalty(times int, now time.Time) time.Time {
 
 // damped takes out what flapped, but never the last servers of a service that are usable.
 func (s *step) damped(seen upstream.Set) upstream.Set {
-	flapped := map[string][]netip.AddrPort{}
+	flapped := map[upstream.Key][]netip.AddrPort{}
 	for id, d := range s.h.left {
 		if !s.Damping || !s.Now.Before(d.until) {
 			continue
@@ -35,7 +35,7 @@ func (s *step) damped(seen upstream.Set) upstream.Set {
 		u, listed := seen.Get(id.Upstream)
 		old, _ := s.Accepted.Get(id.Upstream)
 		if listed && serves(u)(id.Addr) && !serves(old)(id.Addr) {
-			flapped[key(id.Upstream)] = append(flapped[key(id.Upstream)], id.Addr)
+			flapped[upstream.KeyOf(id.Upstream)] = append(flapped[upstream.KeyOf(id.Upstream)], id.Addr)
 			s.wake(d.until)
 		}
 	}
@@ -44,7 +44,7 @@ func (s *step) damped(seen upstream.Set) upstream.Set {
 	}
 	list, out := make([]upstream.Upstream, 0, seen.Len()), seen.Out()
 	for u := range seen.All() {
-		addrs := flapped[key(u.Name)]
+		addrs := flapped[upstream.KeyOf(u.Name)]
 		if len(addrs) > 0 && len(addrs) < serving(u) {
 			u.Servers = slices.DeleteFunc(slices.Clone(u.Servers), func(srv upstream.Server) bool { return slices.Contains(addrs, srv.Addr) })
 			for _, addr := range addrs {

@@ -15,13 +15,13 @@ type step struct {
 	Config
 	Input
 	h        History
-	in       int                                // servers in traffic
-	unusable map[string]map[netip.AddrPort]bool // what is registered and not usable, by upstream in lower case
+	in       int                                      // servers in traffic
+	unusable map[upstream.Key]map[netip.AddrPort]bool // what is registered and not usable
 	wanted   upstream.Set
 	diff     upstream.Changes
 	changes  []*change // in order of their keys
 	moves    map[ServerID]ServerID
-	services map[string]*lately
+	services map[upstream.Key]*lately
 	sight    map[bool]bool // what sighted found, of what is on this machine and of the rest
 	again    time.Time     // zero: never
 	d        Decision
@@ -192,7 +192,7 @@ func (s *step) compare() {
 		all[i].compare()
 		s.changes[i] = &all[i]
 	}
-	slices.SortFunc(s.changes, func(a, b *change) int { return compareKeys(a.name(), b.name()) })
+	slices.SortFunc(s.changes, func(a, b *change) int { return upstream.CompareNames(a.name(), b.name()) })
 	s.moves = s.moving()
 	for to := range s.moves {
 		s.change(to.Upstream).came--
@@ -251,14 +251,12 @@ func Gone(before, after upstream.Set) []ServerID {
 
 // change finds what the step does to an upstream, nil where it leaves it alone.
 func (s *step) change(name string) *change {
-	i, found := slices.BinarySearchFunc(s.changes, name, func(c *change, name string) int { return compareKeys(c.name(), name) })
+	i, found := slices.BinarySearchFunc(s.changes, name, func(c *change, name string) int { return upstream.CompareNames(c.name(), name) })
 	if !found {
 		return nil
 	}
 	return s.changes[i]
 }
-
-func compareKeys(a, b string) int { return cmp.Compare(key(a), key(b)) }
 
 // servers is how many servers get traffic after the step.
 func (s *step) servers() int {

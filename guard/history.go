@@ -12,7 +12,7 @@ import (
 type History struct {
 	// pin and pins are of the holds on removals, over all and of each service.
 	pin  pin
-	pins map[string]pin
+	pins map[upstream.Key]pin
 	// sizes are how many servers there were at times, the first at the window's start or before.
 	sizes []size
 	// missing is since when servers are missing that the guard keeps, back when one of them came back last,

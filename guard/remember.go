@@ -3,6 +3,7 @@ package guard
 import (
 	"maps"
 	"slices"
+	"swallowkeeper/upstream"
 	"time"
 )
 
@@ -72,7 +73,7 @@ func (s *step) cameBack(missing map[ServerID]time.Time) {
 // expire forgets what counts no more.
 func (s *step) expire() {
 	for id, d := range s.h.left {
-		counts := d.lost && (s.counts(d.at, s.h.pin) || s.counts(d.at, s.h.pins[key(id.Upstream)]))
+		counts := d.lost && (s.counts(d.at, s.h.pin) || s.counts(d.at, s.h.pins[upstream.KeyOf(id.Upstream)]))
 		if !s.within(d.at) && !s.Now.Before(d.until) && !counts {
 			delete(s.h.left, id)
 		}

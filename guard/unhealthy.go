@@ -3,23 +3,19 @@ package guard
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"swallowkeeper/upstream"
 )
 
-// key is an upstream's name as nginx tells it from others: without regard to case.
-func key(name string) string { return strings.ToLower(name) }
-
 // readUnusable finds what is registered and out because of its health, not because a person wished so.
 func (s *step) readUnusable() {
-	s.unusable = map[string]map[netip.AddrPort]bool{}
+	s.unusable = map[upstream.Key]map[netip.AddrPort]bool{}
 	for _, o := range s.Seen.Out() {
 		addr, err := netip.ParseAddrPort(o.Addr)
 		if err != nil || o.Upstream == "" || !o.Unhealthy {
 			continue
 		}
-		name := key(o.Upstream)
+		name := upstream.KeyOf(o.Upstream)
 		if s.unusable[name] == nil {
 			s.unusable[name] = map[netip.AddrPort]bool{}
 		}
@@ -34,10 +30,10 @@ func (s *step) readUnusable() {
 // tell more of what they have in common than of the servers. Of a smaller one this holds when none is usable.
 // A server that the witness found dead goes, as long as some are usable.
 func (s *step) keptUnhealthy(seen upstream.Set) upstream.Set {
-	kept := map[string][]upstream.Server{}
+	kept := map[upstream.Key][]upstream.Server{}
 	if s.OnUnhealthy == Keep {
 		for name, addrs := range s.unusable {
-			if u, listed := seen.Get(name); listed && u.Usable() {
+			if u, listed := seen.Get(string(name)); listed && u.Usable() {
 				if back := s.spiral(u, addrs); back != nil {
 					kept[name] = back
 				}
@@ -51,7 +47,7 @@ func (s *step) keptUnhealthy(seen upstream.Set) upstream.Set {
 	for u := range seen.All() {
 		switch {
 		case len(u.Servers) > 0: // one whose servers are all marked down is frozen so
-			u.Servers = slices.Concat(u.Servers, kept[key(u.Name)])
+			u.Servers = slices.Concat(u.Servers, kept[upstream.KeyOf(u.Name)])
 		case s.OnUnhealthy == Remove:
 			continue
 		default:
@@ -59,7 +55,7 @@ func (s *step) keptUnhealthy(seen upstream.Set) upstream.Set {
 			if !ok || !SameService(old, u) {
 				continue
 			}
-			u.Servers = slices.Concat(old.Servers, s.turned(u, s.unusable[key(u.Name)], old))
+			u.Servers = slices.Concat(old.Servers, s.turned(u, s.unusable[upstream.KeyOf(u.Name)], old))
 		}
 		list = append(list, u)
 	}

@@ -49,13 +49,13 @@ func (s *step) counts(at time.Time, p pin) bool {
 }
 
 // readWindow finds what each service lost, and what is spare.
-func (s *step) readWindow() map[string]*lately {
+func (s *step) readWindow() map[upstream.Key]*lately {
 	if s.services != nil {
 		return s.services
 	}
-	s.services = map[string]*lately{}
+	s.services = map[upstream.Key]*lately{}
 	of := func(id ServerID) *lately {
-		name := key(id.Upstream)
+		name := upstream.KeyOf(id.Upstream)
 		if s.services[name] == nil {
 			s.services[name] = &lately{}
 		}
@@ -87,7 +87,7 @@ func (l *lately) sort() {
 
 // lost is what an upstream has lost under a pin, before the step and after it, if of what would go what pick picks did.
 func (s *step) lost(c *change, pick picker, p pin) (before, after int) {
-	l := s.readWindow()[key(c.name())]
+	l := s.readWindow()[upstream.KeyOf(c.name())]
 	if l == nil {
 		l = &lately{}
 	}
@@ -113,7 +113,7 @@ func (s *step) lost(c *change, pick picker, p pin) (before, after int) {
 
 // lossOf is the loss of one upstream.
 func (s *step) lossOf(c *change, pick picker) loss {
-	p := s.h.pins[key(c.name())]
+	p := s.h.pins[upstream.KeyOf(c.name())]
 	was, is := s.lost(c, pick, p)
 	return p.loss(c.in, was, is)
 }
@@ -126,7 +126,7 @@ func (s *step) lossOfAll(pick picker) loss {
 		was, is = was+before, is+after
 	}
 	for name, l := range s.readWindow() {
-		if s.change(name) != nil {
+		if s.change(string(name)) != nil {
 			continue
 		}
 		for _, m := range l.lost {
@@ -153,14 +153,14 @@ func (s *step) pin() {
 		}
 		return pin{start: l.start, peak: l.peak, at: s.Now}
 	}
-	all, pins := pin{}, map[string]pin{}
+	all, pins := pin{}, map[upstream.Key]pin{}
 	for _, h := range s.d.Holds {
 		switch h.Rule {
 		case RuleMaxRemoval, RuleMaxRemovalWindow:
 			all = begin(s.h.pin, s.lossOfAll(everything))
 		case RuleMaxServiceRemoval:
-			name := key(h.Upstream)
-			pins[name] = begin(s.h.pins[name], s.lossOf(s.change(name), everything))
+			name := upstream.KeyOf(h.Upstream)
+			pins[name] = begin(s.h.pins[name], s.lossOf(s.change(h.Upstream), everything))
 		}
 	}
 	s.h.pin, s.h.pins = all, pins
@@ -169,7 +169,7 @@ func (s *step) pin() {
 // count takes in which servers of an upstream came and left.
 func (s *step) count(c *change) {
 	name := c.name()
-	l := s.readWindow()[key(name)]
+	l := s.readWindow()[upstream.KeyOf(name)]
 	if l == nil {
 		l = &lately{}
 	}
@@ -210,7 +210,7 @@ func (h *History) found(id ServerID) {
 
 // depart notes that a server left traffic.
 func (s *step) depart(id ServerID, srv upstream.Server, l *lately) {
-	d := departure{server: srv, at: s.Now, times: 1, lost: true, unhealthy: s.unusable[key(id.Upstream)][srv.Addr]}
+	d := departure{server: srv, at: s.Now, times: 1, lost: true, unhealthy: s.unusable[upstream.KeyOf(id.Upstream)][srv.Addr]}
 	if before, known := s.h.left[id]; known && s.within(before.at) {
 		d.times += before.times
 	}

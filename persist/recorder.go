@@ -10,9 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"swallowkeeper/guard/replay"
 	"swallowkeeper/persist/record"
+
+	"github.com/sirupsen/logrus"
 )
 
 // The record of what the guard was told is files in the history's folder, record-1.jsonl and so on. Each begins with a

@@ -3,7 +3,6 @@ package persist
 import (
 	"fmt"
 	"maps"
-	"strings"
 
 	"swallowkeeper/internal/nginxconf"
 	"swallowkeeper/upstream"
@@ -32,7 +31,7 @@ func (r *renderer) render(set upstream.Set) ([]byte, error) {
 	for u := range set.All() {
 		if before != "" {
 			r.text = append(r.text, '\n')
-			if strings.EqualFold(before, u.Name) {
+			if upstream.SameName(before, u.Name) {
 				return nil, fmt.Errorf("upstreams %s and %s are one to nginx", before, u.Name)
 			}
 		}

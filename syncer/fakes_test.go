@@ -304,7 +304,7 @@ type world struct {
 	told       told
 	log        *test.Hook
 	reach      func() Reach
-	taken      func([][]gateway.Worker) map[string]Taken
+	taken      func([][]gateway.Worker) map[upstream.Key]Taken
 	dotted     bool
 	witness    Witness
 	wrap       func(registry.Registry) registry.Registry

@@ -3,7 +3,6 @@ package syncer
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"swallowkeeper/upstream"
 )
@@ -16,15 +15,15 @@ const mostGone = 4096
 // gone is the upstreams that a gateway has confirmed to be without, those that went last.
 type gone struct {
 	names names
-	order []string // the keys of names, the one that went first in front
+	order []upstream.Key // those of names, the one that went first in front
 }
 
 // add takes in what a gateway is without now.
 func (g *gone) add(list []upstream.Upstream) {
 	for _, u := range list {
-		key := strings.ToLower(u.Name)
+		key := upstream.KeyOf(u.Name)
 		if g.names[key] {
-			g.order = slices.DeleteFunc(g.order, func(o string) bool { return o == key })
+			g.order = slices.DeleteFunc(g.order, func(o upstream.Key) bool { return o == key })
 		}
 		g.names[key] = true
 		g.order = append(g.order, key)
@@ -39,11 +38,11 @@ func (g *gone) add(list []upstream.Upstream) {
 // forget takes out what is wanted again.
 func (g *gone) forget(wanted upstream.Set) {
 	before := len(g.names)
-	maps.DeleteFunc(g.names, func(name string, _ bool) bool {
-		_, is := wanted.Get(name)
+	maps.DeleteFunc(g.names, func(key upstream.Key, _ bool) bool {
+		_, is := wanted.Get(string(key))
 		return is
 	})
 	if len(g.names) < before {
-		g.order = slices.DeleteFunc(g.order, func(name string) bool { return !g.names[name] })
+		g.order = slices.DeleteFunc(g.order, func(key upstream.Key) bool { return !g.names[key] })
 	}
 }

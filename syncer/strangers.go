@@ -24,14 +24,14 @@ const firstLook = 500 * time.Millisecond
 // notYet begins the reason of a new name that waits for gateways to be asked.
 const notYet = "not written yet: "
 
-// names are those of upstreams, in lower case.
-type names map[string]bool
+// names are those of upstreams.
+type names map[upstream.Key]bool
 
-func (n names) has(name string) bool { return n[strings.ToLower(name)] }
+func (n names) has(name string) bool { return n[upstream.KeyOf(name)] }
 
 func (n names) add(list []upstream.Upstream) {
 	for _, u := range list {
-		n[strings.ToLower(u.Name)] = true
+		n[upstream.KeyOf(u.Name)] = true
 	}
 }
 
@@ -125,14 +125,16 @@ func (s *Syncer) known() []string {
 	}
 	if !certain {
 		for _, name := range s.foreign {
-			all[strings.ToLower(name)] = true
+			all[upstream.KeyOf(name)] = true
 		}
 	}
-	maps.DeleteFunc(all, func(name string, _ bool) bool {
-		_, ours := s.gen.Set.Get(name)
-		return ours || upstream.ValidName(name) != nil // no service can be called that
-	})
-	s.foreign = slices.Sorted(maps.Keys(all))
+	s.foreign = nil
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		name := string(key)
+		if _, ours := s.gen.Set.Get(name); !ours && upstream.ValidName(name) == nil { // no service can be called otherwise
+			s.foreign = append(s.foreign, name)
+		}
+	}
 	return s.foreign
 }
 
@@ -145,7 +147,7 @@ func withoutStrangers(written upstream.Generation, seen upstream.Set) upstream.S
 	}
 	foreign := make(names, len(written.Strangers))
 	for _, name := range written.Strangers {
-		foreign[strings.ToLower(name)] = true
+		foreign[upstream.KeyOf(name)] = true
 	}
 	var taken []string
 	out := seen.Out()

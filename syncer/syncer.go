@@ -35,9 +35,9 @@ type Parts struct {
 	Retry retry.Policy
 	// Reach, where not nil, says what registrations may reach now.
 	Reach func() Reach
-	// Taken, where not nil, is the names that nginx's configuration uses now, in lower case. It is handed the workers
+	// Taken, where not nil, is the names that nginx's configuration uses now. It is handed the workers
 	// of each target, in their order, as that showed them last.
-	Taken func(workers [][]gateway.Worker) map[string]Taken
+	Taken func(workers [][]gateway.Worker) map[upstream.Key]Taken
 	// Witness, where not nil, tries the servers that the guard asks for.
 	Witness Witness
 	// Recorder, where not nil, is told what Run decides. It is told after the gateways.

@@ -25,7 +25,7 @@ const localhost = "localhost is this machine's own name: what nginx sends there 
 // was configured with them. Before anything is written, what a gateway shows may be the upstream that
 // another program left, which is taken over, unless nginx's configuration has it.
 func (s *Syncer) withoutTaken(written upstream.Generation, seen upstream.Set) upstream.Set {
-	var taken map[string]Taken
+	var taken map[upstream.Key]Taken
 	if s.Taken != nil {
 		workers := make([][]gateway.Worker, len(s.deliveries))
 		for i, d := range s.deliveries {
@@ -37,7 +37,7 @@ func (s *Syncer) withoutTaken(written upstream.Generation, seen upstream.Set) up
 	out := seen.Out()
 	for u := range seen.All() {
 		_, ours := written.Set.Get(u.Name)
-		is, found := taken[strings.ToLower(u.Name)]
+		is, found := taken[upstream.KeyOf(u.Name)]
 		switch {
 		case upstream.SameName(u.Name, "localhost"):
 			is = Taken{Reason: localhost}

@@ -11,8 +11,8 @@ import (
 
 func TestNamesThatNginxUsesOtherwise(t *testing.T) {
 	begin := func(w *world) {
-		w.taken = func([][]gateway.Worker) map[string]Taken {
-			return map[string]Taken{"grafana": {Reason: "with a port", Fatal: true}, "dns": {Reason: "a host"}, "static": {Reason: "an upstream", Upstream: true}}
+		w.taken = func([][]gateway.Worker) map[upstream.Key]Taken {
+			return map[upstream.Key]Taken{"grafana": {Reason: "with a port", Fatal: true}, "dns": {Reason: "a host"}, "static": {Reason: "an upstream", Upstream: true}}
 		}
 	}
 	run(t, "new ones are out", 1, 1, func(t *testing.T, w *world) {

@@ -62,6 +62,6 @@ func nextOf(l, w []Upstream) int {
 	case len(l) == 0:
 		return 1
 	default:
-		return fold(l[0].Name, w[0].Name)
+		return CompareNames(l[0].Name, w[0].Name)
 	}
 }

@@ -25,7 +25,7 @@ func Merge(written Set, parts ...Set) Set {
 	var kept []Upstream
 	for rest := joined.list; len(rest) > 0; {
 		n := 1
-		for n < len(rest) && fold(rest[0].Name, rest[n].Name) == 0 {
+		for n < len(rest) && SameName(rest[0].Name, rest[n].Name) {
 			n++
 		}
 		rivals := rest[:n]
@@ -56,7 +56,7 @@ func choose(written Set, rivals []Upstream) int {
 
 func (s Set) distinct() bool {
 	for i := 1; i < len(s.list); i++ {
-		if fold(s.list[i-1].Name, s.list[i].Name) == 0 {
+		if SameName(s.list[i-1].Name, s.list[i].Name) {
 			return false
 		}
 	}

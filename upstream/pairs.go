@@ -35,7 +35,7 @@ func (s Set) With(put []Upstream, drop []string) Set {
 	list := make([]Upstream, len(s.list), len(s.list)+len(put))
 	copy(list, s.list)
 	find := func(name string) (int, bool) {
-		return slices.BinarySearchFunc(list, name, func(u Upstream, name string) int { return fold(u.Name, name) })
+		return slices.BinarySearchFunc(list, name, func(u Upstream, name string) int { return CompareNames(u.Name, name) })
 	}
 	for _, name := range drop {
 		if i, found := find(name); found {

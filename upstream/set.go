@@ -155,7 +155,7 @@ func build(list []Upstream, out []Out) Set {
 
 // compare orders upstreams so that those that nginx cannot tell apart are neighbours.
 func compare(a, b Upstream) int {
-	return cmp.Or(fold(a.Name, b.Name), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Canary, b.Canary))
+	return cmp.Or(CompareNames(a.Name, b.Name), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Canary, b.Canary))
 }
 
 func compareOut(a, b Out) int {
@@ -172,7 +172,7 @@ func (s Set) Out() []Out { return slices.Clone(s.out) }
 
 // Get finds an upstream by its name, as nginx does: without regard to case.
 func (s Set) Get(name string) (Upstream, bool) {
-	i, ok := sort.Find(len(s.list), func(i int) int { return fold(name, s.list[i].Name) })
+	i, ok := sort.Find(len(s.list), func(i int) int { return CompareNames(name, s.list[i].Name) })
 	if !ok {
 		return Upstream{}, false
 	}

@@ -213,26 +213,3 @@ func joinOrigins(a, b string) string {
 	slices.Sort(all)
 	return strings.Join(slices.Compact(all), ",")
 }
-
-// SameName reports whether both names can't be there beside one another.
-func SameName(a, b string) bool { return fold(a, b) == 0 }
-
-// fold compares names as nginx does: ASCII letters without regard to case.
-func fold(a, b string) int {
-	if a == b { // mostly one string, which is seen at once
-		return 0
-	}
-	for i := range min(len(a), len(b)) {
-		if c := cmp.Compare(lower(a[i]), lower(b[i])); c != 0 {
-			return c
-		}
-	}
-	return cmp.Compare(len(a), len(b))
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
-}

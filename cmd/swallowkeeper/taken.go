@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -15,6 +14,7 @@ import (
 	"swallowkeeper/gateway"
 	"swallowkeeper/internal/nginxproc"
 	"swallowkeeper/syncer"
+	"swallowkeeper/upstream"
 )
 
 // takenGood is how long what nginx's configuration says is good.
@@ -26,8 +26,8 @@ type taken struct {
 	ours  string // the conf file
 	log   logrus.FieldLogger
 
-	is     map[string]syncer.Taken
-	last   map[string]map[string]syncer.Taken // by file
+	is     map[upstream.Key]syncer.Taken
+	last   map[string]map[upstream.Key]syncer.Taken // by file
 	looked time.Time
 	told   map[string]bool // files that can't be read
 }
@@ -43,7 +43,7 @@ type nginxConf struct {
 }
 
 func newTaken(ours string, targets []target, log logrus.FieldLogger) *taken {
-	t := &taken{ours: ours, log: log, last: map[string]map[string]syncer.Taken{}, told: map[string]bool{}}
+	t := &taken{ours: ours, log: log, last: map[string]map[upstream.Key]syncer.Taken{}, told: map[string]bool{}}
 	for i, target := range targets {
 		if file := target.Gateway.Abilities().NginxConf; file != "" {
 			t.confs = append(t.confs, &nginxConf{target: i, file: file, find: nginxproc.System().Conf})
@@ -63,7 +63,7 @@ func realPath(file string) string {
 }
 
 // now is what holds at this moment. What can't be read stays as it was read last.
-func (t *taken) now(workers [][]gateway.Worker) map[string]syncer.Taken {
+func (t *taken) now(workers [][]gateway.Worker) map[upstream.Key]syncer.Taken {
 	due := t.looked.IsZero() || time.Since(t.looked) >= takenGood
 	for _, c := range t.confs {
 		if c.look(workers[c.target], due, t.log) {
@@ -79,7 +79,7 @@ func (t *taken) now(workers [][]gateway.Worker) map[string]syncer.Taken {
 			files = append(files, f)
 		}
 	}
-	all := map[string]syncer.Taken{}
+	all := map[upstream.Key]syncer.Taken{}
 	for _, file := range files {
 		tree, err := nginxtree.ReadDiskBut(file, t.isOurs)
 		if err == nil {
@@ -137,21 +137,21 @@ func (c *nginxConf) look(workers []gateway.Worker, due bool, log logrus.FieldLog
 	return others
 }
 
-func namesOf(tree *nginxtree.Tree) map[string]syncer.Taken {
-	names := map[string]syncer.Taken{}
+func namesOf(tree *nginxtree.Tree) map[upstream.Key]syncer.Taken {
+	names := map[upstream.Key]syncer.Taken{}
 	for _, h := range tree.Hosts() {
 		is := syncer.Taken{Reason: fmt.Sprintf("nginx proxies to a host of this name (%s): the service would take that over", h.At.Where())}
 		if h.Port {
 			is = syncer.Taken{Fatal: true, Reason: fmt.Sprintf(
 				"nginx proxies to a host and port of this name (%s): beside an upstream of it nginx does not load", h.At.Where())}
 		}
-		take(names, h.Name, is)
+		take(names, upstream.KeyOf(h.Name), is)
 	}
 	tree.Walk(func(d *nginxtree.Directive) {
 		if d.Name() != "upstream" || len(d.Args) != 2 || !slices.Equal(d.Path(), []string{"http"}) {
 			return
 		}
-		take(names, strings.ToLower(d.Args[1]), syncer.Taken{
+		take(names, upstream.KeyOf(d.Args[1]), syncer.Taken{
 			Upstream: true, Reason: fmt.Sprintf("nginx's configuration has an upstream of this name (%s)", d.Where()),
 		})
 	})
@@ -159,7 +159,7 @@ func namesOf(tree *nginxtree.Tree) map[string]syncer.Taken {
 }
 
 // take keeps of what a name is used for that which forbids most.
-func take(names map[string]syncer.Taken, name string, is syncer.Taken) {
+func take(names map[upstream.Key]syncer.Taken, name upstream.Key, is syncer.Taken) {
 	if has := names[name]; !has.Fatal && (is.Fatal || is.Upstream || !has.Upstream) {
 		names[name] = is
 	}

@@ -16,6 +16,7 @@ import (
 	"swallowkeeper/dyups"
 	"swallowkeeper/gateway"
 	"swallowkeeper/syncer"
+	"swallowkeeper/upstream"
 )
 
 // TestWhichConfigurationCounts: what nginx was started with, as soon as a worker leads to it; what is
@@ -54,7 +55,7 @@ func TestWhichConfigurationCounts(t *testing.T) {
 		}
 		return k
 	}
-	now := func(k *taken) map[string]syncer.Taken { return k.now([][]gateway.Worker{workers}) }
+	now := func(k *taken) map[upstream.Key]syncer.Taken { return k.now([][]gateway.Worker{workers}) }
 	k := start(gateway.FindNginxConf)
 	for _, step := range []struct {
 		name, pids, path, names string
@@ -72,7 +73,7 @@ func TestWhichConfigurationCounts(t *testing.T) {
 		for _, id := range strings.Fields(step.pids) {
 			workers = append(workers, gateway.Worker{ID: id})
 		}
-		names := strings.Join(slices.Sorted(maps.Keys(now(k))), " ")
+		names := takenNames(now(k))
 		if got := k.confs[0].path(); got != step.path || step.names != "?" && names != step.names {
 			t.Errorf("%s: %s with %q, want %s with %q", step.name, got, names, step.path, step.names)
 		}
@@ -83,7 +84,7 @@ func TestWhichConfigurationCounts(t *testing.T) {
 
 	for conf, want := range map[string]string{fixed: "fixed", "": ""} {
 		workers = []gateway.Worker{{ID: "11"}}
-		if got := strings.Join(slices.Sorted(maps.Keys(now(start(conf)))), " "); got != want {
+		if got := takenNames(now(start(conf))); got != want {
 			t.Errorf("with nginx_conf = %q: %q", conf, got)
 		}
 	}
@@ -103,10 +104,18 @@ func TestWhatForbidsMostCounts(t *testing.T) {
 	for _, c := range []struct{ first, then, want syncer.Taken }{
 		{host, own, own}, {own, host, own}, {own, fatal, fatal}, {fatal, own, fatal}, {fatal, host, fatal}, {host, fatal, fatal},
 	} {
-		names := map[string]syncer.Taken{}
+		names := map[upstream.Key]syncer.Taken{}
 		take(names, "x", c.first)
 		if take(names, "x", c.then); names["x"] != c.want {
 			t.Errorf("%+v, then %+v: %+v", c.first, c.then, names["x"])
 		}
 	}
+}
+
+func takenNames(taken map[upstream.Key]syncer.Taken) string {
+	var names []string
+	for _, key := range slices.Sorted(maps.Keys(taken)) {
+		names = append(names, string(key))
+	}
+	return strings.Join(names, " ")
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"swallowkeeper/guard"
@@ -19,7 +18,7 @@ type tracker struct {
 	seen    upstream.Set
 	open    []*tracked
 	all     []*tracked
-	pending map[string][]*server // what has proved nothing yet, by upstream in lower case
+	pending map[upstream.Key][]*server // what has proved nothing yet
 }
 
 type tracked struct {
@@ -80,9 +79,9 @@ func (t *tracker) adds(o *tracked, ids []guard.ServerID, keptOut bool, other *ru
 			o.Kept++
 		}
 		if t.pending == nil {
-			t.pending = map[string][]*server{}
+			t.pending = map[upstream.Key][]*server{}
 		}
-		name := strings.ToLower(id.Upstream)
+		name := upstream.KeyOf(id.Upstream)
 		t.pending[name] = append(t.pending[name], s)
 		s.through = other != nil && other.has(id) == keptOut
 	}
@@ -96,7 +95,7 @@ func (t *tracker) look(seen upstream.Set, now time.Time) {
 		return
 	}
 	for old, u := range upstream.Pairs(before, seen) {
-		name := strings.ToLower(cmp.Or(old.Name, u.Name))
+		name := upstream.KeyOf(cmp.Or(old.Name, u.Name))
 		if waiting := t.pending[name]; len(waiting) > 0 && !old.Identical(u) {
 			t.pending[name] = slices.DeleteFunc(waiting, func(s *server) bool { return s.proves(u, now) })
 			if len(t.pending[name]) == 0 {

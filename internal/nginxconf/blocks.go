@@ -16,7 +16,7 @@ import (
 // server's parameters are free, and everything must be valid. What it does not know
 // it refuses with an *[Error]; it skips nothing.
 func ParseBlocks(text []byte) ([]upstream.Upstream, error) {
-	p := blockParser{names: map[string]bool{}, addrs: map[netip.AddrPort]bool{}, notes: map[string]string{}}
+	p := blockParser{names: map[upstream.Key]bool{}, addrs: map[netip.AddrPort]bool{}, notes: map[string]string{}}
 	for rest := text; len(rest) > 0; {
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
@@ -37,7 +37,7 @@ func ParseBlocks(text []byte) ([]upstream.Upstream, error) {
 type blockParser struct {
 	line   int
 	blocks []upstream.Upstream
-	names  map[string]bool // in lower case
+	names  map[upstream.Key]bool
 
 	open  bool
 	block upstream.Upstream
@@ -85,8 +85,8 @@ func (p *blockParser) begin(code, note, line string) error {
 		return fmt.Errorf("found the upstream name %s: %w", safetext.Quote(u.Name), err)
 	}
 	// To nginx two names that differ only in case are one.
-	lower := strings.ToLower(u.Name)
-	if p.names[lower] {
+	key := upstream.KeyOf(u.Name)
+	if p.names[key] {
 		return fmt.Errorf("found upstream %s a second time", u.Name)
 	}
 	if note != "" {
@@ -98,7 +98,7 @@ func (p *blockParser) begin(code, note, line string) error {
 			return unexpected(line, want+` or "upstream NAME { # canary SUFFIX"`)
 		}
 	}
-	p.names[lower] = true
+	p.names[key] = true
 	p.open, p.block = true, u
 	clear(p.addrs)
 	return nil

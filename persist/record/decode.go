@@ -10,7 +10,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"swallowkeeper/guard"
@@ -30,7 +29,7 @@ type Decoder struct {
 	broken    bool // something after the state before could not be read
 	limits    guard.Config
 	seen      upstream.Set
-	differs   map[string]*upstream.Upstream // what is written otherwise, by name in lower case; nil: not at all
+	differs   map[upstream.Key]*upstream.Upstream // what is written otherwise; nil: not at all
 	unhealthy map[string][]string
 	in        guard.Input
 	answers   map[netip.AddrPort]guard.Answer
@@ -280,10 +279,10 @@ func (d *Decoder) unusable(l *line) error {
 
 func (d *Decoder) write(l *line) error {
 	if d.differs == nil {
-		d.differs = map[string]*upstream.Upstream{}
+		d.differs = map[upstream.Key]*upstream.Upstream{}
 	}
-	for key, w := range l.Written {
-		key = strings.ToLower(key)
+	for name, w := range l.Written {
+		key := upstream.KeyOf(name)
 		switch {
 		case w == nil:
 			delete(d.differs, key)
@@ -294,8 +293,8 @@ func (d *Decoder) write(l *line) error {
 			if err != nil {
 				return err
 			}
-			if !strings.EqualFold(u.Name, key) {
-				return fmt.Errorf("upstream %q stands under %q", u.Name, key)
+			if !upstream.SameName(u.Name, name) {
+				return fmt.Errorf("upstream %q stands under %q", u.Name, name)
 			}
 			d.differs[key] = &u
 		}
@@ -304,7 +303,7 @@ func (d *Decoder) write(l *line) error {
 	var drop []string
 	for key, u := range d.differs {
 		if u == nil {
-			drop = append(drop, key)
+			drop = append(drop, string(key))
 		} else {
 			put = append(put, *u)
 		}

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"swallowkeeper/guard"
@@ -18,7 +17,7 @@ type Encoder struct {
 	limits    string
 	seen      upstream.Set
 	written   upstream.Set // after the last decision
-	differs   map[string]bool
+	differs   map[upstream.Key]bool
 	unhealthy map[string][]string
 	empty     []string
 	away      map[string]time.Time
@@ -145,12 +144,12 @@ func (e *Encoder) see(l *line, seen upstream.Set) {
 
 // write notes what is written otherwise than it is seen. e.seen is what is seen now, and l.Seen what of that is new.
 func (e *Encoder) write(l *line, set upstream.Set) {
-	differs := map[string]bool{}
+	differs := map[upstream.Key]bool{}
 	note := func(name string, changed bool, w *written) {
-		key := strings.ToLower(name)
+		key := upstream.KeyOf(name)
 		differs[key] = true
 		if changed || !e.differs[key] {
-			put(&l.Written, key, w)
+			put(&l.Written, string(key), w)
 		}
 	}
 	for seen, u := range upstream.Pairs(e.seen, set) {
@@ -167,7 +166,7 @@ func (e *Encoder) write(l *line, set upstream.Set) {
 	}
 	for key := range e.differs {
 		if !differs[key] {
-			put(&l.Written, key, nil)
+			put(&l.Written, string(key), nil)
 		}
 	}
 	e.written, e.differs = set, differs
