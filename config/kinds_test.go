@@ -106,11 +106,15 @@ func TestTypes(t *testing.T) {
 			`f:3: registry.depth: unknown key; a registry of type "left" has it, this one is of type "right"`,
 		},
 		{
-			"a key of another type, the type last", "every = \"3s\"", []string{"SWALLOWKEEPER_REGISTRY_TYPE=left"}, nil,
+			"a key of another type, the type last", "every = \"3s\"",
+			[]string{"SWALLOWKEEPER_REGISTRY_TYPE=left"},
+			nil,
 			`f:2: registry.every: unknown key; a registry of type "right" has it, this one is of type "left"`,
 		},
 		{
-			"a variable of another type", "", []string{"SWALLOWKEEPER_REGISTRY_EVERY=3s"}, nil,
+			"a variable of another type", "",
+			[]string{"SWALLOWKEEPER_REGISTRY_EVERY=3s"},
+			nil,
 			`SWALLOWKEEPER_REGISTRY_EVERY: registry.every: unknown key; a registry of type "right" has it, this one is of type "left"`,
 		},
 		{"the type of the last word counts", "type = \"zookeeper\"", []string{"SWALLOWKEEPER_REGISTRY_TYPE=left"}, []string{"registry.type=right", "registry.every=1s"}, ""},

@@ -3,8 +3,9 @@ package doctor
 import (
 	"fmt"
 	"strings"
-	"swallowkeeper/doctor/finding"
 	"time"
+
+	"swallowkeeper/doctor/finding"
 
 	"swallowkeeper/doctor/nginxtree"
 	"swallowkeeper/gateway"

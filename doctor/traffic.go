@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
 	"swallowkeeper/doctor/finding"
 
 	"swallowkeeper/doctor/nginxtree"

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"strings"
+
 	"swallowkeeper/doctor/finding"
 
 	"swallowkeeper/doctor/nginxtree"

@@ -31,11 +31,15 @@ func TestFindings(t *testing.T) {
 		{"more asked for than may be there", examination{most: 200, guessed: true}, 300, ""},
 		{"as many asked for", examination{most: 200}, 200, ""},
 		{
-			"no check", examination{bare: []bare{{"web", "web-1", "n1", "10.0.0.1:80"}, {"web", "web-2", "n1", ""}}}, 0,
+			"no check",
+			examination{bare: []bare{{"web", "web-1", "n1", "10.0.0.1:80"}, {"web", "web-2", "n1", ""}}},
+			0,
 			`warning|no-check|Service web has 2 instances without a check of its own: web-1 at "10.0.0.1:80" on node n1, and 1 more`,
 		},
 		{
-			"hostile names", examination{bare: []bare{{"x\n{", "\x1b[2J", "n;", "a"}}}, 0,
+			"hostile names",
+			examination{bare: []bare{{"x\n{", "\x1b[2J", "n;", "a"}}},
+			0,
 			`warning|no-check|Service "x\n{" has 1 instance without a check of its own: "\x1b[2J" at "a" on node "n;"`,
 		},
 	} {
