@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
-	"go.uber.org/goleak"
 
 	"swallowkeeper/dyups"
 	"swallowkeeper/dyups/dyupstest"
@@ -22,8 +21,6 @@ var (
 	_ contract.Gateway  = (*dyups.Gateway)(nil)
 	_ contract.Examiner = (*dyups.Gateway)(nil)
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // server starts a dyups server whose workers read the queue seldom by themselves: what
 // reaches them in time is the gateway's doing.

@@ -35,7 +35,8 @@ type Gateway interface {
 	//
 	// Where the gateway does not show an option, the answer has it as it was applied last, or as [Deps.Written] has it.
 	//
-	// It returns an error where any worker that is known could not be read to the end, and soon after the context ends.
+	// A worker that does not answer any more is left out of it: then the answer is unsettled, or it is an error. It
+	// returns soon after the context ends.
 	Live(ctx context.Context) (Live, error)
 
 	// Apply makes the changes: additions and updates first, removals after them, so that no request meets a gap.

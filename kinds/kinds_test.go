@@ -42,7 +42,7 @@ func TestRegistries(t *testing.T) {
 					t.Errorf("its metrics beside those of the other kinds: %v", err)
 				}
 			}
-			conformance(t, folderOf(kind.Config()), kind.Name)
+			conformance(t, folderOf(kind.Config()), kind.Name, "registrytest")
 		})
 	}
 }
@@ -66,6 +66,7 @@ func TestGateways(t *testing.T) {
 					t.Errorf("its metrics beside those of the other kinds: %v", err)
 				}
 			}
+			conformance(t, folderOf(kind.Config()), kind.Name, "gatewaytest")
 		})
 	}
 }
@@ -125,9 +126,9 @@ func page(t *testing.T, name, kind string) {
 	}
 }
 
-// conformance looks whether the tests of a registry end by registrytest.Main, which fails where the suite has not
+// conformance looks whether the tests of a kind end by the Main of its suite, which fails where the suite has not
 // run against what it is handed: against the real thing, and against the double where the folder of one is there.
-func conformance(t *testing.T, folder, name string) {
+func conformance(t *testing.T, folder, name, suite string) {
 	t.Helper()
 	want := []string{"Real"}
 	if _, err := os.Stat(filepath.Join(folder, name+"test")); err == nil {
@@ -148,14 +149,14 @@ func conformance(t *testing.T, folder, name string) {
 			if !is || f.Name.Name != "TestMain" {
 				continue
 			}
-			// os.Exit(registrytest.Main(m, …)) and nothing else: no word before it skips the suite.
+			// os.Exit(SUITE.Main(m, …)) and nothing else: no word before it skips the suite.
 			if len(f.Body.List) != 1 || !isCall(f.Body.List[0], "os.Exit") {
-				t.Errorf("%s: TestMain does not end with what registrytest.Main says", file)
+				t.Errorf("%s: TestMain does not end with what %s.Main says", file, suite)
 			}
 			ast.Inspect(f.Body, func(n ast.Node) bool {
-				if call, is := n.(*ast.CallExpr); is && show(call.Fun) == "registrytest.Main" {
+				if call, is := n.(*ast.CallExpr); is && show(call.Fun) == suite+".Main" {
 					for _, arg := range call.Args[1:] {
-						parts = append(parts, strings.TrimPrefix(show(arg), "registrytest."))
+						parts = append(parts, strings.TrimPrefix(show(arg), suite+"."))
 					}
 				}
 				return true
@@ -164,7 +165,7 @@ func conformance(t *testing.T, folder, name string) {
 	}
 	for _, part := range want {
 		if !slices.Contains(parts, part) {
-			t.Errorf("nothing sees to it that the suite runs against the %s: registrytest.Main(m, %s) is missing in TestMain", strings.ToLower(part), part)
+			t.Errorf("nothing sees to it that the suite runs against the %s: %s.Main(m, %s) is missing in TestMain", strings.ToLower(part), suite, part)
 		}
 	}
 }

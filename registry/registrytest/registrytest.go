@@ -7,16 +7,13 @@
 package registrytest
 
 import (
-	"flag"
-	"fmt"
 	"net/netip"
-	"os"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"swallowkeeper/internal/suite"
 	"swallowkeeper/registry"
 )
 
@@ -45,54 +42,22 @@ type Harness struct {
 	Patience time.Duration
 }
 
-// Part says what a suite runs against.
-type Part string
+// Part says what the suite runs against.
+type Part = suite.Part
 
 // The parts. A kind that has a double, in a folder of its name with test behind it, passes the suite with both.
 const (
-	Double Part = "double"
-	Real   Part = "real"
+	Double = suite.Double
+	Real   = suite.Real
 )
 
-// ran are the parts that suites of this test binary ran against.
-var ran sync.Map
-
-// Main runs the tests of a kind's package and looks for what outlives them. It returns the exit code, which is not 0
-// where the suite has not run against each of the parts; that does not count where only some tests were asked for, and
-// under -short what is real need not be there.
-func Main(m *testing.M, parts ...Part) int {
-	code := m.Run()
-	if code != 0 {
-		return code
-	}
-	for _, part := range parts {
-		needed := whole() && (part != Real || !testing.Short())
-		if _, has := ran.Load(part); needed && !has {
-			fmt.Fprintf(os.Stderr, "registrytest: the suite has not run against the %s\n", part)
-			return 1
-		}
-	}
-	if err := goleak.Find(); err != nil {
-		fmt.Fprintf(os.Stderr, "registrytest: something outlived the tests: %v\n", err)
-		return 1
-	}
-	return 0
-}
-
-// whole reports whether all tests were asked for.
-func whole() bool {
-	for _, name := range []string{"test.run", "test.skip", "test.list", "test.fuzz", "test.fuzzworker"} {
-		if f := flag.Lookup(name); f != nil && f.Value.String() != "" && f.Value.String() != "false" {
-			return false
-		}
-	}
-	return true
-}
+// Main is [suite.Main] for a package of a registry.
+func Main(m *testing.M, parts ...Part) int { return suite.Main(m, "registrytest", parts...) }
 
 // Run runs the suite. Each test starts with a harness of its own.
 func Run(t *testing.T, against Part, start func(t *testing.T) Harness) {
 	t.Helper()
-	ran.Store(against, true)
+	suite.Ran(against)
 	for _, test := range []struct {
 		name string
 		run  func(t *testing.T, h Harness)
