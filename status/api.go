@@ -105,6 +105,8 @@ type Status struct {
 	// DamagedFile is the conf file as it was found damaged at a start and gave way to the history, for as long
 	// as it is kept; "" where there is none.
 	DamagedFile string `json:"damaged_file,omitempty"`
+	// Alone says that no daemon answers: this is what the conf file and the gateways show.
+	Alone bool `json:"alone,omitempty"`
 }
 
 // Unserved is an upstream that gets traffic although none of its servers is usable.
@@ -306,9 +308,19 @@ type Plan struct {
 	Gateways []GatewayPlan `json:"gateways"`
 }
 
+// Held is all that the guard holds, or would hold.
+func (p Plan) Held() []Hold {
+	if p.Hold != nil && len(p.Holds) == 0 {
+		return []Hold{*p.Hold}
+	}
+	return p.Holds
+}
+
 // GatewayPlan is what a gateway would need: it has drifted where File has no changes.
 type GatewayPlan struct {
-	Name    string  `json:"name"`
+	Name string `json:"name"`
+	// InSync says that it can be read and needs nothing more.
+	InSync  bool    `json:"in_step"`
 	Changes Changes `json:"changes"`
 	Error   string  `json:"error,omitempty"` // it can't be read
 }

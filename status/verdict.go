@@ -31,6 +31,7 @@ const (
 const (
 	ExitInSync    = 0
 	ExitFailed    = 1
+	ExitUsage     = 2 // wrong usage or configuration
 	ExitHeld      = 3
 	ExitOutOfSync = 4
 )
@@ -66,7 +67,7 @@ func Judge(s Status) Verdict {
 	behind := slices.ContainsFunc(s.Gateways, func(g Gateway) bool { return !g.InSync })
 	v := Verdict{
 		Level: LevelBad, Text: words(s),
-		ExitCode: ExitCode(s.FileError != "" || trouble, behind, len(s.Holds)+len(s.Unserved) > 0),
+		ExitCode: ExitCode(s.Alone || s.FileError != "" || trouble, behind, len(s.Holds)+len(s.Unserved) > 0),
 	}
 	switch {
 	case s.FileError != "":
@@ -87,6 +88,31 @@ func Judge(s Status) Verdict {
 		v.Level, v.Code = LevelWarn, SomeFrozen
 	default:
 		v.Level, v.Code = LevelOK, InSync
+	}
+	return v
+}
+
+// JudgePlan gives the verdict on what a pass would do: a gateway that needs something is out of sync. failed says that a registry can't be read or the
+// conf file not be written.
+func JudgePlan(p Plan, failed bool) Verdict {
+	behind := slices.ContainsFunc(p.Gateways, func(g GatewayPlan) bool {
+		return g.Error != "" || len(g.Changes.Added)+len(g.Changes.Updated)+len(g.Changes.Removed) > 0
+	})
+	return JudgePass(failed, behind, len(p.Held()) > 0)
+}
+
+// JudgePass gives the verdict on a pass by what it led to.
+func JudgePass(failed, outOfSync, held bool) Verdict {
+	v := Verdict{Level: LevelBad, ExitCode: ExitCode(failed, outOfSync, held)}
+	switch v.ExitCode {
+	case ExitFailed:
+		v.Code, v.Text = NotReady, "not ready"
+	case ExitOutOfSync:
+		v.Code, v.Text = OutOfSync, "out of sync"
+	case ExitHeld:
+		v.Level, v.Code, v.Text = LevelWarn, ChangesHeld, "in sync, but the guard holds changes"
+	default:
+		v.Level, v.Code, v.Text = LevelOK, InSync, "in sync"
 	}
 	return v
 }

@@ -15,6 +15,7 @@ import (
 
 	"swallowkeeper/dyups/dyupstest"
 	"swallowkeeper/internal/consultestserver"
+	"swallowkeeper/status"
 )
 
 // The tests of this file hold what the program promises about bad input, row by row.
@@ -57,7 +58,7 @@ func TestBadConfiguration(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, command := range [][]string{{}, {"--sync-once"}, {"--sync-once", "--dry-run"}, {"check"}} {
-				call(t, nil, append(command, "--config", path)...).wants(t, exitUsage, tt.parts...)
+				call(t, nil, append(command, "--config", path)...).wants(t, status.ExitUsage, tt.parts...)
 			}
 			if entries, err := os.ReadDir(dir); err != nil || len(entries) > 2 { // the lock may be there
 				t.Errorf("%v, %v", entries, err)
@@ -67,13 +68,13 @@ func TestBadConfiguration(t *testing.T) {
 	t.Run("no file", func(t *testing.T) {
 		t.Parallel()
 		path := filepath.Join(t.TempDir(), "none.toml")
-		call(t, nil, "--config", path).wants(t, exitUsage, path, "no such file")
+		call(t, nil, "--config", path).wants(t, status.ExitUsage, path, "no such file")
 	})
 	t.Run("environment and flags", func(t *testing.T) {
 		t.Parallel()
-		call(t, []string{"SWALLOWKEEPER_GUARD_MIN_SERVICES=x"}, "check").wants(t, exitUsage, "SWALLOWKEEPER_GUARD_MIN_SERVICES")
-		call(t, nil, "check", "--set", "guard.nonsense=1").wants(t, exitUsage, "guard.nonsense")
-		call(t, nil, "check", "--log-level", "loud").wants(t, exitUsage, "log.level")
+		call(t, []string{"SWALLOWKEEPER_GUARD_MIN_SERVICES=x"}, "check").wants(t, status.ExitUsage, "SWALLOWKEEPER_GUARD_MIN_SERVICES")
+		call(t, nil, "check", "--set", "guard.nonsense=1").wants(t, status.ExitUsage, "guard.nonsense")
+		call(t, nil, "check", "--log-level", "loud").wants(t, status.ExitUsage, "log.level")
 	})
 }
 
@@ -87,7 +88,7 @@ func TestBadConsulNotThere(t *testing.T) {
 	consul.Stop()
 	before := r.state()
 	began := time.Now()
-	r.once("--timeout", "500ms").wants(t, exitFailed, "registry consul gave no answer within 500ms", "connection refused")
+	r.once("--timeout", "500ms").wants(t, status.ExitFailed, "registry consul gave no answer within 500ms", "connection refused")
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("it took %s", took)
 	}
@@ -136,7 +137,7 @@ func TestBadConsulWithoutLeader(t *testing.T) {
 	if code := d.stop(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	r.once("--timeout", "2s").wants(t, exitFailed, "registry consul gave no answer within 2s")
+	r.once("--timeout", "2s").wants(t, status.ExitFailed, "registry consul gave no answer within 2s")
 	r.same(before)
 }
 
@@ -165,13 +166,13 @@ func TestBadConsulRights(t *testing.T) {
 	}
 
 	with(`token = "00000000-dead-beef-0000-000000000000"`)
-	r.once("--timeout", "1s").wants(t, exitFailed, "the token is refused", "ACL not found")
+	r.once("--timeout", "1s").wants(t, status.ExitFailed, "the token is refused", "ACL not found")
 	r.same(before)
 	with("")
-	r.once("--timeout", "1s").wants(t, exitFailed, "the ACL policy is to deny and there is no token")
+	r.once("--timeout", "1s").wants(t, status.ExitFailed, "the ACL policy is to deny and there is no token")
 	r.same(before)
 	with(fmt.Sprintf("token = %q", token.SecretID))
-	r.once("--timeout", "1s").wants(t, exitFailed, "the list is cut by ACLs", `acl_filtered = "accept"`)
+	r.once("--timeout", "1s").wants(t, status.ExitFailed, "the list is cut by ACLs", `acl_filtered = "accept"`)
 	r.same(before)
 	d := r.daemon()
 	d.says("the list is cut by ACLs")
@@ -183,7 +184,7 @@ func TestBadConsulRights(t *testing.T) {
 
 	// Meant to see a part: then that part is all there is.
 	with(fmt.Sprintf("token = %q\nacl_filtered = \"accept\"\n[guard]\nmax_removal = 1", token.SecretID))
-	r.once().wants(t, exitInSync, "1 removed")
+	r.once().wants(t, status.ExitInSync, "1 removed")
 	r.inSync(want{"a": "10.0.0.1:80"})
 }
 
@@ -195,7 +196,7 @@ func TestBadFolder(t *testing.T) {
 		r.conf = filepath.Join(r.dir, "nowhere", "u.conf")
 		r.configure()
 		r.up("a", "10.0.0.1:80")
-		r.once().wants(t, exitFailed, r.conf, "no such file or directory")
+		r.once().wants(t, status.ExitFailed, r.conf, "no such file or directory")
 		d := r.daemon()
 		d.says("again_in=")
 		d.says(r.conf)
@@ -239,9 +240,9 @@ func TestBadFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := r.state()
-		r.once().wants(t, exitFailed, r.conf, "was not written by swallowkeeper", "move it away")
-		r.once("--dry-run").wants(t, exitFailed, "was not written by swallowkeeper")
-		if code := r.daemon().wait(); code != exitFailed {
+		r.once().wants(t, status.ExitFailed, r.conf, "was not written by swallowkeeper", "move it away")
+		r.once("--dry-run").wants(t, status.ExitFailed, "was not written by swallowkeeper")
+		if code := r.daemon().wait(); code != status.ExitFailed {
 			t.Errorf("exit code %d", code)
 		}
 		r.same(before)
@@ -252,7 +253,7 @@ func TestBadFolder(t *testing.T) {
 		r.baseline(want{"a": "10.0.0.1:80"})
 		before := r.state()
 		r.up("a", "10.0.0.2:80")
-		r.once("--set", `persist.check=["sh", "-c", "echo this is wrong; exit 3"]`).wants(t, exitFailed, "this is wrong", "exit status 3")
+		r.once("--set", `persist.check=["sh", "-c", "echo this is wrong; exit 3"]`).wants(t, status.ExitFailed, "this is wrong", "exit status 3")
 		for name := range r.state().Files {
 			if _, ok := before.Files[name]; !ok {
 				t.Errorf("%s was left behind", name)
@@ -261,7 +262,7 @@ func TestBadFolder(t *testing.T) {
 		if got := r.addresses(r.read().Set)["a"]; got != "10.0.0.1:80" || r.nginx[0].Posts() != before.Posts[0] {
 			t.Errorf("the file has %s, %d posts", got, r.nginx[0].Posts())
 		}
-		r.once("--set", `persist.check=["true"]`).wants(t, exitInSync)
+		r.once("--set", `persist.check=["true"]`).wants(t, status.ExitInSync)
 	})
 }
 
@@ -327,7 +328,7 @@ func TestBadGateway(t *testing.T) {
 			r.configure()
 			r.up("a", "10.0.0.3:80")
 			got := r.once()
-			got.wants(t, exitOutOfSync, append(tt.parts, "gateway bad: out of sync: ", "gateway good: in sync (0 added, 1 updated, 0 removed)")...)
+			got.wants(t, status.ExitOutOfSync, append(tt.parts, "gateway bad: out of sync: ", "gateway good: in sync (0 added, 1 updated, 0 removed)")...)
 			if strings.Contains(got.stdout+got.stderr, "\x1b") {
 				t.Errorf("what the gateway answered reaches the terminal: %q", got.stdout+got.stderr)
 			}
@@ -370,16 +371,16 @@ func TestBadSecondSwallowkeeper(t *testing.T) {
 	first.says("is in sync")
 	before := r.state()
 	naming := fmt.Sprintf("process %d writes it already", first.pid)
-	r.once().wants(t, exitFailed, naming)
+	r.once().wants(t, status.ExitFailed, naming)
 	second := r.process(nil)
-	if code := second.wait(); code != exitFailed {
+	if code := second.wait(); code != status.ExitFailed {
 		t.Errorf("exit code %d", code)
 	}
 	second.says(naming)
-	r.once("--dry-run").wants(t, exitInSync) // reads only
+	r.once("--dry-run").wants(t, status.ExitInSync) // reads only
 	r.same(before)
-	call(t, nil, "check", "--config", r.toml).wants(t, exitInSync) // tries to write, with files that it removes
+	call(t, nil, "check", "--config", r.toml).wants(t, status.ExitInSync) // tries to write, with files that it removes
 	first.kill()
 	first.wait()
-	r.once().wants(t, exitInSync)
+	r.once().wants(t, status.ExitInSync)
 }

@@ -2,17 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
 
-	"swallowkeeper/config"
-	"swallowkeeper/persist"
-	"swallowkeeper/syncer"
-	"swallowkeeper/upstream"
+	"swallowkeeper/status"
 )
 
 func (p *program) checkCommand() *cobra.Command {
@@ -45,23 +42,19 @@ func (p *program) check(ctx context.Context, output format, limit time.Duration)
 	if err != nil {
 		return err
 	}
-	log := p.logger(config.Log{Level: "error", Format: cfg.Log.Format})
-	h, err := build(cfg, log, meters{})
-	if err != nil {
-		return exit(exitUsage, err)
-	}
-	defer h.close(log)
-	if output == asText {
-		fmt.Fprintln(p.stdout, cfg.TOML())
-	}
-
 	c := newPalette(p.isTerminal(p.stdout))
 	report := checked{Checks: []oneCheck{}}
+	printed := sync.OnceFunc(func() {
+		if output == asText {
+			fmt.Fprintln(p.stdout, cfg.TOML())
+		}
+	})
 	say := func(what, found string, err error) {
+		printed()
 		one := oneCheck{What: what, OK: err == nil, Found: found}
 		verdict := c.good("ok")
 		if err != nil {
-			report.ExitCode = exitFailed
+			report.ExitCode = status.ExitFailed
 			one.Found, one.Error = "", printable(err.Error())
 			verdict, found = c.bad("failed"), one.Error
 		}
@@ -70,29 +63,15 @@ func (p *program) check(ctx context.Context, output format, limit time.Duration)
 			fmt.Fprintf(p.stdout, "# %s: %s: %s\n", what, verdict, found)
 		}
 	}
-	if cfg.Status.TokenFile != "" {
-		say("status.token_file", "it has a token", cfg.Status.CheckToken())
-	}
-	for _, src := range h.sources {
-		set, err := firstSet(ctx, src, limit)
-		say("registry "+src.Name, fmt.Sprintf("%d upstreams, %d servers, %d left out", set.Usable(), set.Servers(), len(set.Out())), err)
-	}
-	found, err := checkFile(cfg.Persist)
-	say("file "+cfg.Persist.Path, found, err)
-	if cfg.Status.Socket != "" {
-		found, err := cfg.Status.CheckSocket()
-		say("socket "+cfg.Status.Socket, found, err)
-	}
-	for _, t := range h.targets {
-		live, err := within(ctx, limit, t.Gateway.Live)
-		say("gateway "+t.Name, fmt.Sprintf("%d upstreams live", live.Set.Len()), err)
+	if err := p.offline(cfg, "error").Check(ctx, limit, say); err != nil {
+		return err
 	}
 	if output != asText {
 		if _, err := toml.Decode(cfg.TOML(), &report.Configuration); err != nil {
-			return exit(exitFailed, fmt.Errorf("write the configuration: %w", err))
+			return exit(status.ExitFailed, fmt.Errorf("write the configuration: %w", err))
 		}
 		if err := output.encode(p.stdout, report); err != nil {
-			return exit(exitFailed, err)
+			return exit(status.ExitFailed, err)
 		}
 	}
 	return said(report.ExitCode)
@@ -110,64 +89,4 @@ type oneCheck struct {
 	OK    bool   `json:"ok"`
 	Found string `json:"found,omitempty"`
 	Error string `json:"error,omitempty"`
-}
-
-func within[T any](ctx context.Context, limit time.Duration, f func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	return f(ctx)
-}
-
-// firstSet waits for what the registry publishes first.
-func firstSet(ctx context.Context, src syncer.Source, limit time.Duration) (upstream.Set, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	late := time.NewTimer(limit)
-	defer late.Stop()
-	first := make(chan upstream.Set, 1)
-	ended := make(chan error, 1)
-	go func() {
-		ended <- src.Registry.Watch(ctx, func(s upstream.Set) {
-			select {
-			case first <- s:
-			default:
-			}
-		})
-	}()
-	var trouble error
-	select {
-	case s := <-first:
-		cancel()
-		return s, <-ended
-	case <-late.C:
-		trouble = src.Registry.Condition().Trouble
-		cancel()
-		trouble = errors.Join(trouble, <-ended)
-	case err := <-ended:
-		trouble = err
-	}
-	if trouble == nil {
-		trouble = errors.New("no reason given")
-	}
-	return upstream.Set{}, fmt.Errorf("no answer within %s: %w", limit, trouble)
-}
-
-// checkFile reads the conf file and sees whether it could be written.
-func checkFile(cfg persist.Config) (string, error) {
-	gen, edited, err := persist.Read(cfg.Path)
-	if err == nil {
-		err = persist.Writable(cfg)
-	}
-	if err != nil {
-		return "", err
-	}
-	if gen.Number == 0 {
-		return "not written yet", nil
-	}
-	found := fmt.Sprintf("generation %d of %s, %d upstreams, %d servers",
-		gen.Number, gen.Time.Format(time.RFC3339), gen.Set.Len(), gen.Set.Servers())
-	if edited {
-		found += "; edited by hand since: the next write takes the edits away"
-	}
-	return found, nil
 }

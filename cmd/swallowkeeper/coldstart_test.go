@@ -11,6 +11,7 @@ import (
 	"swallowkeeper/dyups/dyupstest"
 	"swallowkeeper/persist"
 	"swallowkeeper/registry/consul/consultest"
+	"swallowkeeper/status"
 )
 
 // A cold start with far more than the queue between the workers holds: every worker is
@@ -95,7 +96,7 @@ func TestColdStart(t *testing.T) {
 		return r.differs(s, gen.Set)
 	})
 	t.Logf("one change more is posted after %s", took.Round(time.Millisecond))
-	if code := d.stop(); code != exitInSync {
+	if code := d.stop(); code != status.ExitInSync {
 		t.Errorf("exit code %d", code)
 	}
 }

@@ -1,24 +1,36 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strings"
-	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"swallowkeeper/config"
+	"swallowkeeper/demo"
+	"swallowkeeper/internal/logs"
+	"swallowkeeper/status"
 )
 
-// program is what all commands share.
+// Program is the command line with what it starts.
+type Program struct {
+	Version string
+	Stdin   io.Reader // nil: that of the process
+	// Daemon runs until the context ends. It reads the configuration by load, again with every reload.
+	Daemon func(ctx context.Context, load func() (config.Config, error)) error
+	// Control is swallowkeeper in the demo, between the demo's registry and its gateway.
+	Control func(context.Context, demo.Wiring) error
+}
+
+// program is one run of the command line: what all commands share.
 type program struct {
+	Program
 	env            []string
 	stdout, stderr io.Writer
 
@@ -53,7 +65,7 @@ read its configuration again.`,
 				if name := once.firstGiven(cmd); name != "" {
 					return fmt.Errorf("--%s goes with --sync-once", name)
 				}
-				return p.daemon(cmd.Context())
+				return p.Daemon(cmd.Context(), p.load)
 			}
 			return p.once(cmd.Context(), once)
 		},
@@ -66,8 +78,8 @@ read its configuration again.`,
 	flags.StringVar(&p.logLevel, "log-level", "", "`LEVEL`: trace, debug, info, warning or error")
 	flags.StringVar(&p.logFormat, "log-format", "", "`FORMAT`: text or json")
 	once.register(c)
-	c.Version = versionText()
-	c.SetVersionTemplate(versionLine())
+	c.Version = p.Version
+	c.SetVersionTemplate(p.versionLine())
 	c.Flags().BoolP("version", "v", false, "print the version")
 
 	c.AddCommand(p.checkCommand(), p.demoCommand(), p.nginxCommand(), p.versionCommand())
@@ -138,29 +150,14 @@ func (p *program) overrides() []string {
 func (p *program) load() (config.Config, error) {
 	cfg, err := known().Load(p.configPath, p.env, p.overrides())
 	if err != nil {
-		return cfg, exit(exitUsage, err)
+		return cfg, exit(status.ExitUsage, err)
 	}
 	return cfg, nil
 }
 
-// logger writes to standard error: standard output is for what was asked for.
-func (p *program) logger(cfg config.Log) *logrus.Logger {
-	log := logrus.New()
-	log.SetOutput(p.stderr)
-	configureLog(log, cfg)
-	return log
-}
-
-// configureLog also serves a reload: the logger stays, its level and format may change.
-func configureLog(log *logrus.Logger, cfg config.Log) {
-	if cfg.Format == "json" {
-		log.SetFormatter(&plainJSON{logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano}})
-	} else {
-		log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: "2006-01-02T15:04:05.000Z07:00"})
-	}
-	if level, err := logrus.ParseLevel(cfg.Level); err == nil { // the configuration was validated
-		log.SetLevel(level)
-	}
+// offline does without a daemon.
+func (p *program) offline(cfg config.Config, level string) *Offline {
+	return &Offline{Config: cfg, Version: p.Version, Log: logs.New(p.stderr, level, cfg.Log.Format)}
 }
 
 func (p *program) versionCommand() *cobra.Command {
@@ -175,27 +172,17 @@ it was built for. The flag --version does the same.`,
 	c.RunE = func(*cobra.Command, []string) error {
 		if *output != asText {
 			return output.encode(p.stdout, map[string]string{
-				"version": versionText(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
+				"version": p.Version, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
 			})
 		}
-		_, err := fmt.Fprint(p.stdout, versionLine())
+		_, err := fmt.Fprint(p.stdout, p.versionLine())
 		return err
 	}
 	return c
 }
 
-func versionLine() string {
-	return fmt.Sprintf("swallowkeeper %s %s %s/%s\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-}
-
-func versionText() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
+func (p *program) versionLine() string {
+	return fmt.Sprintf("swallowkeeper %s %s %s/%s\n", p.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // isTerminal reports whether a person looks at what is written there, and wants colours.

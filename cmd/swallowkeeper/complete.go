@@ -40,6 +40,7 @@ func (p *program) complete(each ...offer) cobra.CompletionFunc {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		defer o.client.Close()
+		o.Either = Either{Live: o.client, Offline: o.byItself(), Away: o.gone}
 		all := each[len(args)](ctx, o, args)
 		return beginning(all, begun), cobra.ShellCompDirectiveNoFileComp
 	}
@@ -49,7 +50,8 @@ func (p *program) complete(each ...offer) cobra.CompletionFunc {
 func (p *program) quietly() *operator {
 	quiet := *p
 	quiet.stderr = io.Discard
-	return &operator{program: &quiet}
+	limit := length(mostCompleting)
+	return &operator{program: &quiet, timeout: &limit}
 }
 
 // beginning are the words that begin with what somebody has written already.
@@ -58,7 +60,7 @@ func beginning(words []string, begun string) []string {
 }
 
 func upstreamNames(ctx context.Context, o *operator, _ []string) []string {
-	all, _ := o.everyUpstream(ctx)
+	all, _ := o.Upstreams(ctx)
 	var names []string
 	for _, u := range all {
 		names = append(names, printable(u.Name))
@@ -105,7 +107,7 @@ func holds(ctx context.Context, o *operator, _ []string) []string {
 }
 
 func generations(ctx context.Context, o *operator, _ []string) []string {
-	kept, _ := o.generations(ctx)
+	kept, _ := o.History(ctx)
 	var numbers []string
 	for _, g := range kept {
 		if g.Damaged == "" {

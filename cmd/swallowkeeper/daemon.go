@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -17,15 +18,24 @@ import (
 	"swallowkeeper/internal/logs"
 	"swallowkeeper/internal/retry"
 	"swallowkeeper/persist"
+	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 	"swallowkeeper/tracing"
 )
 
-// daemon runs until the context ends. At SIGHUP it reads its configuration again: a
+// Daemon is the program at work.
+type Daemon struct {
+	Version string
+	// Load reads the configuration: at the start, and with every reload.
+	Load   func() (config.Config, error)
+	Stderr io.Writer // takes the log
+}
+
+// Run goes on until the context ends. At SIGHUP it reads its configuration again: a
 // good one takes the old one's place, a bad one is refused and the old one goes on.
-func (p *program) daemon(ctx context.Context) (err error) {
-	surviveBrokenPipe()
-	cfg, err := p.load()
+func (d *Daemon) Run(ctx context.Context) (err error) {
+	SurviveBrokenPipe()
+	cfg, err := d.Load()
 	if err != nil {
 		return err
 	}
@@ -33,8 +43,8 @@ func (p *program) daemon(ctx context.Context) (err error) {
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 
-	log := p.logger(cfg.Log)
-	out := logs.NewSink(p.stderr, func(lost int) {
+	log := logs.New(d.Stderr, cfg.Log.Level, cfg.Log.Format)
+	out := logs.NewSink(d.Stderr, func(lost int) {
 		log.WithField("lines", lost).Warn("lines of the log are lost: its reader was away or too slow, or its disk was full")
 	})
 	log.SetOutput(out)
@@ -45,8 +55,8 @@ func (p *program) daemon(ctx context.Context) (err error) {
 		}
 	}()
 	supervisor := newNotifier(log)
-	show := newSurface()
-	log.WithFields(logrus.Fields{"version": versionText(), "config": cfg.File, "pid": os.Getpid()}).Info("swallowkeeper starts")
+	show := newSurface(d.Version)
+	log.WithFields(logrus.Fields{"version": d.Version, "config": cfg.File, "pid": os.Getpid()}).Info("swallowkeeper starts")
 
 	now, err := beginWhenPossible(ctx, cfg, log, supervisor, show)
 	if err != nil || now == nil {
@@ -60,12 +70,12 @@ func (p *program) daemon(ctx context.Context) (err error) {
 		case <-hup:
 			supervisor.reloading()
 			old := now
-			now = p.reload(ctx, old, log, supervisor, show)
+			now = d.reload(ctx, old, log, supervisor, show)
 			if now != old {
 				leaving.Go(old.traces.Close) // the new run does not wait for a collector
 			}
 			if now == nil {
-				return exit(exitFailed, errSaid)
+				return exit(status.ExitFailed, errSaid)
 			}
 			supervisor.ready()
 			continue
@@ -81,14 +91,10 @@ func (p *program) daemon(ctx context.Context) (err error) {
 	}
 }
 
-// surviveBrokenPipe lets a write to standard output or standard error fail whose reader has gone: Go
-// ends a program for that. Unlike an ignored signal a caught one is not handed on to a check's command.
-func surviveBrokenPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
-
 // reload puts a run with the configuration as it is now in the old run's place. It
 // returns the run that goes on, or nil where none can.
-func (p *program) reload(ctx context.Context, old *running, log *logrus.Logger, n *notifier, show *surface) *running {
-	cfg, err := p.load()
+func (d *Daemon) reload(ctx context.Context, old *running, log *logrus.Logger, n *notifier, show *surface) *running {
+	cfg, err := d.Load()
 	if err == nil {
 		err = usable(cfg, log)
 	}
@@ -102,7 +108,7 @@ func (p *program) reload(ctx context.Context, old *running, log *logrus.Logger, 
 	}
 	now, err := beginAgain(ctx, cfg, log, n, show)
 	if err == nil {
-		configureLog(log, cfg.Log)
+		logs.Configure(log, cfg.Log.Level, cfg.Log.Format)
 		show.reloaded(true, 1)
 		log.WithField("config", cfg.File).Info("the configuration is read again")
 		return now
@@ -181,7 +187,7 @@ func beginWhenPossible(
 	})
 	var wrong *exitError
 	if final != nil && !errors.As(final, &wrong) {
-		final = exit(exitFailed, final)
+		final = exit(status.ExitFailed, final)
 	}
 	return now, final
 }
@@ -190,7 +196,7 @@ func beginWhenPossible(
 func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifier, show *surface) (*running, error) {
 	h, err := build(cfg, log, show.meters)
 	if err != nil {
-		return nil, exit(exitUsage, err)
+		return nil, exit(status.ExitUsage, err)
 	}
 	file, err := persist.Open(cfg.Persist, log)
 	if err != nil {
@@ -213,7 +219,7 @@ func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifi
 		default:
 		}
 	}
-	traces, err := tracing.New(cfg.Tracing, versionText(), h.gatewayNames(), log)
+	traces, err := tracing.New(cfg.Tracing, show.version, h.gatewayNames(), log)
 	if err != nil {
 		log.WithError(err).Warn("there are no traces")
 	}
@@ -245,7 +251,7 @@ func (r *running) end() error {
 	err := <-r.ended
 	r.close()
 	if err != nil {
-		return exit(exitFailed, fmt.Errorf("the syncer ended: %w", err))
+		return exit(status.ExitFailed, fmt.Errorf("the syncer ended: %w", err))
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"swallowkeeper/dyups/dyupstest"
+	"swallowkeeper/status"
 )
 
 // Not parallel: it looks at all goroutines of the process.
@@ -28,7 +29,7 @@ func TestDaemonLeavesNothingBehind(t *testing.T) {
 	d := r.daemon()
 	r.inSync(want{"a": "10.0.0.1:80"})
 	began := time.Now()
-	if code := d.stop(); code != exitInSync {
+	if code := d.stop(); code != status.ExitInSync {
 		t.Errorf("exit code %d", code)
 	}
 	if took := time.Since(began); took > time.Second {
@@ -53,7 +54,7 @@ func TestDaemonSignalsEndIt(t *testing.T) {
 			r.inSync(want{"a": "10.0.0.1:80"})
 			began := time.Now()
 			d.signal(s)
-			if code := d.wait(); code != exitInSync {
+			if code := d.wait(); code != status.ExitInSync {
 				t.Errorf("exit code %d", code)
 			}
 			if took := time.Since(began); took > time.Second {
@@ -72,7 +73,7 @@ func TestDaemonSignalsEndIt(t *testing.T) {
 		d := r.process(nil)
 		d.says("the conf file is the baseline")
 		began := time.Now()
-		if code := d.stop(); code != exitInSync {
+		if code := d.stop(); code != status.ExitInSync {
 			t.Errorf("exit code %d", code)
 		}
 		if took := time.Since(began); took > time.Second {
@@ -88,7 +89,7 @@ func TestDaemonSignalsEndIt(t *testing.T) {
 		d := r.process(nil)
 		d.says("again_in=")
 		began := time.Now()
-		if code := d.stop(); code != exitInSync {
+		if code := d.stop(); code != status.ExitInSync {
 			t.Errorf("exit code %d", code)
 		}
 		if took := time.Since(began); took > time.Second {
@@ -151,7 +152,7 @@ func TestDaemonReadsItsConfigurationAgain(t *testing.T) {
 	if u, _ := r.read().Set.Get(r.prefix + "a"); u.Options.Keepalive != 33 {
 		t.Errorf("keepalive %d, want the old configuration's 33", u.Options.Keepalive)
 	}
-	if code := d.stop(); code != exitInSync {
+	if code := d.stop(); code != status.ExitInSync {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -180,7 +181,7 @@ func TestDaemonRefusesATokenThatIsNotThere(t *testing.T) {
 	if n := strings.Count(d.log.String(), "the page and the API are there"); n != 2 { // at the address and at the socket, once
 		t.Errorf("the page was taken %d times:\n%s", n, d.log.String())
 	}
-	call(t, nil, "check", "--config", r.toml).wants(t, exitFailed, "status.token_file: ")
+	call(t, nil, "check", "--config", r.toml).wants(t, status.ExitFailed, "status.token_file: ")
 }
 
 // A person's command takes the conf file's lock between the two runs of a reload.
@@ -219,7 +220,7 @@ func TestDaemonReloadsWhileACommandHasTheFile(t *testing.T) {
 	d.says("the configuration is read again")
 	r.up("a", "10.0.0.2:80")
 	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
-	if code := d.stop(); code != exitInSync {
+	if code := d.stop(); code != status.ExitInSync {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -288,7 +289,7 @@ func TestDaemonTellsSystemd(t *testing.T) {
 	hears(`^READY=1$`, 2)
 	d.end()
 	hears(`^STOPPING=1$`, 1)
-	if code := d.wait(); code != exitInSync {
+	if code := d.wait(); code != status.ExitInSync {
 		t.Errorf("exit code %d", code)
 	}
 	mu.Lock()
@@ -325,12 +326,12 @@ func TestDaemonWarmRestartTouchesNothing(t *testing.T) {
 				d.says("left out") // the registry has answered
 				d.says("is in sync")
 				eventually(t, patience, "it is compared some times", func() bool { return r.nginx[0].Gets() >= gets+25 })
-				if code := d.stop(); code != exitInSync {
+				if code := d.stop(); code != status.ExitInSync {
 					t.Errorf("exit code %d", code)
 				}
 				r.same(before)
 			}
-			r.once().wants(t, exitInSync)
+			r.once().wants(t, status.ExitInSync)
 			r.same(before)
 		})
 	}
@@ -393,9 +394,9 @@ func TestDaemonSilentRegistryKeepsItsPart(t *testing.T) {
 	r.up("two-more", "10.0.0.7:80")
 	all["two"], all["two-more"] = "10.0.0.4:80 10.0.0.5:80 10.0.0.6:80", "10.0.0.7:80"
 	r.inSync(all)
-	r.once().wants(t, exitFailed, "process "+strconv.Itoa(os.Getpid())+" writes it already")
+	r.once().wants(t, status.ExitFailed, "process "+strconv.Itoa(os.Getpid())+" writes it already")
 	d.stop()
-	r.once("--timeout", "1s").wants(t, exitFailed, "registry one gave no answer within 1s")
+	r.once("--timeout", "1s").wants(t, status.ExitFailed, "registry one gave no answer within 1s")
 	r.inSync(all)
 
 	r.daemon()

@@ -31,16 +31,16 @@ func TestADamagedFileIsTold(t *testing.T) {
 	}
 	eventually(t, patience, "it is ready", func() bool { return r.status().Ready })
 	st := r.status()
-	if st.Verdict.Code != status.WasDamaged || st.Verdict.Level != status.LevelWarn || st.Verdict.ExitCode != exitInSync || st.DamagedFile != aside[0] {
+	if st.Verdict.Code != status.WasDamaged || st.Verdict.Level != status.LevelWarn || st.Verdict.ExitCode != status.ExitInSync || st.DamagedFile != aside[0] {
 		t.Errorf("status %+v", st)
 	}
-	r.command("status").wants(t, exitInSync, "in sync, but the conf file was damaged: the conf file was damaged, and", "look at "+aside[0])
+	r.command("status").wants(t, status.ExitInSync, "in sync, but the conf file was damaged: the conf file was damaged, and", "look at "+aside[0])
 	if page, _ := get(t, url+"?lang=zh", ""); !strings.Contains(page, "但配置文件曾损坏") || !strings.Contains(page, "请查看 "+aside[0]) {
 		t.Errorf("the page: %s", page)
 	}
-	r.command("doctor").wants(t, exitFailed, "[conf-damaged]", aside[0]) // it finds no nginx here
+	r.command("doctor").wants(t, status.ExitFailed, "[conf-damaged]", aside[0]) // it finds no nginx here
 	d.stop()
-	r.command("status").wants(t, exitFailed, "look at "+aside[0])
+	r.command("status").wants(t, status.ExitFailed, "look at "+aside[0])
 	r.daemon()
 	eventually(t, patience, "a restart says it too", func() bool { st := r.status(); return st.Ready && st.DamagedFile == aside[0] })
 	if err := os.Remove(aside[0]); err != nil {

@@ -2,20 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"os/signal"
 	"syscall"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"swallowkeeper/demo"
-	"swallowkeeper/dyups"
-	"swallowkeeper/persist"
-	"swallowkeeper/registry/consul"
 	"swallowkeeper/status"
-	"swallowkeeper/syncer"
 )
 
 func (p *program) demoCommand() *cobra.Command {
@@ -38,14 +31,14 @@ Port 0 in an address is any free port.`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.Validate(); err != nil {
-				return exit(exitUsage, err)
+				return exit(status.ExitUsage, err)
 			}
-			o.Out, o.Terminal, o.Control, o.Plain = p.stdout, p.isTerminal(p.stdout), control, p.findsPlainly
+			o.Out, o.Terminal, o.Control, o.Plain = p.stdout, p.isTerminal(p.stdout), p.Control, p.findsPlainly
 			// A terminal that is closed ends the demo as well as Ctrl-C, its folder included.
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
 			defer stop()
 			if err := demo.Run(ctx, o); err != nil {
-				return exit(exitFailed, err)
+				return exit(status.ExitFailed, err)
 			}
 			return nil
 		},
@@ -71,47 +64,4 @@ func (p *program) findsPlainly(ctx context.Context, conf string) bool {
 	defer o.client.Close()
 	st, err := o.client.Status(ctx)
 	return err == nil && st.File == conf
-}
-
-// control runs the daemon's own parts between the demo's registry and gateway.
-func control(ctx context.Context, w demo.Wiring) error {
-	log := logrus.New()
-	log.SetOutput(w.Log)
-	log.SetLevel(logrus.ErrorLevel) // the demo tells its own story
-
-	cfg := known().Default()
-	from, to := consul.DefaultConfig(), dyups.DefaultConfig()
-	from.Address, to.Address = w.Registry, w.Gateway
-	cfg.Registries[0].Config, cfg.Gateways[0].Config = &from, &to
-	cfg.Persist.Path = w.ConfFile
-	cfg.Status = status.Config{Address: w.Page, Token: rand.Text()}
-
-	file, err := persist.Open(cfg.Persist, log)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err := file.Close(); err != nil {
-			log.WithError(err).Error("the conf file's lock is not given back cleanly")
-		}
-	}()
-	show := newSurface()
-	h, err := build(cfg, log, show.meters)
-	if err != nil {
-		return err
-	}
-	defer h.close(log)
-	parts := h.parts(cfg, file, log)
-	parts.Event = show.observe
-	s := syncer.New(parts)
-	show.take(work{cfg: cfg, syncer: s, house: h})
-	site, err := status.Listen(cfg.Status, show, show.parts(log))
-	if err != nil {
-		return err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return site.Serve(ctx) })
-	group.Go(func() error { return s.Run(ctx) })
-	w.Started(s.Status, site.URL()+"#token="+cfg.Status.Token)
-	return group.Wait()
 }

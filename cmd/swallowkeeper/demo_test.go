@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"swallowkeeper/status"
 )
 
 // TestTheDemoCanBePlayedWith pastes what the running demo says: plain commands find it where its page
@@ -43,7 +45,7 @@ func TestTheDemoCanBePlayedWith(t *testing.T) {
 				}
 				return call(t, vars, words[1:]...)
 			}
-			paste(shown("the verdict")).wants(t, exitInSync, "in sync", "17 servers")
+			paste(shown("the verdict")).wants(t, status.ExitInSync, "in sync", "17 servers")
 			url, body, _ := strings.Cut(strings.TrimPrefix(shown("lose a rack"), "curl -X PUT "), " -d ")
 			req, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+url, strings.NewReader(strings.Trim(body, "'")))
 			if err != nil {
@@ -55,11 +57,11 @@ func TestTheDemoCanBePlayedWith(t *testing.T) {
 			}
 			resp.Body.Close()
 			approve := shown("approve it    SWALLOWKEEPER_STATUS_TOKEN=")
-			paste(shown("what is held")).wants(t, exitHeld, "held: 10 of 17 servers would go")
-			paste("SWALLOWKEEPER_STATUS_TOKEN="+approve).wants(t, exitInSync, "is approved")
+			paste(shown("what is held")).wants(t, status.ExitHeld, "held: 10 of 17 servers would go")
+			paste("SWALLOWKEEPER_STATUS_TOKEN="+approve).wants(t, status.ExitInSync, "is approved")
 			eventually(t, patience, "the rack is gone", func() bool { return strings.Contains(out.String(), "shop is gone") })
 			cancel()
-			if code := <-ended; code != exitInSync {
+			if code := <-ended; code != status.ExitInSync {
 				t.Errorf("exit code %d: %s", code, errs.String())
 			}
 		})

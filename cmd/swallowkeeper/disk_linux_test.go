@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"swallowkeeper/persist"
+	"swallowkeeper/status"
 )
 
 // Write errors were swallowed and the push went on.
@@ -72,7 +73,7 @@ func TestFaultFileNeverTruncatedOnABadDisk(t *testing.T) {
 			t.Fatalf("got %v, want a full disk", err)
 		}
 		r.up("a", "10.0.0.1:80")
-		r.once().wants(t, exitFailed, r.conf, "no space left on device")
+		r.once().wants(t, status.ExitFailed, r.conf, "no space left on device")
 		if gen, _, err := persist.Read(r.conf); err != nil || gen.Number != 0 || r.nginx[0].Posts() != 0 {
 			t.Errorf("generation %d, %d posts, %v", gen.Number, r.nginx[0].Posts(), err)
 		}
@@ -88,11 +89,11 @@ func TestCheckTriesWhetherItMayWrite(t *testing.T) {
 	r := newRig(t)
 	r.configure()
 	r.up("a", "10.0.0.1:80")
-	call(t, nil, "check", "--config", r.toml).wants(t, exitInSync, "# file "+r.conf+": ok", "# socket "+r.socket+": ok")
+	call(t, nil, "check", "--config", r.toml).wants(t, status.ExitInSync, "# file "+r.conf+": ok", "# socket "+r.socket+": ok")
 	mount(t, filepath.Dir(r.socket), unix.MS_RDONLY)
-	call(t, nil, "check", "--config", r.toml).wants(t, exitFailed, "# socket "+r.socket+": failed: user 0 can't write its folder")
+	call(t, nil, "check", "--config", r.toml).wants(t, status.ExitFailed, "# socket "+r.socket+": failed: user 0 can't write its folder")
 	mount(t, filepath.Dir(r.conf), unix.MS_RDONLY)
-	call(t, nil, "check", "--config", r.toml).wants(t, exitFailed, "# file "+r.conf+": failed: user 0 can't write the folder "+filepath.Dir(r.conf),
+	call(t, nil, "check", "--config", r.toml).wants(t, status.ExitFailed, "# file "+r.conf+": failed: user 0 can't write the folder "+filepath.Dir(r.conf),
 		"read-only file system")
 }
 

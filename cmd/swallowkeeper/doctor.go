@@ -11,15 +11,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
-	"swallowkeeper/config"
 	"swallowkeeper/doctor"
-	"swallowkeeper/gateway"
-	"swallowkeeper/persist"
-	"swallowkeeper/registry"
-	"swallowkeeper/syncer"
-	"swallowkeeper/upstream"
+	"swallowkeeper/status"
 )
 
 // doctorFlags are the flags of the doctor.
@@ -84,14 +78,14 @@ func (p *program) doctor(ctx context.Context, f doctorFlags, stdin io.Reader) er
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(*f.timeout))
 	defer cancel()
-	facts, found, err := p.gather(ctx, cfg, doctor.NginxSource{Program: f.nginx, File: f.conf, Stdin: stdin})
+	facts, found, err := p.offline(cfg, "error").Examine(ctx, doctor.NginxSource{Program: f.nginx, File: f.conf, Stdin: stdin})
 	if err != nil {
-		return exit(exitUsage, err)
+		return err
 	}
 	found = doctor.Sort(append(found, doctor.Examine(facts)...))
-	code := exitInSync
+	code := status.ExitInSync
 	if doctor.Failed(found) {
-		code = exitFailed
+		code = status.ExitFailed
 	}
 	if found == nil {
 		found = []doctor.Finding{}
@@ -103,97 +97,12 @@ func (p *program) doctor(ctx context.Context, f doctorFlags, stdin io.Reader) er
 	}
 	switch {
 	case err != nil:
-		return exit(exitFailed, err)
-	case code != exitInSync:
+		return exit(status.ExitFailed, err)
+	case code != status.ExitInSync:
 		return exit(code, errSaid)
 	}
 	return nil
 }
-
-// gather asks everybody at the same time. The conf file is read last: what a gateway has
-// got from the daemon stands in it by then.
-func (p *program) gather(
-	ctx context.Context, cfg config.Config, from doctor.NginxSource,
-) (doctor.Facts, []doctor.Finding, error) {
-	facts := doctor.Facts{
-		ConfPath:   cfg.Persist.Path,
-		Gateways:   make([]doctor.Gateway, len(cfg.Gateways)),
-		Registries: make([]doctor.Registry, len(cfg.Registries)),
-	}
-	log := p.logger(config.Log{Level: "error", Format: cfg.Log.Format})
-	h, err := build(cfg, log, meters{})
-	if err != nil {
-		return facts, nil, err
-	}
-	defer h.close(log)
-	var found []doctor.Finding
-	var group errgroup.Group
-	group.Go(func() error {
-		facts.Nginx, facts.Elsewhere, found = doctor.ReadNginx(ctx, from)
-		return nil
-	})
-	for i, t := range h.targets {
-		group.Go(func() error {
-			facts.Gateways[i] = examineGateway(ctx, t)
-			return nil
-		})
-	}
-	for i, src := range h.sources {
-		group.Go(func() error {
-			facts.Registries[i] = examineRegistry(ctx, src)
-			return nil
-		})
-	}
-	_ = group.Wait() // none returns an error
-	gen, _, err := persist.Read(cfg.Persist.Path)
-	if err != nil {
-		found = append(found, doctor.Finding{
-			Check: "conf-unread", Severity: doctor.Unknown, Where: cfg.Persist.Path,
-			What:   "The conf file can't be read: " + err.Error(),
-			Why:    "What swallowkeeper has written is not known, and the daemon can't go on from it.",
-			Change: "Run it as the account that swallowkeeper runs as; see The conf file in docs/operation.md",
-		})
-	}
-	if damaged, err := persist.Damaged(cfg.Persist.Path); err == nil && len(damaged) > 0 {
-		found = append(found, doctor.Finding{
-			Check: "conf-damaged", Severity: doctor.Warning, Where: damaged[len(damaged)-1], Places: damaged,
-			What:   "The conf file was damaged when swallowkeeper started.",
-			Why:    "The newest good generation of the history took its place. The freezes in it are lost, and what damaged it may come again.",
-			Change: "Look what it is (a full disk, a power cut, another program), freeze anew what shall stay, then move the damaged file away",
-		})
-	}
-	facts.Written = gen.Set
-	sets := make([]upstream.Set, len(facts.Registries))
-	for i, r := range facts.Registries {
-		sets[i] = r.Set
-	}
-	facts.Wanted = upstream.Merge(gen.Set, sets...)
-	return facts, found, nil
-}
-
-func examineGateway(ctx context.Context, t target) doctor.Gateway {
-	g := doctor.Gateway{Name: t.Name}
-	if x, is := t.Gateway.(gateway.Examiner); is {
-		g.Examination, g.Err = x.Examine(ctx)
-		return g
-	}
-	live, err := t.Gateway.Live(ctx)
-	g.Upstreams, g.Err = live.Set.Names(), err
-	return g
-}
-
-func examineRegistry(ctx context.Context, src syncer.Source) doctor.Registry {
-	r := doctor.Registry{Name: src.Name}
-	if x, is := src.Registry.(registry.Examiner); is {
-		r.Examination, r.Err = x.Examine(ctx)
-		return r
-	}
-	r.Set, r.Err = firstSet(ctx, src, examineLimit)
-	return r
-}
-
-// examineLimit is how long a registry may take to answer that is only asked what it lists.
-const examineLimit = 10 * time.Second
 
 // mostPlaces is how many places of a finding a person is shown.
 const mostPlaces = 20

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"swallowkeeper/doctor"
+	"swallowkeeper/status"
 )
 
 // writeFile writes a file below the rig's folder.
@@ -26,7 +27,7 @@ func (r *rig) writeFile(name, text string) string {
 func TestDoctor(t *testing.T) {
 	r := newRig(t).configure()
 	r.up("web", "10.0.0.1:80")
-	r.once().wants(t, exitInSync)
+	r.once().wants(t, status.ExitInSync)
 	api, err := url.Parse(r.nginx[0].API())
 	if err != nil {
 		t.Fatal(err)
@@ -47,9 +48,9 @@ http {
 	ask := func(args ...string) ran {
 		return call(t, nil, append([]string{"--config", r.toml, "doctor"}, args...)...)
 	}
-	ask("--nginx-conf", good).wants(t, exitInSync, "nothing found")
-	ask("--nginx-conf", bad).wants(t, exitFailed, "problem: ", "[proxy-pass]", "nginx.conf:8", "problems: 1")
-	ask("--nginx", filepath.Join(r.dir, "none")).wants(t, exitFailed, "not examined: ", "[nginx-unread]")
+	ask("--nginx-conf", good).wants(t, status.ExitInSync, "nothing found")
+	ask("--nginx-conf", bad).wants(t, status.ExitFailed, "problem: ", "[proxy-pass]", "nginx.conf:8", "problems: 1")
+	ask("--nginx", filepath.Join(r.dir, "none")).wants(t, status.ExitFailed, "not examined: ", "[nginx-unread]")
 
 	var out struct {
 		ExitCode int              `json:"exit_code"`
@@ -59,7 +60,7 @@ http {
 	if err := json.Unmarshal([]byte(got.stdout), &out); err != nil {
 		t.Fatalf("%v in %s", err, got.stdout)
 	}
-	if got.code != exitFailed || out.ExitCode != got.code || len(out.Findings) != 1 || out.Findings[0].Check != "proxy-pass" {
+	if got.code != status.ExitFailed || out.ExitCode != got.code || len(out.Findings) != 1 || out.Findings[0].Check != "proxy-pass" {
 		t.Errorf("%d: %+v", got.code, out)
 	}
 	if got = ask("--nginx-conf", good, "--output", "json"); !strings.Contains(got.stdout, `"findings": []`) {
@@ -72,24 +73,24 @@ http {
 	if err := json.Unmarshal([]byte(got.stdout), &out); err != nil {
 		t.Fatalf("%v in %s", err, got.stdout)
 	}
-	if got.code != exitInSync || len(out.Findings) != 1 || len(out.Findings[0].Places) != 21 || out.Findings[0].Places[0] != out.Findings[0].Where {
+	if got.code != status.ExitInSync || len(out.Findings) != 1 || len(out.Findings[0].Places) != 21 || out.Findings[0].Places[0] != out.Findings[0].Where {
 		t.Errorf("%d: %+v", got.code, out)
 	}
-	ask("--nginx-conf", many).wants(t, exitInSync, "  where:  /etc/nginx/nginx.conf:8\n          /etc/nginx/nginx.conf:9\n", "          and 1 more", "warnings: 1")
+	ask("--nginx-conf", many).wants(t, status.ExitInSync, "  where:  /etc/nginx/nginx.conf:8\n          /etc/nginx/nginx.conf:9\n", "          and 1 more", "warnings: 1")
 
-	ask("--output", "xml").wants(t, exitUsage, "text, json or yaml")
-	ask("--timeout", "0s").wants(t, exitUsage, "above 0s")
-	ask("extra").wants(t, exitUsage)
+	ask("--output", "xml").wants(t, status.ExitUsage, "text, json or yaml")
+	ask("--timeout", "0s").wants(t, status.ExitUsage, "above 0s")
+	ask("extra").wants(t, status.ExitUsage)
 	absent := filepath.Join(r.dir, "absent.conf")
-	ask("--nginx-conf", absent).wants(t, exitUsage, "--nginx-conf", absent, "no such file")
-	ask("--nginx-conf", r.dir).wants(t, exitUsage, r.dir, "is a directory")
+	ask("--nginx-conf", absent).wants(t, status.ExitUsage, "--nginx-conf", absent, "no such file")
+	ask("--nginx-conf", r.dir).wants(t, status.ExitUsage, r.dir, "is a directory")
 
 	// A gateway and a Consul that are down, and a conf file of somebody's.
 	r.writeFile("conf/upstreams.conf", "upstream mine { server 127.0.0.1:1; }\n")
 	r.nginx[0].Close()
 	r.consul = deadAddr(t)
 	r.configure()
-	ask("--nginx-conf", good).wants(t, exitFailed, "[gateway-unread]", "[registry-unread]", "[conf-unread]", "not examined: 3")
+	ask("--nginx-conf", good).wants(t, status.ExitFailed, "[gateway-unread]", "[registry-unread]", "[conf-unread]", "not examined: 3")
 }
 
 // TestDoctorOfLua holds that what install-lua writes is without fault, as the real nginx

@@ -20,6 +20,7 @@ import (
 	"swallowkeeper/dyups/dyupstest"
 	"swallowkeeper/internal/nginxconf"
 	"swallowkeeper/persist"
+	"swallowkeeper/status"
 )
 
 // The tests of this file walk through what SwallowKeeper's script did wrong, one each,
@@ -40,7 +41,7 @@ func TestFaultEmptyCatalogDeletesNothing(t *testing.T) {
 	consul.RestartEmpty()
 	d.says("held: the registries list 0 services with a usable server")
 	r.same(before)
-	r.once("--dry-run").wants(t, exitHeld, "held: the registries list 0 services")
+	r.once("--dry-run").wants(t, status.ExitHeld, "held: the registries list 0 services")
 	r.same(before)
 
 	// One service is back: most of the rest is still missing, and stays.
@@ -135,7 +136,7 @@ func TestFaultAllCriticalKeepsServersInFileAndMemory(t *testing.T) {
 		r.baseline(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80"})
 		r.critical("a", addrs...)
 		before := r.state()
-		r.once().wants(t, exitInSync, "left out", "is critical")
+		r.once().wants(t, status.ExitInSync, "left out", "is critical")
 		r.same(before)
 	})
 	t.Run("remove", func(t *testing.T) {
@@ -629,7 +630,7 @@ func TestFaultTimeoutsBackoffAdditionsFirst(t *testing.T) {
 		r.gone("a", "10.0.0.1:80")
 		r.up("b", "10.0.0.4:80")
 		r.up("z", "10.0.0.5:80")
-		r.once().wants(t, exitInSync, "1 added, 1 updated, 1 removed")
+		r.once().wants(t, status.ExitInSync, "1 added, 1 updated, 1 removed")
 		var order []string
 		for _, c := range r.nginx[0].Calls()[calls:] {
 			if c.Method != http.MethodGet {
@@ -671,7 +672,7 @@ func TestFaultTimeoutsBackoffAdditionsFirst(t *testing.T) {
 		r := bareRig(t, hanging(t)).configure()
 		before := r.state()
 		began := time.Now()
-		r.once("--timeout", "500ms").wants(t, exitFailed, "registry consul gave no answer within 500ms")
+		r.once("--timeout", "500ms").wants(t, status.ExitFailed, "registry consul gave no answer within 500ms")
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("it took %s", took)
 		}
@@ -688,7 +689,7 @@ func TestFaultTimeoutsBackoffAdditionsFirst(t *testing.T) {
 			http.Error(w, "rpc error: No cluster leader", http.StatusInternalServerError)
 		})
 		r := bareRig(t, strings.TrimPrefix(server, "http://")).configure()
-		r.once("--timeout", "3s").wants(t, exitFailed, "No cluster leader")
+		r.once("--timeout", "3s").wants(t, status.ExitFailed, "No cluster leader")
 		mu.Lock()
 		defer mu.Unlock()
 		if len(at) < 3 || len(at) > 12 {

@@ -31,6 +31,7 @@ import (
 	"swallowkeeper/dyups/dyupstest"
 	"swallowkeeper/internal/consultestserver"
 	"swallowkeeper/persist"
+	"swallowkeeper/status"
 	"swallowkeeper/upstream"
 )
 
@@ -715,8 +716,8 @@ func (r *rig) baseline(services want) {
 	for _, name := range slices.Sorted(maps.Keys(services)) {
 		r.up(name, strings.Fields(services[name])...)
 	}
-	if got := r.once(); got.code != exitInSync {
-		got.wants(r.t, exitInSync)
+	if got := r.once(); got.code != status.ExitInSync {
+		got.wants(r.t, status.ExitInSync)
 		r.t.FailNow()
 	}
 	r.inSync(services)

@@ -5,19 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"swallowkeeper/persist"
 	"swallowkeeper/status"
-	"swallowkeeper/status/client"
 )
-
-const fromFiles = "this is what is kept beside the conf file"
 
 func (p *program) historyCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
@@ -30,14 +25,9 @@ it reads the files beside the conf file.`,
   swallowkeeper history 41`,
 		ValidArgsFunction: p.complete(generations),
 	}, func(ctx context.Context, o *operator, args []string) error {
-		kept, err := o.client.History(ctx)
+		kept, err := o.History(ctx)
 		if err != nil {
-			if err := o.gone(err, fromFiles); err != nil {
-				return err
-			}
-			if kept, err = (&history{path: o.cfg.Persist.Path}).list(); err != nil {
-				return err
-			}
+			return err
 		}
 		if len(args) == 1 {
 			n, err := number(args[0])
@@ -47,7 +37,7 @@ it reads the files beside the conf file.`,
 			i := slices.IndexFunc(kept, func(g status.Generation) bool { return g.Number == n })
 			switch {
 			case i < 0:
-				return o.keptHint(ctx, fmt.Errorf("generation %d: %w", n, persist.ErrNotKept))
+				return o.keptHint(ctx, status.As(status.ErrNotFound, fmt.Errorf("generation %d: it is not in the history", n)))
 			case i+1 == len(kept):
 				return fmt.Errorf("generation %d is the oldest that is kept: what it changed is not known", n)
 			}
@@ -93,15 +83,9 @@ syntax. Without the daemon it reads the files beside the conf file.`,
 	})
 }
 
-// difference asks the daemon, and reads the files where there is none.
+// difference prints what leads from one generation to another.
 func (o *operator) difference(ctx context.Context, a, b int) error {
-	ch, err := o.client.Diff(ctx, a, b)
-	if errors.Is(err, client.ErrUnreachable) {
-		if err := o.gone(err, fromFiles); err != nil {
-			return err
-		}
-		ch, err = (&history{path: o.cfg.Persist.Path}).diff(a, b)
-	}
+	ch, err := o.Diff(ctx, a, b)
 	if err != nil {
 		return o.keptHint(ctx, err)
 	}
@@ -114,24 +98,14 @@ func (o *operator) difference(ctx context.Context, a, b int) error {
 
 // keptHint adds to the error of a generation that is not there where to look, and which are.
 func (o *operator) keptHint(ctx context.Context, err error) error {
-	var said *client.Error
-	if !errors.Is(err, persist.ErrNotKept) && (!errors.As(err, &said) || said.Code != http.StatusNotFound) {
+	if !errors.Is(err, status.ErrNotFound) {
 		return err
 	}
 	err = fmt.Errorf("%w: swallowkeeper history lists what is", err)
-	if kept, failed := o.generations(ctx); failed == nil && len(kept) > 0 {
+	if kept, failed := o.History(ctx); failed == nil && len(kept) > 0 {
 		err = fmt.Errorf("%w; kept now: %s", err, ranges(kept))
 	}
 	return err
-}
-
-// generations are those that are kept, as the daemon says, or the files where there is none.
-func (o *operator) generations(ctx context.Context) ([]status.Generation, error) {
-	kept, err := o.client.History(ctx)
-	if err != nil && (o.alone || errors.Is(err, client.ErrUnreachable) && !o.fixed && o.unread == nil) {
-		return (&history{path: o.cfg.Persist.Path}).list()
-	}
-	return kept, err
 }
 
 // ranges are the numbers of generations, the newest first, in few words: 7 to 12, 15.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -13,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
 
-	"swallowkeeper/config"
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
@@ -129,29 +127,5 @@ func writeGenerations(t *testing.T, cfg persist.Config, n int, tell func(syncer.
 			Kind: syncer.EventGeneration, Generation: g.Number, Written: g,
 			Added: len(c.Added), Updated: len(c.Updated), Removed: len(c.Removed),
 		})
-	}
-}
-
-// TestADamagedGenerationIsAConflict has a person ask for one that can't be used: that is what the
-// API says of it, and no fault of the daemon.
-func TestADamagedGenerationIsAConflict(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	folder := filepath.Join(dir, ".u.conf.history")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(folder, "1"), []byte("damaged"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := newSurface()
-	s.take(work{cfg: config.Config{Persist: persist.Config{Path: filepath.Join(dir, "u.conf")}}})
-	for n, kind := range map[int]error{1: status.ErrConflict, 2: status.ErrNotFound} {
-		if _, err := s.Rollback(t.Context(), n, upstream.Signature{}); !errors.Is(err, kind) {
-			t.Errorf("rolling back to %d: %v", n, err)
-		}
-		if _, err := s.Diff(n, n); !errors.Is(err, kind) {
-			t.Errorf("the difference to %d: %v", n, err)
-		}
 	}
 }

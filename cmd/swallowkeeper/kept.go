@@ -153,6 +153,7 @@ type kept struct {
 	err error
 }
 
+// readKept reads a generation that is kept. Its error is of a kind of package status.
 func readKept(path string, number int) (upstream.Generation, error) {
 	g, err := persist.ReadGeneration(path, number)
 	if err != nil && !errors.Is(err, persist.ErrNotKept) {

@@ -1,20 +1,15 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"swallowkeeper/guard"
-
-	"github.com/sirupsen/logrus/hooks/test"
+	"swallowkeeper/status"
 )
 
 // A service that registers an address of our own would open what listens there to whom nginx serves.
@@ -40,7 +35,7 @@ func TestARegistrationReachesNothingOfOurs(t *testing.T) {
 	}
 	r.up("new", "10.0.0.2:80")
 	got := r.once()
-	got.wants(t, exitInSync, "is the address of the interface of gateway", "169.254.169.254 is link-local", "0.0.0.1 is no address of a machine")
+	got.wants(t, status.ExitInSync, "is the address of the interface of gateway", "169.254.169.254 is link-local", "0.0.0.1 is no address of a machine")
 	r.inSync(want{"web": "10.0.0.1:80", "new": "10.0.0.2:80"})
 
 	d := r.daemon()
@@ -68,41 +63,10 @@ func TestARegistrationReachesNothingOfOurs(t *testing.T) {
 	d.stop()
 
 	// What is written goes when the configuration changes, and what is configured is what counts.
-	r.once("--set", "guard.deny_addresses=10.0.0.2/32").wants(t, exitInSync, "10.0.0.2 is in 10.0.0.2/32 of deny_addresses")
+	r.once("--set", "guard.deny_addresses=10.0.0.2/32").wants(t, status.ExitInSync, "10.0.0.2 is in 10.0.0.2/32 of deny_addresses")
 	r.inSync(want{"web": "10.0.0.1:80"})
-	r.once("--set", "guard.allow_addresses=10.0.0.2,169.254.169.254").wants(t, exitInSync, "10.0.0.1 is in no range of allow_addresses")
+	r.once("--set", "guard.allow_addresses=10.0.0.2,169.254.169.254").wants(t, status.ExitInSync, "10.0.0.1 is in no range of allow_addresses")
 	r.inSync(want{"new": "10.0.0.2:80", "metadata": "169.254.169.254:80"})
-}
-
-func TestReachKnowsNames(t *testing.T) {
-	log, said := test.NewNullLogger()
-	r := newReach(guard.DefaultConfig(), []endpoint{
-		{of: "registry a", host: "consul.example", port: "8500"},
-		{of: "registry b", host: "lost.example", port: "8500"},
-		{of: "the status page", host: "", port: "9180"},
-		{of: "the interface of gateway gw", host: "LocalHost", port: "18882"},
-		{of: "nobody knows", host: "127.0.0.1", port: "0"},
-	}, log)
-	r.locals = func() ([]net.Addr, error) {
-		return []net.Addr{&net.IPNet{IP: net.ParseIP("10.0.0.5"), Mask: net.CIDRMask(24, 32)}}, nil
-	}
-	r.lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
-		if host == "consul.example" {
-			return []netip.Addr{netip.MustParseAddr("::ffff:10.7.7.7")}, nil
-		}
-		return nil, errors.New("no such host")
-	}
-	for addr, want := range map[string]string{
-		"10.7.7.7:8500": "registry a", "10.7.7.8:8500": "", "127.0.0.1:9180": "the status page", "10.0.0.5:9180": "the status page",
-		"[::1]:18882": "the interface of gateway gw", "10.0.0.5:18882": "the interface of gateway gw", "10.0.0.6:18882": "",
-	} {
-		if got := r.now().Refuses(netip.MustParseAddrPort(addr)); !strings.Contains(got, want) || (got == "") != (want == "") {
-			t.Errorf("%s: %q, want %q", addr, got, want)
-		}
-	}
-	if len(said.AllEntries()) != 1 || !strings.Contains(said.LastEntry().Message, "the address of registry b is not known") {
-		t.Errorf("the log says %v", said.AllEntries())
-	}
 }
 
 // A service that is called like a host of nginx.conf would keep nginx from loading, or take the host's traffic.
@@ -120,12 +84,12 @@ server { location / { proxy_pass http://` + r.prefix + `web; } location /g { pro
 		r.up(name, "10.0.0.2:80")
 	}
 	set := []string{"--set", "gateway.nginx_conf=" + conf}
-	r.once(set...).wants(t, exitInSync,
+	r.once(set...).wants(t, status.ExitInSync,
 		"nginx proxies to a host and port of this name ("+conf+":2)", "nginx's configuration has an upstream of this name ("+conf+":1)",
 		`names = "dotted"`)
 	r.inSync(want{"web": "10.0.0.1:80", "new": "10.0.0.2:80"})
-	r.once(append(set, "--set", "registry.names=dotted")...).wants(t, exitInSync)
+	r.once(append(set, "--set", "registry.names=dotted")...).wants(t, status.ExitInSync)
 	r.inSync(want{"web": "10.0.0.1:80", "new": "10.0.0.2:80", "api.example": "10.0.0.2:80"})
-	r.once(set...).wants(t, exitInSync) // what is written stays, plain names or not
+	r.once(set...).wants(t, status.ExitInSync) // what is written stays, plain names or not
 	r.inSync(want{"web": "10.0.0.1:80", "new": "10.0.0.2:80", "api.example": "10.0.0.2:80"})
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"swallowkeeper/status"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -84,7 +86,7 @@ func TestTheLogStopsNobody(t *testing.T) {
 				eventually(t, patience, addr+" is pushed", func() bool { return strings.Contains(r.addresses(r.read().Set)["a"], addr) })
 			}
 			r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80 10.0.0.3:80"})
-			if code := d.stop(); code != exitInSync {
+			if code := d.stop(); code != status.ExitInSync {
 				t.Errorf("exit code %d", code)
 			}
 		})
@@ -98,7 +100,7 @@ func TestAPassIsCompleteThoughNobodyReadsIt(t *testing.T) {
 	reader, writer := pipe(t)
 	reader.Close()
 	d := r.processWith(func(c *exec.Cmd) { c.Stderr, c.Stdout = writer, writer }, nil, "--sync-once")
-	if code := d.wait(); code != exitInSync {
+	if code := d.wait(); code != status.ExitInSync {
 		t.Errorf("exit code %d", code)
 	}
 	r.inSync(want{"a": "10.0.0.1:80"})

@@ -9,13 +9,11 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"swallowkeeper/guard"
 	"swallowkeeper/internal/near"
-	"swallowkeeper/persist"
 	"swallowkeeper/status"
 	"swallowkeeper/status/client"
 	"swallowkeeper/upstream"
@@ -38,38 +36,25 @@ step. Without the daemon it says what the conf file and the gateways show.`,
   swallowkeeper status -o json
   swallowkeeper status --address http://10.0.0.5:9180     that of another machine`,
 	}, func(ctx context.Context, o *operator, _ []string) error {
-		st, err := o.client.Status(ctx)
-		down := err != nil
-		if down {
-			if err := o.gone(err, "this is what the conf file and the gateways say, without registries, holds and workers"); err != nil {
-				return err
-			}
-			if st, _, err = o.offline(ctx); err != nil {
-				return err
-			}
+		st, err := o.Status(ctx)
+		if err != nil {
+			return err
 		}
 		if done, err := o.encoded(st); err != nil {
 			return err
 		} else if !done {
 			o.printStatus(st)
 		}
-		return said(statusCode(st, down))
+		return said(status.Judge(st).ExitCode)
 	})
 }
 
 // said is a code without further words.
 func said(code int) error {
-	if code == exitInSync {
+	if code == status.ExitInSync {
 		return nil
 	}
 	return exit(code, errSaid)
-}
-
-func statusCode(st status.Status, down bool) int {
-	if down {
-		return exitFailed
-	}
-	return status.Judge(st).ExitCode
 }
 
 func (o *operator) printStatus(st status.Status) {
@@ -229,13 +214,6 @@ func unfreezeArg(f status.Freeze) string {
 	return f.Name
 }
 
-func when(t time.Time) string {
-	if t.IsZero() {
-		return "at an unknown time"
-	}
-	return t.UTC().Format("2006-01-02 15:04:05 UTC")
-}
-
 func (p *program) upstreamsCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
 		Use: "upstreams [NAME]", Args: takes(0, 1),
@@ -248,14 +226,9 @@ it lists what the conf file has.`,
   swallowkeeper upstreams 'shop-*' -o json`,
 		ValidArgsFunction: p.complete(upstreamNames),
 	}, func(ctx context.Context, o *operator, args []string) error {
-		all, err := o.client.Upstreams(ctx)
+		all, err := o.Upstreams(ctx)
 		if err != nil {
-			if err := o.gone(err, "this is what the conf file has, without what is left out"); err != nil {
-				return err
-			}
-			if all, err = o.written(); err != nil {
-				return err
-			}
+			return err
 		}
 		if len(args) == 1 {
 			if all, err = chosen(all, args[0]); err != nil {
@@ -276,7 +249,7 @@ it lists what the conf file has.`,
 // chosen are the upstreams that a name or a pattern stands for, in whatever case.
 func chosen(all []status.Upstream, pattern string) ([]status.Upstream, error) {
 	if _, err := path.Match(pattern, ""); err != nil {
-		return nil, exit(exitUsage, fmt.Errorf("%q: allowed is the name of an upstream, or a pattern with * and ?", pattern))
+		return nil, exit(status.ExitUsage, fmt.Errorf("%q: allowed is the name of an upstream, or a pattern with * and ?", pattern))
 	}
 	var found []status.Upstream
 	for _, u := range all {
@@ -293,15 +266,6 @@ func chosen(all []status.Upstream, pattern string) ([]status.Upstream, error) {
 		hint = "; did you mean " + strings.Join(names, ", ") + "?"
 	}
 	return nil, fmt.Errorf("there is no upstream %q%s", pattern, hint)
-}
-
-// written is what the conf file has.
-func (o *operator) written() ([]status.Upstream, error) {
-	gen, _, err := persist.Read(o.cfg.Persist.Path)
-	if err != nil {
-		return nil, err
-	}
-	return showSet(gen), nil
 }
 
 func (o *operator) printUpstream(u status.Upstream) {
@@ -359,24 +323,18 @@ func (o *operator) printServers(alike []status.Server) {
 
 // suggest adds to the error of an upstream that there is not the names that are near.
 func (o *operator) suggest(ctx context.Context, name string, err error) error {
-	all, failed := o.everyUpstream(ctx)
 	var said *client.Error
-	if failed != nil || name == status.Everything || errors.As(err, &said) && said.Code != http.StatusNotFound {
+	if name == status.Everything || errors.As(err, &said) && said.Code != http.StatusNotFound {
+		return err
+	}
+	all, failed := o.Upstreams(ctx)
+	if failed != nil {
 		return err
 	}
 	if names := meantUpstream(name, all); len(names) > 0 {
 		return fmt.Errorf("%w; did you mean %s?", err, strings.Join(names, ", "))
 	}
 	return err
-}
-
-// everyUpstream is what the daemon says, or the conf file where there is none.
-func (o *operator) everyUpstream(ctx context.Context) ([]status.Upstream, error) {
-	all, err := o.client.Upstreams(ctx)
-	if err != nil && (o.alone || errors.Is(err, client.ErrUnreachable) && !o.fixed && o.unread == nil) {
-		return o.written()
-	}
-	return all, err
 }
 
 // meantUpstream are the names that somebody may mean: the nearest one, then those that have it in
@@ -399,23 +357,7 @@ func meantUpstream(name string, all []status.Upstream) []string {
 
 // printChanges prints a difference, a line for each line of nginx syntax.
 func (o *operator) printChanges(what string, ch status.Changes) {
-	o.say("%s: %s", what, ch.Summary)
-	block := func(mark, name string, in, gone []string) {
-		o.say("%s upstream %s", mark, o.c.name(name))
-		for _, l := range gone {
-			o.say("%s", o.c.out("-     "+l))
-		}
-		for _, l := range in {
-			o.say("%s", o.c.in("+     "+l))
-		}
-	}
-	for _, u := range ch.Added {
-		block(o.c.in("+"), u.Name, u.Lines, nil)
-	}
-	for _, u := range ch.Updated {
-		block(" ", u.Name, u.In, u.Out)
-	}
-	for _, u := range ch.Removed {
-		block(o.c.out("-"), u.Name, nil, u.Lines)
-	}
+	var text strings.Builder
+	printChanges(&text, o.c, what, ch)
+	fmt.Fprint(o.stdout, harmless(text.String()))
 }

@@ -12,6 +12,7 @@ import (
 
 	"swallowkeeper/config"
 	"swallowkeeper/kinds"
+	"swallowkeeper/status"
 )
 
 // manMore is what the main page says beyond --help, in the Markdown that cobra/doc takes.
@@ -50,7 +51,7 @@ func (p *program) manCommand() *cobra.Command {
 		Use: "man", Short: "Write the manual pages, one a command", Args: takes(0, 0), Hidden: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := os.MkdirAll(dir, 0o755); err != nil {
-				return exit(exitFailed, fmt.Errorf("make the folder of the manual pages: %w", err))
+				return exit(status.ExitFailed, fmt.Errorf("make the folder of the manual pages: %w", err))
 			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true
@@ -59,9 +60,9 @@ func (p *program) manCommand() *cobra.Command {
 				// Packages bring the completions: nobody needs a page on how to make them.
 				sub.Hidden = sub.Hidden || sub.Name() == "completion"
 			}
-			header := &doc.GenManHeader{Section: "1", Source: "swallowkeeper " + versionText(), Manual: "User Commands"}
+			header := &doc.GenManHeader{Section: "1", Source: "swallowkeeper " + p.Version, Manual: "User Commands"}
 			if err := doc.GenManTree(root, header, dir); err != nil {
-				return exit(exitFailed, fmt.Errorf("write the manual pages: %w", err))
+				return exit(status.ExitFailed, fmt.Errorf("write the manual pages: %w", err))
 			}
 			return nil
 		},

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"swallowkeeper/dyups/lua"
+	"swallowkeeper/status"
 )
 
 // nginxCommand is for an nginx from a distribution: it has no dyups module, and its Lua
@@ -64,14 +65,14 @@ func (p *program) installLua(cfg lua.Config, force bool) error {
 		cfg.Listen = lua.DefaultListen()
 	}
 	if err := cfg.Validate(); err != nil {
-		return exit(exitUsage, err)
+		return exit(status.ExitUsage, err)
 	}
 	results, err := lua.Install(cfg, force)
 	switch {
 	case errors.Is(err, lua.ErrChanged):
-		return exit(exitFailed, fmt.Errorf("nothing was written, --force overwrites:\n%w", err))
+		return exit(status.ExitFailed, fmt.Errorf("nothing was written, --force overwrites:\n%w", err))
 	case err != nil:
-		return exit(exitFailed, err)
+		return exit(status.ExitFailed, err)
 	}
 	for _, r := range results {
 		fmt.Fprintf(p.stdout, "%-9s %s\n", r.State, r.Path)

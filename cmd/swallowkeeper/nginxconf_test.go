@@ -13,6 +13,7 @@ import (
 	"swallowkeeper/dyups"
 	"swallowkeeper/internal/nginxtest"
 	"swallowkeeper/persist"
+	"swallowkeeper/status"
 )
 
 // ownTengine is a Tengine with a master, an upstream that its operator wrote by hand, and the conf file included.
@@ -121,9 +122,9 @@ func TestTheConfigurationThatNginxRunsWith(t *testing.T) {
 		return ""
 	})
 	n.stays()
-	call(t, nil, "--config", n.r.toml, "explain", n.handmade).wants(t, exitInSync,
+	call(t, nil, "--config", n.r.toml, "explain", n.handmade).wants(t, status.ExitInSync,
 		"nginx's configuration has an upstream of this name ("+n.dir+"/te.conf:5)")
-	if code := d.stop(); code != exitInSync {
+	if code := d.stop(); code != status.ExitInSync {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -140,8 +141,8 @@ func TestOnePassKnowsTheConfigurationThatNginxRunsWith(t *testing.T) {
 	})
 	n.r.up("handmade", "10.0.0.1:80")
 	n.r.up("web", "10.0.0.2:80")
-	n.r.once("--dry-run").wants(t, exitOutOfSync, n.dir+"/te.conf:5")
-	n.r.once().wants(t, exitInSync, n.dir+"/te.conf:5")
+	n.r.once("--dry-run").wants(t, status.ExitOutOfSync, n.dir+"/te.conf:5")
+	n.r.once().wants(t, status.ExitInSync, n.dir+"/te.conf:5")
 	n.stays()
 }
 
@@ -158,7 +159,7 @@ func TestNginxHangsAtTheStart(t *testing.T) {
 		}
 		return ""
 	})
-	n.r.once().wants(t, exitInSync)
+	n.r.once().wants(t, status.ExitInSync)
 	if gen := n.r.read(); gen.Set.Len() != 1 {
 		t.Fatalf("generation %d has %d upstreams", gen.Number, gen.Set.Len())
 	}
@@ -190,7 +191,7 @@ func TestNginxHangsAtTheStart(t *testing.T) {
 		return ""
 	})
 	n.stays()
-	if code := d.stop(); code != exitInSync {
+	if code := d.stop(); code != status.ExitInSync {
 		t.Errorf("exit code %d", code)
 	}
 }

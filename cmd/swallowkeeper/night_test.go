@@ -42,12 +42,12 @@ func TestTheNight(t *testing.T) {
 	r.inSync(all) // nginx goes on as it was
 
 	// They look: within seconds it is plain what is held and why.
-	r.command("status").wants(t, exitHeld, "held", "40 of 42 servers would go")
+	r.command("status").wants(t, status.ExitHeld, "held", "40 of 42 servers would go")
 	shown, code := get(t, page, "")
 	if code != http.StatusOK || !strings.Contains(shown, "40 of 42 servers would go") || !strings.Contains(shown, hold.ID) {
 		t.Errorf("the page, %d, does not say it", code)
 	}
-	r.command("explain", r.prefix+"s07").wants(t, exitInSync, "guard", "10.0.1.8:80", "registry consul has nothing of this name now")
+	r.command("explain", r.prefix+"s07").wants(t, status.ExitInSync, "guard", "10.0.1.8:80", "registry consul has nothing of this name now")
 
 	// Approving takes a right.
 	for token, want := range map[string]int{"": http.StatusUnauthorized, "somebody-elses-token": http.StatusUnauthorized} {
@@ -58,12 +58,12 @@ func TestTheNight(t *testing.T) {
 	r.inSync(all)
 
 	// They approve, with the right, and it was wrong.
-	r.command("approve", hold.ID).wants(t, exitInSync)
+	r.command("approve", hold.ID).wants(t, status.ExitInSync)
 	r.inSync(want{"s00": all["s00"], "s01": all["s01"]})
-	r.command("history").wants(t, exitInSync, fmt.Sprint(evening))
+	r.command("history").wants(t, status.ExitInSync, fmt.Sprint(evening))
 
 	// They go back: every worker of nginx has the evening's upstreams again.
-	r.command("rollback", fmt.Sprint(evening), "--yes").wants(t, exitInSync)
+	r.command("rollback", fmt.Sprint(evening), "--yes").wants(t, status.ExitInSync)
 	r.inSync(all)
 	eventually(t, 20*time.Second, "it is in sync and frozen", func() bool {
 		st := r.status()
@@ -73,10 +73,10 @@ func TestTheNight(t *testing.T) {
 	for name, addr := range all {
 		r.up(name, addr)
 	}
-	r.command("unfreeze", "--all").wants(t, exitInSync)
+	r.command("unfreeze", "--all").wants(t, status.ExitInSync)
 	r.inSync(all)
 	// A registry that was away is asked again after a wait.
-	eventually(t, 20*time.Second, "in the morning all is well", func() bool { return r.command("status").code == exitInSync })
+	eventually(t, 20*time.Second, "in the morning all is well", func() bool { return r.command("status").code == status.ExitInSync })
 }
 
 // pageToken lets changes through at the page.

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"swallowkeeper/status"
 )
 
 // TestFilesOfAnEarlierVersion: testdata/old has the conf file and the history that a program wrote before registries
@@ -60,7 +62,7 @@ socket = %q
 		})
 	}
 	// A pass that can't read its registry leaves all of it as it is.
-	if g := call(t, nil, "--config", toml, "--sync-once", "--timeout", "200ms"); g.code != exitFailed {
+	if g := call(t, nil, "--config", toml, "--sync-once", "--timeout", "200ms"); g.code != status.ExitFailed {
 		t.Errorf("exit code %d: %s", g.code, g.stderr)
 	}
 	after, err := os.ReadFile(conf)

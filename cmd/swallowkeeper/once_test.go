@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/status"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -47,9 +49,9 @@ func plain(t *testing.T, text string) {
 }
 
 // decoded is the JSON that was printed, whose exit code is the real one.
-func decoded(t *testing.T, g ran) report {
+func decoded(t *testing.T, g ran) Pass {
 	t.Helper()
-	var rep report
+	var rep Pass
 	d := json.NewDecoder(strings.NewReader(g.stdout))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&rep); err != nil {
@@ -74,7 +76,7 @@ func TestOnceDryRun(t *testing.T) {
 	}
 	before := r.state()
 	got := r.once("--dry-run")
-	got.wants(t, exitInSync, "no changes")
+	got.wants(t, status.ExitInSync, "no changes")
 	r.golden("dry-run-in-sync.txt", got.stdout)
 
 	r.gone("gone", "10.0.0.3:80")
@@ -85,7 +87,7 @@ func TestOnceDryRun(t *testing.T) {
 	r.put("same", instance{addr: "10.0.0.8:80", id: "meta", meta: map[string]string{"nginx-weight": "heavy"}})
 
 	got = r.once("--dry-run")
-	got.wants(t, exitOutOfSync)
+	got.wants(t, status.ExitOutOfSync)
 	plain(t, got.stdout+got.stderr)
 	r.golden("dry-run.txt", got.stdout)
 	asJSON := r.once("--dry-run", "--output", "json")
@@ -100,13 +102,13 @@ func TestOnceDryRun(t *testing.T) {
 
 	// Then in earnest.
 	asJSON = r.once("--output", "json")
-	if rep := decoded(t, asJSON); rep.DryRun || rep.ExitCode != exitInSync {
+	if rep := decoded(t, asJSON); rep.DryRun || rep.ExitCode != status.ExitInSync {
 		t.Errorf("%+v", rep)
 	}
 	r.golden("once.json", asJSON.stdout)
 	r.inSync(want{"changed": "10.0.0.2:80 [2001:db8::1]:80", "new": "10.0.0.6:80", "same": "10.0.0.4:80 10.0.0.5:80"})
 	got = r.once()
-	got.wants(t, exitInSync)
+	got.wants(t, status.ExitInSync)
 	plain(t, got.stdout+got.stderr)
 	r.golden("once-in-sync.txt", got.stdout)
 }
@@ -116,7 +118,7 @@ func TestOnceDryRunLeavesNoTrace(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).configure()
 	r.up("a", "10.0.0.1:80")
-	r.once("--dry-run").wants(t, exitOutOfSync, "1 added")
+	r.once("--dry-run").wants(t, status.ExitOutOfSync, "1 added")
 	if entries, err := os.ReadDir(filepath.Dir(r.conf)); err != nil || len(entries) > 0 {
 		t.Errorf("%v, %v", entries, err)
 	}
@@ -136,20 +138,20 @@ func TestOnceHeld(t *testing.T) {
 	all["b"] = "10.0.0.5:80 10.0.0.6:80"
 
 	got := r.once()
-	got.wants(t, exitHeld)
+	got.wants(t, status.ExitHeld)
 	plain(t, got.stdout)
 	r.golden("held.txt", got.stdout)
 	r.inSync(all)
 	asJSON := r.once("--output", "json")
 	rep := decoded(t, asJSON)
-	if asJSON.code != exitHeld || rep.Hold == nil || len(rep.Hold.Servers) != 5 {
+	if asJSON.code != status.ExitHeld || rep.Hold == nil || len(rep.Hold.Servers) != 5 {
 		t.Fatalf("exit code %d, %+v", asJSON.code, rep)
 	}
 	r.golden("held.json", asJSON.stdout)
 
-	r.once("--approve", "000000000000").wants(t, exitHeld)
+	r.once("--approve", "000000000000").wants(t, status.ExitHeld)
 	r.inSync(all)
-	r.once("--approve", rep.Hold.ID).wants(t, exitInSync)
+	r.once("--approve", rep.Hold.ID).wants(t, status.ExitInSync)
 	all["a"] = many(6)[5]
 	r.inSync(all)
 }
@@ -165,16 +167,16 @@ func TestOnceHeldAgain(t *testing.T) {
 	r.up("b", "10.0.0.6:80")
 	all["b"] = "10.0.0.5:80 10.0.0.6:80"
 	for range 3 {
-		r.once().wants(t, exitHeld)
+		r.once().wants(t, status.ExitHeld)
 		r.inSync(all)
 	}
 	r.up("a", many(2)...)
 	// What has not come back with the others may come back yet: that also the next process knows.
-	r.once().wants(t, exitHeld, "1 of 6 servers are still missing")
+	r.once().wants(t, status.ExitHeld, "1 of 6 servers are still missing")
 	r.inSync(all)
 	all["a"] = strings.Join([]string{many(4)[0], many(4)[1], many(4)[3]}, " ")
 	eventually(t, 20*time.Second, "nothing has come back for the recovery", func() bool {
-		return r.once("--set", "guard.recovery=1s", "--set", "registry.wait=1s").code == exitInSync
+		return r.once("--set", "guard.recovery=1s", "--set", "registry.wait=1s").code == status.ExitInSync
 	})
 	r.inSync(all)
 }
@@ -187,9 +189,9 @@ func TestOnceExitCodesInOrder(t *testing.T) {
 	r.gone("a", "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80")
 	r.up("a", "10.0.0.5:80")
 	r.nginx[0].FailNext(1000, 500, "add server failed", http.MethodPost)
-	r.once().wants(t, exitOutOfSync, "gateway gw1: out of sync", "held: ")
-	r.once("--set", "guard.max_removal=1").wants(t, exitOutOfSync, "gateway gw1: out of sync")
-	r.once("--set", "registry.address="+deadAddr(t), "--timeout", "300ms").wants(t, exitFailed)
+	r.once().wants(t, status.ExitOutOfSync, "gateway gw1: out of sync", "held: ")
+	r.once("--set", "guard.max_removal=1").wants(t, status.ExitOutOfSync, "gateway gw1: out of sync")
+	r.once("--set", "registry.address="+deadAddr(t), "--timeout", "300ms").wants(t, status.ExitFailed)
 }
 
 func TestCommandLine(t *testing.T) {
@@ -241,7 +243,7 @@ func TestCheckShowsWhatHolds(t *testing.T) {
 	r.up("a", "10.0.0.1:80")
 	before := r.state()
 	got := call(t, env, "check", "--config", r.toml, "--set", "guard.hold_for=3m", "--set", "registry.token=verysecret")
-	got.wants(t, exitInSync, "min_services = 1\n", "max_removal = 0.2\n", `hold_for = "3m`,
+	got.wants(t, status.ExitInSync, "min_services = 1\n", "max_removal = 0.2\n", `hold_for = "3m`,
 		"# registry consul: ok: 1 upstreams, 1 servers, 0 left out", "# file "+r.conf+": ok: not written yet",
 		"# gateway gw1: ok: 0 upstreams live")
 	plain(t, got.stdout)
@@ -268,15 +270,15 @@ func TestCheckNamesWhatFails(t *testing.T) {
 	r.gateways = gatewayTable("gw1", "http://"+deadAddr(t)) + gatewayTable("gw2", r.nginx[0].API())
 	r.configure()
 	r.up("a", "10.0.0.1:80")
-	call(t, nil, "check", "--config", r.toml).wants(t, exitFailed, "# gateway gw1: failed: ", "connection refused",
+	call(t, nil, "check", "--config", r.toml).wants(t, status.ExitFailed, "# gateway gw1: failed: ", "connection refused",
 		"# gateway gw2: ok", "# registry consul: ok")
 	r.gateways = ""
 	r.configure()
 	dead := deadAddr(t)
 	call(t, nil, "check", "--config", r.toml, "--timeout", "500ms", "--set", "registry.address="+dead).
-		wants(t, exitFailed, "# registry consul: failed: no answer within 500ms: ", "connection refused", "# gateway gw1: ok")
+		wants(t, status.ExitFailed, "# registry consul: failed: no answer within 500ms: ", "connection refused", "# gateway gw1: ok")
 	if err := os.WriteFile(r.conf, []byte("server {}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	call(t, nil, "check", "--config", r.toml).wants(t, exitFailed, fmt.Sprintf("# file %s: failed: ", r.conf), "not written by swallowkeeper")
+	call(t, nil, "check", "--config", r.toml).wants(t, status.ExitFailed, fmt.Sprintf("# file %s: failed: ", r.conf), "not written by swallowkeeper")
 }

@@ -14,11 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"swallowkeeper/config"
-	"swallowkeeper/persist"
 	"swallowkeeper/status"
 	"swallowkeeper/status/client"
-	"swallowkeeper/syncer"
-	"swallowkeeper/upstream"
 )
 
 // operator is one call of a command that asks the daemon.
@@ -30,15 +27,16 @@ type operator struct {
 	timeout *length
 	reason  reason // why a person gives this order
 
-	steers  bool // changes something: who only looks gets an answer with less
-	fixed   bool // a flag, or a URL in the environment, names the daemon
-	cfg     config.Config
-	unread  error // why the configuration can't be read, where the daemon is asked all the same
+	steers bool // changes something: who only looks gets an answer with less
+	fixed  bool // a flag, or a URL in the environment, names the daemon
+	cfg    config.Config
+	unread error // why the configuration can't be read, where the daemon is asked all the same
+	// Either asks the daemon, and does without it where it does not answer; client is the daemon's alone.
+	Either
 	client  *client.Client
 	missing []string // where else no daemon answers
 	c       palette
-	alone   bool // without the daemon, and it was said
-	fewer   int  // lines of what a hold keeps than there might be: the terminal is not high
+	fewer   int // lines of what a hold keeps than there might be: the terminal is not high
 	// tokenErr is why there is no token to send; who only looks needs none.
 	tokenErr error
 }
@@ -79,6 +77,7 @@ func (o *operator) command(c *cobra.Command, do func(ctx context.Context, o *ope
 			return err
 		}
 		defer o.client.Close()
+		o.Either = Either{Live: o.client, Offline: o.byItself(), Away: o.gone}
 		o.c = newPalette(o.isTerminal(o.stdout))
 		if c.Name() != "watch" {
 			var cancel context.CancelFunc
@@ -106,18 +105,17 @@ func (o *operator) coded(err error) error {
 	if err == nil || errors.As(err, &coded) {
 		return err
 	}
-	return exit(exitFailed, err)
+	return exit(status.ExitFailed, err)
 }
 
-// gone says that the daemon does not answer and what stands in for it; any other error ends the command.
+// gone says that the daemon does not answer and what stands in for it, unless this daemon is meant and no other.
 func (o *operator) gone(err error, instead string) error {
-	if !errors.Is(err, client.ErrUnreachable) || o.fixed || o.unread != nil {
+	if o.fixed || o.unread != nil {
 		return err
 	}
-	if !o.alone {
+	if instead != "" {
 		fmt.Fprintf(o.stderr, "swallowkeeper: %v; %s\n", o.nowhere(err), instead)
 	}
-	o.alone = true
 	return nil
 }
 
@@ -136,7 +134,7 @@ func (o *operator) ours(ctx context.Context) error {
 	case filepath.Clean(st.File) == filepath.Clean(o.cfg.Persist.Path):
 		return nil
 	}
-	return exit(exitUsage, fmt.Errorf("the daemon that answers writes %s, and this configuration names %s: "+
+	return exit(status.ExitUsage, fmt.Errorf("the daemon that answers writes %s, and this configuration names %s: "+
 		"give each a status.socket and status.address of its own", printable(st.File), o.cfg.Persist.Path))
 }
 
@@ -192,95 +190,18 @@ func colour(text string) int {
 	return len(text) - len(left) + 1
 }
 
-// offline is what the conf file and the gateways say, where no daemon does.
-func (o *operator) offline(ctx context.Context) (status.Status, upstream.Generation, error) {
-	gen, edited, err := persist.Read(o.cfg.Persist.Path)
-	if err != nil {
-		return status.Status{}, gen, err
-	}
-	st := status.Status{
-		Version: versionText(), Time: time.Now(), Generation: showGeneration(gen), File: o.cfg.Persist.Path,
-		Upstreams: gen.Set.Len(), Servers: gen.Set.Servers(), Reasons: []string{"the daemon does not answer"},
-		Holds: []status.Hold{}, Freezes: showFreezes(gen.Frozen), Registries: []status.Registry{}, Gateways: []status.Gateway{},
-	}
-	damaged, err := persist.Damaged(o.cfg.Persist.Path)
-	if err != nil {
-		return st, gen, err
-	}
-	showDamaged(&st, damaged)
-	if edited {
-		st.Reasons = append(st.Reasons, "the conf file was edited by hand")
-	}
-	h, err := build(o.cfg, o.logger(config.Log{Level: "error", Format: o.cfg.Log.Format}), meters{})
-	if err != nil {
-		return st, gen, exit(exitUsage, err)
-	}
-	defer h.close(o.logger(config.Log{Level: "error"}))
-	if st.InSync = gen.Number > 0; !st.InSync {
-		st.Reasons = append(st.Reasons, fmt.Sprintf("there is no conf file at %s: nothing was written yet", o.cfg.Persist.Path))
-	}
-	for _, t := range h.targets {
-		t.Written.Set(gen.Set.Without(gen.Pushing))
-		g := status.Gateway{Name: t.Name, Checked: time.Now(), Workers: []status.Worker{}}
-		live, err := t.Gateway.Live(ctx)
-		switch {
-		case err != nil:
-			g.Error = printable(err.Error())
-		case !inSync(live.Set, gen.Set):
-			g.Error = "what it uses is not what the conf file has: swallowkeeper plan shows it"
-		default:
-			g.InSync, g.Generation = true, gen.Number
-		}
-		if !g.InSync {
-			st.InSync = false
-			st.Reasons = append(st.Reasons, fmt.Sprintf("gateway %s is out of sync: %s", g.Name, g.Error))
-		}
-		st.Gateways = append(st.Gateways, g)
-	}
-	return st, gen, nil
-}
-
-// inSync reports whether a gateway has all that the conf file has; what else it has is not ours.
-func inSync(live, want upstream.Set) bool {
-	c := upstream.Diff(live, want)
-	return len(c.Added)+len(c.Updated) == 0
-}
-
-// order carries out an order without a daemon. It is signed by the user that this process runs as.
-func (o *operator) order(ctx context.Context, order syncer.Order) (string, error) {
-	surviveBrokenPipe()
-	log := o.logger(config.Log{Level: "error", Format: o.cfg.Log.Format})
-	h, err := build(o.cfg, log, meters{})
-	if err != nil {
-		return "", exit(exitUsage, err)
-	}
-	defer h.close(log)
-	file, err := persist.Open(o.cfg.Persist, log)
-	var locked *persist.LockedError
-	if errors.As(err, &locked) { // nobody is to stop a daemon for that
-		return "", fmt.Errorf("process %d is at work and does not answer: it may just read its configuration again; "+
-			"try again, and else see whether its status.socket is this one", locked.PID)
-	}
-	if err != nil {
-		return "", err
-	}
-	remark, gateways, err := syncer.New(h.parts(o.cfg, file, log)).DoOnce(ctx, syncer.Signed(o.reason.signed(), order))
-	if err := errors.Join(err, file.Close()); err != nil {
-		return "", err
-	}
-	for _, g := range gateways {
-		if g.Err != nil {
-			return remark, exit(exitOutOfSync, fmt.Errorf("gateway %s is out of sync: %w", g.Name, g.Err))
-		}
-	}
-	return remark, nil
+// byItself does without the daemon.
+func (o *operator) byItself() *Offline {
+	off := o.offline(o.cfg, "error")
+	off.Limit = time.Duration(*o.timeout)
+	return off
 }
 
 // number reads a generation's number from the command line.
 func number(arg string) (int, error) {
 	n, err := strconv.Atoi(arg)
 	if err != nil || n < 1 {
-		return 0, exit(exitUsage, fmt.Errorf("%q: allowed is the number of a generation; swallowkeeper history lists them", arg))
+		return 0, exit(status.ExitUsage, fmt.Errorf("%q: allowed is the number of a generation; swallowkeeper history lists them", arg))
 	}
 	return n, nil
 }

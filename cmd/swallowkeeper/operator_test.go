@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/internal/logs"
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
@@ -107,11 +108,11 @@ func TestWhatTheCommandsSay(t *testing.T) {
 		args []string
 		code int
 	}{
-		{"status", []string{"status"}, exitHeld},
-		{"upstreams", []string{"upstreams"}, exitInSync},
-		{"explain", []string{"explain", "checkout"}, exitInSync},
-		{"plan", []string{"plan"}, exitOutOfSync}, // a gateway comes before the hold
-		{"history", []string{"history"}, exitInSync},
+		{"status", []string{"status"}, status.ExitHeld},
+		{"upstreams", []string{"upstreams"}, status.ExitInSync},
+		{"explain", []string{"explain", "checkout"}, status.ExitInSync},
+		{"plan", []string{"plan"}, status.ExitOutOfSync}, // a gateway comes before the hold
+		{"history", []string{"history"}, status.ExitInSync},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := d.call(test.args...)
@@ -137,37 +138,17 @@ func TestABrokenConfigurationKeepsNobodyFromTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := d.call("status", "--config", broken, "--socket", d.socket)
-	got.wants(t, exitHeld, "min_servces", "the daemon that the flag names is asked all the same")
+	got.wants(t, status.ExitHeld, "min_servces", "the daemon that the flag names is asked all the same")
 	if want := d.call("status", "--socket", d.socket).stdout; clock.ReplaceAllString(got.stdout, "") != clock.ReplaceAllString(want, "") {
 		t.Errorf("it says\n%s\nand otherwise\n%s", got.stdout, want)
 	}
-	d.call("status", "--config", broken).wants(t, exitUsage, "min_servces", "--socket /run/swallowkeeper/swallowkeeper.sock")
-	d.call("status", "--config", broken, "--socket", d.socket, "--set", "guard.nonsense=1").wants(t, exitUsage)
+	d.call("status", "--config", broken).wants(t, status.ExitUsage, "min_servces", "--socket /run/swallowkeeper/swallowkeeper.sock")
+	d.call("status", "--config", broken, "--socket", d.socket, "--set", "guard.nonsense=1").wants(t, status.ExitUsage)
 
 	// Over HTTP the token of the environment counts.
-	call(t, nil, "freeze", "checkout", "--config", broken, "--address", d.url).wants(t, exitFailed, "SWALLOWKEEPER_STATUS_TOKEN")
+	call(t, nil, "freeze", "checkout", "--config", broken, "--address", d.url).wants(t, status.ExitFailed, "SWALLOWKEEPER_STATUS_TOKEN")
 	call(t, []string{"SWALLOWKEEPER_STATUS_TOKEN=" + deskToken}, "freeze", "checkout", "--config", broken, "--address", d.url).
-		wants(t, exitInSync)
-}
-
-func TestPrintable(t *testing.T) {
-	t.Parallel()
-	for given, want := range map[string]string{
-		"":                       "",
-		`plain, "quoted" 中文 a\b`: `plain, "quoted" 中文 a\b`,
-		"a\x1b[2J\nb":            `a\x1b[2J\nb`,
-		"\u202ereversed\u2028":   `\u202ereversed\u2028`,
-		"\xff\ufffd":             `\xff�`,
-		"\u009b31m":              `\u009b31m`,
-	} {
-		got := printable(given)
-		if got != want {
-			t.Errorf("%q is printed as %s, want %s", given, got, want)
-		}
-		if again := printable(got); again != got {
-			t.Errorf("%s becomes %s", got, again)
-		}
-	}
+		wants(t, status.ExitInSync)
 }
 
 func TestHostileTextStaysOnItsLine(t *testing.T) {
@@ -223,24 +204,24 @@ func TestOrders(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, statustest.New())
 	st := func() status.Status { return d.fake.Status() }
-	d.call("approve", "0123").wants(t, exitFailed, "0123")
-	d.call("approve", statustest.HoldID).wants(t, exitInSync, "approved")
+	d.call("approve", "0123").wants(t, status.ExitFailed, "0123")
+	d.call("approve", statustest.HoldID).wants(t, status.ExitInSync, "approved")
 	if len(st().Holds) != 0 {
 		t.Errorf("held is %+v", st().Holds)
 	}
-	d.call("freeze", "checkout", "--for", "2h").wants(t, exitInSync, "upstream checkout is frozen for 2h0m0s")
-	d.call("freeze", "--all").wants(t, exitInSync, "everything is frozen until it is released")
+	d.call("freeze", "checkout", "--for", "2h").wants(t, status.ExitInSync, "upstream checkout is frozen for 2h0m0s")
+	d.call("freeze", "--all").wants(t, status.ExitInSync, "everything is frozen until it is released")
 	if n := len(st().Freezes); n < 2 {
 		t.Errorf("frozen is %+v", st().Freezes)
 	}
-	d.call("unfreeze", "checkout").wants(t, exitInSync, "upstream checkout is not frozen any more")
-	d.call("unfreeze", "checkout").wants(t, exitFailed)
+	d.call("unfreeze", "checkout").wants(t, status.ExitInSync, "upstream checkout is not frozen any more")
+	d.call("unfreeze", "checkout").wants(t, status.ExitFailed)
 	before := st().Generation.Number
-	d.call("rollback", "10", "--yes", "--output", "json").wants(t, exitInSync, `"generation"`)
+	d.call("rollback", "10", "--yes", "--output", "json").wants(t, status.ExitInSync, `"generation"`)
 	if st().Generation.Number <= before {
 		t.Error("nothing was rolled back")
 	}
-	d.call("rollback", "99", "--yes", "--output", "json").wants(t, exitFailed)
+	d.call("rollback", "99", "--yes", "--output", "json").wants(t, status.ExitFailed)
 }
 
 func TestCommandsOverTheAddress(t *testing.T) {
@@ -250,14 +231,14 @@ func TestCommandsOverTheAddress(t *testing.T) {
 		env := []string{"SWALLOWKEEPER_STATUS_SOCKET=/nowhere/s", "SWALLOWKEEPER_STATUS_TOKEN=" + token}
 		return call(t, env, append(args, "--address", d.url)...)
 	}
-	ask("", "status").wants(t, exitHeld)
-	ask("", "approve", statustest.HoldID).wants(t, exitFailed, "token")
-	ask("somebody-elses-token", "approve", statustest.HoldID).wants(t, exitFailed, "token")
-	ask("", "history", "12").wants(t, exitInSync, "generation 11 to 12: ")
-	ask("", "diff", "11", "12").wants(t, exitInSync, "generation 11 to 12: ")
-	ask("", "diff", "1", "12").wants(t, exitFailed, "generation 1 is not kept: swallowkeeper history lists")
-	ask(deskToken, "rollback", "11", "--yes").wants(t, exitInSync, "back to generation 11: ", "generation 13 has the upstreams of 11")
-	ask(deskToken, "approve", statustest.HoldID).wants(t, exitInSync)
+	ask("", "status").wants(t, status.ExitHeld)
+	ask("", "approve", statustest.HoldID).wants(t, status.ExitFailed, "token")
+	ask("somebody-elses-token", "approve", statustest.HoldID).wants(t, status.ExitFailed, "token")
+	ask("", "history", "12").wants(t, status.ExitInSync, "generation 11 to 12: ")
+	ask("", "diff", "11", "12").wants(t, status.ExitInSync, "generation 11 to 12: ")
+	ask("", "diff", "1", "12").wants(t, status.ExitFailed, "generation 1 is not kept: swallowkeeper history lists")
+	ask(deskToken, "rollback", "11", "--yes").wants(t, status.ExitInSync, "back to generation 11: ", "generation 13 has the upstreams of 11")
+	ask(deskToken, "approve", statustest.HoldID).wants(t, status.ExitInSync)
 }
 
 // TestATokenIsForChanges has a person who may not read the token's file look at things, and
@@ -278,8 +259,8 @@ func TestATokenIsForChanges(t *testing.T) {
 		t.Errorf("sent was %q and %q", look, change)
 	}
 	none := []string{"SWALLOWKEEPER_STATUS_TOKEN_FILE=/nowhere/token"}
-	call(t, none, "history", "--address", d.url).wants(t, exitInSync)
-	call(t, none, "freeze", "checkout", "--address", d.url).wants(t, exitFailed, "takes the token", "status.token_file", "/nowhere/token")
+	call(t, none, "history", "--address", d.url).wants(t, status.ExitInSync)
+	call(t, none, "freeze", "checkout", "--address", d.url).wants(t, status.ExitFailed, "takes the token", "status.token_file", "/nowhere/token")
 }
 
 // TestRollbackFromOneThatIsNotKept has the newest generation missing from the history: the way
@@ -289,8 +270,8 @@ func TestRollbackFromOneThatIsNotKept(t *testing.T) {
 	fake := statustest.New()
 	fake.Change(func(s *statustest.State) { s.History = s.History[1:] })
 	d := newDesk(t, fake)
-	d.call("rollback", "10", "--yes").wants(t, exitInSync, "back to generation 10", "the guard would hold it: 9 of 82", "generation 13 has the upstreams of 10")
-	d.call("rollback", "99", "--yes").wants(t, exitFailed, "swallowkeeper history lists what is")
+	d.call("rollback", "10", "--yes").wants(t, status.ExitInSync, "back to generation 10", "the guard would hold it: 9 of 82", "generation 13 has the upstreams of 10")
+	d.call("rollback", "99", "--yes").wants(t, status.ExitFailed, "swallowkeeper history lists what is")
 }
 
 func TestWrongUseOfTheCommands(t *testing.T) {
@@ -312,12 +293,12 @@ func TestWrongUseOfTheCommands(t *testing.T) {
 		{"status", "--address", "here"},
 		{"status", "--address", d.url, "--socket", d.socket},
 	} {
-		if got := d.call(args...); got.code != exitUsage || got.stderr == "" {
+		if got := d.call(args...); got.code != status.ExitUsage || got.stderr == "" {
 			t.Errorf("%q: exit code %d, %s", args, got.code, got.stderr)
 		}
 	}
-	d.call("explain", "checkoutt").wants(t, exitFailed, "did you mean", "checkout")
-	d.call("explain", "checkout", "192.0.2.1:9").wants(t, exitFailed, "192.0.2.1:9")
+	d.call("explain", "checkoutt").wants(t, status.ExitFailed, "did you mean", "checkout")
+	d.call("explain", "checkout", "192.0.2.1:9").wants(t, status.ExitFailed, "192.0.2.1:9")
 }
 
 // TestWithoutADaemon holds what can be done from the files and the gateways.
@@ -326,40 +307,40 @@ func TestWithoutADaemon(t *testing.T) {
 	r := newRig(t).configure()
 	r.baseline(want{"a": "10.0.0.1:80 10.0.0.2:80"})
 	r.up("b", "10.0.0.3:80")
-	r.once().wants(t, exitInSync)
-	r.command("status").wants(t, exitFailed, "the daemon does not answer", "gateway gw1: in sync (generation 2")
-	r.command("upstreams").wants(t, exitInSync, r.prefix+"a: 2 in", "the daemon does not answer")
-	r.command("explain", r.prefix+"a", "10.0.0.2:80").wants(t, exitInSync, "10.0.0.2:80: check ")
-	r.command("explain", r.prefix+"b").wants(t, exitInSync, "10.0.0.3:80: check ", "asked now (index", "): as above")
-	r.command("explain", r.prefix+"c").wants(t, exitFailed, "is not in the conf file: registry consul has nothing")
-	r.command("history").wants(t, exitInSync, "added "+r.prefix+"b")
-	r.command("history", "2").wants(t, exitInSync, "generation 1 to 2: 1 added")
-	r.command("history", "1").wants(t, exitFailed, "the oldest")
-	r.command("diff", "2", "1").wants(t, exitInSync, "1 removed")
-	r.command("diff", "2", "7").wants(t, exitFailed, "not in the history", "swallowkeeper history")
-	r.command("plan").wants(t, exitInSync, "no changes", "a dry run")
+	r.once().wants(t, status.ExitInSync)
+	r.command("status").wants(t, status.ExitFailed, "the daemon does not answer", "gateway gw1: in sync (generation 2")
+	r.command("upstreams").wants(t, status.ExitInSync, r.prefix+"a: 2 in", "the daemon does not answer")
+	r.command("explain", r.prefix+"a", "10.0.0.2:80").wants(t, status.ExitInSync, "10.0.0.2:80: check ")
+	r.command("explain", r.prefix+"b").wants(t, status.ExitInSync, "10.0.0.3:80: check ", "asked now (index", "): as above")
+	r.command("explain", r.prefix+"c").wants(t, status.ExitFailed, "is not in the conf file: registry consul has nothing")
+	r.command("history").wants(t, status.ExitInSync, "added "+r.prefix+"b")
+	r.command("history", "2").wants(t, status.ExitInSync, "generation 1 to 2: 1 added")
+	r.command("history", "1").wants(t, status.ExitFailed, "the oldest")
+	r.command("diff", "2", "1").wants(t, status.ExitInSync, "1 removed")
+	r.command("diff", "2", "7").wants(t, status.ExitFailed, "not in the history", "swallowkeeper history")
+	r.command("plan").wants(t, status.ExitInSync, "no changes", "a dry run")
 	var plan map[string]any // of the same shape as with the daemon
 	if err := json.Unmarshal([]byte(r.command("plan", "--output", "json").stdout), &plan); err != nil ||
 		!slices.Equal(slices.Sorted(maps.Keys(plan)), []string{"file", "gateways", "hold"}) {
 		t.Errorf("the plan has %v: %v", slices.Sorted(maps.Keys(plan)), err)
 	}
-	r.command("approve", "0123").wants(t, exitFailed, "--sync-once --approve 0123")
-	r.command("watch").wants(t, exitFailed, "the daemon does not answer")
+	r.command("approve", "0123").wants(t, status.ExitFailed, "--sync-once --approve 0123")
+	r.command("watch").wants(t, status.ExitFailed, "the daemon does not answer")
 
-	r.command("freeze", r.prefix+"b", "--for", "1h").wants(t, exitInSync, "by hand", "frozen for 1h")
-	r.command("status").wants(t, exitFailed, "frozen")
+	r.command("freeze", r.prefix+"b", "--for", "1h").wants(t, status.ExitInSync, "by hand", "frozen for 1h")
+	r.command("status").wants(t, status.ExitFailed, "frozen")
 	r.up("b", "10.0.0.4:80")
-	r.once().wants(t, exitInSync)
+	r.once().wants(t, status.ExitInSync)
 	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80"})
-	r.command("unfreeze", r.prefix+"b").wants(t, exitInSync)
-	r.once().wants(t, exitInSync)
+	r.command("unfreeze", r.prefix+"b").wants(t, status.ExitInSync)
+	r.once().wants(t, status.ExitInSync)
 	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80", "b": "10.0.0.3:80 10.0.0.4:80"})
 
-	r.command("rollback", "1", "--yes").wants(t, exitInSync, "generation 4 has the upstreams of 1", "- upstream "+r.prefix+"b")
+	r.command("rollback", "1", "--yes").wants(t, status.ExitInSync, "generation 4 has the upstreams of 1", "- upstream "+r.prefix+"b")
 	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
-	r.command("unfreeze", "--all").wants(t, exitInSync)
+	r.command("unfreeze", "--all").wants(t, status.ExitInSync)
 	r.nginx[0].Hang(true)
-	r.command("status").wants(t, exitFailed, "out of sync")
+	r.command("status").wants(t, status.ExitFailed, "out of sync")
 	r.nginx[0].Hang(false)
 }
 
@@ -383,7 +364,7 @@ func TestOnlyTheRightDaemonIsSteered(t *testing.T) {
 			{"plan"},
 		} {
 			got := r.command(append(args, where...)...)
-			got.wants(t, exitFailed, "the daemon does not answer")
+			got.wants(t, status.ExitFailed, "the daemon does not answer")
 			if strings.Contains(got.stdout, "10.0.0.1") {
 				t.Errorf("%v speaks of the files here", args)
 			}
@@ -396,14 +377,14 @@ func TestOnlyTheRightDaemonIsSteered(t *testing.T) {
 	other := newDesk(t, statustest.New())
 	env := []string{"SWALLOWKEEPER_STATUS_SOCKET=" + other.socket, "SWALLOWKEEPER_PERSIST_PATH=/var/lib/another.conf"}
 	for _, args := range [][]string{{"freeze", "checkout"}, {"unfreeze", "coupon"}, {"approve", statustest.HoldID}, {"rollback", "10", "--yes"}} {
-		call(t, env, args...).wants(t, exitUsage, other.conf, "/var/lib/another.conf", "status.socket")
+		call(t, env, args...).wants(t, status.ExitUsage, other.conf, "/var/lib/another.conf", "status.socket")
 	}
 	other.fake.Read(func(s statustest.State) {
 		if len(s.Approved)+len(s.Frozen)+len(s.Unfrozen)+len(s.Rolled) > 0 {
 			t.Error("another daemon was steered")
 		}
 	})
-	call(t, env, "freeze", "checkout", "--socket", other.socket).wants(t, exitInSync) // by name it is meant
+	call(t, env, "freeze", "checkout", "--socket", other.socket).wants(t, status.ExitInSync) // by name it is meant
 }
 
 // TestWhatIsNotThereIsSaid has no conf file, a socket that this account may not use, and a
@@ -411,7 +392,7 @@ func TestOnlyTheRightDaemonIsSteered(t *testing.T) {
 func TestWhatIsNotThereIsSaid(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).configure()
-	r.command("status").wants(t, exitFailed, "out of sync", "nothing was written yet")
+	r.command("status").wants(t, status.ExitFailed, "out of sync", "nothing was written yet")
 
 	hanging, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {
@@ -419,7 +400,7 @@ func TestWhatIsNotThereIsSaid(t *testing.T) {
 	}
 	defer hanging.Close()
 	r.command("freeze", "--all", "--socket", hanging.Addr().String(), "--timeout", "100ms").
-		wants(t, exitFailed, "hangs or is slow", "it may still do it")
+		wants(t, status.ExitFailed, "hangs or is slow", "it may still do it")
 }
 
 // TestAnUnknownStatusIsNotAGoodOne: where the daemon can't tell how it is, nothing is steered,
@@ -445,7 +426,7 @@ func TestAnUnknownStatusIsNotAGoodOne(t *testing.T) {
 	defer broken.Close()
 	env := []string{"SWALLOWKEEPER_STATUS_SOCKET=" + socket}
 	for _, args := range [][]string{{"plan"}, {"freeze", "--all"}, {"unfreeze", "--all"}, {"approve", "0123"}, {"rollback", "1", "--yes"}} {
-		call(t, env, args...).wants(t, exitFailed, "500")
+		call(t, env, args...).wants(t, status.ExitFailed, "500")
 	}
 }
 
@@ -458,8 +439,8 @@ func TestPlanNamesWhatHinders(t *testing.T) {
 		s.Plan = status.Plan{}
 	})
 	d := newDesk(t, fake)
-	d.call("plan").wants(t, exitFailed, "can't be read, what is known stays: No cluster leader")
-	d.call("plan", "--output", "json").wants(t, exitFailed)
+	d.call("plan").wants(t, status.ExitFailed, "can't be read, what is known stays: No cluster leader")
+	d.call("plan", "--output", "json").wants(t, status.ExitFailed)
 }
 
 // TestADaemonThatDoesNotAnswer has one at work that is not at its socket, as during a reload:
@@ -468,13 +449,13 @@ func TestADaemonThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	cfg := persist.DefaultConfig()
 	cfg.Path = filepath.Join(t.TempDir(), "u.conf")
-	file, err := persist.Open(cfg, silent())
+	file, err := persist.Open(cfg, logs.Silent())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
 	got := call(t, []string{"SWALLOWKEEPER_STATUS_SOCKET=/nowhere/s", "SWALLOWKEEPER_PERSIST_PATH=" + cfg.Path}, "freeze", "--all")
-	got.wants(t, exitFailed, fmt.Sprintf("process %d is at work", os.Getpid()), "try again")
+	got.wants(t, status.ExitFailed, fmt.Sprintf("process %d is at work", os.Getpid()), "try again")
 	if strings.Contains(got.stderr, "stop") {
 		t.Errorf("it says %s", got.stderr)
 	}

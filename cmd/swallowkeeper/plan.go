@@ -1,15 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"swallowkeeper/config"
 	"swallowkeeper/status"
-	"swallowkeeper/syncer"
 )
 
 func (p *program) planCommand() *cobra.Command {
@@ -24,41 +21,22 @@ it is a dry run of one pass.`,
 		Example: `  swallowkeeper plan
   swallowkeeper plan -o yaml`,
 	}, func(ctx context.Context, o *operator, _ []string) error {
-		plan, err := o.client.Plan(ctx)
-		if err != nil {
-			if err := o.gone(err, "this is a dry run of one pass"); err != nil {
-				return err
-			}
-			return o.planByHand(ctx)
+		plan, err := o.Plan(ctx)
+		if plan.Gateways == nil {
+			return err
 		}
 		if err := o.printPlan(plan); err != nil {
 			return err
+		}
+		if err != nil || o.Alone() {
+			return cmp.Or(err, said(status.JudgePlan(plan, false).ExitCode))
 		}
 		st, err := o.client.Status(ctx)
 		if err != nil {
 			return err
 		}
-		return said(planCode(plan, o.printHindrances(st)))
+		return said(status.JudgePlan(plan, o.printHindrances(st)).ExitCode)
 	})
-}
-
-// planByHand is a dry run of one pass.
-func (o *operator) planByHand(ctx context.Context) error {
-	log := o.logger(config.Log{Level: "error", Format: o.cfg.Log.Format})
-	h, err := build(o.cfg, log, meters{})
-	if err != nil {
-		return exit(exitUsage, err)
-	}
-	defer h.close(log)
-	out, err := syncer.New(h.parts(o.cfg, readOnly(o.cfg.Persist.Path), log)).
-		RunOnce(ctx, syncer.Once{Limit: time.Duration(*o.timeout), DryRun: true})
-	if err := o.printPlan(showPlan(out)); err != nil {
-		return err
-	}
-	if err != nil {
-		return exit(exitFailed, err)
-	}
-	return said(exitCode(out, nil, true))
 }
 
 func (o *operator) printPlan(plan status.Plan) error {
@@ -73,10 +51,7 @@ func (o *operator) printPlan(plan status.Plan) error {
 		}
 		o.printChanges("gateway "+g.Name, g.Changes)
 	}
-	if plan.Hold != nil && len(plan.Holds) == 0 {
-		plan.Holds = []status.Hold{*plan.Hold}
-	}
-	for _, h := range plan.Holds {
+	for _, h := range plan.Held() {
 		o.printHold(h)
 	}
 	return nil
@@ -103,11 +78,4 @@ func (o *operator) printHindrances(st status.Status) (trouble bool) {
 		say("frozen: %s: what the registries say of it does not come", freezeWords(f))
 	}
 	return trouble
-}
-
-func planCode(p status.Plan, trouble bool) int {
-	behind := slices.ContainsFunc(p.Gateways, func(g status.GatewayPlan) bool {
-		return g.Error != "" || len(g.Changes.Added)+len(g.Changes.Updated)+len(g.Changes.Removed) > 0
-	})
-	return status.ExitCode(trouble, behind, p.Hold != nil)
 }

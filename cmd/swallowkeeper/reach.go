@@ -15,6 +15,7 @@ import (
 
 	"swallowkeeper/config"
 	"swallowkeeper/persist"
+	"swallowkeeper/status"
 	"swallowkeeper/status/client"
 )
 
@@ -59,7 +60,7 @@ func (o *operator) nameURL() error {
 		if o.address == "" && o.socket == "" {
 			url, err := daemonURL(envAddress, at)
 			if err != nil {
-				return exit(exitUsage, err)
+				return exit(status.ExitUsage, err)
 			}
 			o.address = url
 		}
@@ -122,7 +123,7 @@ func (o *operator) ways(token string) ([]way, error) {
 		ways = append(ways, way{url: "http://" + dialable(at)})
 	}
 	if len(ways) == 0 {
-		return nil, exit(exitUsage, errors.New("status.socket and status.address are both switched off: there is no way to the daemon"))
+		return nil, exit(status.ExitUsage, errors.New("status.socket and status.address are both switched off: there is no way to the daemon"))
 	}
 	if o.getenv(envAddress) != "" && o.getenv(envSocket) == "" {
 		slices.Reverse(ways)
@@ -238,14 +239,14 @@ func (o *operator) token() string {
 
 // nowhere adds to the error of a daemon that can't be asked where else it was looked for, and why there.
 func (o *operator) nowhere(err error) error {
-	if !errors.Is(err, client.ErrUnreachable) && !errors.Is(err, fs.ErrPermission) || o.alone {
+	if !errors.Is(err, client.ErrUnreachable) && !errors.Is(err, fs.ErrPermission) || o.Alone() {
 		return err
 	}
 	for _, m := range o.missing {
 		err = fmt.Errorf("%w; nor at %s", err, m)
 	}
 	if o.unread != nil {
-		err = exit(exitUsage, fmt.Errorf("%w; %w: name the daemon by --socket or --address, "+
+		err = exit(status.ExitUsage, fmt.Errorf("%w; %w: name the daemon by --socket or --address, "+
 			"or run this as root or as a member of the daemon's group", err, o.unread))
 	}
 	return err

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
 )
 
@@ -74,7 +75,7 @@ func TestWhereTheDaemonIsLookedFor(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			got := call(t, test.env, append([]string{"status"}, test.args...)...)
-			got.wants(t, exitHeld, "account")
+			got.wants(t, status.ExitHeld, "account")
 			if got.stderr != "" {
 				t.Errorf("it says %s", got.stderr)
 			}
@@ -90,14 +91,14 @@ func TestAnotherDaemonIsNotTakenForOurs(t *testing.T) {
 		"SWALLOWKEEPER_STATUS_SOCKET=/nowhere/s", "SWALLOWKEEPER_PERSIST_PATH=/nowhere/u.conf",
 		"SWALLOWKEEPER_STATUS_ADDRESS=" + d.address(), "SWALLOWKEEPER_STATUS_TOKEN=" + deskToken,
 	}
-	call(t, env, "status").wants(t, exitFailed, "the daemon does not answer", "nothing was written yet", "a daemon that writes "+d.conf+" answers there")
-	call(t, env, "freeze", "checkout").wants(t, exitFailed)
+	call(t, env, "status").wants(t, status.ExitFailed, "the daemon does not answer", "nothing was written yet", "a daemon that writes "+d.conf+" answers there")
+	call(t, env, "freeze", "checkout").wants(t, status.ExitFailed)
 	if st := d.fake.Status(); len(st.Freezes) != 1 {
 		t.Errorf("it was frozen: %+v", st.Freezes)
 	}
 	// Without any configuration the daemon's own token names it.
 	call(t, []string{"SWALLOWKEEPER_STATUS_TOKEN=" + deskToken, "SWALLOWKEEPER_STATUS_ADDRESS=" + d.address()},
-		"freeze", "checkout").wants(t, exitInSync, "checkout is frozen")
+		"freeze", "checkout").wants(t, status.ExitInSync, "checkout is frozen")
 }
 
 // TestChangesWithoutATokenTakeTheSocket: the daemon's own environment may name the address that it
@@ -111,7 +112,7 @@ func TestChangesWithoutATokenTakeTheSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := []string{"SWALLOWKEEPER_STATUS_ADDRESS=" + d.address()}
-	call(t, env, "freeze", "checkout", "--config", path).wants(t, exitInSync, "checkout is frozen")
+	call(t, env, "freeze", "checkout", "--config", path).wants(t, status.ExitInSync, "checkout is frozen")
 }
 
 // nobodys runs the program as an account that may read nothing of ours.
@@ -174,16 +175,16 @@ func TestEverybodyMayLook(t *testing.T) {
 		}
 	}
 	// A change is not for everybody, and needs to know which files are meant.
-	nobodys(t, env, "freeze", "checkout", "--config", closed).wants(t, exitUsage, closed, "permission denied")
+	nobodys(t, env, "freeze", "checkout", "--config", closed).wants(t, status.ExitUsage, closed, "permission denied")
 
 	// Where nothing answers it says everything that it tried.
 	dead := deadAddr(t)
 	env = []string{"SWALLOWKEEPER_STATUS_SOCKET=" + d.socket, "SWALLOWKEEPER_STATUS_ADDRESS=" + dead}
-	nobodys(t, env, "status", "--config", closed).wants(t, exitUsage, "no right to the socket", dead, closed, "permission denied", "--address")
+	nobodys(t, env, "status", "--config", closed).wants(t, status.ExitUsage, "no right to the socket", dead, closed, "permission denied", "--address")
 	env = []string{"SWALLOWKEEPER_STATUS_SOCKET=/nowhere/s", "SWALLOWKEEPER_STATUS_ADDRESS=" + dead}
-	nobodys(t, env, "status", "--config", closed).wants(t, exitUsage, "the daemon does not answer", dead, closed, "permission denied", "--address")
+	nobodys(t, env, "status", "--config", closed).wants(t, status.ExitUsage, "the daemon does not answer", dead, closed, "permission denied", "--address")
 	// A file that he may read and that is wrong is an error as ever.
-	nobodys(t, env, "status", "--set", "guard.nonsense=1").wants(t, exitUsage, "guard.nonsense")
+	nobodys(t, env, "status", "--set", "guard.nonsense=1").wants(t, status.ExitUsage, "guard.nonsense")
 }
 
 // TestALookNeedsNoSecrets: the configuration can be read, and a token file that it names can't be.
@@ -195,20 +196,20 @@ func TestALookNeedsNoSecrets(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := call(t, nil, "status", "--config", path); got.code != exitHeld || got.stderr != "" {
+	if got := call(t, nil, "status", "--config", path); got.code != status.ExitHeld || got.stderr != "" {
 		t.Errorf("exit code %d: %s", got.code, got.stderr)
 	}
 	d.stop()
-	call(t, nil, "status", "--config", path).wants(t, exitUsage, "the daemon does not answer", "/nowhere/token")
+	call(t, nil, "status", "--config", path).wants(t, status.ExitUsage, "the daemon does not answer", "/nowhere/token")
 }
 
 // TestAnAddressThatIsNotOne names what is allowed.
 func TestAnAddressThatIsNotOne(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"here", "ftp://127.0.0.1:1", "http://"} {
-		call(t, nil, "status", "--address", at).wants(t, exitUsage, "--address", "http://127.0.0.1:9180")
+		call(t, nil, "status", "--address", at).wants(t, status.ExitUsage, "--address", "http://127.0.0.1:9180")
 	}
-	call(t, []string{"SWALLOWKEEPER_STATUS_ADDRESS=ftp://127.0.0.1:1"}, "status").wants(t, exitUsage, "SWALLOWKEEPER_STATUS_ADDRESS", "ftp://")
+	call(t, []string{"SWALLOWKEEPER_STATUS_ADDRESS=ftp://127.0.0.1:1"}, "status").wants(t, status.ExitUsage, "SWALLOWKEEPER_STATUS_ADDRESS", "ftp://")
 }
 
 // TestAHangingWayIsNotWaitedForForever has the address hang where the socket is not there.
@@ -228,5 +229,5 @@ func TestAHangingWayIsNotWaitedForForever(t *testing.T) {
 		"SWALLOWKEEPER_STATUS_SOCKET=/nowhere/s", "SWALLOWKEEPER_STATUS_ADDRESS=:" + port,
 		"SWALLOWKEEPER_PERSIST_PATH=" + filepath.Join(t.TempDir(), "u.conf"),
 	}
-	call(t, env, "history").wants(t, exitInSync, "the daemon does not answer", "nothing is kept yet")
+	call(t, env, "history").wants(t, status.ExitInSync, "the daemon does not answer", "nothing is kept yet")
 }

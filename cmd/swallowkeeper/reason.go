@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"swallowkeeper/internal/peer"
 	"swallowkeeper/upstream"
 )
 
@@ -31,11 +30,6 @@ func (r *reason) String() string { return string(*r) }
 
 // Type implements pflag.Value.
 func (r *reason) Type() string { return "TEXT" }
-
-// signed is the order's signature where no daemon has it carried out: that of this process's user.
-func (r *reason) signed() upstream.Signature {
-	return upstream.Signature{By: upstream.Signer(peer.Own()), Why: string(*r)}
-}
 
 // reasonFlag lets a person say why.
 func reasonFlag(c *cobra.Command, r *reason, usage string) {

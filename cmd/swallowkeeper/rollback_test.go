@@ -10,6 +10,7 @@ import (
 
 	"github.com/creack/pty"
 
+	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
 )
 
@@ -29,7 +30,7 @@ func TestRollbackAsks(t *testing.T) {
 				if went := d.fake.Status().Generation.Number > before; went != goes {
 					t.Errorf("went: %v, want %v: %s", went, goes, said)
 				}
-				if want := map[bool]int{true: exitInSync, false: exitFailed}[goes]; code != want {
+				if want := map[bool]int{true: status.ExitInSync, false: status.ExitFailed}[goes]; code != want {
 					t.Errorf("exit code %d, want %d: %s", code, want, said)
 				}
 				if !goes && !strings.Contains(said, "nothing was done") {
@@ -46,12 +47,12 @@ func TestRollbackWithoutATerminal(t *testing.T) {
 	d := newDesk(t, statustest.New())
 	before := d.fake.Status().Generation.Number
 	for _, output := range []string{"text", "json"} {
-		d.call("rollback", "10", "--output", output).wants(t, exitUsage, "--yes")
+		d.call("rollback", "10", "--output", output).wants(t, status.ExitUsage, "--yes")
 	}
 	if now := d.fake.Status().Generation.Number; now != before {
 		t.Errorf("generation %d is written", now)
 	}
-	d.call("rollback", "10", "-y").wants(t, exitInSync, "generation 13 has the upstreams of 10")
+	d.call("rollback", "10", "-y").wants(t, status.ExitInSync, "generation 13 has the upstreams of 10")
 }
 
 // onTerminal runs the program on a terminal of its own and answers its question. NO_COLOR says

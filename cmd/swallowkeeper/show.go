@@ -19,6 +19,7 @@ import (
 
 // What follows turns what the parts say into the API's words.
 
+// showGeneration is a generation without what it changed.
 func showGeneration(g upstream.Generation) status.Generation {
 	return status.Generation{
 		Number: g.Number, Time: g.Time, Digest: g.Digest, Reason: g.Reason, By: g.Signed.By, Why: g.Signed.Why,
@@ -410,6 +411,7 @@ func frozenUntil(t time.Time) string {
 	return "until " + when(t)
 }
 
+// showPlan is what a dry run found.
 func showPlan(out syncer.Outcome) status.Plan {
 	p := status.Plan{File: showChanges(out.Written), Gateways: []status.GatewayPlan{}}
 	if holds := showHolds(out.Holds, out.Out); len(holds) > 0 {
@@ -419,7 +421,7 @@ func showPlan(out syncer.Outcome) status.Plan {
 		}
 	}
 	for _, g := range out.Gateways {
-		shown := status.GatewayPlan{Name: g.Name, Changes: showChanges(g.Changes)}
+		shown := status.GatewayPlan{Name: g.Name, InSync: g.InSync(true), Changes: showChanges(g.Changes)}
 		if g.Err != nil {
 			shown.Error = printable(g.Err.Error())
 		}
@@ -428,6 +430,7 @@ func showPlan(out syncer.Outcome) status.Plan {
 	return p
 }
 
+// showChanges is a difference in lines of nginx syntax.
 func showChanges(c upstream.Changes) status.Changes {
 	r := status.Changes{
 		Summary: summary(c),

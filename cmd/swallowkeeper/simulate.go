@@ -17,6 +17,7 @@ import (
 	"swallowkeeper/internal/setting"
 	"swallowkeeper/persist"
 	"swallowkeeper/persist/record"
+	"swallowkeeper/status"
 )
 
 // simulateFlags are the flags of a simulation.
@@ -100,26 +101,26 @@ func (p *program) simulate(ctx context.Context, f simulateFlags, stdin io.Reader
 	}
 	tried, today, err := known().TryLimits(p.configPath, p.env, p.overrides(), f.limitWords())
 	if err != nil {
-		return exit(exitUsage, err)
+		return exit(status.ExitUsage, err)
 	}
 	src, err := f.open(today.Persist.Path, stdin)
 	if err != nil {
-		return exit(exitFailed, err)
+		return exit(status.ExitFailed, err)
 	}
 	defer func() { _ = src.close() }() // it was only read
 	until := f.until.time
 	if f.until.before > 0 {
 		if src.once {
-			return exit(exitUsage, errors.New("--until: standard input can be read once only: give a time"))
+			return exit(status.ExitUsage, errors.New("--until: standard input can be read once only: give a time"))
 		}
 		until = lastOf(src.moments()).Add(-f.until.before)
 	}
 	report := replay.Limits(tried.Guard, today.Guard, stoppable(ctx, src.moments()), until)
 	if err := errors.Join(ctx.Err(), src.err()); err != nil {
-		return exit(exitFailed, err)
+		return exit(status.ExitFailed, err)
 	}
 	if report.Decisions == 0 {
-		return exit(exitFailed, fmt.Errorf("%s: there is no decision in it to replay%s", src.name, inBrief(src.notes())))
+		return exit(status.ExitFailed, fmt.Errorf("%s: there is no decision in it to replay%s", src.name, inBrief(src.notes())))
 	}
 	switch {
 	case f.since.before > 0:

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -18,6 +17,7 @@ import (
 	"swallowkeeper/guard/replay"
 	"swallowkeeper/persist"
 	"swallowkeeper/persist/record"
+	"swallowkeeper/status"
 	"swallowkeeper/upstream"
 )
 
@@ -106,7 +106,7 @@ func TestSimulate(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := call(t, tt.env, append([]string{"simulate", "--events", path}, tt.args...)...)
-			got.wants(t, exitInSync)
+			got.wants(t, status.ExitInSync)
 			if got.stderr != "" {
 				t.Errorf("it said %q", got.stderr)
 			}
@@ -141,12 +141,9 @@ func TestSimulateReadsStandardInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	p := &program{stdout: &out, stderr: &out, env: loose}
-	root := p.root()
-	root.SetIn(bytes.NewReader(text))
-	root.SetArgs([]string{"simulate", "--events", "-", "--guard", "max_removal_window=0.3"})
-	if err := root.ExecuteContext(context.WithoutCancel(t.Context())); err != nil {
-		t.Fatal(err)
+	p := Program{Stdin: bytes.NewReader(text)}
+	if code := p.Run(t.Context(), []string{"simulate", "--events", "-", "--guard", "max_removal_window=0.3"}, loose, &out, &out); code != 0 {
+		t.Fatalf("%d: %s", code, out.String())
 	}
 	want, err := os.ReadFile("testdata/simulate/window.txt")
 	if err != nil {
@@ -170,31 +167,31 @@ func TestSimulateRefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"--events", path, "--guard", "max_removl=0.3"}, exitUsage, "command line: guard.max_removl: unknown key; did you mean max_removal?"},
-		{[]string{"--events", path, "--guard", "max_removal=1.5"}, exitUsage, "command line: guard.max_removal: 1.5 is not allowed; allowed is a share from 0 to 1"},
-		{[]string{"--events", path, "--guard", "max_removal=-0.1"}, exitUsage, "a share from 0 to 1"},
-		{[]string{"--events", path, "--guard", "max_removal=NaN"}, exitUsage, "allowed is a number"},
-		{[]string{"--events", path, "--guard", "window=0s"}, exitUsage, `guard.window: "0s" is not allowed; allowed is a duration from "1s" to "24h"`},
-		{[]string{"--events", path, "--guard", "max_growth=0.5"}, exitUsage, "a number from 1 to 1000"},
-		{[]string{"--events", path, "--guard", "recovery=1m"}, exitUsage, "which registry 1 waits for news"},
-		{[]string{"--events", path, "--guard", "damping=maybe"}, exitUsage, "true or false"},
-		{[]string{"--events", path, "--guard", "max_removal"}, exitUsage, "has no value"},
-		{[]string{"--events", path, "--guard", ""}, exitUsage, "has no value"},
-		{[]string{"--events", path, "--guard", "max_removal=0.1,"}, exitUsage, "has no value"},
-		{[]string{"--events", path, "--guard", "allow_addresses=10.0.0.0/8"}, exitUsage, "no rule judges by it"},
-		{[]string{"--events", path, "--since", "yesterday"}, exitUsage, `--since "yesterday": allowed is a time`},
-		{[]string{"--events", path, "--until", "-1h"}, exitUsage, "allowed is a time"},
-		{[]string{"--events", path, "--history", empty}, exitUsage, "give one of them"},
-		{[]string{"--events", path, "-o", "xml"}, exitUsage, "text, json or yaml"},
-		{[]string{"more"}, exitUsage, "takes no argument"},
-		{[]string{"--events", filepath.Join(empty, "none")}, exitFailed, "no such file"},
-		{[]string{"--events", empty}, exitFailed, "is a folder: --history takes one"},
-		{[]string{"--events", torn}, exitFailed, "there is no decision in it to replay: " + torn + ":1: the last line was not written to its end"},
-		{[]string{"--history", empty}, exitFailed, "there is no record in it, and there are no generations"},
-		{[]string{"--history", filepath.Join(empty, "none")}, exitFailed, "no such file"},
-		{[]string{"--set", "persist.path=" + filepath.Join(empty, "u.conf")}, exitFailed, "--history and --events name another one"},
-		{[]string{"--events", "-", "--until", "1h"}, exitUsage, "give a time"},
-		{[]string{"--events", path, "--until", "2020-01-01"}, exitFailed, "there is no decision"},
+		{[]string{"--events", path, "--guard", "max_removl=0.3"}, status.ExitUsage, "command line: guard.max_removl: unknown key; did you mean max_removal?"},
+		{[]string{"--events", path, "--guard", "max_removal=1.5"}, status.ExitUsage, "command line: guard.max_removal: 1.5 is not allowed; allowed is a share from 0 to 1"},
+		{[]string{"--events", path, "--guard", "max_removal=-0.1"}, status.ExitUsage, "a share from 0 to 1"},
+		{[]string{"--events", path, "--guard", "max_removal=NaN"}, status.ExitUsage, "allowed is a number"},
+		{[]string{"--events", path, "--guard", "window=0s"}, status.ExitUsage, `guard.window: "0s" is not allowed; allowed is a duration from "1s" to "24h"`},
+		{[]string{"--events", path, "--guard", "max_growth=0.5"}, status.ExitUsage, "a number from 1 to 1000"},
+		{[]string{"--events", path, "--guard", "recovery=1m"}, status.ExitUsage, "which registry 1 waits for news"},
+		{[]string{"--events", path, "--guard", "damping=maybe"}, status.ExitUsage, "true or false"},
+		{[]string{"--events", path, "--guard", "max_removal"}, status.ExitUsage, "has no value"},
+		{[]string{"--events", path, "--guard", ""}, status.ExitUsage, "has no value"},
+		{[]string{"--events", path, "--guard", "max_removal=0.1,"}, status.ExitUsage, "has no value"},
+		{[]string{"--events", path, "--guard", "allow_addresses=10.0.0.0/8"}, status.ExitUsage, "no rule judges by it"},
+		{[]string{"--events", path, "--since", "yesterday"}, status.ExitUsage, `--since "yesterday": allowed is a time`},
+		{[]string{"--events", path, "--until", "-1h"}, status.ExitUsage, "allowed is a time"},
+		{[]string{"--events", path, "--history", empty}, status.ExitUsage, "give one of them"},
+		{[]string{"--events", path, "-o", "xml"}, status.ExitUsage, "text, json or yaml"},
+		{[]string{"more"}, status.ExitUsage, "takes no argument"},
+		{[]string{"--events", filepath.Join(empty, "none")}, status.ExitFailed, "no such file"},
+		{[]string{"--events", empty}, status.ExitFailed, "is a folder: --history takes one"},
+		{[]string{"--events", torn}, status.ExitFailed, "there is no decision in it to replay: " + torn + ":1: the last line was not written to its end"},
+		{[]string{"--history", empty}, status.ExitFailed, "there is no record in it, and there are no generations"},
+		{[]string{"--history", filepath.Join(empty, "none")}, status.ExitFailed, "no such file"},
+		{[]string{"--set", "persist.path=" + filepath.Join(empty, "u.conf")}, status.ExitFailed, "--history and --events name another one"},
+		{[]string{"--events", "-", "--until", "1h"}, status.ExitUsage, "give a time"},
+		{[]string{"--events", path, "--until", "2020-01-01"}, status.ExitFailed, "there is no decision"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			call(t, nil, append([]string{"simulate"}, tt.args...)...).wants(t, tt.code, tt.want)
@@ -206,7 +203,7 @@ func TestSimulateRefuses(t *testing.T) {
 func (r *rig) simulated(args ...string) simulation {
 	r.t.Helper()
 	got := call(r.t, nil, append([]string{"--config", r.toml, "simulate", "-o", "json"}, args...)...)
-	got.wants(r.t, exitInSync)
+	got.wants(r.t, status.ExitInSync)
 	var s simulation
 	if err := json.Unmarshal([]byte(got.stdout), &s); err != nil {
 		r.t.Fatal(err)
@@ -263,10 +260,10 @@ func TestAReplayDecidesAsTheDaemonDid(t *testing.T) {
 	r.up("web", addrs(1, 10)...)
 	r.up("api", addrs(11, 20)...)
 	written(20)
-	r.command("rollback", "2", "--yes").wants(t, exitInSync)
-	r.command("unfreeze", "--all").wants(t, exitInSync)
+	r.command("rollback", "2", "--yes").wants(t, status.ExitInSync)
+	r.command("unfreeze", "--all").wants(t, status.ExitInSync)
 	written(20)
-	if code := d.stop(); code != exitInSync {
+	if code := d.stop(); code != status.ExitInSync {
 		t.Errorf("exit code %d", code)
 	}
 
@@ -300,10 +297,10 @@ func TestSimulateAnOldHistory(t *testing.T) {
 		for i := range n {
 			r.up("web", fmt.Sprintf("10.9.1.%d:80", i+1))
 		}
-		r.once().wants(t, exitInSync)
+		r.once().wants(t, status.ExitInSync)
 	}
 	got := call(t, nil, "simulate", "--history", filepath.Join(filepath.Dir(r.conf), ".upstreams.conf.history"), "--guard", "max_removal=0.5")
-	got.wants(t, exitInSync, "there is no record: this is made of 3 generations", "5 of 9 servers would go, max_removal allows 50%", "3 decisions")
+	got.wants(t, status.ExitInSync, "there is no record: this is made of 3 generations", "5 of 9 servers would go, max_removal allows 50%", "3 decisions")
 	if strings.Contains(got.stdout, "the daemon had others") {
 		t.Error("nobody knows what the limits were")
 	}

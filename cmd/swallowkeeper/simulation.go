@@ -10,6 +10,7 @@ import (
 	"swallowkeeper/config"
 	"swallowkeeper/guard"
 	"swallowkeeper/guard/replay"
+	"swallowkeeper/status"
 )
 
 // simulation is what is printed of a replay.
@@ -37,19 +38,19 @@ type triedLimit struct {
 
 // simulated is one hold of a replay.
 type simulated struct {
-	ID       string       `json:"id"`
-	Rule     string       `json:"rule"`
-	Upstream string       `json:"upstream,omitempty"`
-	Reason   string       `json:"reason"`
-	Since    time.Time    `json:"since"`
-	Until    time.Time    `json:"until"` // null: it is held at the end
-	Seconds  float64      `json:"seconds"`
-	Servers  int          `json:"servers"`  // that stayed because of it
-	KeptOut  int          `json:"kept_out"` // that did not get in
-	Some     []heldReport `json:"some"`     // of these, the first
-	Became   becameReport `json:"became"`
-	Other    *otherReport `json:"other_limits,omitempty"`
-	Words    string       `json:"words"` // what became of it
+	ID       string              `json:"id"`
+	Rule     string              `json:"rule"`
+	Upstream string              `json:"upstream,omitempty"`
+	Reason   string              `json:"reason"`
+	Since    time.Time           `json:"since"`
+	Until    time.Time           `json:"until"` // null: it is held at the end
+	Seconds  float64             `json:"seconds"`
+	Servers  int                 `json:"servers"`  // that stayed because of it
+	KeptOut  int                 `json:"kept_out"` // that did not get in
+	Some     []status.HeldServer `json:"some"`     // of these, the first
+	Became   becameReport        `json:"became"`
+	Other    *otherReport        `json:"other_limits,omitempty"`
+	Words    string              `json:"words"` // what became of it
 }
 
 type becameReport struct {
@@ -106,14 +107,14 @@ func simulatedHolds(holds []replay.Hold, r replay.Report) []simulated {
 		}
 		s := simulated{
 			ID: h.ID, Rule: h.Rule, Upstream: h.Upstream, Reason: printable(h.Reason), Since: h.Began.UTC(), Until: h.Ended.UTC(),
-			Seconds: end.Sub(h.Began).Seconds(), Servers: h.Kept, KeptOut: h.KeptOut, Some: []heldReport{},
+			Seconds: end.Sub(h.Began).Seconds(), Servers: h.Kept, KeptOut: h.KeptOut, Some: []status.HeldServer{},
 			Became: becameReport{End: h.By, Right: h.Right, RightAt: h.RightAt.UTC(), Through: h.Went}, Words: became(h),
 		}
 		if r.OtherLimits {
 			s.Other = &otherReport{h.Elsewhere.Held, h.Elsewhere.Through}
 		}
 		for _, id := range h.Servers {
-			s.Some = append(s.Some, heldReport{Upstream: id.Upstream, Addr: id.Addr.String()})
+			s.Some = append(s.Some, status.HeldServer{Upstream: id.Upstream, Addr: id.Addr.String()})
 		}
 		all = append(all, s)
 	}

@@ -7,25 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"swallowkeeper/guard"
-	"swallowkeeper/persist"
 	"swallowkeeper/status"
-	"swallowkeeper/status/client"
-	"swallowkeeper/syncer"
-	"swallowkeeper/upstream"
 )
 
 // The commands with which a person steers. Where the daemon does not run, what can be done
 // from the conf file and the gateways is done there.
-
-const byHand = "it is done by hand, in the conf file and the gateways"
 
 func (p *program) approveCommand() *cobra.Command {
 	return p.steering(&cobra.Command{
@@ -40,7 +33,7 @@ registry have changed meanwhile, nothing is let through, and the new ID is named
 		if err := o.ours(ctx); err != nil {
 			return err
 		}
-		if err := o.client.Approve(ctx, args[0], string(o.reason)); err != nil {
+		if err := o.Approve(ctx, args[0], string(o.reason)); err != nil {
 			return needed(o.heldNow(ctx, args[0], err), "let it through with swallowkeeper --sync-once --approve "+args[0])
 		}
 		return o.done("hold " + printable(args[0]) + " is approved: the change goes through")
@@ -49,8 +42,7 @@ registry have changed meanwhile, nothing is let through, and the new ID is named
 
 // heldNow names, for a hold that there is not, those that there are.
 func (o *operator) heldNow(ctx context.Context, id string, err error) error {
-	var said *client.Error
-	if !errors.As(err, &said) || said.Code != http.StatusNotFound {
+	if !errors.Is(err, status.ErrNotFound) {
 		return err
 	}
 	st, failed := o.client.Status(ctx)
@@ -100,17 +92,8 @@ say, until unfreeze or for the time that is given. It holds over restarts.`,
 		if err := o.ours(ctx); err != nil {
 			return err
 		}
-		if err := o.client.Freeze(ctx, f, string(o.reason)); err != nil {
-			if err := o.gone(err, byHand); err != nil {
-				return o.suggest(ctx, name, err)
-			}
-			freeze, err := freezeOf(f, time.Now())
-			if err != nil {
-				return err
-			}
-			if _, err := o.order(ctx, syncer.Freeze(freeze)); err != nil {
-				return o.suggest(ctx, name, err)
-			}
+		if err := o.Freeze(ctx, f, string(o.reason)); err != nil {
+			return o.suggest(ctx, name, err)
 		}
 		until := " until it is released"
 		if f.For != "" {
@@ -142,18 +125,8 @@ single upstreams stay. What a freeze kept back comes at once.`,
 		if err := o.ours(ctx); err != nil {
 			return err
 		}
-		if err := o.client.Unfreeze(ctx, name, string(o.reason)); err != nil {
-			if err := o.gone(err, byHand); err != nil {
-				return err
-			}
-			if name == status.Everything {
-				_, err = o.order(ctx, syncer.Unfreeze(""))
-			} else {
-				_, err = o.order(ctx, syncer.Unfreeze(name))
-			}
-			if err != nil {
-				return err
-			}
+		if err := o.Unfreeze(ctx, name, string(o.reason)); err != nil {
+			return err
 		}
 		if name == status.Everything {
 			return o.done("the freeze of everything has ended; those of single upstreams stay")
@@ -171,7 +144,7 @@ func nameOrAll(args []string, all bool) (string, error) {
 	case !all && len(args) == 1 && args[0] != "":
 		return args[0], nil
 	default:
-		return "", exit(exitUsage, errors.New("give the name of one upstream, or --all"))
+		return "", exit(status.ExitUsage, errors.New("give the name of one upstream, or --all"))
 	}
 }
 
@@ -182,41 +155,23 @@ func named(name string) string {
 	return "upstream " + printable(name)
 }
 
+// errPresent says that a generation is what is written now.
+var errPresent = errors.New("it is the present one")
+
 // step shows what leads from what is written now to an earlier generation, and what the guard has against it.
 func (o *operator) step(ctx context.Context, to int) error {
-	plan, err := o.client.RollbackPlan(ctx, to)
-	if errors.Is(err, client.ErrUnreachable) && !o.fixed {
-		plan, err = o.stepByHand(to)
-	}
+	plan, err := o.RollbackPlan(ctx, to)
 	if err != nil {
 		return o.keptHint(ctx, err)
 	}
 	if plan.Present {
-		return syncer.ErrPresent
+		return errPresent
 	}
 	o.printChanges(fmt.Sprintf("back to generation %d", to), plan.Changes)
 	if plan.Opinion != "" {
 		o.say("%s: %s", o.c.bad("the guard would hold it"), plan.Opinion)
 	}
 	return nil
-}
-
-// stepByHand is what the files say of a step.
-func (o *operator) stepByHand(to int) (status.RollbackPlan, error) {
-	now, _, err := persist.Read(o.cfg.Persist.Path)
-	if err != nil {
-		return status.RollbackPlan{}, err
-	}
-	g, err := readKept(o.cfg.Persist.Path, to)
-	if err != nil {
-		return status.RollbackPlan{}, err
-	}
-	plan := status.RollbackPlan{Changes: showChanges(upstream.Diff(now.Set, g.Set)), Present: now.Set.Equal(g.Set)}
-	// What can't be read is judged strictly, which is all there is to say of it here.
-	h, _ := guard.ReadHistory(now.Guard, time.Now(), o.cfg.Guard.Window)
-	d := o.cfg.Guard.Decide(guard.Input{Accepted: now.Set, Seen: g.Set, History: h, Now: time.Now()})
-	plan.Opinion = guard.Reasons(d.Holds)
-	return plan, nil
 }
 
 func (p *program) rollbackCommand() *cobra.Command {
@@ -238,7 +193,7 @@ the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
 		}
 		ask := o.terminal()
 		if !yes && ask == nil {
-			return exit(exitUsage, errors.New("this is no terminal, so nobody can be asked: --yes goes back without a question"))
+			return exit(status.ExitUsage, errors.New("this is no terminal, so nobody can be asked: --yes goes back without a question"))
 		}
 		if err := o.ours(ctx); err != nil {
 			return err
@@ -247,7 +202,7 @@ the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
 		if *o.output == asText {
 			// What can't be shown must not stand between a person and a good generation.
 			err := o.step(ctx, n)
-			if errors.Is(err, syncer.ErrPresent) {
+			if errors.Is(err, errPresent) {
 				o.say("generation %d is the present one: nothing is changed and nothing is frozen", n)
 				return nil
 			}
@@ -256,33 +211,14 @@ the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
 			}
 		}
 		if !yes && !agreed(ask, fmt.Sprintf("Go back to generation %d and freeze everything at it?", n)) {
-			return exit(exitFailed, errors.New("nothing was done"))
+			return exit(status.ExitFailed, errors.New("nothing was done"))
 		}
-		result, err := o.client.Rollback(ctx, n, string(o.reason))
+		result, err := o.Rollback(ctx, n, string(o.reason))
 		if err != nil {
-			if err := o.gone(err, byHand); err != nil {
-				return o.keptHint(ctx, err)
-			}
-			g, err := persist.ReadGeneration(o.cfg.Persist.Path, n)
-			if err != nil {
-				return o.keptHint(ctx, err)
-			}
-			result.Opinion, err = o.order(ctx, syncer.Rollback(g))
-			if result.Present = errors.Is(err, syncer.ErrPresent); err != nil && !result.Present {
-				return err
-			}
-			now, _, err := persist.Read(o.cfg.Persist.Path)
-			if err != nil {
-				return err
-			}
-			result.Generation = showGeneration(now)
+			return o.keptHint(ctx, err)
 		}
-		code := exitInSync
-		for _, g := range result.Gateways {
-			if !g.InSync {
-				code = exitOutOfSync
-			}
-		}
+		behind := slices.ContainsFunc(result.Gateways, func(g status.Gateway) bool { return !g.InSync })
+		code := status.ExitCode(false, behind, false)
 		if done, err := o.encoded(result); err != nil {
 			return err
 		} else if done {

@@ -21,6 +21,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/config"
+	"swallowkeeper/internal/logs"
 	"swallowkeeper/internal/retry"
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
@@ -32,6 +33,7 @@ import (
 // surface shows the program at work to the status server, and passes a person's orders on.
 // It outlives a reload of the configuration: what is at work then takes the place.
 type surface struct {
+	version  string
 	started  time.Time
 	timeline *status.Timeline
 	measured *prometheus.Registry
@@ -62,16 +64,16 @@ const mostEvents = 5000
 // stuck is how long the syncer's loop may be away before the program counts as dead.
 const stuck = 15 * time.Second
 
-func newSurface() *surface {
+func newSurface(version string) *surface {
 	s := &surface{
-		started: time.Now(), timeline: status.NewTimeline(mostEvents), measured: prometheus.NewRegistry(),
+		version: version, started: time.Now(), timeline: status.NewTimeline(mostEvents), measured: prometheus.NewRegistry(),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "swallowkeeper_config_reloads_total", Help: "Times that the configuration was read again, by how it went.",
 		}, []string{"result"}),
 	}
 	built := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "swallowkeeper_build_info", Help: "Always 1; the labels say what runs.",
-		ConstLabels: prometheus.Labels{"version": versionText(), "goversion": runtime.Version()},
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	built.Set(1)
 	s.reloaded(true, 0)
@@ -216,7 +218,7 @@ func (s *surface) Alive() error {
 func (s *surface) Status() status.Status {
 	w := s.now()
 	out := showStatus(w.syncer.Status())
-	out.Version, out.Started, out.File = versionText(), s.started, w.cfg.Persist.Path
+	out.Version, out.Started, out.File = s.version, s.started, w.cfg.Persist.Path
 	showDamaged(&out, slices.DeleteFunc(slices.Clone(w.damaged), func(path string) bool {
 		_, err := os.Lstat(path)
 		return errors.Is(err, fs.ErrNotExist)
@@ -271,7 +273,7 @@ func (s *surface) Explain(ctx context.Context, name string) (status.Explanation,
 // Plan implements status.Daemon.
 func (s *surface) Plan(ctx context.Context) (status.Plan, error) {
 	w := s.now()
-	quiet := silent()
+	quiet := logs.Silent()
 	// The gateways at work can't be asked beside their work: these are others of the same address.
 	h, err := build(w.cfg, quiet, meters{})
 	if err != nil {
@@ -397,34 +399,4 @@ func (s *surface) delivered(ctx context.Context, generation int, began time.Time
 func (s *surface) order(ctx context.Context, o syncer.Order) (string, error) {
 	remark, err := s.now().syncer.Do(ctx, o)
 	return remark, told(err)
-}
-
-// freezeOf is the request as the syncer takes it.
-func freezeOf(f status.FreezeRequest, now time.Time) (upstream.Freeze, error) {
-	freeze := upstream.Freeze{Name: f.Name}
-	switch f.Name {
-	case "":
-		return freeze, status.As(status.ErrInvalid, fmt.Errorf("freeze: no name is given, and %q is everything", status.Everything))
-	case status.Everything:
-		freeze.Name = ""
-	}
-	if f.For != "" {
-		d, err := time.ParseDuration(f.For)
-		if err != nil || d <= 0 {
-			return freeze, status.As(status.ErrInvalid, fmt.Errorf("freeze for %q: allowed is a duration above 0s, e.g. 2h", f.For))
-		}
-		freeze.Until = now.Add(d)
-	}
-	return freeze, nil
-}
-
-// told marks an error with its kind.
-func told(err error) error {
-	switch {
-	case errors.Is(err, syncer.ErrUnknown), errors.Is(err, persist.ErrNotKept):
-		return status.As(status.ErrNotFound, err)
-	case errors.Is(err, syncer.ErrNotNow):
-		return status.As(status.ErrConflict, err)
-	}
-	return err
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"swallowkeeper/status"
-	"swallowkeeper/syncer"
 )
 
 // ask sends a request over the operator's socket. A daemon that is not there yet is waited for.
@@ -188,14 +186,14 @@ func TestARollbackSaysWhoDoesNotHaveIt(t *testing.T) {
 	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80 10.0.0.3:80 10.0.0.4:80"})
 	r.nginx[0].Close()
 	began := time.Now()
-	call(t, nil, "rollback", "1", "--yes", "--config", r.toml).wants(t, exitOutOfSync,
+	call(t, nil, "rollback", "1", "--yes", "--config", r.toml).wants(t, status.ExitOutOfSync,
 		"back to generation 1: 0 added, 1 updated, 0 removed", "the guard would hold it: 3 of 4 servers would go",
 		"everything is frozen", "gateway gw1: ", "refused")
-	if took := time.Since(began); took > mostDelivering {
+	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("it took %s", took)
 	}
 	d.stop()
-	call(t, nil, "rollback", "2", "--yes", "--config", r.toml).wants(t, exitOutOfSync, "back to generation 2: ", "gateway gw1")
+	call(t, nil, "rollback", "2", "--yes", "--config", r.toml).wants(t, status.ExitOutOfSync, "back to generation 2: ", "gateway gw1")
 }
 
 func TestWhatIsShownIsTrue(t *testing.T) {
@@ -287,28 +285,4 @@ func TestASocketThatCannotBeHadStopsNothing(t *testing.T) {
 	d := r.process(nil)
 	r.inSync(want{"a": "10.0.0.1:80"})
 	d.says("the page and the API can't be had")
-}
-
-// TestABadTokenKeepsNobodyFromTheSocket has a token file that can't be used: over the socket
-// nobody needs it, and whoever watches the health of the program there goes on.
-func TestABadTokenKeepsNobodyFromTheSocket(t *testing.T) {
-	t.Parallel()
-	dir, err := os.MkdirTemp("", "sk") //nolint:usetesting // a socket's path may not be long
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &rig{t: t, socket: filepath.Join(dir, "s")}
-	s := newSurface()
-	s.take(work{syncer: syncer.New(syncer.Parts{})})
-	ctx, cancel := context.WithCancel(t.Context())
-	served := s.serve(ctx, status.Config{Address: "127.0.0.1:0", Socket: r.socket, TokenFile: dir + "/none"}, silent())
-	defer func() {
-		cancel()
-		<-served
-	}()
-	// Its loop has not come round yet, which is no reason to stop it.
-	if code := r.ask("GET", "/healthz", nil, nil); code != http.StatusOK {
-		t.Errorf("healthz: %d", code)
-	}
 }

@@ -2,16 +2,11 @@ package main
 
 import (
 	"encoding/json"
-	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
 
 	"swallowkeeper/status"
@@ -63,7 +58,7 @@ func TestWhatIsWrongWithACommandLine(t *testing.T) {
 		"--sync-once --dry-run --aprove x": "unknown flag: --aprove; did you mean --approve?",
 	} {
 		got := newDesk(t, statustest.New()).call(strings.Fields(args)...)
-		if got.code != exitUsage || !strings.Contains(got.stderr, says) || got.stdout != "" {
+		if got.code != status.ExitUsage || !strings.Contains(got.stderr, says) || got.stdout != "" {
 			t.Errorf("%s: exit code %d, %s%s; want %q", args, got.code, got.stdout, got.stderr, says)
 		}
 	}
@@ -85,47 +80,22 @@ func TestWhatThereIsNot(t *testing.T) {
 		"rollback 99 --yes":           "swallowkeeper history lists what is; kept now: 7 to 12",
 	} {
 		got := d.call(strings.Fields(args)...)
-		if got.code != exitFailed || !strings.Contains(got.stderr, says) {
+		if got.code != status.ExitFailed || !strings.Contains(got.stderr, says) {
 			t.Errorf("%s: exit code %d, %s; want %q", args, got.code, got.stderr, says)
 		}
 	}
-	d.call("approve", statustest.HoldID).wants(t, exitInSync)
-	d.call("approve", "abc").wants(t, exitFailed, "no hold abc; nothing is held now")
-}
-
-func TestLengths(t *testing.T) {
-	t.Parallel()
-	const day = 24 * time.Hour
-	for given, want := range map[string]time.Duration{
-		"90s": 90 * time.Second, "1d": day, "1w": 7 * day, "1d12h": 36 * time.Hour, "1w2d3h4m5s": 9*day + 3*time.Hour + 4*time.Minute + 5*time.Second,
-		"1.5d": 36 * time.Hour, "2h0m0s": 2 * time.Hour, "500ms": 500 * time.Millisecond,
-	} {
-		var l length
-		if err := l.Set(given); err != nil || time.Duration(l) != want {
-			t.Errorf("%s is %s, %v; want %s", given, time.Duration(l), err, want)
-		}
-		var again length
-		if err := again.Set(l.String()); err != nil || again != l {
-			t.Errorf("%s is written as %s: %v", given, l.String(), err)
-		}
-	}
-	d := newDesk(t, statustest.New())
-	d.call("freeze", "checkout", "--for", "1d12h").wants(t, exitInSync, "frozen for 36h0m0s")
-	d.fake.Read(func(s statustest.State) {
-		if diff := cmp.Diff([]status.FreezeRequest{{Name: "checkout", For: "36h0m0s"}}, s.Frozen); diff != "" {
-			t.Error(diff)
-		}
-	})
+	d.call("approve", statustest.HoldID).wants(t, status.ExitInSync)
+	d.call("approve", "abc").wants(t, status.ExitFailed, "no hold abc; nothing is held now")
 }
 
 func TestVersion(t *testing.T) {
 	t.Parallel()
 	want := call(t, nil, "version")
-	want.wants(t, exitInSync, "swallowkeeper "+versionText(), "go1.")
+	want.wants(t, status.ExitInSync, "swallowkeeper "+versionText(), "go1.")
 	if got := call(t, nil, "--version"); got != want {
 		t.Errorf("--version: %+v, want %+v", got, want)
 	}
-	call(t, nil, "version", "-o", "json").wants(t, exitInSync, `"version": "`)
+	call(t, nil, "version", "-o", "json").wants(t, status.ExitInSync, `"version": "`)
 }
 
 // TestYAMLHasTheWordsOfJSON has every command that prints data print it in both.
@@ -230,7 +200,7 @@ func TestExplainAnAddress(t *testing.T) {
 			t.Errorf("%s: %d servers, want %d: %v, %s", addr, len(e.Servers), want, err, got.stderr)
 		}
 	}
-	d.call("explain", "many", "10.9.9.1").wants(t, exitFailed, "10.9.9.1")
+	d.call("explain", "many", "10.9.9.1").wants(t, status.ExitFailed, "10.9.9.1")
 }
 
 // TestCompletion asks as the shell does.
@@ -276,7 +246,7 @@ func TestCompletion(t *testing.T) {
 	}
 	// The daemon that a flag names is the one that is asked.
 	got := call(t, []string{"SWALLOWKEEPER_STATUS_SOCKET=/nowhere/s"}, "__complete", "approve", "--address", d.url, "")
-	got.wants(t, exitInSync, statustest.HoldID)
+	got.wants(t, status.ExitInSync, statustest.HoldID)
 	// Without one nothing hangs and nothing is said.
 	got = call(t, []string{"SWALLOWKEEPER_STATUS_SOCKET=/nowhere/s", "SWALLOWKEEPER_STATUS_ADDRESS="}, "__complete", "approve", "")
 	if strings.Contains(got.stderr, "daemon") {
@@ -284,77 +254,13 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// TestEveryHelpHasExamples, which are of the command, and of flags that it has.
-func TestEveryHelpHasExamples(t *testing.T) {
+func TestAFreezeForDays(t *testing.T) {
 	t.Parallel()
-	root := (&program{}).root()
-	var walk func(c *cobra.Command)
-	walk = func(c *cobra.Command) {
-		if c.Name() == "help" || c.Name() == "completion" {
-			return // cobra's, with theirs
+	d := newDesk(t, statustest.New())
+	d.call("freeze", "checkout", "--for", "1d12h").wants(t, status.ExitInSync, "frozen for 36h0m0s")
+	d.fake.Read(func(s statustest.State) {
+		if diff := cmp.Diff([]status.FreezeRequest{{Name: "checkout", For: "36h0m0s"}}, s.Frozen); diff != "" {
+			t.Error(diff)
 		}
-		for _, sub := range c.Commands() {
-			walk(sub)
-		}
-		if c.Long == "" || c.Example == "" {
-			t.Errorf("%s: its help has no examples, or says nothing", c.CommandPath())
-		}
-		for line := range strings.Lines(c.Example) {
-			_, command, found := strings.Cut(strings.TrimSpace(line), "swallowkeeper ")
-			command, _, _ = strings.Cut(command, " | ")
-			command, _, _ = strings.Cut(command, "     ")
-			for strings.Contains(command, "-- swallowkeeper ") {
-				_, command, _ = strings.Cut(command, "-- swallowkeeper ")
-			}
-			of, rest, err := root.Find(strings.Fields(strings.ReplaceAll(command, "'", "")))
-			if !found || err != nil {
-				t.Errorf("%s: %q is no example: %v", c.CommandPath(), line, err)
-				continue
-			}
-			if err := of.ParseFlags(rest); err != nil {
-				t.Errorf("%s: %q: %v", c.CommandPath(), line, err)
-				continue
-			}
-			if err := of.ValidateArgs(of.Flags().Args()); err != nil {
-				t.Errorf("%s: %q: %v", c.CommandPath(), line, err)
-			}
-		}
-	}
-	walk(root)
-}
-
-// TestTheDocumentsHaveEveryCommand holds the table of commands and both READMEs to the help.
-func TestTheDocumentsHaveEveryCommand(t *testing.T) {
-	t.Parallel()
-	read := func(path string) string {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
-	table := read("../../docs/commands.md")
-	root := (&program{}).root()
-	for _, c := range root.Commands() {
-		if c.Hidden || c.Name() == "help" {
-			continue
-		}
-		said := regexp.MustCompile(`(?m)^swallowkeeper .*\b` + regexp.QuoteMeta(c.Name()) + `\b`)
-		for _, path := range []string{"../../README.md", "../../README.zh-CN.md"} {
-			if !said.MatchString(read(path)) {
-				t.Errorf("%s does not have the command %s", path, c.Name())
-			}
-		}
-		if c.Flags().Lookup("socket") == nil {
-			continue // nothing that is asked of the daemon
-		}
-		if use := "| `" + strings.ReplaceAll(c.Use, "|", `\|`) + "` |"; !strings.Contains(table, use) {
-			t.Errorf("docs/commands.md has no %s", use)
-		}
-		c.Flags().VisitAll(func(f *pflag.Flag) {
-			if root.PersistentFlags().Lookup(f.Name) == nil && !regexp.MustCompile("--"+f.Name+`\b`).MatchString(table) {
-				t.Errorf("docs/commands.md does not have --%s of %s", f.Name, c.Name())
-			}
-		})
-	}
+	})
 }

@@ -33,7 +33,7 @@ func watch(t *testing.T, d *desk, stdout io.Writer, args ...string) *watching {
 func (w *watching) ends() {
 	w.t.Helper()
 	w.stop()
-	if code := <-w.code; code != exitInSync {
+	if code := <-w.code; code != status.ExitInSync {
 		w.t.Errorf("exit code %d: %s", code, w.errs.String())
 	}
 }
@@ -64,7 +64,7 @@ func TestWatchInAPipe(t *testing.T) {
 		d := newDesk(t, statustest.New())
 		w := watch(t, d, &out, "--output", output)
 		eventually(t, patience, "what happened before", func() bool {
-			last := d.fake.Timeline(tailLength)
+			last := d.fake.Timeline(15)
 			return strings.Contains(out.String(), last[0].Text) && strings.Contains(out.String(), last[len(last)-1].Text)
 		})
 		d.tells("an event", &out)

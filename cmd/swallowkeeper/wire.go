@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -116,13 +115,6 @@ func build(cfg config.Config, log logrus.FieldLogger, m meters) (*house, error) 
 	return h, nil
 }
 
-// silent is the log of a house that is built beside the one at work, to look at something.
-func silent() *logrus.Logger {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	return log
-}
-
 // endpoints are the addresses of our own that nothing registered may lead to.
 func (h *house) endpoints(cfg config.Config) []endpoint {
 	var list []endpoint
@@ -166,6 +158,7 @@ func (h *house) parts(cfg config.Config, store syncer.Store, log logrus.FieldLog
 	return p
 }
 
+// gatewayNames are in the order of the configuration.
 func (h *house) gatewayNames() []string {
 	names := make([]string, len(h.targets))
 	for i, t := range h.targets {

@@ -123,10 +123,10 @@ func TestTheWitnessProves(t *testing.T) {
 		t.Errorf("of the servers %v", found)
 	}
 	d.says("removals are held; 31 of 34 still accept connections")
-	r.command("status").wants(t, exitHeld, "31 of 34 still accept connections")
-	r.command("explain", r.prefix+"a").wants(t, exitInSync,
+	r.command("status").wants(t, status.ExitHeld, "31 of 34 still accept connections")
+	r.command("explain", r.prefix+"a").wants(t, status.ExitInSync,
 		"held 3 alike: "+gone[0], "its removal is held; it does not answer from here", "its removal is held; it answers from here")
-	r.command("plan").wants(t, exitHeld, "31 of 34 still accept connections")
+	r.command("plan").wants(t, status.ExitHeld, "31 of 34 still accept connections")
 	metrics := r.metrics()
 	for _, line := range []string{"swallowkeeper_probed_servers 35", "swallowkeeper_proven_servers_total 0", "swallowkeeper_held_servers 34"} {
 		if !strings.Contains(metrics, "\n"+line+"\n") {
@@ -146,7 +146,7 @@ func TestTheWitnessProves(t *testing.T) {
 	if metrics := r.metrics(); !strings.Contains(metrics, "\nswallowkeeper_proven_servers_total 34\n") {
 		t.Error("they are not counted")
 	}
-	r.command("status").wants(t, exitInSync)
+	r.command("status").wants(t, status.ExitInSync)
 	if n := len(r.told(syncer.EventApproved)); n != 0 {
 		t.Error("somebody approved it")
 	}
@@ -181,18 +181,18 @@ func TestOnePassHearsTheWitness(t *testing.T) {
 	b, addrs := newBackends(t, 6)
 	r.upOn("x", "a", addrs[:5]...)
 	r.upOn("y", "a", addrs[5])
-	r.once().wants(t, exitInSync)
+	r.once().wants(t, status.ExitInSync)
 	b.close(addrs[:2]...)
 	r.lose("x")
-	r.once().wants(t, exitHeld, "3 of 5 still accept connections")
-	r.once("--dry-run").wants(t, exitHeld, "3 of 5 still accept connections")
+	r.once().wants(t, status.ExitHeld, "3 of 5 still accept connections")
+	r.once("--dry-run").wants(t, status.ExitHeld, "3 of 5 still accept connections")
 	r.inSync(want{"a": strings.Join(addrs, " ")})
 	b.close(addrs[:5]...)
 	before := r.state()
-	r.once("--dry-run").wants(t, exitOutOfSync, "server "+addrs[0])
-	r.command("plan").wants(t, exitOutOfSync)
+	r.once("--dry-run").wants(t, status.ExitOutOfSync, "server "+addrs[0])
+	r.command("plan").wants(t, status.ExitOutOfSync)
 	r.same(before)
-	r.once().wants(t, exitInSync)
+	r.once().wants(t, status.ExitInSync)
 	r.inSync(want{"a": addrs[5]})
 }
 
@@ -210,7 +210,7 @@ func TestTheWitnessDoesNotJudgeARegistry(t *testing.T) {
 	r.lose("x")
 	hold := r.held("; none of the 4 accepts connections: a person decides")
 	r.inSync(all)
-	r.command("approve", hold.ID).wants(t, exitInSync)
+	r.command("approve", hold.ID).wants(t, status.ExitInSync)
 	r.inSync(want{"b": addrs[4]})
 }
 
@@ -226,7 +226,7 @@ func TestTheWitnessThatSeesNothing(t *testing.T) {
 	b.close(addrs...)
 	r.lose("x")
 	r.held("; none of the 5 accepts connections, and neither do servers that are listed: that proves nothing")
-	r.once("--dry-run").wants(t, exitHeld, "that proves nothing")
+	r.once("--dry-run").wants(t, status.ExitHeld, "that proves nothing")
 	r.inSync(want{"a": strings.Join(addrs, " ")})
 }
 

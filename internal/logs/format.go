@@ -1,13 +1,42 @@
-package main
+package logs
 
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"time"
 	"unicode"
 	"unicode/utf16"
 
 	"github.com/sirupsen/logrus"
 )
+
+// New is a log that writes to w: in the format "json" or as text, from the level on.
+func New(w io.Writer, level, format string) *logrus.Logger {
+	log := logrus.New()
+	log.SetOutput(w)
+	Configure(log, level, format)
+	return log
+}
+
+// Silent is a log that nobody reads.
+func Silent() *logrus.Logger {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	return log
+}
+
+// Configure changes the level and the format of a log at work. A level that there is not leaves it as it is.
+func Configure(log *logrus.Logger, level, format string) {
+	if format == "json" {
+		log.SetFormatter(&plainJSON{logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano}})
+	} else {
+		log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: "2006-01-02T15:04:05.000Z07:00"})
+	}
+	if level, err := logrus.ParseLevel(level); err == nil {
+		log.SetLevel(level)
+	}
+}
 
 // plainJSON is JSON that disturbs no terminal on which it is read. encoding/json escapes ASCII's
 // control characters alone, and leaves the others and those that turn the direction of writing.
