@@ -200,8 +200,9 @@ var mayName = map[string]string{
 	"bench":                     "it measures one of each",
 	"internal/consultestserver": "it starts the real one for tests",
 
-	"cmd/swallowkeeper/demo.go":  "the demo's command",
-	"cmd/swallowkeeper/nginx.go": "it installs the library of one",
+	"cli/demo.go":       "the demo's command",
+	"daemon/control.go": "the demo has one of each",
+	"cli/nginx.go":      "it installs the library of one",
 
 	"doctor":             "what it reads in nginx.conf is called by the module's name",
 	"internal/nginxconf": "what the module can't take is not written",

@@ -1,7 +1,6 @@
 // Command swallowkeeper keeps an nginx's upstreams in sync with a service registry,
-// without reloading nginx. This package is the command line: it reads the
-// configuration, chooses and wires the parts, and turns what they say into words
-// and exit codes. It decides nothing about traffic.
+// without reloading nginx. This package joins the command line and the daemon; it
+// has the signals that end the program, and its exit code.
 package main
 
 import (
@@ -12,7 +11,9 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"swallowkeeper/cli"
 	"swallowkeeper/config"
+	"swallowkeeper/daemon"
 	"swallowkeeper/internal/logs"
 )
 
@@ -34,12 +35,12 @@ func main() {
 // run is the whole program. It returns its exit code.
 func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
 	version := versionText()
-	return Program{
+	return cli.Program{
 		Version: version,
 		Daemon: func(ctx context.Context, load func() (config.Config, error)) error {
-			return (&Daemon{Version: version, Load: load, Stderr: stderr}).Run(ctx)
+			return (&daemon.Daemon{Version: version, Load: load, Stderr: stderr}).Run(ctx)
 		},
-		Control: (&Daemon{Version: version}).Control,
+		Control: (&daemon.Daemon{Version: version}).Control,
 	}.Run(ctx, args, env, stdout, stderr)
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/operate"
 	"swallowkeeper/status"
 
 	"github.com/google/go-cmp/cmp"
@@ -49,9 +50,9 @@ func plain(t *testing.T, text string) {
 }
 
 // decoded is the JSON that was printed, whose exit code is the real one.
-func decoded(t *testing.T, g ran) Pass {
+func decoded(t *testing.T, g ran) operate.Pass {
 	t.Helper()
-	var rep Pass
+	var rep operate.Pass
 	d := json.NewDecoder(strings.NewReader(g.stdout))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&rep); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"swallowkeeper/cli"
 	"swallowkeeper/guard"
 	"swallowkeeper/guard/replay"
 	"swallowkeeper/persist"
@@ -141,7 +142,7 @@ func TestSimulateReadsStandardInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	p := Program{Stdin: bytes.NewReader(text)}
+	p := cli.Program{Stdin: bytes.NewReader(text)}
 	if code := p.Run(t.Context(), []string{"simulate", "--events", "-", "--guard", "max_removal_window=0.3"}, loose, &out, &out); code != 0 {
 		t.Fatalf("%d: %s", code, out.String())
 	}
@@ -200,11 +201,11 @@ func TestSimulateRefuses(t *testing.T) {
 }
 
 // simulated runs the command on the rig's history.
-func (r *rig) simulated(args ...string) simulation {
+func (r *rig) simulated(args ...string) cli.Simulation {
 	r.t.Helper()
 	got := call(r.t, nil, append([]string{"--config", r.toml, "simulate", "-o", "json"}, args...)...)
 	got.wants(r.t, status.ExitInSync)
-	var s simulation
+	var s cli.Simulation
 	if err := json.Unmarshal([]byte(got.stdout), &s); err != nil {
 		r.t.Fatal(err)
 	}

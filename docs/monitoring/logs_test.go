@@ -71,7 +71,7 @@ func TestLogMessages(t *testing.T) {
 	var source strings.Builder
 	for _, pattern := range []string{
 		"../../syncer/*.go", "../../registry/*/*.go", "../../dyups/*.go", "../../persist/*.go",
-		"../../cmd/swallowkeeper/*.go", "../../status/*.go", "../../tracing/*.go",
+		"../../cmd/swallowkeeper/*.go", "../../cli/*.go", "../../daemon/*.go", "../../operate/*.go", "../../wiring/*.go", "../../status/*.go", "../../tracing/*.go",
 	} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {

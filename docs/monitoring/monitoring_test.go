@@ -19,7 +19,7 @@ func names(t *testing.T) map[string]bool {
 	all := map[string]bool{}
 	rooms, _ := filepath.Glob("../../*/metrics.go")
 	inner, _ := filepath.Glob("../../*/*/metrics.go")
-	for _, file := range slices.Concat(rooms, inner, []string{"../../cmd/swallowkeeper/surface.go"}) {
+	for _, file := range slices.Concat(rooms, inner, []string{"../../daemon/surface.go"}) {
 		for _, m := range defined.FindAllStringSubmatch(read(t, file), -1) {
 			all["swallowkeeper_"+m[1]+m[2]] = true
 		}

@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"swallowkeeper/operate"
+	"swallowkeeper/status"
+)
+
+// What the shell offers behind a command comes from the daemon, or the conf file where there is none.
+
+// mostCompleting is how long a person waits for what the shell offers.
+const mostCompleting = time.Second
+
+// offer is what an argument may be, each with a tab and a word on it where one helps.
+type offer func(ctx context.Context, o *operator, args []string) []string
+
+// complete offers what each argument in turn may be.
+func (p *program) complete(each ...offer) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) >= len(each) {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		o := p.quietly()
+		o.socket, _ = c.Flags().GetString("socket") // the root has none
+		o.address, _ = c.Flags().GetString("address")
+		if err := o.configure(); err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(c.Context(), mostCompleting)
+		defer cancel()
+		if err := o.reach(ctx); err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		defer o.client.Close()
+		o.Either = operate.Either{Live: o.client, Offline: o.byItself(), Away: o.gone}
+		all := each[len(args)](ctx, o, args)
+		return beginning(all, begun), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// quietly is a command that says nothing of what it can't find.
+func (p *program) quietly() *operator {
+	quiet := *p
+	quiet.stderr = io.Discard
+	limit := length(mostCompleting)
+	return &operator{program: &quiet, timeout: &limit}
+}
+
+// beginning are the words that begin with what somebody has written already.
+func beginning(words []string, begun string) []string {
+	return slices.DeleteFunc(slices.Clone(words), func(s string) bool { return !strings.HasPrefix(s, begun) })
+}
+
+func upstreamNames(ctx context.Context, o *operator, _ []string) []string {
+	all, _ := o.Upstreams(ctx)
+	var names []string
+	for _, u := range all {
+		names = append(names, operate.Printable(u.Name))
+	}
+	return names
+}
+
+func servers(ctx context.Context, o *operator, args []string) []string {
+	e, err := o.client.Explain(ctx, args[0])
+	if err != nil {
+		return nil
+	}
+	var addrs []string
+	for _, s := range e.Servers {
+		addrs = append(addrs, operate.Printable(s.Addr)+"\t"+s.State)
+	}
+	return addrs
+}
+
+func frozen(ctx context.Context, o *operator, _ []string) []string {
+	st, err := o.client.Status(ctx)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, f := range st.Freezes {
+		if f.Name != status.Everything {
+			names = append(names, operate.Printable(f.Name)+"\t"+operate.FrozenUntil(f.Until))
+		}
+	}
+	return names
+}
+
+func holds(ctx context.Context, o *operator, _ []string) []string {
+	st, err := o.client.Status(ctx)
+	if err != nil {
+		return nil
+	}
+	var ids []string
+	for _, h := range st.Holds {
+		ids = append(ids, operate.Printable(h.ID)+"\t"+operate.Printable(h.Reason))
+	}
+	return ids
+}
+
+func generations(ctx context.Context, o *operator, _ []string) []string {
+	kept, _ := o.History(ctx)
+	var numbers []string
+	for _, g := range kept {
+		if g.Damaged == "" {
+			numbers = append(numbers, strconv.Itoa(g.Number)+"\t"+operate.When(g.Time)+" "+cmp.Or(operate.Printable(g.Reason), g.Summary))
+		}
+	}
+	return numbers
+}
+
+// fixed has a flag complete to one of these words.
+func fixed(c *cobra.Command, flag string, words ...string) {
+	_ = c.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+		return beginning(words, begun), cobra.ShellCompDirectiveNoFileComp
+	})
+}

@@ -1,0 +1,165 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"swallowkeeper/doctor"
+	"swallowkeeper/operate"
+	"swallowkeeper/status"
+)
+
+// doctorFlags are the flags of the doctor.
+type doctorFlags struct {
+	nginx, conf string
+	output      *format
+	timeout     *length
+}
+
+func (p *program) doctorCommand() *cobra.Command {
+	var f doctorFlags
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look for traps in nginx's configuration, the gateways and the registries",
+		Long: `doctor reads nginx's whole configuration as nginx -T prints it, asks each gateway and
+each registry, and looks for the traps that people fall into: what it is, where, why it
+hurts and the line to change. It changes nothing, and may run beside the daemon.
+docs/doctor.md explains each finding.
+
+It exits with 0 where there is no problem (warnings and hints are none), 1 where there is
+one, or where something could not be examined, and 2 on wrong usage or configuration.`,
+		Example: `  swallowkeeper doctor                                                 as root, where nginx is
+  docker exec nginx nginx -T | swallowkeeper doctor --nginx-conf -     where it is in a container
+  swallowkeeper doctor --output json`,
+		Args: takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.validate(); err != nil {
+				return err
+			}
+			return p.doctor(cmd.Context(), f, cmd.InOrStdin())
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.nginx, "nginx", "nginx", "the nginx to run, by name or `PATH`")
+	flags.StringVar(&f.conf, "nginx-conf", "", "read this `FILE` and run no nginx: what nginx -T "+
+		"printed (- is standard input), or an nginx.conf")
+	f.output = outputFlag(c, "")
+	f.timeout = timeoutFlag(flags, "how long nginx, the gateways and the registries may take")
+	_ = c.MarkFlagFilename("nginx-conf", "conf")
+	return c
+}
+
+func (f doctorFlags) validate() error {
+	if f.conf != "" && f.conf != "-" {
+		file, err := os.Open(f.conf)
+		if err != nil {
+			return fmt.Errorf("--nginx-conf: %w", err)
+		}
+		defer file.Close()
+		if info, err := file.Stat(); err == nil && info.IsDir() {
+			return fmt.Errorf("--nginx-conf %s is a directory: name the file, e.g. %s", f.conf,
+				filepath.Join(f.conf, "nginx.conf"))
+		}
+	}
+	return nil
+}
+
+func (p *program) doctor(ctx context.Context, f doctorFlags, stdin io.Reader) error {
+	cfg, err := p.load()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(*f.timeout))
+	defer cancel()
+	facts, found, err := p.offline(cfg, "error").Examine(ctx, doctor.NginxSource{Program: f.nginx, File: f.conf, Stdin: stdin})
+	if err != nil {
+		return err
+	}
+	found = doctor.Sort(append(found, doctor.Examine(facts)...))
+	code := status.ExitInSync
+	if doctor.Failed(found) {
+		code = status.ExitFailed
+	}
+	if found == nil {
+		found = []doctor.Finding{}
+	}
+	if *f.output != asText {
+		err = f.output.encode(p.stdout, findings{code, found})
+	} else {
+		printFindings(p.stdout, found, newPalette(p.isTerminal(p.stdout)))
+	}
+	switch {
+	case err != nil:
+		return operate.Exit(status.ExitFailed, err)
+	case code != status.ExitInSync:
+		return operate.Exit(code, operate.ErrSaid)
+	}
+	return nil
+}
+
+// mostPlaces is how many places of a finding a person is shown.
+const mostPlaces = 20
+
+// printFindings tells a person: what and where on a line, why and the change below.
+func printFindings(w io.Writer, found []doctor.Finding, c palette) {
+	count := map[doctor.Severity]int{}
+	for _, f := range found {
+		count[f.Severity]++
+		mark := string(f.Severity)
+		switch f.Severity {
+		case doctor.Problem, doctor.Unknown:
+			mark = c.bad(mark)
+		default:
+			mark = c.name(mark)
+		}
+		fmt.Fprintf(w, "%s: %s [%s]\n", mark, visible(f.What), f.Check)
+		for i, place := range f.Places {
+			if i == mostPlaces {
+				fmt.Fprintf(w, "          and %d more (--output json names all)\n", len(f.Places)-i)
+				break
+			}
+			fmt.Fprintf(w, "  %-7s %s\n", []string{"where:", ""}[min(i, 1)], visible(place))
+		}
+		fmt.Fprintf(w, "  why:    %s\n", visible(f.Why))
+		if f.Now != "" {
+			fmt.Fprintf(w, "  now:    %s\n", c.out(visible(f.Now)))
+		}
+		if f.Change != "" {
+			fmt.Fprintf(w, "  change: %s\n", c.in(visible(f.Change)))
+		}
+		fmt.Fprintln(w)
+	}
+	if len(found) == 0 {
+		fmt.Fprintln(w, c.good("nothing found"))
+		return
+	}
+	fmt.Fprintf(w, "problems: %d, not examined: %d, warnings: %d, hints: %d\n",
+		count[doctor.Problem], count[doctor.Unknown], count[doctor.Warning], count[doctor.Hint])
+}
+
+// visible keeps foreign text from moving the cursor, and lines to copy as they are.
+func visible(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return b.String()
+}
+
+// findings is what is printed for machines.
+type findings struct {
+	ExitCode int              `json:"exit_code"`
+	Findings []doctor.Finding `json:"findings"`
+}

@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"swallowkeeper/operate"
+	"swallowkeeper/status"
+)
+
+// once is one pass. What it found goes to standard output, what went wrong to
+// standard error, and the verdict is the exit code.
+func (p *program) once(ctx context.Context, flags onceFlags) error {
+	if err := flags.validate(); err != nil {
+		return err
+	}
+	operate.SurviveBrokenPipe() // half a pass is worse than one whose words nobody reads
+	cfg, err := p.load()
+	if err != nil {
+		return err
+	}
+	pass, err := p.offline(cfg, cfg.Log.Level).Pass(ctx, operate.Once{
+		Limit: time.Duration(*flags.timeout), DryRun: flags.dryRun, Approve: flags.approve, Signed: operate.Own(string(flags.reason)),
+	})
+	if pass.Gateways == nil { // it did not come to anything
+		return err
+	}
+	if *flags.output != asText {
+		if printErr := flags.output.encode(p.stdout, pass); printErr != nil {
+			return operate.Exit(status.ExitFailed, printErr)
+		}
+	} else {
+		printPass(p.stdout, newPalette(p.isTerminal(p.stdout)), pass)
+	}
+	if err != nil {
+		return operate.Exit(pass.ExitCode, err)
+	}
+	return said(pass.ExitCode)
+}
+
+// printPass tells a person what one pass found and did.
+func printPass(w io.Writer, c palette, pass operate.Pass) {
+	for _, u := range pass.Unserved {
+		fmt.Fprintf(w, "%s: %s: %d stay all the same\n", c.bad("no healthy server"), c.name(u.Upstream), u.Servers)
+	}
+	if len(pass.Gateways) > 0 {
+		verb := "conf file"
+		if pass.DryRun {
+			verb = "conf file, not written"
+		}
+		printChanges(w, c, verb, pass.File)
+	}
+	for _, g := range pass.Gateways {
+		switch {
+		case g.Error != "":
+			fmt.Fprintf(w, "gateway %s: %s: %s\n", g.Name, c.bad("out of sync"), g.Error)
+		case !g.InSync:
+			printChanges(w, c, "gateway "+g.Name+", not pushed", g.Changes)
+		default:
+			fmt.Fprintf(w, "gateway %s: %s (%s)\n", g.Name, c.good("in sync"), g.Changes.Summary)
+		}
+	}
+	for _, h := range pass.Plan().Held() {
+		fmt.Fprintf(w, "%s: %s\n", c.bad("held"), h.Reason)
+		for _, s := range h.Servers {
+			fmt.Fprintf(w, "  stays: %s %s\n", c.name(s.Upstream), s.Addr)
+		}
+		fmt.Fprintf(w, "  to let exactly this through: --sync-once --approve %s\n", h.ID)
+	}
+	for _, o := range pass.LeftOut {
+		where := strconv.Quote(o.Service)
+		if o.Addr != "" {
+			where += " " + strconv.Quote(o.Addr)
+		}
+		reason := o.Reason
+		if o.Detail != "" {
+			reason += "; " + o.Detail
+		}
+		fmt.Fprintf(w, "left out: %s: %s\n", where, operate.Printable(reason))
+	}
+}
+
+// printChanges prints a difference, a line for each line of nginx syntax.
+func printChanges(w io.Writer, c palette, what string, ch status.Changes) {
+	fmt.Fprintf(w, "%s: %s\n", what, ch.Summary)
+	block := func(mark, name string, in, gone []string) {
+		fmt.Fprintf(w, "%s upstream %s\n", mark, c.name(name))
+		for _, l := range gone {
+			fmt.Fprintln(w, c.out("-     "+l))
+		}
+		for _, l := range in {
+			fmt.Fprintln(w, c.in("+     "+l))
+		}
+	}
+	for _, u := range ch.Added {
+		block(c.in("+"), u.Name, u.Lines, nil)
+	}
+	for _, u := range ch.Updated {
+		block(" ", u.Name, u.In, u.Out)
+	}
+	for _, u := range ch.Removed {
+		block(c.out("-"), u.Name, nil, u.Lines)
+	}
+}

@@ -1,0 +1,27 @@
+package cli
+
+import (
+	"github.com/fatih/color"
+	"github.com/sirupsen/logrus"
+)
+
+type logger = logrus.FieldLogger
+
+// palette is the colours of a terminal, or none in a pipe.
+type palette struct{ in, out, name, bad, good func(a ...any) string }
+
+func newPalette(colours bool) palette {
+	paint := func(attr ...color.Attribute) func(a ...any) string {
+		c := color.New(attr...)
+		if colours {
+			c.EnableColor()
+		} else {
+			c.DisableColor()
+		}
+		return c.SprintFunc()
+	}
+	return palette{
+		in: paint(color.FgGreen), out: paint(color.FgRed), name: paint(color.Bold),
+		bad: paint(color.FgRed, color.Bold), good: paint(color.FgGreen, color.Bold),
+	}
+}

@@ -1,0 +1,61 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+
+	"swallowkeeper/demo"
+	"swallowkeeper/dyups"
+	"swallowkeeper/operate"
+	"swallowkeeper/persist"
+	"swallowkeeper/registry/consul"
+	"swallowkeeper/status"
+	"swallowkeeper/syncer"
+	"swallowkeeper/wiring"
+)
+
+// Control runs the daemon's own parts between the demo's registry and gateway.
+func (d *Daemon) Control(ctx context.Context, w demo.Wiring) error {
+	log := logrus.New()
+	log.SetOutput(w.Log)
+	log.SetLevel(logrus.ErrorLevel) // the demo tells its own story
+
+	cfg := operate.Kinds().Default()
+	from, to := consul.DefaultConfig(), dyups.DefaultConfig()
+	from.Address, to.Address = w.Registry, w.Gateway
+	cfg.Registries[0].Config, cfg.Gateways[0].Config = &from, &to
+	cfg.Persist.Path = w.ConfFile
+	cfg.Status = status.Config{Address: w.Page, Token: rand.Text()}
+
+	file, err := persist.Open(cfg.Persist, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := file.Close(); err != nil {
+			log.WithError(err).Error("the conf file's lock is not given back cleanly")
+		}
+	}()
+	show := newSurface(d.Version)
+	h, err := wiring.Build(cfg, log, show.meters)
+	if err != nil {
+		return err
+	}
+	defer h.Close(log)
+	parts := h.Parts(cfg, file, log)
+	parts.Event = show.observe
+	s := syncer.New(parts)
+	show.take(work{cfg: cfg, syncer: s, house: h})
+	site, err := status.Listen(cfg.Status, show, show.parts(log))
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return site.Serve(ctx) })
+	group.Go(func() error { return s.Run(ctx) })
+	w.Started(s.Status, site.URL()+"#token="+cfg.Status.Token)
+	return group.Wait()
+}

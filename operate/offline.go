@@ -1,0 +1,254 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/config"
+	"swallowkeeper/guard"
+	"swallowkeeper/internal/logs"
+	"swallowkeeper/internal/peer"
+	"swallowkeeper/kinds"
+	"swallowkeeper/persist"
+	"swallowkeeper/status"
+	"swallowkeeper/syncer"
+	"swallowkeeper/upstream"
+	"swallowkeeper/wiring"
+)
+
+// Offline does without the daemon: it has the conf file, the history beside it, the gateways and the registries.
+type Offline struct {
+	Config  config.Config
+	Version string
+	Log     logrus.FieldLogger // takes what the parts have to say
+	// Limit is how long the registries have to answer.
+	Limit time.Duration
+}
+
+var _ Operator = (*Offline)(nil)
+
+// Kinds is all kinds that a configuration may name.
+func Kinds() config.Kinds {
+	return config.Kinds{Registries: kinds.Registries(), Gateways: kinds.Gateways()}
+}
+
+// Own is the signature of an order that this process carries out: that of its user.
+func Own(why string) upstream.Signature {
+	return upstream.Signature{By: upstream.Signer(peer.Own()), Why: why}
+}
+
+// parts builds what the configuration names.
+func (o *Offline) parts() (*wiring.House, error) {
+	h, err := wiring.Build(o.Config, o.Log, wiring.Meters{})
+	if err != nil {
+		return nil, Exit(status.ExitUsage, err)
+	}
+	return h, nil
+}
+
+// Status implements Operator: it is what the conf file and the gateways say.
+func (o *Offline) Status(ctx context.Context) (status.Status, error) {
+	gen, edited, err := persist.Read(o.Config.Persist.Path)
+	if err != nil {
+		return status.Status{}, err
+	}
+	st := status.Status{
+		Version: o.Version, Time: time.Now(), Generation: ShowGeneration(gen), File: o.Config.Persist.Path, Alone: true,
+		Upstreams: gen.Set.Len(), Servers: gen.Set.Servers(), Reasons: []string{"the daemon does not answer"},
+		Holds: []status.Hold{}, Freezes: showFreezes(gen.Frozen), Registries: []status.Registry{}, Gateways: []status.Gateway{},
+	}
+	damaged, err := persist.Damaged(o.Config.Persist.Path)
+	if err != nil {
+		return st, err
+	}
+	ShowDamaged(&st, damaged)
+	if edited {
+		st.Reasons = append(st.Reasons, "the conf file was edited by hand")
+	}
+	h, err := o.parts()
+	if err != nil {
+		return st, err
+	}
+	defer h.Close(o.Log)
+	if st.InSync = gen.Number > 0; !st.InSync {
+		st.Reasons = append(st.Reasons, fmt.Sprintf("there is no conf file at %s: nothing was written yet", o.Config.Persist.Path))
+	}
+	for _, t := range h.Targets {
+		g := gatewayNow(ctx, t, gen)
+		if !g.InSync {
+			st.InSync = false
+			st.Reasons = append(st.Reasons, fmt.Sprintf("gateway %s is out of sync: %s", g.Name, g.Error))
+		}
+		st.Gateways = append(st.Gateways, g)
+	}
+	st.Verdict = status.Judge(st)
+	return st, nil
+}
+
+// gatewayNow asks a gateway whether it has all that the conf file has; what else it has is not ours.
+func gatewayNow(ctx context.Context, t wiring.Target, gen upstream.Generation) status.Gateway {
+	t.Written.Set(gen.Set.Without(gen.Pushing))
+	g := status.Gateway{Name: t.Name, Checked: time.Now(), Workers: []status.Worker{}}
+	live, err := t.Gateway.Live(ctx)
+	c := upstream.Diff(live.Set, gen.Set)
+	switch {
+	case err != nil:
+		g.Error = Printable(err.Error())
+	case len(c.Added)+len(c.Updated) > 0:
+		g.Error = "what it uses is not what the conf file has: swallowkeeper plan shows it"
+	default:
+		g.InSync, g.Generation = true, gen.Number
+	}
+	return g
+}
+
+// Upstreams implements Operator: it is what the conf file has, without what is left out.
+func (o *Offline) Upstreams(context.Context) ([]status.Upstream, error) {
+	gen, _, err := persist.Read(o.Config.Persist.Path)
+	if err != nil {
+		return nil, err
+	}
+	return showSet(gen), nil
+}
+
+// Explain implements Operator: it is what the conf file has, beside what the registries say.
+func (o *Offline) Explain(ctx context.Context, name string) (status.Explanation, error) {
+	e := status.Explanation{Instances: []status.Finding{}, Notes: []string{}}
+	all, err := o.Upstreams(ctx)
+	if err != nil {
+		return e, err
+	}
+	e.Upstream = status.Upstream{Name: name, Options: []string{}, Servers: []status.Server{}}
+	if i := slices.IndexFunc(all, func(u status.Upstream) bool { return upstream.SameName(u.Name, name) }); i >= 0 {
+		e.Upstream, e.Written = all[i], true
+	}
+	quiet := logs.Silent()
+	h, err := wiring.Build(o.Config, quiet, wiring.Meters{})
+	if err != nil {
+		return e, err
+	}
+	defer h.Close(quiet)
+	instances, notes := Explain(ctx, h.Sources, e.Name)
+	e.Instances, e.Notes = append(e.Instances, instances...), append(e.Notes, notes...)
+	NameReasons(e.Servers, instances)
+	if e.Frozen {
+		KeptOut(&e, "it is frozen")
+	}
+	if !e.Written && len(instances) == 0 {
+		return e, fmt.Errorf("upstream %q is not in the conf file: %s", name, strings.Join(notes, "; "))
+	}
+	return e, nil
+}
+
+// Plan implements Operator: it is a dry run of one pass. What it found comes with its error.
+func (o *Offline) Plan(ctx context.Context) (status.Plan, error) {
+	pass, err := o.Pass(ctx, Once{Limit: o.Limit, DryRun: true})
+	if pass.Gateways == nil {
+		return status.Plan{}, err
+	}
+	return pass.Plan(), err
+}
+
+func (o *Offline) history() *History { return &History{Path: o.Config.Persist.Path} }
+
+// History implements Operator: it is what is kept beside the conf file.
+func (o *Offline) History(context.Context) ([]status.Generation, error) { return o.history().List() }
+
+// Diff implements Operator.
+func (o *Offline) Diff(_ context.Context, from, to int) (status.Changes, error) {
+	return o.history().Diff(from, to)
+}
+
+// errNoDaemon is of what nobody but the daemon knows.
+var errNoDaemon = errors.New("there are no holds without the daemon")
+
+// Approve implements Operator. Holds are the daemon's: there is nothing to approve.
+func (o *Offline) Approve(context.Context, string, string) error { return errNoDaemon }
+
+// Freeze implements Operator.
+func (o *Offline) Freeze(ctx context.Context, f status.FreezeRequest, why string) error {
+	freeze, err := FreezeOf(f, time.Now())
+	if err != nil {
+		return err
+	}
+	_, err = o.order(ctx, why, syncer.Freeze(freeze))
+	return err
+}
+
+// Unfreeze implements Operator.
+func (o *Offline) Unfreeze(ctx context.Context, name, why string) error {
+	if name == status.Everything {
+		name = ""
+	}
+	_, err := o.order(ctx, why, syncer.Unfreeze(name))
+	return err
+}
+
+// RollbackPlan implements Operator: it is what the files say of the step.
+func (o *Offline) RollbackPlan(_ context.Context, to int) (status.RollbackPlan, error) {
+	now, _, err := persist.Read(o.Config.Persist.Path)
+	if err != nil {
+		return status.RollbackPlan{}, err
+	}
+	g, err := ReadKept(o.Config.Persist.Path, to)
+	if err != nil {
+		return status.RollbackPlan{}, err
+	}
+	plan := status.RollbackPlan{Changes: ShowChanges(upstream.Diff(now.Set, g.Set)), Present: now.Set.Equal(g.Set)}
+	// What can't be read is judged strictly, which is all there is to say of it here.
+	h, _ := guard.ReadHistory(now.Guard, time.Now(), o.Config.Guard.Window)
+	d := o.Config.Guard.Decide(guard.Input{Accepted: now.Set, Seen: g.Set, History: h, Now: time.Now()})
+	plan.Opinion = guard.Reasons(d.Holds)
+	return plan, nil
+}
+
+// Rollback implements Operator. A gateway that does not take it is an error.
+func (o *Offline) Rollback(ctx context.Context, to int, why string) (status.RollbackResult, error) {
+	var result status.RollbackResult
+	g, err := ReadKept(o.Config.Persist.Path, to)
+	if err != nil {
+		return result, err
+	}
+	result.Opinion, err = o.order(ctx, why, syncer.Rollback(g))
+	if result.Present = errors.Is(err, syncer.ErrPresent); err != nil && !result.Present {
+		return result, err
+	}
+	now, _, err := persist.Read(o.Config.Persist.Path)
+	result.Generation = ShowGeneration(now)
+	return result, err
+}
+
+// order carries out an order. It is signed by the user that this process runs as.
+func (o *Offline) order(ctx context.Context, why string, order syncer.Order) (string, error) {
+	SurviveBrokenPipe()
+	h, err := o.parts()
+	if err != nil {
+		return "", err
+	}
+	defer h.Close(o.Log)
+	file, err := persist.Open(o.Config.Persist, o.Log)
+	var locked *persist.LockedError
+	if errors.As(err, &locked) { // nobody is to stop a daemon for that
+		return "", fmt.Errorf("process %d is at work and does not answer: it may just read its configuration again; "+
+			"try again, and else see whether its status.socket is this one", locked.PID)
+	}
+	if err != nil {
+		return "", err
+	}
+	remark, gateways, err := syncer.New(h.Parts(o.Config, file, o.Log)).DoOnce(ctx, syncer.Signed(Own(why), order))
+	if err := errors.Join(err, file.Close()); err != nil {
+		return "", err
+	}
+	for _, g := range gateways {
+		if g.Err != nil {
+			return remark, Exit(status.ExitOutOfSync, fmt.Errorf("gateway %s is out of sync: %w", g.Name, g.Err))
+		}
+	}
+	return remark, nil
+}
