@@ -2,7 +2,6 @@ package persist
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -89,7 +88,7 @@ func renderHeader(g upstream.Generation) []byte {
 	}
 	for _, f := range g.Frozen {
 		dst = append(dst, "\n"+frozenKey...)
-		dst = append(dst, cmp.Or(f.Name, everything)...)
+		dst = append(dst, f.Name.String()...)
 		if !f.Until.IsZero() {
 			dst = append(dst, until...)
 			dst = f.Until.AppendFormat(dst, time.RFC3339Nano)
@@ -233,12 +232,10 @@ func (h *header) read() ([]byte, error) {
 	return h.rest, nil
 }
 
-// How a freeze is written: everything for that of all upstreams, until before its end, by before the one
-// whose order it was.
+// How a freeze is written: its scope, until before its end, by before the one whose order it was.
 const (
-	everything = "*"
-	until      = " until "
-	by         = " by "
+	until = " until "
+	by    = " by "
 )
 
 func (h *header) signature(text string) (upstream.Signature, error) {
@@ -259,10 +256,11 @@ func (h *header) freezes() ([]upstream.Freeze, error) {
 		}
 		text, signature, signed := strings.Cut(text, by)
 		name, end, ends := strings.Cut(text, until)
-		f := upstream.Freeze{Name: name}
-		if name == everything {
-			f.Name = ""
-		} else if err := upstream.ValidName(name); err != nil {
+		var f upstream.Freeze
+		if f.Name, err = upstream.ParseScope(name); err == nil {
+			err = f.Name.Valid()
+		}
+		if err != nil {
 			return nil, damaged(h.line, fmt.Sprintf("found frozen %q: %s", name, err))
 		}
 		if ends {

@@ -12,6 +12,7 @@
 package persist
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -20,7 +21,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -297,18 +297,15 @@ func cleanFreezes(freezes []upstream.Freeze) ([]upstream.Freeze, error) {
 		if err := f.Signed.Valid(); err != nil {
 			return nil, fmt.Errorf("the freeze: %w", err)
 		}
-		if f.Name == "" {
-			continue
-		}
-		if err := upstream.ValidName(f.Name); err != nil {
-			return nil, fmt.Errorf("frozen upstream %q: %w", f.Name, err)
+		if err := f.Name.Valid(); err != nil {
+			return nil, fmt.Errorf("frozen upstream %q: %w", string(f.Name), err)
 		}
 	}
 	freezes = slices.Clone(freezes)
 	for i := range freezes {
 		freezes[i].Until = freezes[i].Until.UTC().Round(0)
 	}
-	slices.SortFunc(freezes, func(a, b upstream.Freeze) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(freezes, func(a, b upstream.Freeze) int { return cmp.Compare(a.Name, b.Name) })
 	return freezes, nil
 }
 

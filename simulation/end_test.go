@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"swallowkeeper/syncer"
+	"swallowkeeper/upstream"
 )
 
 // heal ends all trouble, has people look after what is held and frozen, and then everything must be as the
@@ -62,11 +63,9 @@ func (w *world) attended() bool {
 		return false
 	}
 	nothing := true
-	for _, name := range w.oracle.now().frozen {
+	for _, text := range w.oracle.now().frozen {
 		nothing = false
-		if name == "*" {
-			name = ""
-		}
+		name, _ := upstream.ParseScope(text)
 		w.order("unfreeze", syncer.Unfreeze(name), func(error) {})
 		w.calm()
 	}

@@ -448,13 +448,10 @@ var incidents = []incident{
 		}
 	}},
 	{"a person freezes everything", func(w *world) { w.freeze("") }},
-	{"a person freezes a service", func(w *world) { w.freeze(serviceName(w.rng.IntN(w.script.services))) }},
+	{"a person freezes a service", func(w *world) { w.freeze(upstream.Scope(serviceName(w.rng.IntN(w.script.services)))) }},
 	{"a person unfreezes", func(w *world) {
 		if now := w.oracle.now(); now != nil && len(now.frozen) > 0 {
-			name := now.frozen[w.rng.IntN(len(now.frozen))]
-			if name == "*" {
-				name = ""
-			}
+			name, _ := upstream.ParseScope(now.frozen[w.rng.IntN(len(now.frozen))])
 			w.order("unfreeze", syncer.Unfreeze(name), func(err error) { w.did("unfrozen", err) })
 		}
 	}},
@@ -489,12 +486,12 @@ func (w *world) did(what string, err error) {
 	}
 }
 
-func (w *world) freeze(name string) {
+func (w *world) freeze(name upstream.Scope) {
 	f := upstream.Freeze{Name: name}
 	if w.rng.IntN(2) == 0 {
 		f.Until = time.Now().Add(w.between(time.Second, time.Minute))
 	}
-	w.order("freeze "+name, syncer.Freeze(f), func(err error) { w.did("frozen", err) })
+	w.order("freeze "+string(name), syncer.Freeze(f), func(err error) { w.did("frozen", err) })
 }
 
 func (w *world) sourcesOf(r *station) []*source {

@@ -70,7 +70,7 @@ func (e *known) Error() string   { return e.cause.Error() }
 func (e *known) Unwrap() []error { return []error{e.cause, e.kind} }
 
 // Everything names the freeze of all upstreams.
-const Everything = "*"
+const Everything = upstream.EverythingText
 
 // Status is what is true now.
 type Status struct {

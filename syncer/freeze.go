@@ -52,7 +52,7 @@ func onlyFrozen(written upstream.Generation, seen upstream.Set) int {
 // isFrozen reports whether an upstream is frozen, by its name or with all others.
 func isFrozen(freezes []upstream.Freeze, name string) bool {
 	return slices.ContainsFunc(freezes, func(f upstream.Freeze) bool {
-		return f.Name == "" || upstream.SameName(f.Name, name)
+		return f.Name.Covers(name)
 	})
 }
 
@@ -93,14 +93,7 @@ func frozenNow(freezes []upstream.Freeze) string {
 	}
 	var names []string
 	for _, f := range freezes {
-		names = append(names, cmp.Or(f.Name, "everything"))
+		names = append(names, cmp.Or(string(f.Name), f.Name.Words()))
 	}
 	return "frozen now: " + strings.Join(names, ", ")
-}
-
-func frozenName(f upstream.Freeze) string {
-	if f.Name == "" {
-		return "everything"
-	}
-	return "upstream " + f.Name
 }

@@ -10,7 +10,7 @@ import (
 
 func TestThawed(t *testing.T) {
 	now := time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)
-	until := func(name string, d time.Duration) upstream.Freeze {
+	until := func(name upstream.Scope, d time.Duration) upstream.Freeze {
 		return upstream.Freeze{Name: name, Until: now.Add(d)}
 	}
 	released := upstream.Freeze{Name: "released"} // by a person alone

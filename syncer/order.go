@@ -149,39 +149,39 @@ func ids(holds []guard.Hold) []string {
 func Freeze(f upstream.Freeze) Order {
 	return func(ctx context.Context, s *Syncer) (string, error) {
 		if s.gen.Number == 0 {
-			return "", refuse(ErrNotNow, "%s can't be frozen: nothing was written yet", frozenName(f))
+			return "", refuse(ErrNotNow, "%s can't be frozen: nothing was written yet", f.Name.Words())
 		}
-		if f.Name != "" {
-			u, ok := s.gen.Set.Get(f.Name)
+		if f.Name != upstream.Everything {
+			u, ok := s.gen.Set.Get(string(f.Name))
 			if !ok {
-				return "", refuse(ErrUnknown, "upstream %q is not in the conf file", f.Name)
+				return "", refuse(ErrUnknown, "upstream %q is not in the conf file", string(f.Name))
 			}
-			f.Name = u.Name
+			f.Name = upstream.Scope(u.Name)
 		}
 		f.Signed = s.signer
 		others := slices.DeleteFunc(slices.Clone(s.gen.Frozen), func(o upstream.Freeze) bool { return o.Name == f.Name })
 		if err := s.freeze(ctx, append(others, f)); err != nil {
 			return "", err
 		}
-		text := frozenName(f) + " is frozen until it is released"
+		text := f.Name.Words() + " is frozen until it is released"
 		if !f.Until.IsZero() {
-			text = frozenName(f) + " is frozen until " + f.Until.UTC().Format(time.RFC3339)
+			text = f.Name.Words() + " is frozen until " + f.Until.UTC().Format(time.RFC3339)
 		}
-		s.signed(s.signer).WithField("upstream", f.Name).Warn(text)
-		s.event(Event{Kind: EventFrozen, Signed: s.signer, Upstream: f.Name, Text: text})
+		s.signed(s.signer).WithField("upstream", string(f.Name)).Warn(text)
+		s.event(Event{Kind: EventFrozen, Signed: s.signer, Upstream: string(f.Name), Text: text})
 		return "", nil
 	}
 }
 
-// Unfreeze ends the freeze of an upstream, or with "" that of everything.
-func Unfreeze(name string) Order {
+// Unfreeze ends the freeze of an upstream, or that of everything.
+func Unfreeze(name upstream.Scope) Order {
 	return func(ctx context.Context, s *Syncer) (string, error) {
 		f := upstream.Freeze{Name: name}
 		left := slices.DeleteFunc(slices.Clone(s.gen.Frozen), func(o upstream.Freeze) bool {
-			return upstream.SameName(o.Name, name)
+			return upstream.SameName(string(o.Name), string(name))
 		})
 		if len(left) == len(s.gen.Frozen) {
-			return "", refuse(ErrUnknown, "%s is not frozen; %s", frozenName(f), frozenNow(s.gen.Frozen))
+			return "", refuse(ErrUnknown, "%s is not frozen; %s", f.Name.Words(), frozenNow(s.gen.Frozen))
 		}
 		if err := s.freeze(ctx, left); err != nil {
 			return "", err
@@ -232,7 +232,7 @@ func Rollback(to upstream.Generation) Order {
 		set = set.Loadable()
 		g := next(before, set)
 		// Those of single upstreams stay, and hold when the one of everything ends.
-		g.Frozen = append(slices.DeleteFunc(slices.Clone(before.Frozen), func(f upstream.Freeze) bool { return f.Name == "" }),
+		g.Frozen = append(slices.DeleteFunc(slices.Clone(before.Frozen), func(f upstream.Freeze) bool { return f.Name == upstream.Everything }),
 			upstream.Freeze{Signed: s.signer})
 		g.Signed = s.signer
 		g.Reason = fmt.Sprintf("rolled back to generation %d", to.Number)
@@ -267,10 +267,10 @@ func (s *Syncer) freeze(ctx context.Context, freezes []upstream.Freeze) error {
 
 // released tells of a freeze that has ended, by somebody's order or of itself.
 func (s *Syncer) released(f upstream.Freeze, by upstream.Signature) {
-	text := frozenName(f) + " is not frozen any more"
-	if f.Name == "" {
+	text := f.Name.Words() + " is not frozen any more"
+	if f.Name == upstream.Everything {
 		text = "the freeze of everything has ended; those of single upstreams stay"
 	}
-	s.signed(by).WithField("upstream", f.Name).Warn(text)
-	s.event(Event{Kind: EventUnfrozen, Signed: by, Upstream: f.Name, Text: text})
+	s.signed(by).WithField("upstream", string(f.Name)).Warn(text)
+	s.event(Event{Kind: EventUnfrozen, Signed: by, Upstream: string(f.Name), Text: text})
 }

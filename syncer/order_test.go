@@ -174,7 +174,7 @@ func TestFreeze(t *testing.T) {
 		w.do(Freeze(upstream.Freeze{Name: "a", Until: until}))
 		var names, texts []string
 		for _, f := range w.syncer.Status().Generation.Frozen {
-			names = append(names, f.Name)
+			names = append(names, string(f.Name))
 			if f.Name == "a" && !f.Until.Equal(until) {
 				t.Errorf("a is frozen until %s", f.Until)
 			}

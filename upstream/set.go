@@ -88,14 +88,6 @@ type Generation struct {
 	Frozen []Freeze
 }
 
-// Freeze leaves an upstream as it is written, whatever the registries say.
-type Freeze struct {
-	Name  string    // of the upstream; "" for all of them
-	Until time.Time // the zero time: until it is released
-	// Signed is whose order it was. Earlier versions did not note that.
-	Signed Signature
-}
-
 // Finding is what a registry says of one instance of an upstream, and whether it belongs
 // into it. Its text comes from the registry: quote it where it is shown.
 type Finding struct {

@@ -51,6 +51,9 @@ func Screen(s string) string {
 
 // escaped is s with what can't be printed escaped. spare returns how many bytes at the beginning stay all the same.
 func escaped(s string, spare func(rest string) int) string {
+	if strings.IndexFunc(s, odd) < 0 {
+		return s
+	}
 	var out strings.Builder
 	for i := 0; i < len(s); {
 		r, n := utf8.DecodeRuneInString(s[i:])
