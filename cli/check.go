@@ -9,6 +9,7 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
 	"swallowkeeper/status"
 )
@@ -56,7 +57,7 @@ func (p *program) check(ctx context.Context, output format, limit time.Duration)
 		verdict := c.good("ok")
 		if err != nil {
 			report.ExitCode = status.ExitFailed
-			one.Found, one.Error = "", operate.Printable(err.Error())
+			one.Found, one.Error = "", safetext.Line(err.Error())
 			verdict, found = c.bad("failed"), one.Error
 		}
 		report.Checks = append(report.Checks, one)

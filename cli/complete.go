@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
 	"swallowkeeper/status"
 )
@@ -64,7 +65,7 @@ func upstreamNames(ctx context.Context, o *operator, _ []string) []string {
 	all, _ := o.Upstreams(ctx)
 	var names []string
 	for _, u := range all {
-		names = append(names, operate.Printable(u.Name))
+		names = append(names, safetext.Line(u.Name))
 	}
 	return names
 }
@@ -76,7 +77,7 @@ func servers(ctx context.Context, o *operator, args []string) []string {
 	}
 	var addrs []string
 	for _, s := range e.Servers {
-		addrs = append(addrs, operate.Printable(s.Addr)+"\t"+s.State)
+		addrs = append(addrs, safetext.Line(s.Addr)+"\t"+s.State)
 	}
 	return addrs
 }
@@ -89,7 +90,7 @@ func frozen(ctx context.Context, o *operator, _ []string) []string {
 	var names []string
 	for _, f := range st.Freezes {
 		if f.Name != status.Everything {
-			names = append(names, operate.Printable(f.Name)+"\t"+operate.FrozenUntil(f.Until))
+			names = append(names, safetext.Line(f.Name)+"\t"+operate.FrozenUntil(f.Until))
 		}
 	}
 	return names
@@ -102,7 +103,7 @@ func holds(ctx context.Context, o *operator, _ []string) []string {
 	}
 	var ids []string
 	for _, h := range st.Holds {
-		ids = append(ids, operate.Printable(h.ID)+"\t"+operate.Printable(h.Reason))
+		ids = append(ids, safetext.Line(h.ID)+"\t"+safetext.Line(h.Reason))
 	}
 	return ids
 }
@@ -112,7 +113,7 @@ func generations(ctx context.Context, o *operator, _ []string) []string {
 	var numbers []string
 	for _, g := range kept {
 		if g.Damaged == "" {
-			numbers = append(numbers, strconv.Itoa(g.Number)+"\t"+operate.When(g.Time)+" "+cmp.Or(operate.Printable(g.Reason), g.Summary))
+			numbers = append(numbers, strconv.Itoa(g.Number)+"\t"+operate.When(g.Time)+" "+cmp.Or(safetext.Line(g.Reason), g.Summary))
 		}
 	}
 	return numbers

@@ -6,13 +6,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"swallowkeeper/doctor"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
 	"swallowkeeper/status"
 )
@@ -120,20 +119,20 @@ func printFindings(w io.Writer, found []doctor.Finding, c palette) {
 		default:
 			mark = c.name(mark)
 		}
-		fmt.Fprintf(w, "%s: %s [%s]\n", mark, visible(f.What), f.Check)
+		fmt.Fprintf(w, "%s: %s [%s]\n", mark, safetext.Line(f.What), f.Check)
 		for i, place := range f.Places {
 			if i == mostPlaces {
 				fmt.Fprintf(w, "          and %d more (--output json names all)\n", len(f.Places)-i)
 				break
 			}
-			fmt.Fprintf(w, "  %-7s %s\n", []string{"where:", ""}[min(i, 1)], visible(place))
+			fmt.Fprintf(w, "  %-7s %s\n", []string{"where:", ""}[min(i, 1)], safetext.Line(place))
 		}
-		fmt.Fprintf(w, "  why:    %s\n", visible(f.Why))
+		fmt.Fprintf(w, "  why:    %s\n", safetext.Line(f.Why))
 		if f.Now != "" {
-			fmt.Fprintf(w, "  now:    %s\n", c.out(visible(f.Now)))
+			fmt.Fprintf(w, "  now:    %s\n", c.out(safetext.Line(f.Now)))
 		}
 		if f.Change != "" {
-			fmt.Fprintf(w, "  change: %s\n", c.in(visible(f.Change)))
+			fmt.Fprintf(w, "  change: %s\n", c.in(safetext.Line(f.Change)))
 		}
 		fmt.Fprintln(w)
 	}
@@ -143,19 +142,6 @@ func printFindings(w io.Writer, found []doctor.Finding, c palette) {
 	}
 	fmt.Fprintf(w, "problems: %d, not examined: %d, warnings: %d, hints: %d\n",
 		count[doctor.Problem], count[doctor.Unknown], count[doctor.Warning], count[doctor.Hint])
-}
-
-// visible keeps foreign text from moving the cursor, and lines to copy as they are.
-func visible(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if strconv.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-		}
-	}
-	return b.String()
 }
 
 // findings is what is printed for machines.

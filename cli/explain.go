@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"swallowkeeper/operate"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/status"
 )
 
@@ -37,7 +37,7 @@ that address. Without the daemon it speaks of the conf file, and asks the regist
 			e.Servers = slices.DeleteFunc(slices.Clone(all), func(s status.Server) bool { return !isAt(s.Addr, args[1]) })
 			e.Instances = slices.DeleteFunc(e.Instances, func(f status.Finding) bool { return !isAt(f.Addr, args[1]) })
 			if len(e.Servers)+len(e.Instances) == 0 {
-				return fmt.Errorf("upstream %s has no server %q, in or out%s", operate.Printable(e.Name), args[1], serversOf(all))
+				return fmt.Errorf("upstream %s has no server %q, in or out%s", safetext.Line(e.Name), args[1], serversOf(all))
 			}
 		}
 		if done, err := o.encoded(e); done || err != nil {
@@ -46,7 +46,7 @@ that address. Without the daemon it speaks of the conf file, and asks the regist
 		o.printUpstream(e.Upstream)
 		o.printInstances(e)
 		for _, n := range e.Notes {
-			o.say("  note: %s", operate.Printable(n))
+			o.say("  note: %s", safetext.Line(n))
 		}
 		return nil
 	})
@@ -73,7 +73,7 @@ func isAt(server, meant string) bool {
 func serversOf(all []status.Server) string {
 	var names []string
 	for _, s := range all {
-		names = append(names, operate.Printable(s.Addr))
+		names = append(names, safetext.Line(s.Addr))
 	}
 	if len(names) == 0 {
 		return ""
@@ -104,14 +104,14 @@ func (o *operator) printInstances(e status.Explanation) {
 			if f.Index > 0 {
 				asked += fmt.Sprintf(" (index %d)", f.Index)
 			}
-			o.say("  registry %s, %s:%s", operate.Printable(f.Registry), asked, same)
+			o.say("  registry %s, %s:%s", safetext.Line(f.Registry), asked, same)
 		}
 		if !said(f) {
 			verdict := "not usable"
 			if f.In {
 				verdict = "usable"
 			}
-			o.say("    %s %s: %s", cmp.Or(operate.Printable(f.Addr), "all of it"), verdict, operate.Printable(f.Reason))
+			o.say("    %s %s: %s", cmp.Or(safetext.Line(f.Addr), "all of it"), verdict, safetext.Line(f.Reason))
 		}
 	}
 }

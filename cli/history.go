@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
 	"swallowkeeper/status"
 )
@@ -48,9 +49,9 @@ it reads the files beside the conf file.`,
 			return err
 		}
 		for _, g := range kept {
-			what := cmp.Or(operate.Printable(g.Reason), g.Summary)
+			what := cmp.Or(safetext.Line(g.Reason), g.Summary)
 			if g.Damaged != "" {
-				o.say("%6d  %s", g.Number, o.c.bad("damaged: "+operate.Printable(g.Damaged)))
+				o.say("%6d  %s", g.Number, o.c.bad("damaged: "+safetext.Line(g.Damaged)))
 				continue
 			}
 			o.say("%6d  %-23s  %4d upstreams  %5d servers  %s%s", g.Number, operate.When(g.Time), g.Upstreams, g.Servers, what, byWords(g.By, g.Why))

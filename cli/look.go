@@ -14,6 +14,7 @@ import (
 
 	"swallowkeeper/guard"
 	"swallowkeeper/internal/near"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
 	"swallowkeeper/status"
 	"swallowkeeper/status/client"
@@ -71,7 +72,7 @@ func (o *operator) printStatus(st status.Status) {
 	}
 	o.printUnserved(st.Unserved)
 	if st.Generation.Reason != "" {
-		o.say("last change: %s, %s%s", operate.When(st.Generation.Time), operate.Printable(st.Generation.Reason), byWords(st.Generation.By, st.Generation.Why))
+		o.say("last change: %s, %s%s", operate.When(st.Generation.Time), safetext.Line(st.Generation.Reason), byWords(st.Generation.By, st.Generation.Why))
 	}
 	for _, h := range st.Holds {
 		o.printHold(h)
@@ -82,7 +83,7 @@ func (o *operator) printStatus(st status.Status) {
 	for _, r := range st.Registries {
 		state := o.c.good("read")
 		if r.Trouble != "" {
-			state = o.c.bad(operate.Printable(r.Trouble))
+			state = o.c.bad(safetext.Line(r.Trouble))
 			if !r.TroubleSince.IsZero() {
 				state += ", since " + operate.When(r.TroubleSince)
 			}
@@ -97,7 +98,7 @@ func (o *operator) printStatus(st status.Status) {
 	for _, g := range st.Gateways {
 		state := o.c.good("in sync")
 		if !g.InSync {
-			state = o.c.bad(cmp.Or(operate.Printable(g.Error), "out of sync"))
+			state = o.c.bad(cmp.Or(safetext.Line(g.Error), "out of sync"))
 		}
 		workers := ""
 		if n := len(g.Workers); n > 0 {
@@ -106,7 +107,7 @@ func (o *operator) printStatus(st status.Status) {
 		o.say("gateway %s: %s (generation %d%s)", g.Name, state, g.Generation, workers)
 		for _, w := range g.Workers {
 			if w.Error != "" {
-				o.say("  worker %s: %s", w.ID, o.c.bad(operate.Printable(w.Error)))
+				o.say("  worker %s: %s", w.ID, o.c.bad(safetext.Line(w.Error)))
 			}
 		}
 	}
@@ -114,7 +115,7 @@ func (o *operator) printStatus(st status.Status) {
 		o.say("left out: %d in %d upstreams (swallowkeeper upstreams)", st.Out, st.OutOf)
 	}
 	for _, l := range st.LeftOut {
-		o.say("  %s: %d: %s", o.c.name(operate.Printable(l.Upstream)), l.Out, reasonWords(l.Reasons))
+		o.say("  %s: %d: %s", o.c.name(safetext.Line(l.Upstream)), l.Out, reasonWords(l.Reasons))
 	}
 	if more := st.OutOf - len(st.LeftOut); len(st.LeftOut) > 0 && more > 0 {
 		o.say("  and %d upstreams more", more)
@@ -132,7 +133,7 @@ func (o *operator) printUnserved(unserved []status.Unserved) {
 		if why == "" {
 			why = "no instance is listed"
 		}
-		o.say("%s: %s: %d stay all the same: %s", o.c.bad("no healthy server"), o.c.name(operate.Printable(u.Upstream)), u.Servers, why)
+		o.say("%s: %s: %d stay all the same: %s", o.c.bad("no healthy server"), o.c.name(safetext.Line(u.Upstream)), u.Servers, why)
 	}
 }
 
@@ -140,7 +141,7 @@ func (o *operator) printUnserved(unserved []status.Unserved) {
 func reasonWords(reasons []status.Reason) string {
 	var words []string
 	for _, r := range reasons {
-		text := operate.Printable(r.Text)
+		text := safetext.Line(r.Text)
 		if r.Count > 1 {
 			text += fmt.Sprintf(" (%d)", r.Count)
 		}
@@ -205,7 +206,7 @@ func byWords(by, why string) string {
 	if by == "" {
 		return ""
 	}
-	return ", by " + operate.Printable(upstream.Signature{By: by, Why: why}.String())
+	return ", by " + safetext.Line(upstream.Signature{By: by, Why: why}.String())
 }
 
 func unfreezeArg(f status.Freeze) string {
@@ -283,7 +284,7 @@ func (o *operator) printUpstream(u status.Upstream) {
 			in++
 		}
 	}
-	o.say("%s: %d in, %d out%s", o.c.name(operate.Printable(u.Name)), in, len(u.Servers)-in, note)
+	o.say("%s: %d in, %d out%s", o.c.name(safetext.Line(u.Name)), in, len(u.Servers)-in, note)
 	for _, alike := range status.Alike(u.Servers) {
 		o.printServers(alike)
 	}
@@ -298,7 +299,7 @@ func (o *operator) printServers(alike []status.Server) {
 	}
 	var addrs []string
 	for _, s := range alike[:min(len(alike), mostOfOne)] {
-		addrs = append(addrs, cmp.Or(operate.Printable(s.Addr), "all of it"))
+		addrs = append(addrs, cmp.Or(safetext.Line(s.Addr), "all of it"))
 	}
 	if n := len(alike); n > mostOfOne {
 		addrs = append(addrs, fmt.Sprintf("and %d more", n-mostOfOne))
@@ -307,8 +308,8 @@ func (o *operator) printServers(alike []status.Server) {
 	if len(alike) > 1 {
 		count = fmt.Sprintf(" %d alike:", len(alike))
 	}
-	line := fmt.Sprintf("  %s%s %s: %s", state, count, strings.Join(addrs, " "), operate.Printable(s.Reason))
-	if detail := operate.Printable(s.Detail); detail != "" && len(alike) > 1 {
+	line := fmt.Sprintf("  %s%s %s: %s", state, count, strings.Join(addrs, " "), safetext.Line(s.Reason))
+	if detail := safetext.Line(s.Detail); detail != "" && len(alike) > 1 {
 		line += "; for one, " + detail
 	} else if detail != "" {
 		line += "; " + detail
@@ -346,11 +347,11 @@ func meantUpstream(name string, all []status.Upstream) []string {
 		names = append(names, u.Name)
 		a, b := strings.ToLower(u.Name), strings.ToLower(name)
 		if strings.Contains(a, b) || strings.Contains(b, a) || len(a) > 2 && len(b) > 2 && a[:3] == b[:3] {
-			alike = append(alike, operate.Printable(u.Name))
+			alike = append(alike, safetext.Line(u.Name))
 		}
 	}
 	if nearest := near.Word(name, names); nearest != "" {
-		nearest = operate.Printable(nearest)
+		nearest = safetext.Line(nearest)
 		alike = append([]string{nearest}, slices.DeleteFunc(alike, func(s string) bool { return s == nearest })...)
 	}
 	return alike[:min(5, len(alike))]
@@ -360,5 +361,5 @@ func meantUpstream(name string, all []status.Upstream) []string {
 func (o *operator) printChanges(what string, ch status.Changes) {
 	var text strings.Builder
 	printChanges(&text, o.c, what, ch)
-	fmt.Fprint(o.stdout, harmless(text.String()))
+	fmt.Fprint(o.stdout, safetext.Screen(text.String()))
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
 	"swallowkeeper/status"
 )
@@ -79,7 +80,7 @@ func printPass(w io.Writer, c palette, pass operate.Pass) {
 		if o.Detail != "" {
 			reason += "; " + o.Detail
 		}
-		fmt.Fprintf(w, "left out: %s: %s\n", where, operate.Printable(reason))
+		fmt.Fprintf(w, "left out: %s: %s\n", where, safetext.Line(reason))
 	}
 }
 

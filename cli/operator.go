@@ -7,13 +7,12 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"swallowkeeper/config"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
 	"swallowkeeper/status"
 	"swallowkeeper/status/client"
@@ -94,7 +93,7 @@ func (o *operator) command(c *cobra.Command, do func(ctx context.Context, o *ope
 func (o *operator) coded(err error) error {
 	var said *client.Error
 	if errors.As(err, &said) {
-		said.Text = harmless(said.Text)
+		said.Text = safetext.Screen(said.Text)
 		if said.Code == http.StatusUnauthorized {
 			err = fmt.Errorf("%w: set SWALLOWKEEPER_STATUS_TOKEN or status.token_file, or use the socket on the daemon's machine", err)
 			if o.tokenErr != nil {
@@ -136,7 +135,7 @@ func (o *operator) ours(ctx context.Context) error {
 		return nil
 	}
 	return operate.Exit(status.ExitUsage, fmt.Errorf("the daemon that answers writes %s, and this configuration names %s: "+
-		"give each a status.socket and status.address of its own", operate.Printable(st.File), o.cfg.Persist.Path))
+		"give each a status.socket and status.address of its own", safetext.Line(st.File), o.cfg.Persist.Path))
 }
 
 // needed is the error of a command that can do nothing without the daemon.
@@ -156,39 +155,7 @@ func (o *operator) encoded(v any) (bool, error) {
 }
 
 func (o *operator) say(format string, a ...any) {
-	fmt.Fprintln(o.stdout, harmless(fmt.Sprintf(format, a...)))
-}
-
-// harmless is a text without what commands a terminal, but for colours and ends of lines: what
-// answers at --address need not be a daemon of ours.
-func harmless(text string) string {
-	var out strings.Builder
-	for text != "" {
-		n := colour(text)
-		one := text[:n]
-		if n == 0 {
-			_, n = utf8.DecodeRuneInString(text)
-			if one = text[:n]; one != "\n" {
-				one = operate.Printable(one)
-			}
-		}
-		out.WriteString(one)
-		text = text[n:]
-	}
-	return out.String()
-}
-
-// colour is how long the command is with which a text begins, where that is one for a colour.
-func colour(text string) int {
-	rest, is := strings.CutPrefix(text, "\x1b[")
-	if !is {
-		return 0
-	}
-	left := strings.TrimLeft(rest, "0123456789;")
-	if !strings.HasPrefix(left, "m") {
-		return 0
-	}
-	return len(text) - len(left) + 1
+	fmt.Fprintln(o.stdout, safetext.Screen(fmt.Sprintf(format, a...)))
 }
 
 // byItself does without the daemon.

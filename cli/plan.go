@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"swallowkeeper/operate"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/status"
 )
 
@@ -47,7 +47,7 @@ func (o *operator) printPlan(plan status.Plan) error {
 	o.printChanges("conf file", plan.File)
 	for _, g := range plan.Gateways {
 		if g.Error != "" {
-			o.say("gateway %s: %s", g.Name, o.c.bad(operate.Printable(g.Error)))
+			o.say("gateway %s: %s", g.Name, o.c.bad(safetext.Line(g.Error)))
 			continue
 		}
 		o.printChanges("gateway "+g.Name, g.Changes)
@@ -68,12 +68,12 @@ func (o *operator) printHindrances(st status.Status) (trouble bool) {
 	for _, r := range st.Registries {
 		if r.Trouble != "" {
 			trouble = true
-			say("registry %s can't be read, what is known stays: %s", operate.Printable(r.Name), o.c.bad(operate.Printable(r.Trouble)))
+			say("registry %s can't be read, what is known stays: %s", safetext.Line(r.Name), o.c.bad(safetext.Line(r.Trouble)))
 		}
 	}
 	if st.FileError != "" {
 		trouble = true
-		say("the conf file can't be written: %s", o.c.bad(operate.Printable(st.FileError)))
+		say("the conf file can't be written: %s", o.c.bad(safetext.Line(st.FileError)))
 	}
 	for _, f := range st.Freezes {
 		say("frozen: %s: what the registries say of it does not come", freezeWords(f))

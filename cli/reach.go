@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"swallowkeeper/config"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
@@ -213,7 +214,7 @@ func (o *operator) unanswered(ctx context.Context, c *client.Client, other bool)
 	case err != nil:
 		return err.Error()
 	case filepath.Clean(st.File) != filepath.Clean(o.cfg.Persist.Path):
-		return "a daemon that writes " + operate.Printable(st.File) + " answers there"
+		return "a daemon that writes " + safetext.Line(st.File) + " answers there"
 	}
 	return ""
 }

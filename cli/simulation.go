@@ -10,6 +10,7 @@ import (
 	"swallowkeeper/config"
 	"swallowkeeper/guard"
 	"swallowkeeper/guard/replay"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
 	"swallowkeeper/status"
 )
@@ -107,7 +108,7 @@ func simulatedHolds(holds []replay.Hold, r replay.Report) []simulated {
 			end = r.To
 		}
 		s := simulated{
-			ID: h.ID, Rule: h.Rule, Upstream: h.Upstream, Reason: operate.Printable(h.Reason), Since: h.Began.UTC(), Until: h.Ended.UTC(),
+			ID: h.ID, Rule: h.Rule, Upstream: h.Upstream, Reason: safetext.Line(h.Reason), Since: h.Began.UTC(), Until: h.Ended.UTC(),
 			Seconds: end.Sub(h.Began).Seconds(), Servers: h.Kept, KeptOut: h.KeptOut, Some: []status.HeldServer{},
 			Became: becameReport{End: h.By, Right: h.Right, RightAt: h.RightAt.UTC(), Through: h.Went}, Words: became(h),
 		}
@@ -174,13 +175,13 @@ func (p *program) printSimulation(s Simulation, output *format) error {
 		return output.encode(p.stdout, s)
 	}
 	c := newPalette(p.isTerminal(p.stdout))
-	say := func(format string, a ...any) { fmt.Fprintln(p.stdout, harmless(fmt.Sprintf(format, a...))) }
-	say("%s: %s to %s (%s), %d decisions", operate.Printable(s.Source), operate.When(s.From), operate.When(s.To), lasted(s.To.Sub(s.From)), s.Decisions)
+	say := func(format string, a ...any) { fmt.Fprintln(p.stdout, safetext.Screen(fmt.Sprintf(format, a...))) }
+	say("%s: %s to %s (%s), %d decisions", safetext.Line(s.Source), operate.When(s.From), operate.When(s.To), lasted(s.To.Sub(s.From)), s.Decisions)
 	if s.Generations > 0 {
 		say("there is no record: this is made of %d generations, which are what was accepted. What was held or unhealthy then is not in them", s.Generations)
 	}
 	for _, note := range s.Notes {
-		say("%s", c.bad(operate.Printable(note)))
+		say("%s", c.bad(safetext.Line(note)))
 	}
 	switch {
 	case len(s.Tried) > 0:
@@ -218,7 +219,7 @@ func (s Simulation) print(say func(string, ...any), c palette, holds []simulated
 		if h.Servers == 0 {
 			what = plural(h.KeptOut, "server") + " did not get in"
 		}
-		say("    %s by %s: %s: %s", held, strings.TrimSpace(h.Rule+" "+operate.Printable(h.Upstream)), what, h.names())
+		say("    %s by %s: %s: %s", held, strings.TrimSpace(h.Rule+" "+safetext.Line(h.Upstream)), what, h.names())
 		say("    %s", h.Words)
 		if h.Other == nil {
 			continue
@@ -239,7 +240,7 @@ func (s simulated) names() string {
 	last := ""
 	for _, server := range s.Some[:min(len(s.Some), namedServers)] {
 		if server.Upstream != last {
-			words = append(words, operate.Printable(server.Upstream))
+			words = append(words, safetext.Line(server.Upstream))
 			last = server.Upstream
 		}
 		words = append(words, server.Addr)

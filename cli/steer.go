@@ -14,8 +14,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
 	"swallowkeeper/status"
+	"swallowkeeper/upstream"
 )
 
 // The commands with which a person steers. Where the daemon does not run, what can be done
@@ -37,7 +39,7 @@ registry have changed meanwhile, nothing is let through, and the new ID is named
 		if err := o.Approve(ctx, args[0], string(o.reason)); err != nil {
 			return needed(o.heldNow(ctx, args[0], err), "let it through with swallowkeeper --sync-once --approve "+args[0])
 		}
-		return o.done("hold " + operate.Printable(args[0]) + " is approved: the change goes through")
+		return o.done("hold " + safetext.Line(args[0]) + " is approved: the change goes through")
 	})
 }
 
@@ -51,13 +53,13 @@ func (o *operator) heldNow(ctx context.Context, id string, err error) error {
 	case failed != nil:
 		return err
 	case len(st.Holds) == 0:
-		return fmt.Errorf("no hold %s; nothing is held now", operate.Printable(id))
+		return fmt.Errorf("no hold %s; nothing is held now", safetext.Line(id))
 	}
 	var ids []string
 	for _, h := range st.Holds {
-		ids = append(ids, operate.Printable(h.ID))
+		ids = append(ids, safetext.Line(h.ID))
 	}
-	return fmt.Errorf("no hold %s; held now: %s", operate.Printable(id), strings.Join(ids, ", "))
+	return fmt.Errorf("no hold %s; held now: %s", safetext.Line(id), strings.Join(ids, ", "))
 }
 
 // done tells that an order was carried out.
@@ -150,10 +152,8 @@ func nameOrAll(args []string, all bool) (string, error) {
 }
 
 func named(name string) string {
-	if name == status.Everything {
-		return "everything"
-	}
-	return "upstream " + operate.Printable(name)
+	scope, _ := upstream.ParseScope(name) // nameOrAll lets no empty one through
+	return safetext.Line(scope.Words())
 }
 
 // errPresent says that a generation is what is written now.
@@ -236,7 +236,7 @@ the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
 			result.Generation.Number, n)
 		for _, g := range result.Gateways {
 			if !g.InSync {
-				o.say("gateway %s: %s", operate.Printable(g.Name), o.c.bad(cmp.Or(operate.Printable(g.Error), "it does not show it yet")))
+				o.say("gateway %s: %s", safetext.Line(g.Name), o.c.bad(cmp.Or(safetext.Line(g.Error), "it does not show it yet")))
 			}
 		}
 		return said(code)

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"swallowkeeper/internal/retry"
-	"swallowkeeper/operate"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/status"
 )
 
@@ -92,7 +92,7 @@ func (w *watcher) follow(ctx context.Context, take func(any)) {
 			return true
 		})
 	}, func(err error, _ time.Duration) {
-		take(lost(fmt.Sprintf("lost the daemon at %s, trying again: %s", time.Now().UTC().Format("15:04:05"), operate.Printable(err.Error()))))
+		take(lost(fmt.Sprintf("lost the daemon at %s, trying again: %s", time.Now().UTC().Format("15:04:05"), safetext.Line(err.Error()))))
 	})
 }
 
@@ -131,9 +131,9 @@ func (w *watcher) tell(e status.Event) {
 }
 
 func eventWords(e status.Event) string {
-	text := operate.Printable(e.Text)
+	text := safetext.Line(e.Text)
 	if e.Gateway != "" {
-		text = "gateway " + operate.Printable(e.Gateway) + ": " + text
+		text = "gateway " + safetext.Line(e.Gateway) + ": " + text
 	}
 	if e.TookMS > 0 {
 		text += fmt.Sprintf(" (%.1f ms after the registry's answer)", e.TookMS)

@@ -23,6 +23,7 @@ import (
 	"swallowkeeper/config"
 	"swallowkeeper/internal/logs"
 	"swallowkeeper/internal/retry"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
@@ -174,7 +175,7 @@ func before(path string) []status.Event {
 	var events []status.Event
 	for _, g := range kept {
 		events = append(events, status.Event{
-			Time: g.Time, Kind: syncer.EventGeneration, Generation: g.Number, Text: operate.Printable(g.Reason), By: g.Signed.By, Why: g.Signed.Why,
+			Time: g.Time, Kind: syncer.EventGeneration, Generation: g.Number, Text: safetext.Line(g.Reason), By: g.Signed.By, Why: g.Signed.Why,
 		})
 	}
 	return events
@@ -194,7 +195,7 @@ func (s *surface) observe(e syncer.Event) {
 	}
 	o := status.Event{
 		Time: e.Time, Kind: e.Kind, Generation: e.Generation,
-		Upstream: e.Upstream, Addr: e.Addr, Gateway: e.Gateway, Text: operate.Printable(e.Text), In: e.In, Out: e.Out,
+		Upstream: e.Upstream, Addr: e.Addr, Gateway: e.Gateway, Text: safetext.Line(e.Text), In: e.In, Out: e.Out,
 		By: e.Signed.By, Why: e.Signed.Why,
 	}
 	if e.Kind == syncer.EventPushed {
@@ -258,7 +259,7 @@ func (s *surface) Explain(ctx context.Context, name string) (status.Explanation,
 	for _, o := range st.Out {
 		if o.Addr == "" && (upstream.SameName(o.Upstream, name) || upstream.SameName(o.Service, name)) {
 			known = true
-			e.Notes = append(e.Notes, operate.Printable(o.Reason))
+			e.Notes = append(e.Notes, safetext.Line(o.Reason))
 		}
 	}
 	instances, notes := operate.Explain(ctx, w.house.Sources, name)
@@ -328,10 +329,11 @@ func (s *surface) Freeze(ctx context.Context, f status.FreezeRequest, by upstrea
 
 // Unfreeze implements status.Daemon.
 func (s *surface) Unfreeze(ctx context.Context, name string, by upstream.Signature) error {
-	if name == status.Everything {
-		name = ""
+	scope, err := upstream.ParseScope(name)
+	if err != nil {
+		return status.As(status.ErrInvalid, fmt.Errorf("unfreeze: %w", err))
 	}
-	_, err := s.order(ctx, syncer.Signed(by, syncer.Unfreeze(name)))
+	_, err = s.order(ctx, syncer.Signed(by, syncer.Unfreeze(scope)))
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/persist"
 	"swallowkeeper/registry"
 	"swallowkeeper/status"
@@ -40,13 +41,13 @@ func Explain(ctx context.Context, sources []syncer.Source, name string) (instanc
 		from := sources[i].Name
 		switch {
 		case a.err != nil:
-			notes = append(notes, fmt.Sprintf("registry %s: %s", from, Printable(a.err.Error())))
+			notes = append(notes, fmt.Sprintf("registry %s: %s", from, safetext.Line(a.err.Error())))
 		case len(a.findings) == 0:
 			notes = append(notes, fmt.Sprintf("registry %s has nothing of this name now", from))
 		}
 		for _, f := range a.findings {
 			instances = append(instances, status.Finding{
-				Registry: from, Addr: Printable(f.Addr), In: f.In, Reason: Printable(f.Reason), Index: f.Index,
+				Registry: from, Addr: safetext.Line(f.Addr), In: f.In, Reason: safetext.Line(f.Reason), Index: f.Index,
 			})
 		}
 	}
@@ -57,9 +58,9 @@ func Explain(ctx context.Context, sources []syncer.Source, name string) (instanc
 func KeepsOut(st syncer.Status, name string) string {
 	for _, f := range st.Generation.Frozen {
 		switch {
-		case f.Name == "":
+		case f.Name == upstream.Everything:
 			return "everything is frozen " + FrozenUntil(f.Until)
-		case upstream.SameName(f.Name, name):
+		case f.Name.Covers(name):
 			return "the upstream is frozen " + FrozenUntil(f.Until)
 		}
 	}
@@ -102,12 +103,10 @@ func NameReasons(servers []status.Server, instances []status.Finding) {
 
 // FreezeOf is the request as the syncer takes it.
 func FreezeOf(f status.FreezeRequest, now time.Time) (upstream.Freeze, error) {
-	freeze := upstream.Freeze{Name: f.Name}
-	switch f.Name {
-	case "":
-		return freeze, status.As(status.ErrInvalid, fmt.Errorf("freeze: no name is given, and %q is everything", status.Everything))
-	case status.Everything:
-		freeze.Name = ""
+	var freeze upstream.Freeze
+	var err error
+	if freeze.Name, err = upstream.ParseScope(f.Name); err != nil {
+		return freeze, status.As(status.ErrInvalid, fmt.Errorf("freeze: %w", err))
 	}
 	if f.For != "" {
 		d, err := time.ParseDuration(f.For)

@@ -3,10 +3,8 @@ package operate
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"swallowkeeper/internal/nginxconf"
 	"swallowkeeper/upstream"
@@ -43,24 +41,6 @@ func lineDiff(u upstream.Update) (in, gone []string) {
 		}
 	}
 	return in, gone
-}
-
-// Printable keeps what a registry wrote from moving the cursor or beginning a line. What is printable
-// stays as it is, so that a text which is made so twice, by the daemon and by the command, looks the same.
-func Printable(s string) string {
-	var out strings.Builder
-	for s != "" {
-		r, n := utf8.DecodeRuneInString(s)
-		switch one := s[:n]; {
-		case strconv.IsPrint(r) && (r != utf8.RuneError || n > 1):
-			out.WriteString(one)
-		default:
-			quoted := strconv.Quote(one)
-			out.WriteString(quoted[1 : len(quoted)-1])
-		}
-		s = s[n:]
-	}
-	return out.String()
 }
 
 // When is a time as a person reads it.

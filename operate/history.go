@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
@@ -126,7 +127,7 @@ func readAfter(read func(int) kept, number, older int) (knownGeneration, error) 
 	case errors.Is(k.err, persist.ErrNotKept):
 		return g, k.err
 	case k.err != nil:
-		g.Damaged = Printable(k.err.Error())
+		g.Damaged = safetext.Line(k.err.Error())
 	case older != 0:
 		if before := read(older); before.err == nil {
 			g.Summary, g.after = summary(upstream.Diff(before.Set, k.Set)), older

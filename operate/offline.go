@@ -14,6 +14,7 @@ import (
 	"swallowkeeper/guard"
 	"swallowkeeper/internal/logs"
 	"swallowkeeper/internal/peer"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/kinds"
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
@@ -99,7 +100,7 @@ func gatewayNow(ctx context.Context, t wiring.Target, gen upstream.Generation) s
 	c := upstream.Diff(live.Set, gen.Set)
 	switch {
 	case err != nil:
-		g.Error = Printable(err.Error())
+		g.Error = safetext.Line(err.Error())
 	case len(c.Added)+len(c.Updated) > 0:
 		g.Error = "what it uses is not what the conf file has: swallowkeeper plan shows it"
 	default:
@@ -183,10 +184,11 @@ func (o *Offline) Freeze(ctx context.Context, f status.FreezeRequest, why string
 
 // Unfreeze implements Operator.
 func (o *Offline) Unfreeze(ctx context.Context, name, why string) error {
-	if name == status.Everything {
-		name = ""
+	scope, err := upstream.ParseScope(name)
+	if err != nil {
+		return status.As(status.ErrInvalid, fmt.Errorf("unfreeze: %w", err))
 	}
-	_, err := o.order(ctx, why, syncer.Unfreeze(name))
+	_, err = o.order(ctx, why, syncer.Unfreeze(scope))
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"syscall"
 
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
@@ -42,7 +43,7 @@ type LeftOut struct {
 func (p Pass) Plan() status.Plan {
 	plan := status.Plan{File: p.File, Hold: p.Hold, Holds: p.Holds, Gateways: []status.GatewayPlan{}}
 	for _, g := range p.Gateways {
-		g.Error = Printable(g.Error)
+		g.Error = safetext.Line(g.Error)
 		plan.Gateways = append(plan.Gateways, g)
 	}
 	return plan

@@ -12,6 +12,7 @@ import (
 
 	"swallowkeeper/guard"
 	"swallowkeeper/internal/nginxconf"
+	"swallowkeeper/internal/safetext"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
@@ -46,7 +47,7 @@ func showHolds(holds []guard.Hold, out []upstream.Out) []status.Hold {
 		for _, r := range h.Removed {
 			addr := r.Addr.String()
 			one.Servers = append(one.Servers, status.HeldServer{
-				Upstream: r.Upstream, Addr: addr, Registered: registered[outKey{strings.ToLower(r.Upstream), addr}], Witness: found[r],
+				Upstream: r.Upstream, Addr: addr, Registered: registered[outKey{upstream.KeyOf(r.Upstream), addr}], Witness: found[r],
 			})
 		}
 		shown = append(shown, one)
@@ -66,11 +67,14 @@ func foundBy(h guard.Hold) map[guard.ServerID]string {
 	return found
 }
 
-// outKey is an instance of an upstream, whose name is in lower case.
-type outKey struct{ upstream, addr string }
+// outKey is an instance of an upstream.
+type outKey struct {
+	upstream upstream.Key
+	addr     string
+}
 
 func keyOf(o upstream.Out) outKey {
-	return outKey{strings.ToLower(cmp.Or(o.Upstream, o.Service)), o.Addr}
+	return outKey{upstream.KeyOf(cmp.Or(o.Upstream, o.Service)), o.Addr}
 }
 
 // ShowDamaged says that the conf file was found damaged: what stands in it is no older than the history, and
@@ -87,11 +91,7 @@ func ShowDamaged(st *status.Status, aside []string) {
 func showFreezes(freezes []upstream.Freeze) []status.Freeze {
 	shown := make([]status.Freeze, 0, len(freezes))
 	for _, f := range freezes {
-		name := f.Name
-		if name == "" {
-			name = status.Everything
-		}
-		shown = append(shown, status.Freeze{Name: name, Until: f.Until, By: f.Signed.By, Why: f.Signed.Why})
+		shown = append(shown, status.Freeze{Name: f.Name.String(), Until: f.Until, By: f.Signed.By, Why: f.Signed.Why})
 	}
 	return shown
 }
@@ -115,7 +115,7 @@ func ShowStatus(st syncer.Status) status.Status {
 	}
 	out.Unserved, out.LeftOut, out.OutOf = showOut(st)
 	if st.StoreErr != nil {
-		out.FileError = Printable(st.StoreErr.Error())
+		out.FileError = safetext.Line(st.StoreErr.Error())
 		out.Reasons = append(out.Reasons, "the conf file can't be written: "+out.FileError)
 	}
 	out.Holds = showHolds(st.Holds, st.Out)
@@ -123,7 +123,7 @@ func ShowStatus(st syncer.Status) status.Status {
 		shown := status.Registry{Name: r.Name, Answered: r.Answered, Heard: r.Heard}
 		switch {
 		case r.Trouble != nil:
-			shown.Trouble, shown.TroubleSince = Printable(r.Trouble.Error()), r.TroubleSince
+			shown.Trouble, shown.TroubleSince = safetext.Line(r.Trouble.Error()), r.TroubleSince
 			out.Reasons = append(out.Reasons, fmt.Sprintf("registry %s: %s", r.Name, shown.Trouble))
 		case r.Answered.IsZero():
 			out.Reasons = append(out.Reasons, fmt.Sprintf("registry %s has not answered yet", r.Name))
@@ -151,7 +151,7 @@ func showOut(st syncer.Status) (unserved []status.Unserved, left []status.LeftOu
 		name    string
 		reasons []string
 	}
-	byName := map[string]*leaving{} // in lower case
+	byName := map[upstream.Key]*leaving{}
 	for _, o := range st.Out {
 		name := keyOf(o).upstream
 		if byName[name] == nil {
@@ -164,12 +164,12 @@ func showOut(st syncer.Status) (unserved []status.Unserved, left []status.LeftOu
 	})
 	left = []status.LeftOut{}
 	for _, l := range all[:min(len(all), mostLeftOut)] {
-		left = append(left, status.LeftOut{Upstream: Printable(l.name), Out: len(l.reasons), Reasons: mostFrequent(l.reasons)})
+		left = append(left, status.LeftOut{Upstream: safetext.Line(l.name), Out: len(l.reasons), Reasons: mostFrequent(l.reasons)})
 	}
 	unserved = []status.Unserved{}
 	for _, u := range st.Unserved {
 		shown := status.Unserved{Upstream: u.Upstream, Servers: u.Servers, Reasons: []status.Reason{}}
-		if l := byName[strings.ToLower(u.Upstream)]; l != nil {
+		if l := byName[upstream.KeyOf(u.Upstream)]; l != nil {
 			shown.Reasons = mostFrequent(l.reasons)
 		}
 		unserved = append(unserved, shown)
@@ -185,7 +185,7 @@ func mostFrequent(texts []string) []status.Reason {
 	}
 	all := []status.Reason{}
 	for text, n := range counts {
-		all = append(all, status.Reason{Text: Printable(text), Count: n})
+		all = append(all, status.Reason{Text: safetext.Line(text), Count: n})
 	}
 	slices.SortFunc(all, func(a, b status.Reason) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Text, b.Text))
@@ -202,13 +202,13 @@ func ShowGateway(g syncer.GatewayStatus, newest int) (shown status.Gateway, why 
 	for _, w := range g.Workers {
 		worker := status.Worker{ID: w.ID, InSync: shown.InSync && w.Err == nil, Since: w.Since}
 		if w.Err != nil {
-			worker.Error = Printable(w.Err.Error())
+			worker.Error = safetext.Line(w.Err.Error())
 		}
 		shown.Workers = append(shown.Workers, worker)
 	}
 	switch {
 	case g.Err != nil:
-		shown.Error = Printable(g.Err.Error())
+		shown.Error = safetext.Line(g.Err.Error())
 		why = fmt.Sprintf("gateway %s is out of sync: %s", g.Name, shown.Error)
 	case g.Checked.IsZero():
 		why = fmt.Sprintf("gateway %s has not been asked yet", g.Name)
@@ -223,10 +223,10 @@ func ShowGateway(g syncer.GatewayStatus, newest int) (shown status.Gateway, why 
 func ShowUpstreams(s *syncer.Syncer) iter.Seq[status.Upstream] {
 	st := s.Status()
 	see := newLookout(st, s.Since())
-	left := map[string][]upstream.Out{} // by the name of the upstream in lower case
-	var names []string                  // in the order of their first
+	left := map[upstream.Key][]upstream.Out{}
+	var names []upstream.Key // in the order of their first
 	for _, o := range st.Out {
-		name := strings.ToLower(cmp.Or(o.Upstream, o.Service))
+		name := upstream.KeyOf(cmp.Or(o.Upstream, o.Service))
 		if _, there := left[name]; !there {
 			names = append(names, name)
 		}
@@ -235,7 +235,7 @@ func ShowUpstreams(s *syncer.Syncer) iter.Seq[status.Upstream] {
 	return func(yield func(status.Upstream) bool) {
 		for u := range st.Generation.Set.All() {
 			shown := see.upstream(u)
-			for _, o := range left[strings.ToLower(u.Name)] {
+			for _, o := range left[upstream.KeyOf(u.Name)] {
 				see.leave(&shown, o)
 			}
 			shown.Trouble = status.Trouble(shown, see.unserved[u.Name])
@@ -245,12 +245,12 @@ func ShowUpstreams(s *syncer.Syncer) iter.Seq[status.Upstream] {
 		}
 		// A service of which nothing is in traffic has no upstream, and still a place here.
 		for _, name := range names {
-			if _, there := st.Generation.Set.Get(name); there {
+			if _, there := st.Generation.Set.Get(string(name)); there {
 				continue
 			}
 			first := left[name][0]
 			shown := status.Upstream{
-				Name: Printable(cmp.Or(first.Upstream, first.Service)), Options: []string{}, Servers: []status.Server{},
+				Name: safetext.Line(cmp.Or(first.Upstream, first.Service)), Options: []string{}, Servers: []status.Server{},
 			}
 			for _, o := range left[name] {
 				see.leave(&shown, o)
@@ -308,7 +308,7 @@ func newLookout(st syncer.Status, since syncer.Since) *lookout {
 func (l *lookout) leave(u *status.Upstream, o upstream.Out) {
 	for i, s := range u.Servers {
 		if o.Addr != "" && s.Addr == o.Addr {
-			u.Servers[i].Reason, u.Servers[i].Detail = Printable(o.Reason), Printable(o.Detail())
+			u.Servers[i].Reason, u.Servers[i].Detail = safetext.Line(o.Reason), safetext.Line(o.Detail())
 			id, err := netip.ParseAddrPort(o.Addr)
 			if err == nil {
 				u.Servers[i].Reason += l.witnessed(guard.ServerID{Upstream: u.Name, Addr: id})
@@ -321,7 +321,7 @@ func (l *lookout) leave(u *status.Upstream, o upstream.Out) {
 		}
 	}
 	u.Servers = append(u.Servers, status.Server{
-		Addr: Printable(o.Addr), State: status.Out, Reason: Printable(o.Reason), Detail: Printable(o.Detail()), Since: l.since.Out(o),
+		Addr: safetext.Line(o.Addr), State: status.Out, Reason: safetext.Line(o.Reason), Detail: safetext.Line(o.Detail()), Since: l.since.Out(o),
 	})
 }
 
@@ -396,7 +396,7 @@ func (l *lookout) witnessed(id guard.ServerID) string {
 // frozenBy says how an upstream is frozen, "" where it is not.
 func frozenBy(freezes []upstream.Freeze, name string) string {
 	for _, f := range freezes {
-		if f.Name == "" || upstream.SameName(f.Name, name) {
+		if f.Name.Covers(name) {
 			return "frozen " + FrozenUntil(f.Until)
 		}
 	}
@@ -423,7 +423,7 @@ func ShowPlan(out syncer.Outcome) status.Plan {
 	for _, g := range out.Gateways {
 		shown := status.GatewayPlan{Name: g.Name, InSync: g.InSync(true), Changes: ShowChanges(g.Changes)}
 		if g.Err != nil {
-			shown.Error = Printable(g.Err.Error())
+			shown.Error = safetext.Line(g.Err.Error())
 		}
 		p.Gateways = append(p.Gateways, shown)
 	}

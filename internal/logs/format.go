@@ -1,14 +1,12 @@
 package logs
 
 import (
-	"bytes"
-	"fmt"
 	"io"
 	"time"
-	"unicode"
-	"unicode/utf16"
 
 	"github.com/sirupsen/logrus"
+
+	"swallowkeeper/internal/safetext"
 )
 
 // New is a log that writes to w: in the format "json" or as text, from the level on.
@@ -29,37 +27,29 @@ func Silent() *logrus.Logger {
 // Configure changes the level and the format of a log at work. A level that there is not leaves it as it is.
 func Configure(log *logrus.Logger, level, format string) {
 	if format == "json" {
-		log.SetFormatter(&plainJSON{logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano}})
+		log.SetFormatter(safe{&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano}, safetext.JSON})
 	} else {
-		log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: "2006-01-02T15:04:05.000Z07:00"})
+		log.SetFormatter(safe{&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: "2006-01-02T15:04:05.000Z07:00"}, screen})
 	}
 	if level, err := logrus.ParseLevel(level); err == nil {
 		log.SetLevel(level)
 	}
 }
 
-// plainJSON is JSON that disturbs no terminal on which it is read. encoding/json escapes ASCII's
-// control characters alone, and leaves the others and those that turn the direction of writing.
-type plainJSON struct{ logrus.JSONFormatter }
-
-// Format implements logrus.Formatter.
-func (f *plainJSON) Format(e *logrus.Entry) ([]byte, error) {
-	line, err := f.JSONFormatter.Format(e)
-	if err != nil || bytes.IndexFunc(line, disturbs) < 0 {
-		return line, err
-	}
-	var out bytes.Buffer
-	for _, r := range string(line) { // outside of JSON's strings there is nothing but ASCII
-		if !disturbs(r) {
-			out.WriteRune(r)
-			continue
-		}
-		for _, unit := range utf16.AppendRune(nil, r) {
-			fmt.Fprintf(&out, `\u%04x`, unit)
-		}
-	}
-	return out.Bytes(), nil
+// safe is a format whose lines disturb no terminal on which they are read. Of itself JSON has control characters that
+// are not ASCII's and marks that turn the direction of writing; text on a terminal has a message as it came.
+type safe struct {
+	logrus.Formatter
+	line func(line []byte) []byte
 }
 
-// disturbs is true of what is no text; a line's own end is none of that.
-func disturbs(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
+// Format implements [logrus.Formatter].
+func (f safe) Format(e *logrus.Entry) ([]byte, error) {
+	line, err := f.Formatter.Format(e)
+	if err != nil {
+		return nil, err
+	}
+	return f.line(line), nil
+}
+
+func screen(line []byte) []byte { return []byte(safetext.Screen(string(line))) }

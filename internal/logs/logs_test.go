@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/sirupsen/logrus"
 	"go.uber.org/goleak"
@@ -156,5 +157,31 @@ func TestStandardIsPlainWarnings(t *testing.T) {
 	giveBack()
 	if got, want := out.String(), `{"level":"warning","msg":"net/http: Unsolicited response"}`+"\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestLinesDisturbNoTerminal has a message with what commands a terminal, which logrus quotes in a file alone.
+func TestLinesDisturbNoTerminal(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		var out bytes.Buffer
+		log := New(&out, "info", format)
+		if text, is := log.Formatter.(safe).Formatter.(*logrus.TextFormatter); is {
+			text.ForceColors = true // as on a terminal
+		}
+		log.WithField("name", "b\u202e\x1b[2J").Warn("a\x1b]0;x\x07\u009b2J\u202e\r\x1b[2J 中")
+		got := out.String()
+		for _, r := range strings.TrimSuffix(got, "\n") {
+			if !unicode.IsPrint(r) && r != '\x1b' {
+				t.Errorf("%s: %q has %q", format, got, r)
+			}
+		}
+		for command := range strings.SplitSeq(got, "\x1b") {
+			if after := strings.TrimLeft(command, "[0123456789;"); command != got && command != "" && strings.HasPrefix(command, "[") && after[0] != 'm' || strings.HasPrefix(command, "]") {
+				t.Errorf("%s: %q commands the terminal: %q", format, got, command)
+			}
+		}
+		if !strings.Contains(got, "中") || !strings.Contains(got, `202e`) {
+			t.Errorf("%s: %q", format, got)
+		}
 	}
 }
