@@ -23,7 +23,7 @@ it is a dry run of one pass.`,
   swallowkeeper plan -o yaml`,
 	}, func(ctx context.Context, o *operator, _ []string) error {
 		plan, err := o.Plan(ctx)
-		if plan.Gateways == nil {
+		if err != nil && plan.Gateways == nil {
 			return err
 		}
 		if err := o.printPlan(plan); err != nil {

@@ -25,6 +25,7 @@ func (r *rig) golden(name, got string) {
 	r.t.Helper()
 	got = strings.NewReplacer(r.prefix, "", r.dir, "DIR").Replace(got)
 	got = regexp.MustCompile(`\b[0-9a-f]{12}\b`).ReplaceAllString(got, "HOLD-ID")
+	got = clock.ReplaceAllString(got, "TIME")
 	path := filepath.Join("testdata", name)
 	if *update {
 		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {

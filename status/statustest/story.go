@@ -63,7 +63,7 @@ func New() *Fake {
 	s.Plan = status.Plan{
 		File: diff(s.Sets[11], s.Sets[12]), Hold: &s.Status.Holds[0],
 		Gateways: []status.GatewayPlan{
-			{Name: "edge-1", Changes: diff(s.Sets[12], s.Sets[12])},
+			{Name: "edge-1", InSync: true, Changes: diff(s.Sets[12], s.Sets[12])},
 			{Name: "edge-2", Changes: diff(s.Sets[10], s.Sets[12]), Error: "worker 2202 does not answer"},
 		},
 	}
