@@ -8,7 +8,7 @@ type Key string
 
 // KeyOf returns the key of a name. A name in lower case is its own, without a copy.
 func KeyOf(name string) Key {
-	for i := 0; i < len(name); i++ {
+	for i := range len(name) {
 		if isUpper(name[i]) {
 			return folded(name, i)
 		}
