@@ -21,6 +21,7 @@ type step struct {
 	diff     upstream.Changes
 	changes  []*change // in order of their keys
 	moves    map[ServerID]ServerID
+	barred   map[ServerID]bool // newcomers that a limit keeps out
 	services map[upstream.Key]*lately
 	sight    map[bool]bool // what sighted found, of what is on this machine and of the rest
 	again    time.Time     // zero: never
@@ -144,7 +145,17 @@ func (c *change) stays() { c.arrivals, c.gone, c.out = nil, nil, len(c.kept) }
 //	10s    a: 1 2                     a: 1 2
 //	40s    a: 1 2                     a: 1 2
 func (c Config) Decide(in Input) Decision {
-	s := &step{Config: c, Input: in, h: in.History.clone(), in: in.Accepted.Servers()}
+	s := c.judge(in, nil)
+	for barred := 0; len(s.barred) > barred; { // what was let go for newcomers that stay out is judged without them
+		barred = len(s.barred)
+		s = c.judge(in, s.barred)
+	}
+	return s.d
+}
+
+// judge decides where those who are barred stay out, and take nobody's place.
+func (c Config) judge(in Input, barred map[ServerID]bool) *step {
+	s := &step{Config: c, Input: in, h: in.History.clone(), in: in.Accepted.Servers(), barred: cloned(barred)}
 	s.doubt()
 	s.readUnusable()
 	s.wanted = s.damped(s.Seen)
@@ -171,7 +182,7 @@ func (c Config) Decide(in Input) Decision {
 	if !s.again.IsZero() {
 		s.d.Again = max(s.again.Sub(s.Now), time.Millisecond)
 	}
-	return s.d
+	return s
 }
 
 // compare finds what is wanted otherwise than it is written.
@@ -196,6 +207,11 @@ func (s *step) compare() {
 	s.moves = s.moving()
 	for to := range s.moves {
 		s.change(to.Upstream).came--
+	}
+	for id := range s.barred {
+		if c := s.change(id.Upstream); c != nil && c.came > 0 && s.moves[id] == (ServerID{}) {
+			c.came--
+		}
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"swallowkeeper/upstream"
 )
 
 // What the simulation found: each was a way around a rule that no other test took.
@@ -75,4 +77,81 @@ func TestGrowthOfAStep(t *testing.T) {
 	c = begin(t, numbers(90))
 	c.sees(time.Second, numbers(25))
 	c.wants(c.sees(time.Second, numbers(91)), line(set(numbers(91))), "")
+}
+
+// Newcomers that a limit keeps out take nobody's place: what goes for them would leave too few.
+func TestWhatIsKeptOutReplacesNothing(t *testing.T) {
+	was, many := "a: 1 2 3 4 5, b: 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26", "a: 1"
+	for n := 101; n < 200; n++ {
+		many += fmt.Sprintf(" %d", n)
+	}
+	rest := ", b: 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26"
+	for _, limits := range []struct {
+		rule string
+		set  func(*Config)
+	}{
+		{RuleMaxGrowth, func(*Config) {}},
+		{RuleMaxServers, func(c *Config) { c.MaxServers = 50 }},
+	} {
+		c := begin(t, was)
+		limits.set(&c.limits)
+		c.wants(c.sees(time.Second, "a: 1"+rest), was, "max_service_removal: a 2, a 3, a 4, a 5")
+		d := c.sees(4*time.Minute, many+rest)
+		if got := line(d.Accepted); got != was {
+			t.Errorf("%s: accepted %s", limits.rule, got)
+		}
+		if len(d.Holds) != 2 || d.Holds[0].Rule != RuleMaxServiceRemoval || d.Holds[1].Rule != limits.rule || len(d.Holds[1].KeptOut) != 99 {
+			t.Errorf("%s: held %+v", limits.rule, d.Holds)
+		}
+		c.wants(c.sees(time.Second, "a: 1 6 7 8 9"+rest), "a: 1 6 7 8 9"+rest, "")
+	}
+}
+
+// Nor do they give back what another service has lost.
+func TestWhatIsKeptOutGivesNothingBack(t *testing.T) {
+	rest := ", c: 41 42 43 44 45 46 47 48 49 50"
+	c := begin(t, "a: 1 2 3 4 5, b: 11 12 13 14 15 16"+rest)
+	c.sees(time.Second, "a: 1 2, b: 11 12 13 14 15 16"+rest)
+	now := "a: 1 2, b: 11 12 13" + rest
+	c.wants(c.sees(time.Second, now), now, "")
+	many := "a: 1 2"
+	for n := 101; n < 200; n++ {
+		many += fmt.Sprintf(" %d", n)
+	}
+	d := c.sees(time.Second, many+", b: 11 12 13, c: 41 42 43 44")
+	if got := line(d.Accepted); got != now {
+		t.Errorf("accepted %s, held %v", got, Reasons(d.Holds))
+	}
+}
+
+// A freeze does not let pass what waits for the recovery: it waits on behind it, and so does what goes missing there.
+func TestWhatIsFrozenIsMissingStill(t *testing.T) {
+	c := begin(t, "a: 1 2 3 4, b: 5 6 7 8 9")
+	lapsed := func(in *Input) { in.Away = map[string]time.Time{"r": noon} }
+	behind := func(text string) func(*Input) {
+		return func(in *Input) {
+			lapsed(in)
+			in.Behind = func(name string) (upstream.Upstream, bool) {
+				u, _ := set(text).Get(name)
+				return u, name == "a"
+			}
+		}
+	}
+	rest := ", b: 5 6 7 8 9"
+	c.wants(c.sees(time.Second, "a: 2 3 4"+rest, lapsed), "a: 1 2 3 4"+rest, "recovery: a 1")
+	c.sees(170*time.Second, "a: 1 2 3 4"+rest, behind("a: 2 3 4"))
+	c.sees(time.Second, "a: 1 2 3 4"+rest, behind("a: 3 4"))
+	c.wants(c.sees(8100*time.Millisecond, "a: 3 4"+rest, lapsed), "a: 1 2 3 4"+rest, "recovery: a 1, a 2")
+	c.wants(c.sees(time.Second, "a: 3 4"+rest, lapsed), "a: 2 3 4"+rest, "recovery: a 2")
+	c.wants(c.sees(172*time.Second, "a: 3 4"+rest, lapsed), "a: 3 4"+rest, "")
+}
+
+// What on_unhealthy keeps after a loss has gone missing all the same, and waits when that ends.
+func TestWhatIsUnhealthyAfterALossIsMissing(t *testing.T) {
+	rest := ", b: 5 6 7 8 9"
+	c := begin(t, "a: 1 2 3"+rest)
+	lapsed := func(in *Input) { in.Away = map[string]time.Time{"r": noon} }
+	c.wants(c.sees(170*time.Second, "a: !1 !2 !3"+rest, lapsed), "a: 1 2 3"+rest, "")
+	c.wants(c.sees(11*time.Second, "a: 2 3"+rest), "a: 1 2 3"+rest, "recovery: a 1")
+	c.wants(c.sees(181*time.Second, "a: 2 3"+rest), "a: 2 3"+rest, "")
 }

@@ -65,6 +65,11 @@ func (s *step) without(next upstream.Set, ids []ServerID, h Hold) upstream.Set {
 		s.h.sizes = nil // it is released: this is the size from now on
 		return next
 	}
+	if len(gone(s.changes, everything)) > 0 {
+		for _, id := range ids {
+			s.barred[id] = true
+		}
+	}
 	return s.keepOut(next, ids, "it is usable, and "+h.Rule+" keeps it out")
 }
 

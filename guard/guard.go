@@ -47,6 +47,9 @@ type Input struct {
 	// Frozen is how many upstreams of Seen have a usable server only because a person froze them: they say nothing of
 	// the registries.
 	Frozen int
+	// Behind is what the registries list of an upstream, and whether a person froze it, so that Seen has it as it is
+	// written. Nil where nothing is frozen.
+	Behind func(name string) (listed upstream.Upstream, frozen bool)
 	// Empty names the registries that list nothing usable while others do.
 	Empty []string
 	// Away says when registries were last away: they could not be read, or gave an older state than before.

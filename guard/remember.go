@@ -22,12 +22,12 @@ func (s *step) remember() {
 		}
 	}
 	for id, since := range s.h.missing {
-		listed, _ := s.Seen.Get(id.Upstream)
 		in, _ := s.d.Accepted.Get(id.Upstream)
-		if !serves(listed)(id.Addr) && serves(in)(id.Addr) {
-			missing[id] = since // also where on_unhealthy keeps it just now
+		if !serves(s.listed(id.Upstream))(id.Addr) && serves(in)(id.Addr) {
+			missing[id] = since // also where on_unhealthy, or a freeze, keeps it just now
 		}
 	}
+	s.missingBehind(missing)
 	leaving := 0
 	for _, c := range s.changes {
 		leaving += len(c.gone)
@@ -45,6 +45,35 @@ func (s *step) remember() {
 	s.expire()
 }
 
+// listed is what the registries list of an upstream, frozen or not.
+func (s *step) listed(name string) upstream.Upstream {
+	if s.Behind != nil {
+		if u, frozen := s.Behind(name); frozen {
+			return u
+		}
+	}
+	u, _ := s.Seen.Get(name)
+	return u
+}
+
+// missingBehind notes what went missing after a loss while something else than a hold keeps it, on_unhealthy or a freeze:
+// when that ends it has to wait, too.
+func (s *step) missingBehind(missing map[ServerID]time.Time) {
+	if len(s.h.doubts) == 0 {
+		return
+	}
+	for u := range s.d.Accepted.All() {
+		in := serves(s.listed(u.Name))
+		for _, srv := range u.Servers {
+			id := ServerID{u.Name, srv.Addr}
+			if _, known := missing[id]; !known && !srv.Down && !in(srv.Addr) && s.doubted(srv) {
+				missing[id] = s.Now
+				s.h.returned[id] = true // until then it is there: should it come back, nobody waits for it
+			}
+		}
+	}
+}
+
 // expect makes room for servers that leave: a map that grows is copied again and again.
 func (h *History) expect(n int) {
 	if n <= len(h.left) {
@@ -58,8 +87,7 @@ func (h *History) expect(n int) {
 // cameBack notes that something which was missing is back. It counts once for each server.
 func (s *step) cameBack(missing map[ServerID]time.Time) {
 	for id := range s.h.missing {
-		u, _ := s.Seen.Get(id.Upstream)
-		if !s.h.returned[id] && serves(u)(id.Addr) {
+		if !s.h.returned[id] && serves(s.listed(id.Upstream))(id.Addr) {
 			s.h.returned[id] = true
 			s.h.back = s.Now
 		}

@@ -47,6 +47,12 @@ func (s *Syncer) judge(written upstream.Generation, now time.Time, approved stri
 		Accepted: written.Set, Seen: frozen(written, listed), Frozen: onlyFrozen(written, listed), Empty: empty,
 		Approved: approved, History: s.history, Now: now, Away: map[string]time.Time{}, Indexes: map[string]uint64{},
 	}
+	if len(written.Frozen) > 0 {
+		in.Behind = func(name string) (upstream.Upstream, bool) {
+			u, _ := listed.Get(name)
+			return u, isFrozen(written.Frozen, name)
+		}
+	}
 	for _, src := range s.Sources {
 		c := src.Registry.Condition()
 		if !c.Lapsed.IsZero() {
