@@ -12,7 +12,10 @@ type ExitError struct {
 	err  error
 }
 
+// Error is the error's own text.
 func (e *ExitError) Error() string { return e.err.Error() }
+
+// Unwrap returns the error without its code.
 func (e *ExitError) Unwrap() error { return e.err }
 
 // Exit has an error end the program with a code of its own.

@@ -55,6 +55,10 @@ type Recorder struct {
 	rest    time.Time // until then nothing is tried
 	failing bool      // it could not be written last, and that was told
 	large   bool      // a whole state does not fit, and that was told
+
+	// waiting are the first decisions, while nothing came of them: a restart that finds all as it was leaves the
+	// folder as it was, too.
+	waiting []replay.Moment
 }
 
 // NewRecorder begins to keep the record beside the conf file, or returns nil where the configuration wants none. Only
@@ -109,11 +113,25 @@ func (r *Recorder) run() {
 				r.leave()
 				return
 			}
-			r.tell(r.note(m))
+			if r.waiting = append(r.waiting, m); r.file != nil || !idle(m) || len(r.waiting) == recordQueue {
+				r.noteAll()
+			}
 		case <-calm.C:
+			r.noteAll()
 			r.tell(r.calm())
 		}
 	}
+}
+
+// idle reports whether a decision left what is written as it was.
+func idle(m replay.Moment) bool { return m.Result.Equal(m.Input.Accepted) }
+
+// noteAll writes the decisions that wait.
+func (r *Recorder) noteAll() {
+	for _, m := range r.waiting {
+		r.tell(r.note(m))
+	}
+	r.waiting = nil
 }
 
 // tell says once that the record can't be written, and once that it can again.
