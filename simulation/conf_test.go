@@ -79,8 +79,9 @@ func wrong(invariant int, format string, a ...any) error {
 	return &flaw{invariant, fmt.Sprintf(format, a...)}
 }
 
-// readConf reads a conf file to the letter: a line that it does not know is one that nginx might know.
-func readConf(text string) (c conf, err error) {
+// readConf reads a conf file to the letter: a line that it does not know is one that nginx might know. Blocks that it has
+// read before are in known, by their text.
+func readConf(text string, known map[string]block) (c conf, err error) {
 	head, blocks, found := strings.Cut(text, "\n\n")
 	if !found && !strings.HasSuffix(text, "\n") {
 		return c, wrong(3, "the file has no end of its header")
@@ -118,23 +119,33 @@ func readConf(text string) (c conf, err error) {
 	if c.digest = hex.EncodeToString(sum[:]); c.digest != said {
 		return c, wrong(3, "the digest is another than the header says")
 	}
-	c.upstream, err = readBlocks(blocks)
+	c.upstream, err = readBlocks(blocks, known)
 	return c, err
 }
 
-func readBlocks(text string) (map[string]block, error) {
+func readBlocks(text string, known map[string]block) (map[string]block, error) {
 	all := map[string]block{}
 	if text == "" {
 		return all, nil
 	}
 	for part := range strings.SplitSeq(strings.TrimSuffix(text, "}\n"), "}\n\n") {
-		lines := strings.Split(strings.TrimSuffix(part, "\n"), "\n")
-		head := upstreamLine.FindStringSubmatch(lines[0])
+		first, rest, _ := strings.Cut(strings.TrimSuffix(part, "\n"), "\n")
+		head := upstreamLine.FindStringSubmatch(first)
 		if head == nil {
-			return nil, wrong(6, "%q begins no upstream", lines[0])
+			return nil, wrong(6, "%q begins no upstream", first)
+		}
+		if _, twice := all[head[1]]; twice {
+			return nil, wrong(6, "upstream %s is there twice", head[1])
+		}
+		if b, is := known[part]; is {
+			all[head[1]] = b
+			continue
 		}
 		var b block
-		for _, line := range lines[1:] {
+		if rest == "" {
+			return nil, wrong(7, "upstream %s has no server", head[1])
+		}
+		for line := range strings.SplitSeq(rest, "\n") {
 			if m := serverLine.FindStringSubmatch(line); m != nil {
 				b.servers = append(b.servers, entry{addr: m[1], rest: m[2], down: m[3] != "", origin: m[4]})
 			} else if m := optionLine.FindStringSubmatch(line); m != nil {
@@ -146,10 +157,8 @@ func readBlocks(text string) (map[string]block, error) {
 		if len(b.servers) == 0 {
 			return nil, wrong(7, "upstream %s has no server", head[1])
 		}
-		if _, twice := all[head[1]]; twice {
-			return nil, wrong(6, "upstream %s is there twice", head[1])
-		}
-		all[head[1]] = b.sealed()
+		b = b.sealed()
+		all[head[1]], known[part] = b, b
 	}
 	return all, nil
 }

@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -20,6 +21,7 @@ import (
 type daemon struct {
 	w          *world
 	name, host string
+	process    int // its number: no two starts have the same
 	limits     guard.Config
 	sources    []*source
 	adapters   []*adapter
@@ -55,7 +57,8 @@ func (w *world) quarrels() bool { return time.Since(w.quarrel) < longestDelivery
 
 // starts is a daemon's start; with an error it ends at once.
 func (w *world) starts(name, host string, limits guard.Config) *daemon {
-	d := &daemon{w: w, name: name, host: host, limits: limits, began: time.Now(), ended: make(chan error, 1), checked: map[string]time.Time{}}
+	w.processes++
+	d := &daemon{w: w, name: name, host: host, process: w.processes, limits: limits, began: time.Now(), ended: make(chan error, 1), checked: map[string]time.Time{}}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	for _, r := range w.land {
 		d.sources = append(d.sources, &source{w: w, r: r, d: d, listed: map[string]time.Time{}, gone: map[string]time.Time{}})
@@ -71,7 +74,7 @@ func (w *world) starts(name, host string, limits guard.Config) *daemon {
 
 func (d *daemon) run() (err error) {
 	config := persist.Config{Path: confPath, CheckTimeout: time.Second, History: 4}
-	file, err := persist.OpenOn(view{d.w, d}, d.host+" (process "+d.name+")", config, silent())
+	file, err := persist.OpenOn(view{d.w, d}, fmt.Sprintf("%s (process %d)", d.host, d.process), config, silent())
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func (p post) shown(has map[string]block) bool {
 func (n *nginx) start() {
 	n.loaded = maps.Clone(n.own)
 	if text := n.w.disk.visible(); len(text) > 0 {
-		c, err := readConf(string(text))
+		c, err := readConf(string(text), n.w.oracle.blocks)
 		if err != nil {
 			n.w.fail(12, "nginx %s does not start: %s", n.name, err)
 			return

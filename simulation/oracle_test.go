@@ -20,7 +20,8 @@ type oracle struct {
 	sure     []byte
 	ours     map[string]bool // names that were in the file at any time
 	read     map[*daemon]*version
-	pardoned time.Time // since when what is gone counts: before, a person or a power cut changed the file
+	blocks   map[string]block // that were read before, by their text
+	pardoned time.Time        // since when what is gone counts: before, a person or a power cut changed the file
 }
 
 // version is one content of the conf file.
@@ -33,7 +34,7 @@ type version struct {
 }
 
 func newOracle(w *world) *oracle {
-	return &oracle{w: w, ours: map[string]bool{}, read: map[*daemon]*version{}}
+	return &oracle{w: w, ours: map[string]bool{}, read: map[*daemon]*version{}, blocks: map[string]block{}}
 }
 
 func (o *oracle) now() *version {
@@ -57,7 +58,7 @@ func (o *oracle) version(text []byte) (*version, error) {
 		return v, nil
 	}
 	var err error
-	if v.conf, err = readConf(v.text); err != nil {
+	if v.conf, err = readConf(v.text, o.blocks); err != nil {
 		return nil, err
 	}
 	for name, b := range v.upstream {
@@ -335,6 +336,23 @@ func (o *oracle) begins() {
 	}
 }
 
+// takenAway is a person who removes the conf file that another process wrote, before the daemon has read that: of what
+// stood in it alone nothing says any more that it is ours.
+func (o *oracle) takenAway(d *daemon) {
+	now, read := o.now(), o.read[d]
+	if now == nil || read == nil || read.digest == now.digest {
+		return
+	}
+	for name := range now.upstream {
+		if _, known := read.upstream[name]; known {
+			continue
+		}
+		for _, n := range o.w.front {
+			n.excused[name] = true
+		}
+	}
+}
+
 // explains: everything that is in, or out, has a reason that a person can ask for.
 func (o *oracle) explains(d *daemon) {
 	now := o.now()
@@ -344,6 +362,9 @@ func (o *oracle) explains(d *daemon) {
 	st := d.syncer.Status()
 	if st.StoreErr != nil || st.Generation.Number != now.number {
 		return
+	}
+	if time.Since(o.pardoned) < slack {
+		return // a person has just changed the file, by a rollback say, and nothing was decided since
 	}
 	out, kept := map[string]bool{}, map[string]bool{}
 	for _, e := range st.Out {

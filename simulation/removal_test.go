@@ -227,7 +227,8 @@ func (o *oracle) notTooMany(before, v *version, d *daemon, came []string) {
 		}
 	}
 	most := o.w.script.loosest
-	of, is := d.listing(before.traffic), d.listing(v.traffic) // who is kept in traffic may have been replaced
+	kept := d.perhapsReplaced(before, v)
+	of, is := len(before.traffic)-kept, len(v.traffic)-kept
 	if of >= 20 && float64(is-back) > most.MaxGrowth*float64(of)+1e-9 {
 		o.w.fail(2, "%s has %d servers where there were %d", d.name, len(v.traffic), len(before.traffic))
 	}
@@ -236,13 +237,21 @@ func (o *oracle) notTooMany(before, v *version, d *daemon, came []string) {
 	}
 }
 
-// listing counts the servers that a registry lists.
-func (d *daemon) listing(traffic map[string]string) int {
+// perhapsReplaced counts the servers that are kept in traffic although no registry has them any more, so that what is
+// new may be there in their place. What a registry has as critical is there still, and so is what was not replaced but
+// taken away; of a registry that has said nothing since the start nobody knows (unknown is not gone); and what is frozen
+// stays whatever happens.
+func (d *daemon) perhapsReplaced(before, v *version) int {
 	n := 0
-	for key := range traffic {
-		if slices.ContainsFunc(d.sources, func(s *source) bool {
-			_, is := s.listed[key]
-			return is
+	for key, origin := range before.traffic {
+		_, stays := v.traffic[key]
+		name, addr, _ := strings.Cut(key, " ")
+		if !stays || slices.Contains(v.frozen, "*") || slices.Contains(v.frozen, name) {
+			continue
+		}
+		if !slices.ContainsFunc(d.sources, func(s *source) bool {
+			_, is := s.said[name][addr]
+			return is || s.said == nil && strings.Contains(origin, s.r.name)
 		}) {
 			n++
 		}

@@ -434,6 +434,7 @@ var incidents = []incident{
 	}},
 	{"a person removes the conf file", func(w *world) {
 		if f := w.disk.folders[confFolder]; f.live[confName] != nil && w.daemon != nil && w.daemon.syncer != nil {
+			w.oracle.takenAway(w.daemon)
 			f.happen(func(names map[string]*inode) { delete(names, confName) })
 			w.oracle.forgive()
 		}

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"maps"
@@ -19,6 +20,7 @@ var (
 	from  = flag.Uint64("from", 1, "the first of them")
 	story = flag.Uint64("seed", 0, "one seed, whose last lines are printed")
 	tail  = flag.Int("tail", 80, "how many of them")
+	all   = flag.Bool("all", false, "go on after a failure, and list every seed that fails")
 )
 
 // names are those of the design.
@@ -77,7 +79,8 @@ func TestSimulate(t *testing.T) {
 						counts[what] += n
 					}
 					if o.failure != nil {
-						failed.Store(true)
+						failed.Store(!*all)
+						fmt.Printf("seed %d, invariant %d: %s\n", o.seed, o.failure.invariant, o.failure.text)
 						broken = append(broken, o)
 					}
 					mu.Unlock()
@@ -91,7 +94,12 @@ func TestSimulate(t *testing.T) {
 		fmt.Fprintf(&covered, "  %10d  %s\n", counts[what], what)
 	}
 	fmt.Printf("%d seeds in %s, %s of the world's time:\n%s", played.Load(), time.Since(began).Round(time.Second), time.Duration(virtual.Load()).Round(time.Hour), covered.String())
+	slices.SortFunc(broken, func(a, b outcome) int { return cmp.Compare(a.seed, b.seed) })
 	for _, o := range broken {
+		if *all {
+			t.Errorf("seed %d fails", o.seed)
+			continue
+		}
 		t.Errorf("seed %d, invariant %d (%s): %s\n%s\nplay it again: go test ./simulation -run TestSimulate -count 1 -args -seed %d",
 			o.seed, o.failure.invariant, names[o.failure.invariant], o.failure.text, strings.Join(o.last, "\n"), o.seed)
 	}
@@ -117,8 +125,8 @@ func progress(played *atomic.Uint64, began time.Time) (stop func()) {
 // TestReplay plays some seeds a hundred times: the same seed tells the same story.
 func TestReplay(t *testing.T) {
 	before := traceTail
-	traceTail = 1 << 20
-	defer func() { traceTail = before }()
+	traceTail, keepTraces = 1<<20, true
+	defer func() { traceTail, keepTraces = before, false }()
 	for seed := uint64(1); seed <= 4; seed++ {
 		first := simulate(t, seed)
 		for n := range 99 {

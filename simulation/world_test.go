@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
@@ -26,6 +27,8 @@ type world struct {
 
 	daemon *daemon // the one whose file it is
 	other  *daemon // a second one, with an older plan; nil: there is none
+	// processes counts the starts of both.
+	processes int
 	// quarrel is when both were last seen to be at work.
 	quarrel time.Time
 
@@ -207,20 +210,42 @@ func (w *world) fail(invariant int, format string, a ...any) {
 type trace struct {
 	began time.Time
 	sum   hash.Hash64
-	last  []string
+	buf   []byte
+	last  []line
 	lines int
 }
 
-var traceTail = 80
+// line is written out only where somebody reads it.
+type line struct {
+	at          time.Duration
+	actor, what string
+}
+
+func (l line) String() string { return fmt.Sprintf("%14s %-8s %s", l.at, l.actor, l.what) }
+
+var (
+	traceTail  = 80
+	keepTraces bool // also of a story that ended well
+)
 
 func (t *trace) line(actor, what string) {
-	text := fmt.Sprintf("%14s %-8s %s", time.Since(t.began), actor, what)
-	t.sum.Write([]byte(text))
-	t.sum.Write([]byte{'\n'})
+	l := line{time.Since(t.began), actor, what}
+	t.buf = binary.LittleEndian.AppendUint64(t.buf[:0], uint64(l.at))
+	t.buf = append(append(append(append(t.buf, actor...), 0), what...), 0)
+	t.sum.Write(t.buf)
 	t.lines++
-	if t.last = append(t.last, text); len(t.last) > 2*traceTail {
+	if t.last = append(t.last, l); len(t.last) > 2*traceTail {
 		t.last = append(t.last[:0], t.last[traceTail:]...)
 	}
+}
+
+// tail is the last lines.
+func (t *trace) tail() []string {
+	var texts []string
+	for _, l := range t.last[max(0, len(t.last)-traceTail):] {
+		texts = append(texts, l.String())
+	}
+	return texts
 }
 
 // outcome is what came of a seed.
@@ -245,8 +270,10 @@ func simulate(t *testing.T, seed uint64) (o outcome) {
 		w.play()
 		w.kill(w.daemon)
 		w.kill(w.other)
-		last := w.trace.last
-		o = outcome{seed, w.trace.sum.Sum64(), w.trace.lines, time.Since(w.trace.began), w.counts, w.failure, last[max(0, len(last)-traceTail):]}
+		o = outcome{seed, w.trace.sum.Sum64(), w.trace.lines, time.Since(w.trace.began), w.counts, w.failure, nil}
+		if w.failure != nil || *story > 0 || keepTraces {
+			o.last = w.trace.tail()
+		}
 	})
 	return o
 }
