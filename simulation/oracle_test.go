@@ -132,6 +132,7 @@ func (o *oracle) replaced(d *daemon) {
 	if before == nil || before.number == 0 {
 		return
 	}
+	o.older(before, v)
 	switch {
 	case v.text == before.text:
 		o.w.fail(8, "%s writes what is there already", d.name)
@@ -347,6 +348,24 @@ func (o *oracle) takenAway(d *daemon) {
 		if _, known := read.upstream[name]; known {
 			continue
 		}
+		for _, n := range o.w.front {
+			n.excused[name] = true
+		}
+	}
+}
+
+// older is a file that takes the place of another process's older plan, which came there because a person had taken the
+// newer one away: what stood in that plan alone may have reached a gateway, and nothing says any more that it is ours.
+func (o *oracle) older(before, v *version) {
+	outdated := slices.ContainsFunc(o.versions, func(other *version) bool { return other.number > before.number && other.at.Before(before.at) })
+	if !outdated || before.writer == v.writer {
+		return
+	}
+	for name := range before.upstream {
+		if _, still := v.upstream[name]; still {
+			continue
+		}
+		o.w.count("an older plan was brought back")
 		for _, n := range o.w.front {
 			n.excused[name] = true
 		}

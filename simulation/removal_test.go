@@ -227,10 +227,11 @@ func (o *oracle) notTooMany(before, v *version, d *daemon, came []string) {
 		}
 	}
 	most := o.w.script.loosest
-	kept := d.perhapsReplaced(before, v)
+	kept, held := d.perhapsReplaced(before, v)
 	of, is := len(before.traffic)-kept, len(v.traffic)-kept
-	if of >= 20 && float64(is-back) > most.MaxGrowth*float64(of)+1e-9 {
-		o.w.fail(2, "%s has %d servers where there were %d", d.name, len(v.traffic), len(before.traffic))
+	if len(before.traffic)-held >= 20 && float64(is-back) > most.MaxGrowth*float64(of)+1e-9 {
+		o.w.fail(2, "%s has %d servers where there were %d: %d of them are back, and %d were perhaps replaced; max_growth is %g",
+			d.name, len(v.traffic), len(before.traffic), back, kept, most.MaxGrowth)
 	}
 	if most.MaxServers > 0 && len(v.traffic) > max(most.MaxServers, len(before.traffic)) {
 		o.w.fail(2, "%s has %d servers, at most %d are allowed", d.name, len(v.traffic), most.MaxServers)
@@ -240,21 +241,28 @@ func (o *oracle) notTooMany(before, v *version, d *daemon, came []string) {
 // perhapsReplaced counts the servers that are kept in traffic although no registry has them any more, so that what is
 // new may be there in their place. What a registry has as critical is there still, and so is what was not replaced but
 // taken away; of a registry that has said nothing since the start nobody knows (unknown is not gone); and what is frozen
-// stays whatever happens.
-func (d *daemon) perhapsReplaced(before, v *version) int {
-	n := 0
+// stays whatever happens. held counts those that are critical, too: a hold may keep them, and the rule counts from 20
+// servers on that none keeps.
+func (d *daemon) perhapsReplaced(before, v *version) (n, held int) {
 	for key, origin := range before.traffic {
 		_, stays := v.traffic[key]
 		name, addr, _ := strings.Cut(key, " ")
 		if !stays || slices.Contains(v.frozen, "*") || slices.Contains(v.frozen, name) {
 			continue
 		}
-		if !slices.ContainsFunc(d.sources, func(s *source) bool {
+		registered, usable := false, false
+		for _, s := range d.sources {
 			_, is := s.said[name][addr]
-			return is || s.said == nil && strings.Contains(origin, s.r.name)
-		}) {
+			unknown := s.said == nil && strings.Contains(origin, s.r.name)
+			registered = registered || is || unknown
+			usable = usable || s.said.usable(name, addr) || unknown
+		}
+		if !registered {
 			n++
 		}
+		if !usable {
+			held++
+		}
 	}
-	return n
+	return n, held
 }
