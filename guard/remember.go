@@ -3,8 +3,9 @@ package guard
 import (
 	"maps"
 	"slices"
-	"swallowkeeper/upstream"
 	"time"
+
+	"swallowkeeper/upstream"
 )
 
 // remember carries on what the next decision must know.

@@ -48,17 +48,6 @@ func (b block) sealed() block {
 	return b
 }
 
-// addrs is who gets traffic.
-func (b block) addrs() []string {
-	var list []string
-	for _, e := range b.servers {
-		if !e.down {
-			list = append(list, e.addr)
-		}
-	}
-	return list
-}
-
 var (
 	upstreamLine = regexp.MustCompile(`^upstream ([A-Za-z0-9_][A-Za-z0-9_.-]*) \{$`)
 	optionLine   = regexp.MustCompile(`^    (least_conn|keepalive [0-9]+);$`)

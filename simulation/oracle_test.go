@@ -429,7 +429,7 @@ func (o *oracle) explains(d *daemon) {
 	}
 	for key := range now.traffic {
 		name, _, _ := strings.Cut(key, " ")
-		if all && !listed[key] && !frozen(name) && !(stays[key] && (kept[key] || out[key] || unserved[name])) {
+		if all && !listed[key] && !frozen(name) && (!stays[key] || !kept[key] && !out[key] && !unserved[name]) {
 			o.w.fail(9, "%s gets traffic although no registry lists it as usable, and nobody says why", key)
 		}
 	}

@@ -217,7 +217,7 @@ var incidents = []incident{
 		r := w.registry()
 		if name, ok := w.service(r); ok {
 			n := 0
-			fmt.Sscanf(name, "svc-%d", &n)
+			_, _ = fmt.Sscanf(name, "svc-%d", &n)
 			for range 1 + w.rng.IntN(3) {
 				r.truth[name][address(n, w.rng.IntN(20))] = usable
 			}
@@ -248,7 +248,7 @@ var incidents = []incident{
 			return
 		}
 		n, base := 0, 20+w.rng.IntN(200)
-		fmt.Sscanf(name, "svc-%d", &n)
+		_, _ = fmt.Sscanf(name, "svc-%d", &n)
 		wait := time.Duration(0)
 		for i, addr := range slices.Sorted(maps.Keys(r.truth[name])) {
 			wait += w.between(time.Millisecond, 3*time.Second)
@@ -359,7 +359,7 @@ var incidents = []incident{
 		w.misleads(w.registry(), func(said word) word {
 			for _, name := range said.names() {
 				n, more := 0, map[string]state{}
-				fmt.Sscanf(name, "svc-%d", &n)
+				_, _ = fmt.Sscanf(name, "svc-%d", &n)
 				for addr, is := range said[name] {
 					for i := range times {
 						more[fmt.Sprintf("%s%d", addr, i+1)] = is // other ports
