@@ -3,7 +3,7 @@
 TOOL     := go tool -modfile=scripts/tools/go.mod
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 5s
-SEEDS    ?= 3000
+SEEDS    ?= 4000
 
 .PHONY: help build demo test short lint fuzz simulate mutate bench consul screenshots install package clean
 
@@ -32,7 +32,7 @@ lint: #? linters, formatting, go.mod, shell scripts
 fuzz: #? every fuzz target for FUZZTIME (5s)
 	scripts/fuzz.sh $(FUZZTIME)
 
-simulate: #? the whole controller in SEEDS (3000) worlds of trouble; see simulation/doc.go
+simulate: #? the whole controller in SEEDS (4000) worlds of trouble; see simulation/doc.go
 	GOGC=400 go test ./simulation -run TestSimulate -count 1 -timeout 0 -args -seeds $(SEEDS)
 
 mutate: #? change one operator of package guard after the other: which does no test notice?
