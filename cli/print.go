@@ -1,11 +1,6 @@
 package cli
 
-import (
-	"github.com/fatih/color"
-	"github.com/sirupsen/logrus"
-)
-
-type logger = logrus.FieldLogger
+import "github.com/fatih/color"
 
 // palette is the colours of a terminal, or none in a pipe.
 type palette struct{ in, out, name, bad, good func(a ...any) string }

@@ -124,7 +124,7 @@ func (r *Recorder) run() {
 }
 
 // idle reports whether a decision left what is written as it was.
-func idle(m replay.Moment) bool { return m.Result.Equal(m.Input.Accepted) }
+func idle(m replay.Moment) bool { return m.Result.Equal(m.Accepted) }
 
 // noteAll writes the decisions that wait.
 func (r *Recorder) noteAll() {

@@ -214,7 +214,7 @@ func (w *world) kill(d *daemon) {
 	for _, t := range theirs {
 		t.done <- errKilled
 	}
-	_ = <-d.ended
+	<-d.ended //nolint:errcheck // it was killed
 	for key, holder := range w.disk.locks {
 		if holder == d {
 			delete(w.disk.locks, key)

@@ -106,7 +106,7 @@ func (u user) same(live, want upstream.Set) {
 func (u user) everywhere(want upstream.Set) {
 	u.t.Helper()
 	g := u.h.New(u.t, want)
-	defer g.Close()
+	defer func() { _ = g.Close() }()
 	other := user{t: u.t, h: u.h, g: g}
 	live := other.live()
 	other.same(live.Set, want)

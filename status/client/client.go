@@ -43,7 +43,9 @@ type Error struct {
 func (e *Error) Error() string { return e.Text }
 
 // Is reports whether the error is of a kind of the daemon's.
-func (e *Error) Is(kind error) bool { return kind == status.ErrNotFound && e.Code == http.StatusNotFound }
+func (e *Error) Is(kind error) bool {
+	return kind == status.ErrNotFound && e.Code == http.StatusNotFound
+}
 
 // ErrUnreachable is the cause of the error where no daemon answers.
 var ErrUnreachable = errors.New("the daemon does not answer")

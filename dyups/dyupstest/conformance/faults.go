@@ -113,7 +113,7 @@ func (f *faults) serve(client net.Conn) {
 		delete(f.conns, server)
 	}()
 	in, back := bufio.NewReader(client), bufio.NewReader(server)
-	hello, _, err := exchange(server, back, http.MethodGet, "/list", nil)
+	hello, _, err := exchange(server, back, http.MethodGet, "/list", nil) //nolint:bodyclose // exchange has read and closed it
 	if err != nil {
 		return
 	}
@@ -127,7 +127,7 @@ func (f *faults) serve(client net.Conn) {
 		if err != nil {
 			return
 		}
-		answer, text, err := f.answer(worker, req, body, server, back)
+		answer, text, err := f.answer(worker, req, body, server, back) //nolint:bodyclose // exchange has read and closed it
 		if err != nil {
 			return
 		}
