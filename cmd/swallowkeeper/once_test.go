@@ -277,8 +277,8 @@ func TestCheckNamesWhatFails(t *testing.T) {
 	r.gateways = ""
 	r.configure()
 	dead := deadAddr(t)
-	call(t, nil, "check", "--config", r.toml, "--timeout", "500ms", "--set", "registry.address="+dead).
-		wants(t, status.ExitFailed, "# registry consul: failed: no answer within 500ms: ", "connection refused", "# gateway gw1: ok")
+	call(t, nil, "check", "--config", r.toml, "--timeout", "3s", "--set", "registry.address="+dead).
+		wants(t, status.ExitFailed, "# registry consul: failed: no answer within 3s: ", "connection refused", "# gateway gw1: ok")
 	if err := os.WriteFile(r.conf, []byte("server {}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
