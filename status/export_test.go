@@ -1,6 +1,7 @@
 package status
 
 import (
+	"context"
 	"net"
 	"net/http"
 )
@@ -37,6 +38,9 @@ func (s *Site) Put(l net.Listener, trusted bool) {
 	}
 	s.tcp = l
 }
+
+// Turn waits for a turn.
+func (s *Site) Turn(ctx context.Context) bool { return s.turn(ctx) }
 
 // Streams is how many streams of events are open.
 func (s *Site) Streams() int { return len(s.streams) }

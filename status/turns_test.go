@@ -2,6 +2,7 @@ package status_test
 
 import (
 	"bufio"
+	"context"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -38,5 +39,21 @@ func TestLargeAnswersAreBounded(t *testing.T) {
 		expect("/api/v1/status", http.StatusServiceUnavailable, 3*time.Second)
 		pass(25 * time.Second) // the first readers' time is up 2 s later, within the turn of the next
 		expect("/api/v1/status", http.StatusOK, 30*time.Second)
+	})
+}
+
+// TestAFreeTurnIsTaken has nobody told that others are being answered where a turn is free, also who has just gone.
+func TestAFreeTurnIsTaken(t *testing.T) {
+	bubble(t, statustest.New(), func(t *testing.T, s *status.Site, _ *pipes, _ func()) {
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range status.MostAnswers {
+			if !s.Turn(gone) {
+				t.Fatal("a turn was free")
+			}
+		}
+		if s.Turn(gone) {
+			t.Error("there was none any more")
+		}
 	})
 }
