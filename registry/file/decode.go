@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
+	"swallowkeeper/internal/near"
 	"swallowkeeper/internal/safetext"
 )
 
@@ -82,7 +84,7 @@ func decodeTOML(text []byte, d *document) (line int, err error) {
 	case errors.As(err, &unknown) && len(unknown.Errors) > 0:
 		first := unknown.Errors[0]
 		line, _ = first.Position()
-		return line, fmt.Errorf("unknown key %s", safetext.Quote(strings.Join(first.Key(), ".")))
+		return line, unknownKey(first.Key())
 	case errors.As(err, &wrong):
 		line, _ = wrong.Position()
 		return line, fmt.Errorf("%s%s", at(wrong.Key()), plain(wrong.Error()))
@@ -126,9 +128,24 @@ func decodeJSON(text []byte, d *document) (line int, err error) {
 		return lineOf(text, wrong.Offset), fmt.Errorf("%q: a %s is not allowed there", wrong.Field, wrong.Value)
 	}
 	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
-		return lineOf(text, int64(bytes.Index(text, []byte(m[1])))), fmt.Errorf("unknown key %s", m[1])
+		return lineOf(text, int64(bytes.Index(text, []byte(m[1])))), unknownKey([]string{strings.Trim(m[1], `"`)})
 	}
 	return 0, err
+}
+
+// unknownKey says which key was meant, else which there are.
+func unknownKey(path []string) error {
+	var known []string
+	for _, table := range []reflect.Type{reflect.TypeFor[document](), reflect.TypeFor[entry](), reflect.TypeFor[server]()} {
+		for i := range table.NumField() {
+			known = append(known, table.Field(i).Tag.Get("toml"))
+		}
+	}
+	hint := "allowed are " + strings.Join(known, ", ")
+	if meant := near.Word(path[len(path)-1], known); meant != "" {
+		hint = "did you mean " + meant + "?"
+	}
+	return fmt.Errorf("unknown key %s; %s", safetext.Quote(strings.Join(path, ".")), hint)
 }
 
 func lineOf(text []byte, offset int64) int {
