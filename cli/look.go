@@ -323,7 +323,7 @@ func (o *operator) printServers(alike []status.Server) {
 	}
 }
 
-// suggest adds to the error of an upstream that there is not the names that are near.
+// suggest adds similar names to the error for an unknown upstream.
 func (o *operator) suggest(ctx context.Context, name string, err error) error {
 	var said *client.Error
 	if name == status.Everything || errors.As(err, &said) && said.Code != http.StatusNotFound {

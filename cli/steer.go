@@ -43,7 +43,7 @@ registry have changed meanwhile, nothing is let through, and the new ID is named
 	})
 }
 
-// heldNow names, for a hold that there is not, those that there are.
+// heldNow lists the present holds in the error for an unknown one.
 func (o *operator) heldNow(ctx context.Context, id string, err error) error {
 	if !errors.Is(err, status.ErrNotFound) {
 		return err

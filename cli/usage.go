@@ -129,14 +129,7 @@ func (l *length) String() string {
 	if *l == 0 {
 		return ""
 	}
-	text := time.Duration(*l).String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
+	return setting.FormatDuration(time.Duration(*l))
 }
 
 // Type implements pflag.Value.

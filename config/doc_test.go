@@ -308,7 +308,7 @@ func TestBrief(t *testing.T) {
 		time.Minute: "1m", 90 * time.Second: "1m30s", 10 * time.Minute: "10m",
 		time.Hour: "1h", time.Hour + time.Second: "1h0m1s", time.Hour + 10*time.Minute: "1h10m", 24 * time.Hour: "24h",
 	} {
-		if got := brief(d); got != want {
+		if got := setting.FormatDuration(d); got != want {
 			t.Errorf("%s is %s, want %s", d, got, want)
 		}
 	}

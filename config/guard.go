@@ -34,7 +34,7 @@ func (b *builder) guard() {
 	default:
 		b.wrong(b.whence(p, "recovery"), notAllowed(&setting.Error{
 			Key: "recovery", Value: c.Recovery,
-			Allowed: fmt.Sprintf("a duration from %q up, which registry %d waits for news", brief(wait), from),
+			Allowed: fmt.Sprintf("a duration from %q up, which registry %d waits for news", setting.FormatDuration(wait), from),
 		}, false))
 	}
 }

@@ -70,7 +70,7 @@ func (f field) show() string {
 func (f field) value() any {
 	value := reflect.ValueOf(f.ptr).Elem().Interface()
 	if d, is := value.(time.Duration); is {
-		return brief(d)
+		return setting.FormatDuration(d)
 	}
 	return value
 }
@@ -78,7 +78,7 @@ func (f field) value() any {
 func literal(value any) string {
 	switch v := value.(type) {
 	case time.Duration:
-		value = brief(v)
+		value = setting.FormatDuration(v)
 	case []string:
 		if len(v) == 0 {
 			return "[]"
@@ -91,18 +91,6 @@ func literal(value any) string {
 		return fmt.Sprintf("%q", fmt.Sprint(value))
 	}
 	return strings.TrimPrefix(strings.TrimSuffix(line.String(), "\n"), "v = ")
-}
-
-// brief is a duration without the zeros that Go puts behind it: 3m, not 3m0s.
-func brief(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // notAllowed words a component's refusal.

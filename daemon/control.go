@@ -34,11 +34,7 @@ func (d *Daemon) Control(ctx context.Context, w demo.Wiring) error {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err := file.Close(); err != nil {
-			log.WithError(err).Error("the conf file's lock is not given back cleanly")
-		}
-	}()
+	defer file.LetGo(log)
 	show := newSurface(d.Version)
 	h, err := wiring.Build(cfg, log, show.meters)
 	if err != nil {

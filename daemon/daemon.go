@@ -126,7 +126,7 @@ func (d *Daemon) reload(ctx context.Context, old *running, log *logrus.Logger, n
 	return now
 }
 
-// usable finds what is wrong within the values, before the old run ends for them.
+// usable checks what only building the parts can check, before the old run ends.
 func usable(cfg config.Config, log *logrus.Logger) error {
 	h, err := wiring.Build(cfg, log, wiring.Meters{})
 	if err != nil {
@@ -206,11 +206,7 @@ func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifi
 	if err != nil {
 		return nil, err
 	}
-	letGo := func() {
-		if err := file.Close(); err != nil {
-			log.WithError(err).Warn("the conf file's lock is not given back cleanly")
-		}
-	}
+	letGo := func() { file.LetGo(log) }
 	if _, err := file.Load(); err != nil {
 		letGo()
 		return nil, err

@@ -113,7 +113,7 @@ func TestInWords(t *testing.T) {
 		30 * time.Second: "30s", time.Minute: "1m", 90 * time.Second: "1m30s", 10 * time.Minute: "10m", time.Hour: "1h", 90 * time.Minute: "1h30m",
 		time.Hour + time.Second: "1h0m1s", 100 * time.Second: "1m40s", 20 * time.Second: "20s", 10 * time.Hour: "10h",
 	} {
-		if got := inWords(d); got != want {
+		if got := setting.FormatDuration(d); got != want {
 			t.Errorf("%s is %q, want %q", d, got, want)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"swallowkeeper/internal/setting"
 	"swallowkeeper/upstream"
 )
 
@@ -50,7 +51,7 @@ func (s *step) damped(seen upstream.Set) upstream.Set {
 			for _, addr := range addrs {
 				d := s.h.left[ServerID{u.Name, addr}]
 				out = append(out, upstream.Out{Service: u.Name, Upstream: u.Name, Addr: addr.String(), Reason: fmt.Sprintf(
-					"it left traffic %d times within %s: it stays out until %s", d.times, inWords(s.Window), d.until.UTC().Format(time.RFC3339))})
+					"it left traffic %d times within %s: it stays out until %s", d.times, setting.FormatDuration(s.Window), d.until.UTC().Format(time.RFC3339))})
 			}
 		}
 		list = append(list, u)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"swallowkeeper/internal/setting"
 	"swallowkeeper/upstream"
 )
 
@@ -42,7 +43,7 @@ func (s *step) recovering() {
 	s.hold(Hold{
 		ID: identify(RuleRecovery, ids), Rule: RuleRecovery, Removed: ids, Of: of,
 		Reason: fmt.Sprintf("%d of %d servers are still missing: removals are held until nothing has come back for %s",
-			len(ids), of, inWords(s.Recovery)),
+			len(ids), of, setting.FormatDuration(s.Recovery)),
 	}, s.changes, missing)
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/internal/setting"
 	"swallowkeeper/upstream"
 )
 
@@ -122,7 +123,7 @@ func (s *step) overLimit(ids []ServerID, pick picker) (Hold, bool) {
 		return Hold{
 			Rule: RuleMaxRemovalWindow, Of: of,
 			Reason: fmt.Sprintf("%d of %d servers would be gone within %s, max_removal_window allows %s: removals are held",
-				l.is, of, inWords(s.Window), percent(s.MaxRemovalWindow)),
+				l.is, of, setting.FormatDuration(s.Window), percent(s.MaxRemovalWindow)),
 		}, true
 	}
 	return Hold{}, false
@@ -144,7 +145,7 @@ func (s *step) overLimitOf(c *change, ids []ServerID, pick picker) (Hold, bool) 
 		return Hold{
 			Rule: RuleMaxServiceRemoval, Upstream: c.name(), Of: of,
 			Reason: fmt.Sprintf("%d of %d servers of %s would be gone within %s, max_service_removal allows %s: its removals are held",
-				l.is, of, c.name(), inWords(s.Window), percent(s.MaxServiceRemoval)),
+				l.is, of, c.name(), setting.FormatDuration(s.Window), percent(s.MaxServiceRemoval)),
 		}, true
 	}
 	return Hold{}, false
@@ -160,15 +161,3 @@ func (s *step) tooMuch(l loss, ids []ServerID, share float64) bool {
 }
 
 func percent(share float64) string { return fmt.Sprintf("%d%%", int(math.Round(share*100))) }
-
-// inWords writes a duration without the units that are zero.
-func inWords(d time.Duration) string {
-	text := d.String()
-	if rest, is := strings.CutSuffix(text, "m0s"); is {
-		text = rest + "m"
-	}
-	if rest, is := strings.CutSuffix(text, "h0m"); is {
-		text = rest + "h"
-	}
-	return text
-}

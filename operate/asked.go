@@ -10,6 +10,7 @@ import (
 
 	"swallowkeeper/guard"
 	"swallowkeeper/internal/safetext"
+	"swallowkeeper/internal/setting"
 	"swallowkeeper/persist"
 	"swallowkeeper/registry"
 	"swallowkeeper/status"
@@ -109,7 +110,7 @@ func FreezeOf(f status.FreezeRequest, now time.Time) (upstream.Freeze, error) {
 		return freeze, status.As(status.ErrInvalid, fmt.Errorf("freeze: %w", err))
 	}
 	if f.For != "" {
-		d, err := time.ParseDuration(f.For)
+		d, err := setting.ParseDuration(f.For)
 		if err != nil || d <= 0 {
 			return freeze, status.As(status.ErrInvalid, fmt.Errorf("freeze for %q: allowed is a duration above 0s, e.g. 2h", f.For))
 		}

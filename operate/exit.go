@@ -18,7 +18,7 @@ func (e *ExitError) Error() string { return e.err.Error() }
 // Unwrap returns the error without its code.
 func (e *ExitError) Unwrap() error { return e.err }
 
-// Exit has an error end the program with a code of its own.
+// Exit gives an error an exit code.
 func Exit(code int, err error) error { return &ExitError{Code: code, err: err} }
 
 // CodeOf is the exit code for an error.

@@ -99,11 +99,7 @@ func (o *Offline) store(dryRun bool) (syncer.Store, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return file, func() {
-		if err := file.Close(); err != nil {
-			o.Log.WithError(err).Warn("the conf file's lock is not given back cleanly")
-		}
-	}, nil
+	return file, func() { file.LetGo(o.Log) }, nil
 }
 
 // readOnly is the conf file at a path, for a pass that writes nothing.

@@ -119,6 +119,13 @@ func (f *File) Close() error {
 	return err
 }
 
+// LetGo is Close for who can do no more about an error than log it.
+func (f *File) LetGo(log logrus.FieldLogger) {
+	if err := f.Close(); err != nil {
+		log.WithError(err).Warn("the conf file's lock is not given back cleanly")
+	}
+}
+
 // clear removes temporary files of a run that was killed, and puts the previous file
 // back where such a run had not finished checking the new one.
 func (f *File) clear() error {

@@ -46,13 +46,13 @@ type Config interface {
 	New(Deps) (Registry, error)
 }
 
-var name = regexp.MustCompile(`^[A-Za-z0-9@_./\[\]:-]+$`)
+var allowedName = regexp.MustCompile(`^[A-Za-z0-9@_./\[\]:-]+$`)
 
 // AllowedName says what the name of a registry may be.
 const AllowedName = "up to 200 letters, digits and @ _ . / : [ ] -"
 
 // ValidName holds for what can stand in a comment of the conf file, where commas part one name from the next.
-func ValidName(s string) bool { return len(s) <= 200 && name.MatchString(s) }
+func ValidName(s string) bool { return len(s) <= 200 && allowedName.MatchString(s) }
 
 // Waiter is a Config whose registry may be silent for so long and still be about to tell news.
 type Waiter interface{ Silence() time.Duration }

@@ -37,7 +37,7 @@ type intake struct {
 	at     map[string]time.Time
 	// old are those that gave what they did before what is written now was made by another process.
 	old map[string]bool
-	// waiting is when the oldest came that no decision has taken; zero: none waits.
+	// waiting is the arrival time of the oldest pending answer; zero where none is pending.
 	waiting time.Time
 }
 
@@ -159,7 +159,7 @@ func (in *intake) answered() map[string]time.Time {
 	return at
 }
 
-// taken is when the oldest came that no decision has taken yet, or now; from here on it is.
+// taken returns the arrival time of the oldest pending answer, or now where none is pending. It marks all as taken.
 func (in *intake) taken(now time.Time) time.Time {
 	in.mu.Lock()
 	defer in.mu.Unlock()

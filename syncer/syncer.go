@@ -61,13 +61,13 @@ type Syncer struct {
 	// signer is whose order is being carried out, unfroze whose last one let changes come that no decision has
 	// written yet. Only the loop uses them.
 	signer, unfroze upstream.Signature
-	// history is what the guard remembers, quiet since when holds are on trial. fresh says that it is not what the last
-	// decision left, and starting that nothing was decided yet. told is what the guard was told last. Only the loop uses
-	// them.
-	history         guard.History
-	quiet           time.Time
-	fresh, starting bool
-	told            replay.Moment
+	// Only the loop uses what follows.
+
+	history  guard.History // the guard's account
+	quiet    time.Time     // when holds that nobody was told of yet began to wait for the witness
+	fresh    bool          // the account is not the one that the last decision left
+	starting bool          // nothing was decided yet
+	told     replay.Moment // the last input of the guard
 }
 
 // New makes a syncer; Run or RunOnce starts it.

@@ -54,25 +54,19 @@ func Main(m *testing.M, parts ...Part) int { return suite.Main(m, "gatewaytest",
 // Run runs the suite. Each test starts with a harness of its own.
 func Run(t *testing.T, against Part, start func(t *testing.T) Harness) {
 	t.Helper()
-	suite.Ran(against)
-	for _, test := range []struct {
-		name string
-		run  func(t *testing.T, h Harness)
-	}{
-		{"what is applied is live, whole", appliedIsLive},
-		{"each change is made, and removals come last", changesAreMade},
-		{"what is done already is no error and no change", doneIsDone},
-		{"what others configured stays", foreignStays},
-		{"what others change is seen", driftIsSeen},
-		{"what is not shown is as it was written", hiddenIsAsWritten},
-		{"an answer of success is no proof", successIsNoProof},
-		{"the trouble of one is not that of the others", troubleOfOne},
-		{"a worker that does not answer", stalledWorker},
-		{"a worker crashes", crashedWorker},
-		{"a reload while changes are made", reloadInBetween},
-		{"the end of the context is obeyed", contextEnds},
-		{"nothing outlives Close", nothingOutlivesClose},
-	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, start(t)) })
-	}
+	suite.Run(t, against, start, []suite.Test[Harness]{
+		{Name: "what is applied is live, whole", Run: appliedIsLive},
+		{Name: "each change is made, and removals come last", Run: changesAreMade},
+		{Name: "what is done already is no error and no change", Run: doneIsDone},
+		{Name: "what others configured stays", Run: foreignStays},
+		{Name: "what others change is seen", Run: driftIsSeen},
+		{Name: "what is not shown is as it was written", Run: hiddenIsAsWritten},
+		{Name: "an answer of success is no proof", Run: successIsNoProof},
+		{Name: "the trouble of one is not that of the others", Run: troubleOfOne},
+		{Name: "a worker that does not answer", Run: stalledWorker},
+		{Name: "a worker crashes", Run: crashedWorker},
+		{Name: "a reload while changes are made", Run: reloadInBetween},
+		{Name: "the end of the context is obeyed", Run: contextEnds},
+		{Name: "nothing outlives Close", Run: nothingOutlivesClose},
+	})
 }

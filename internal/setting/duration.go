@@ -24,3 +24,15 @@ func ParseDuration(text string) (time.Duration, error) {
 		return strconv.FormatFloat(hours, 'f', -1, 64) + "h"
 	}))
 }
+
+// FormatDuration is d without the zero units that Go appends: 3m, not 3m0s.
+func FormatDuration(d time.Duration) string {
+	text := d.String()
+	if rest, is := strings.CutSuffix(text, "m0s"); is {
+		text = rest + "m"
+	}
+	if rest, is := strings.CutSuffix(text, "h0m"); is {
+		text = rest + "h"
+	}
+	return text
+}

@@ -24,8 +24,20 @@ const (
 // ran are the parts that suites of this test binary ran against.
 var ran sync.Map
 
-// Ran notes that a suite runs against a part.
-func Ran(against Part) { ran.Store(against, true) }
+// Test is one test of a suite. H is what it is handed.
+type Test[H any] struct {
+	Name string
+	Run  func(t *testing.T, h H)
+}
+
+// Run runs the tests against a part, and notes that. Each starts with a harness of its own.
+func Run[H any](t *testing.T, against Part, start func(t *testing.T) H, tests []Test[H]) {
+	t.Helper()
+	ran.Store(against, true)
+	for _, test := range tests {
+		t.Run(test.Name, func(t *testing.T) { test.Run(t, start(t)) })
+	}
+}
 
 // Main runs the tests of a kind's package and looks for what outlives them. It returns the exit code, which is not 0
 // where the suite has not run against each of the parts; that does not count where only some tests were asked for, and

@@ -15,6 +15,7 @@ import (
 
 	"swallowkeeper/internal/near"
 	"swallowkeeper/internal/safetext"
+	"swallowkeeper/internal/setting"
 )
 
 // document is a whole file. Upstream is nil where it says nothing of upstreams, which is not the same as none: a file
@@ -44,9 +45,9 @@ type server struct {
 // duration is written "10s".
 type duration struct{ time.Duration }
 
-// UnmarshalText takes what time.ParseDuration takes.
+// UnmarshalText takes what setting.ParseDuration takes.
 func (d *duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
+	v, err := setting.ParseDuration(string(text))
 	if err != nil {
 		return errors.New(`allowed is a duration such as "10s"`)
 	}
@@ -84,7 +85,7 @@ func decodeTOML(text []byte, d *document) (line int, err error) {
 	case errors.As(err, &unknown) && len(unknown.Errors) > 0:
 		first := unknown.Errors[0]
 		line, _ = first.Position()
-		return line, unknownKey(first.Key())
+		return line, unknownKey(first.Key(), tables()[min(len(first.Key()), len(tables()))-1])
 	case errors.As(err, &wrong):
 		line, _ = wrong.Position()
 		return line, fmt.Errorf("%s%s", at(wrong.Key()), plain(wrong.Error()))
@@ -128,24 +129,31 @@ func decodeJSON(text []byte, d *document) (line int, err error) {
 		return lineOf(text, wrong.Offset), fmt.Errorf("%q: a %s is not allowed there", wrong.Field, wrong.Value)
 	}
 	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
-		return lineOf(text, int64(bytes.Index(text, []byte(m[1])))), unknownKey([]string{strings.Trim(m[1], `"`)})
+		return lineOf(text, int64(bytes.Index(text, []byte(m[1])))), unknownKey([]string{strings.Trim(m[1], `"`)}, tables()...)
 	}
 	return 0, err
 }
 
-// unknownKey says which key was meant, else which there are.
-func unknownKey(path []string) error {
+// unknownKey suggests the key that was meant, or lists those of its table where that is known.
+func unknownKey(path []string, tables ...reflect.Type) error {
 	var known []string
-	for _, table := range []reflect.Type{reflect.TypeFor[document](), reflect.TypeFor[entry](), reflect.TypeFor[server]()} {
+	for _, table := range tables {
 		for i := range table.NumField() {
 			known = append(known, table.Field(i).Tag.Get("toml"))
 		}
 	}
-	hint := "allowed are " + strings.Join(known, ", ")
+	hint := ""
 	if meant := near.Word(path[len(path)-1], known); meant != "" {
-		hint = "did you mean " + meant + "?"
+		hint = "; did you mean " + meant + "?"
+	} else if len(tables) == 1 {
+		hint = "; allowed are " + strings.Join(known, ", ")
 	}
-	return fmt.Errorf("unknown key %s; %s", safetext.Quote(strings.Join(path, ".")), hint)
+	return fmt.Errorf("unknown key %s%s", safetext.Quote(strings.Join(path, ".")), hint)
+}
+
+// tables are those of a file, each in the one before.
+func tables() []reflect.Type {
+	return []reflect.Type{reflect.TypeFor[document](), reflect.TypeFor[entry](), reflect.TypeFor[server]()}
 }
 
 func lineOf(text []byte, offset int64) int {

@@ -9,12 +9,11 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// notice has the files read as soon as the system tells of a change. Where it can't, they are read every so often all
-// the same.
+// notice has the files read as soon as the system reports a change. Where it can't, they are read at every resync.
 func (r *Registry) notice(ctx context.Context) {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
-		r.Log.WithError(err).Debug("changes of the files are found by reading them again")
+		r.unnoticed(err)
 		return
 	}
 	defer func() { _ = w.Close() }()
@@ -24,7 +23,7 @@ func (r *Registry) notice(ctx context.Context) {
 		// Folders come, go and are replaced: those that are watched already stay so.
 		for _, dir := range r.folders() {
 			if err := w.Add(dir); err != nil {
-				r.Log.WithError(err).Debug("changes of the files are found by reading them again")
+				r.unnoticed(err)
 			}
 		}
 		select {
@@ -39,10 +38,14 @@ func (r *Registry) notice(ctx context.Context) {
 			default:
 			}
 		case err := <-w.Errors:
-			r.Log.WithError(err).Debug("changes of the files are found by reading them again")
+			r.unnoticed(err)
 		case <-again.C:
 		}
 	}
+}
+
+func (r *Registry) unnoticed(err error) {
+	r.Log.WithError(err).Debug("the system reports no changes here: the files are read at every resync")
 }
 
 // folders are those in which a change may be one of the files: around the path and where it leads to, and of a folder

@@ -1,5 +1,5 @@
-// Package poll is what registries share that are read again and again: they publish what has changed, tell their
-// trouble and try again. It knows nothing of what is read.
+// Package poll reads a registry at intervals, publishes each change, logs trouble and tries again. It does not know what
+// it reads.
 package poll
 
 import (

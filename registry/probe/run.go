@@ -47,8 +47,8 @@ func (p *Pool) Run(ctx context.Context, heard func()) {
 	}
 }
 
-// due takes what is to be tried now, and says after which time to look again at the latest, and whether there
-// is news to tell, where some was told so long ago.
+// due picks the servers to try now. It returns the longest wait until the next look, and whether there is news to
+// report; told is the time since the last report.
 func (p *Pool) due(now time.Time, told time.Duration) (start []netip.AddrPort, wait time.Duration, news bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -57,22 +57,16 @@ func Main(m *testing.M, parts ...Part) int { return suite.Main(m, "registrytest"
 // Run runs the suite. Each test starts with a harness of its own.
 func Run(t *testing.T, against Part, start func(t *testing.T) Harness) {
 	t.Helper()
-	suite.Ran(against)
-	for _, test := range []struct {
-		name string
-		run  func(t *testing.T, h Harness)
-	}{
-		{"the first set is complete", firstIsComplete},
-		{"an empty registry is an empty set", emptyIsPublished},
-		{"each change is published complete", changesAreComplete},
-		{"deregistered is not unusable", deregisteredIsNotUnusable},
-		{"what changes nothing publishes nothing", noChangePublishesNothing},
-		{"unreadable is not empty", unreadableIsNotEmpty},
-		{"unreadable from the start", unreadableFromTheStart},
-		{"the end is clean and Watch can begin again", endIsClean},
-	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, start(t)) })
-	}
+	suite.Run(t, against, start, []suite.Test[Harness]{
+		{Name: "the first set is complete", Run: firstIsComplete},
+		{Name: "an empty registry is an empty set", Run: emptyIsPublished},
+		{Name: "each change is published complete", Run: changesAreComplete},
+		{Name: "deregistered is not unusable", Run: deregisteredIsNotUnusable},
+		{Name: "what changes nothing publishes nothing", Run: noChangePublishesNothing},
+		{Name: "unreadable is not empty", Run: unreadableIsNotEmpty},
+		{Name: "unreadable from the start", Run: unreadableFromTheStart},
+		{Name: "the end is clean and Watch can begin again", Run: endIsClean},
+	})
 }
 
 func instance(service, addr string) Instance {

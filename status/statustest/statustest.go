@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"swallowkeeper/internal/setting"
 	"swallowkeeper/status"
 	words "swallowkeeper/upstream"
 )
@@ -321,7 +322,7 @@ func (f *Fake) Freeze(_ context.Context, r status.FreezeRequest, by words.Signat
 	return f.order(by, func(s *State) (status.Event, error) {
 		freeze := status.Freeze{Name: r.Name, By: by.By, Why: by.Why}
 		if r.For != "" {
-			d, err := time.ParseDuration(r.For)
+			d, err := setting.ParseDuration(r.For)
 			if err != nil || d <= 0 {
 				return status.Event{}, status.As(status.ErrInvalid, fmt.Errorf("freeze for %q: allowed is a duration above 0s, e.g. 2h", r.For))
 			}
