@@ -61,7 +61,7 @@ type work struct {
 	damaged []string
 }
 
-// mostEvents is how many events the timeline keeps: hours of a lively registry.
+// mostEvents is how many events the timeline keeps.
 const mostEvents = 5000
 
 // stuck is how long the syncer's loop may be away before the program counts as dead.

@@ -454,7 +454,7 @@ func TestCorpus(t *testing.T) {
 		}
 	}
 	if *allOfCorpus {
-		figures(t, fmt.Sprintf("| Catastrophic states that reached a gateway | %d of %d |\n| Ordinary states that were held for longer than the recovery | %d of %d |\n",
+		figures(t, fmt.Sprintf("| Catastrophes in which a wrong state reached a gateway | %d of %d |\n| Ordinary work that was held for longer than the recovery | %d of %d |\n",
 			len(reached), catastrophes, len(held), ordinaryAll))
 	}
 }

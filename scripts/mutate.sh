@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: scripts/mutate.sh [PACKAGE]
 # Changes one operator of a package after the other (default ./guard), runs its tests on each change, and prints the
-# changes that no test noticed. It takes half an hour on two idle cores, so it is no part of CI.
+# changes that no test noticed. It is slow, so it is no part of CI; the last line says how long it took.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 package=${1:-./guard}
@@ -13,3 +13,4 @@ GOFLAGS='-failfast -vet=off -skip=TestOrdinary|TestCorpus' nice -n 19 "$work/gre
 	--timeout-coefficient 20 "$package" >"$work/all" 2>&1 || { tail -20 "$work/all" >&2; exit 1; }
 grep -E '^ *(LIVED|NOT COVERED|TIMED OUT)' "$work/all" | sed 's/^ *//' | sort || true
 sed -n '/^Mutation testing completed/,$p' "$work/all"
+echo "mutate.sh: $SECONDS s"

@@ -5,7 +5,7 @@
 // the seed. Registries go away, come back empty, list half or last week. nginx hangs, says 200 and does nothing,
 // loses workers, starts again from the conf file. The disk fills up; the daemon is killed between any two operations
 // on it; the power fails, and what was never synced is gone, or there in part. A person approves, freezes and rolls
-// back at the worst moment, a second daemon turns up with an older plan. Minutes of that take milliseconds.
+// back at the worst moment, a second daemon turns up with an older plan.
 //
 // # One seed, one story
 //
@@ -29,8 +29,7 @@
 //
 // A gateway here is a model of an nginx with several workers, and a gateway in the syncer's sense that asks each of
 // them. The real dyups gateway has the same faults played to it, over HTTP, by its own suite against the strict
-// double and a real Tengine; one call there costs as much as a whole decision here, and twenty thousand stories
-// within minutes find more than two thousand.
+// double and a real Tengine. HTTP costs much more than a decision, so it is left out here and more stories are played.
 //
 // Run it with make simulate SEEDS=N; a failure names the seed, and the command that plays it again.
 package simulation

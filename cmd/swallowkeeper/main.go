@@ -22,8 +22,7 @@ var version = ""
 
 func main() {
 	if os.Getenv("GOGC") == "" {
-		// Nearly all garbage is JSON of answers, and what lives is small: collecting it twice
-		// as often costs little and keeps a third of the memory free.
+		// Less memory for more collecting: nearly all garbage is JSON of answers, and what lives is small.
 		debug.SetGCPercent(50)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

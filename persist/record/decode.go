@@ -17,7 +17,7 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// mostLine bounds a line: a whole state of 100,000 servers takes a tenth of it.
+// mostLine bounds a line, far above a whole state of as many servers as guard.max_servers allows by default.
 const mostLine = 64 << 20
 
 // Decoder reads the lines of a record, over several files one after the other.
