@@ -1,7 +1,6 @@
 package syncer
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -192,97 +191,6 @@ func TestARegistryThatWasAway(t *testing.T) {
 	})
 }
 
-// newerStore finds once that somebody else has written.
-type newerError struct{ error }
-
-func (newerError) Newer() bool { return true }
-
-// What somebody else wrote later is the baseline, and what was made of the older state is decided anew.
-func TestSomebodyElseWroteTheFile(t *testing.T) {
-	run(t, "an older plan gives way", 1, 1, func(t *testing.T, w *world) {
-		w.start(guard.DefaultConfig())
-		defer w.stop()
-		w.registries[0].publish("a: 1 2 3 4")
-		w.pass(time.Minute)
-		w.store.mu.Lock()
-		w.store.gen = upstream.Generation{Number: 9, Set: set("a: 1 2 3 4 5 6 7 8 9 10")}
-		w.store.failOnce = newerError{errors.New("generation 9 was written by another process")}
-		w.store.mu.Unlock()
-		w.registries[0].publish("a: 1 2 3")
-		w.pass(time.Minute)
-		w.wantStored("a: 1 2 3 4 5 6 7 8 9 10") // 7 of 10 may not go
-		if h := first(w.syncer.Status().Holds); h == nil || h.Of != 10 {
-			t.Errorf("held is %+v", h)
-		}
-	})
-	run(t, "a registry that can't be read has nothing to say against it", 1, 1, func(t *testing.T, w *world) {
-		w.start(guard.DefaultConfig())
-		defer w.stop()
-		w.registries[0].publish("a: 1 2 3 4")
-		w.pass(time.Minute)
-		w.registries[0].setTrouble(errors.New("connection refused"))
-		const theirs = "a: 1 2 3 4 5"
-		w.store.mu.Lock()
-		w.store.gen, w.store.failOnce = upstream.Generation{Number: 9, Set: set(theirs)}, newerError{errors.New("somebody else's")}
-		w.store.mu.Unlock()
-		w.pass(time.Hour)
-		w.wantStored(theirs)
-		w.registries[0].setTrouble(nil)
-		w.registries[0].publish("a: 1 2 3 4")
-		w.pass(time.Minute)
-		w.wantStored("a: 1 2 3 4")
-	})
-	run(t, "no gateway gets what is older, although no registry has news", 1, 1, func(t *testing.T, w *world) {
-		w.start(guard.DefaultConfig())
-		defer w.stop()
-		w.registries[0].publish("a: 1 2 3 4")
-		w.pass(time.Minute)
-		w.events.take()
-		w.pass(9 * time.Second) // the gateway is compared in a second, before the file is
-		const theirs = "a: 1 2 3 4 5"
-		w.store.mu.Lock()
-		w.store.gen, w.store.newer = upstream.Generation{Number: 9, Set: set(theirs)}, newerError{errors.New("somebody else's")}
-		w.store.mu.Unlock()
-		w.gateways[0].set(theirs)
-		w.pass(2 * time.Second)
-		if did := w.events.take(); len(did) > 0 && strings.HasPrefix(did[0], "apply") {
-			t.Errorf("an older state went out: %q", did)
-		}
-		if st := w.syncer.Status(); len(w.told.of(EventOutOfSync)) > 0 || st.Generation.Number < 9 {
-			t.Errorf("generation %d, and the gateway was called out of sync", st.Generation.Number)
-		}
-		w.pass(time.Minute)
-		w.wantLive(0, "a: 1 2 3 4") // it is the registry's, and newer than theirs
-		w.wantStored("a: 1 2 3 4")
-	})
-}
-
-// Two daemons tell the same gateways things: who takes the other one's state over asks them first, and what was its
-// own and is not the other one's is leaving.
-func TestTakingOverAsksTheGateways(t *testing.T) {
-	run(t, "an older plan gives way", 1, 1, func(t *testing.T, w *world) {
-		w.start(guard.DefaultConfig())
-		defer w.stop()
-		w.registries[0].publish("a: 1 2 3 4, b: 5")
-		w.pass(time.Second)
-		const theirs = "a: 1 2 3 4 6" // of b it knows nothing
-		w.gateways[0].set(theirs)
-		_, before := w.gateways[0].now()
-		w.store.mu.Lock()
-		w.store.gen = upstream.Generation{Number: 9, Set: set(theirs)}
-		w.store.failOnce = newerError{errors.New("generation 9 was written by another process")}
-		w.store.mu.Unlock()
-		w.registries[0].publish("a: 1 2 3 4 6")
-		w.pass(time.Second)
-		if _, applied := w.gateways[0].now(); applied != before {
-			t.Errorf("the gateway was told %d times", applied-before)
-		}
-		if g, _ := w.store.now(); len(g.Leaving) != 0 { // it has confirmed that b is gone
-			t.Errorf("%v is leaving", g.Leaving)
-		}
-	})
-}
-
 // A freeze does not hide that the registries list nothing.
 func TestFreezeHidesNoEmptyRegistry(t *testing.T) {
 	run(t, "one of two is frozen", 1, 1, func(t *testing.T, w *world) {
@@ -296,21 +204,5 @@ func TestFreezeHidesNoEmptyRegistry(t *testing.T) {
 		w.registries[0].publish("")
 		w.pass(time.Second)
 		w.wantStored("a: 1, b: 2")
-	})
-}
-
-func TestTakingOverForgetsNoOrphan(t *testing.T) {
-	run(t, "what is ours alone is leaving", 1, 1, func(t *testing.T, w *world) {
-		w.start(guard.DefaultConfig())
-		defer w.stop()
-		w.registries[0].publish("a: 1 2 3 4, b: 5")
-		w.pass(time.Second)
-		w.store.mu.Lock()
-		w.store.gen = upstream.Generation{Number: 9, Set: set("a: 1 2 3 4 6")}
-		w.store.failOnce = newerError{errors.New("generation 9 was written by another process")}
-		w.store.mu.Unlock()
-		w.registries[0].publish("a: 1 2 3 4 6")
-		w.pass(time.Second)
-		w.wantLive(0, "a: 1 2 3 4 6")
 	})
 }

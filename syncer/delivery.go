@@ -57,6 +57,10 @@ type delivery struct {
 	readable bool
 	// unsure says that another process may have told it something.
 	unsure bool
+	// epoch counts what made old all that was taken up before; held says that what is wanted is being replaced by
+	// another process's generation.
+	epoch int
+	held  bool
 
 	// What follows is run's own.
 	known    *upstream.Set // what the gateway confirmed last; nil where it must be asked
@@ -101,20 +105,45 @@ func (d *delivery) to(g upstream.Generation, t Timing) {
 	signal(d.wake)
 }
 
+// hold makes old what is wanted, before it is known what another process wrote: anew or release follows.
+func (d *delivery) hold() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.held = true
+	d.epoch++
+}
+
+// release ends a hold that led to nothing.
+func (d *delivery) release() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.held = false
+	d.epoch++
+}
+
 // anew is to for a generation of another process. That tells the gateways of it, too, so they are asked first.
 func (d *delivery) anew(g upstream.Generation) {
 	d.mu.Lock()
-	d.unsure = true
+	d.want, d.timing, d.unsure, d.held = g, Timing{}, true, false
+	d.state.Generation = 0 // what it shows is ours, whatever its number
+	d.epoch++
 	d.mu.Unlock()
-	d.to(g, Timing{})
+	signal(d.wake)
 }
 
-// wanted is the generation that it should reach, and whether what it is known to use may have changed.
-func (d *delivery) wanted() (g upstream.Generation, unsure bool) {
+// wanted is the generation that it should reach, in which epoch, and whether what it is known to use may have changed.
+func (d *delivery) wanted() (g upstream.Generation, epoch int, unsure bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	unsure, d.unsure = d.unsure, false
-	return d.want, unsure
+	return d.want, d.epoch, unsure
+}
+
+// outdated reports whether what was wanted in an epoch is old by now.
+func (d *delivery) outdated(epoch int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.held || epoch != d.epoch
 }
 
 func (d *delivery) status() GatewayStatus {
@@ -144,15 +173,15 @@ func (d *delivery) run(ctx context.Context) {
 		case <-again.C:
 			woken = false
 		}
-		g, unsure := d.wanted()
+		g, epoch, unsure := d.wanted()
 		if !woken || unsure {
 			d.known = nil
 		}
-		changes, err := d.deliver(ctx, g)
+		changes, err := d.deliver(ctx, g, epoch)
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, errOvertaken) {
+		if errors.Is(err, errOvertaken) || d.outdated(epoch) {
 			again.Reset(unsettledAgain) // it is no trouble of the gateway's; the newer generation is on its way
 			continue
 		}
@@ -162,8 +191,8 @@ func (d *delivery) run(ctx context.Context) {
 
 var errOvertaken = errors.New("another process wrote a newer generation")
 
-// deliver brings the gateway to the generation.
-func (d *delivery) deliver(ctx context.Context, g upstream.Generation) (upstream.Changes, error) {
+// deliver brings the gateway to the generation that was wanted in an epoch.
+func (d *delivery) deliver(ctx context.Context, g upstream.Generation, epoch int) (upstream.Changes, error) {
 	known := d.known
 	d.known = nil
 	if known == nil {
@@ -189,6 +218,9 @@ func (d *delivery) deliver(ctx context.Context, g upstream.Generation) (upstream
 	if !changes.Empty() {
 		if err := d.mayPush(); err != nil {
 			return changes, err
+		}
+		if d.outdated(epoch) { // asked last: mayPush may have found the store as the take-over has just read it
+			return changes, errOvertaken
 		}
 		receipt, err := d.target.Gateway.Apply(ctx, changes)
 		if err != nil {

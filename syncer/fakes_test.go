@@ -1,8 +1,10 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -103,8 +105,8 @@ func (f *fakeStore) Overtaken() error {
 func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Generation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.fail != nil {
-		return upstream.Generation{}, f.fail
+	if err := cmp.Or(f.fail, f.newer); err != nil {
+		return upstream.Generation{}, err
 	}
 	if err := f.failOnce; err != nil {
 		f.failOnce = nil
@@ -131,6 +133,14 @@ func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Gen
 		f.events.add("save " + line(g.Set))
 	}
 	return f.gen, nil
+}
+
+// overtake has another process write a generation.
+func (f *fakeStore) overtake(number int, theirs string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gen = upstream.Generation{Number: number, Set: set(theirs)}
+	f.newer = newerError{fmt.Errorf("generation %d was written by another process", number)}
 }
 
 func (f *fakeStore) setFail(err error) {
@@ -161,6 +171,8 @@ type fakeGateway struct {
 	// reserved are names that nginx's own configuration has.
 	reserved  []string
 	unsettled bool
+	// looked is told when what is live was read, and has not been handed over yet.
+	looked func()
 }
 
 func (g *fakeGateway) Abilities() gateway.Abilities { return gateway.Abilities{} }
@@ -170,6 +182,12 @@ func (g *fakeGateway) Close() error { return nil }
 func (g *fakeGateway) Live(ctx context.Context) (gateway.Live, error) {
 	if err := g.wait(ctx); err != nil {
 		return gateway.Live{}, err
+	}
+	g.mu.Lock()
+	looked := g.looked
+	g.mu.Unlock()
+	if looked != nil {
+		looked()
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -154,8 +154,14 @@ func (s *Syncer) takeOver(err error) bool {
 	}
 	s.Log.WithError(err).Error("another process writes the conf file: its state is the baseline now, and is judged anew")
 	before := s.gen
+	for _, d := range s.deliveries { // before it is read: from then on the store says that what we have is new
+		d.hold()
+	}
 	gen, err := s.baseline()
 	if err != nil {
+		for _, d := range s.deliveries {
+			d.release()
+		}
 		s.Log.WithError(err).Error("the conf file can't be read")
 		return false
 	}
