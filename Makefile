@@ -3,9 +3,10 @@
 TOOL     := go tool -modfile=scripts/tools/go.mod
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 5s
-SEEDS    ?= 4000
+SEEDS    ?= 20000
+WORLD    ?= .
 
-.PHONY: help build demo test short lint fuzz simulate mutate bench consul screenshots install package clean
+.PHONY: help build demo test short lint fuzz simulate mutate bench profile allocs consul caddy screenshots install package clean
 
 help: #? print this list
 	@sed -n 's/^\([a-z]*\):.*#? \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -14,8 +15,8 @@ build: #? build bin/swallowkeeper
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/swallowkeeper ./cmd/swallowkeeper
 	@mkdir -p demo/bin && cp bin/swallowkeeper demo/bin/ # for docker build demo/
 
-demo: build #? see all of it at work on this machine, with nothing installed
-	bin/swallowkeeper demo
+demo: build #? see all of it at work on this machine, with nothing installed: STORY=docker, say
+	bin/swallowkeeper demo $(if $(STORY),--story $(STORY))
 
 test: #? set up what the tests need, and run them all
 	scripts/test.sh $(TEST_JSON)
@@ -32,18 +33,27 @@ lint: #? linters, formatting, go.mod, shell scripts
 fuzz: #? every fuzz target for FUZZTIME (5s)
 	scripts/fuzz.sh $(FUZZTIME)
 
-simulate: #? the whole controller in SEEDS (4000) worlds of trouble; see simulation/doc.go
-	GOGC=400 go test ./simulation -run TestSimulate -count 1 -timeout 0 -args -seeds $(SEEDS)
+simulate: #? the whole controller in SEEDS (20000) worlds of trouble; see simulation/doc.go
+	GOGC=1600 go test ./simulation -count 1 -timeout 0 -args -seeds $(SEEDS) -replayed 40 -times 5 -plays 100
 
 mutate: #? change one operator of package guard after the other: which does no test notice?
 	scripts/mutate.sh ./guard
 
-bench: #? from a change to the traffic, beside its floor; memory; idling
+bench: #? what changes cost, in one table: WORLD=https/1000 for less, LONG=1, KEEP=1; docs/performance.md
 	scripts/setup-tests.sh
-	go test ./bench -run '^$$' -bench . -benchtime 300x -timeout 30m
+	scripts/bench.sh --world '$(WORLD)' $(if $(LONG),--long) $(if $(KEEP),--keep)
+
+profile: #? profiles of ours under changes, in dist/profiles: WORLD as above
+	scripts/bench.sh --world '$(WORLD)' --programs ours --profile dist/profiles
+
+allocs: #? what inner loops allocate, beside scripts/allocs.txt
+	scripts/allocs.sh
 
 consul: #? build the real Consul that tests use, and print its path
 	scripts/consul.sh
+
+caddy: #? build a newer Caddy than Debian's that tests use, and print its path
+	scripts/caddy.sh
 
 # It builds nothing: under sudo there is often no Go on the PATH.
 install: #? what make build made, into /usr/local; systemd units, example configuration

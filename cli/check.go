@@ -19,12 +19,13 @@ func (p *program) checkCommand() *cobra.Command {
 	var limit *length
 	c := &cobra.Command{
 		Use:   "check",
-		Short: "Validate the configuration, print it, and ask registry, file and gateways",
-		Long: `check validates the configuration and prints it as it holds, then asks each
-registry, the conf file and each gateway whether they can be used. Run it as the
-daemon's account: whether that may write is tried, with files that are removed at
-once. It changes nothing else. It exits with 0 where all is well, 1 where something can't be used, 2
-where the configuration is wrong.`,
+		Short: "Validate and print the configuration, and test registries, conf file and gateways",
+		Long: `check validates the configuration, prints the effective values, and tests whether each
+registry, the conf file and each gateway can be used. Run it as the daemon's account: it
+tests write access with files that it removes at once, and changes nothing else.
+
+It exits with 0 if all is well, 1 if something can't be used, 2 if the configuration is
+wrong.`,
 		Example: `  swallowkeeper check --config /etc/swallowkeeper.toml
   sudo runuser -u swallowkeeper -- swallowkeeper check     as the account that the daemon runs as
   swallowkeeper check -o json`,
@@ -34,11 +35,11 @@ where the configuration is wrong.`,
 		},
 	}
 	output = outputFlag(c, "")
-	limit = timeoutFlag(c.Flags(), "how long each may take to answer")
+	limit = timeoutFlag(c.Flags(), "how long to wait for each answer")
 	return c
 }
 
-// check prints the effective configuration and asks everything that it names.
+// check prints the effective configuration and checks everything that it names.
 func (p *program) check(ctx context.Context, output format, limit time.Duration) error {
 	cfg, err := p.load()
 	if err != nil {
@@ -76,10 +77,10 @@ func (p *program) check(ctx context.Context, output format, limit time.Duration)
 			return operate.Exit(status.ExitFailed, err)
 		}
 	}
-	return said(report.ExitCode)
+	return exitWith(report.ExitCode)
 }
 
-// checked is what is printed for machines.
+// checked is the machine-readable output.
 type checked struct {
 	ExitCode      int            `json:"exit_code"`
 	Configuration map[string]any `json:"configuration"` // as in the file

@@ -19,17 +19,17 @@ import (
 	"swallowkeeper/status"
 )
 
-// Program is the command line with what it starts.
+// Program is the command line with the parts that it starts.
 type Program struct {
 	Version string
-	Stdin   io.Reader // nil: that of the process
-	// Daemon runs until the context ends. It reads the configuration by load, again with every reload.
+	Stdin   io.Reader // nil: standard input of the process
+	// Daemon runs until the context ends. It calls load at startup and with every reload.
 	Daemon func(ctx context.Context, load func() (config.Config, error)) error
-	// Control is swallowkeeper in the demo, between the demo's registry and its gateway.
+	// Control runs swallowkeeper in the demo, between the demo's registry and its gateway.
 	Control func(context.Context, demo.Wiring) error
 }
 
-// program is one run of the command line: what all commands share.
+// program is one run of the command line, with what all commands share.
 type program struct {
 	Program
 	env            []string
@@ -41,18 +41,18 @@ type program struct {
 	logFormat  string
 }
 
-// root is the command line. Without a command it is the daemon, or one pass of it.
+// root returns the root command. Without a subcommand it runs the daemon, or one pass.
 func (p *program) root() *cobra.Command {
 	var once onceFlags
 	c := &cobra.Command{
 		Use:   "swallowkeeper",
 		Short: "Keep nginx upstreams in sync with a service registry, without reloads",
-		Long: `swallowkeeper watches a service registry, judges every change against safety
-limits, writes the accepted upstreams to an nginx conf file, and pushes what
-differs into each gateway, without a reload where that allows it.
+		Long: `swallowkeeper watches service registries, checks every change against safety limits,
+writes the accepted upstreams to an nginx conf file, and pushes the changes to each
+gateway, without a reload if the gateway supports that.
 
-Without a command it runs as a daemon: SIGTERM and SIGINT end it, SIGHUP makes it
-read its configuration again.`,
+Without a command it runs as a daemon. SIGTERM and SIGINT stop it, SIGHUP reloads its
+configuration.`,
 		Example: `  swallowkeeper demo                                                see it work, nothing installed
   swallowkeeper check --config /etc/swallowkeeper.toml              before the first start
   swallowkeeper --config /etc/swallowkeeper.toml                    the daemon
@@ -83,7 +83,7 @@ read its configuration again.`,
 	c.SetVersionTemplate(p.versionLine())
 	c.Flags().BoolP("version", "v", false, "print the version")
 
-	c.AddCommand(p.checkCommand(), p.demoCommand(), p.nginxCommand(), p.versionCommand())
+	c.AddCommand(p.checkCommand(), p.demoCommand(), p.nginxCommand(), p.agentCommand(), p.versionCommand())
 	c.AddCommand(p.packagerCommands()...)
 	c.AddCommand(p.doctorCommand(), p.simulateCommand())
 	c.AddCommand(p.operatorCommands()...)
@@ -101,21 +101,21 @@ type onceFlags struct {
 	sync, dryRun bool
 	output       *format
 	approve      string
-	reason       reason
+	reason       why
 	timeout      *length
 }
 
 func (o *onceFlags) register(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&o.sync, "sync-once", false, "one pass, then exit: 0 in sync, 1 failed, 2 wrong usage, 3 held, 4 a gateway is out of sync")
-	f.BoolVar(&o.dryRun, "dry-run", false, "with --sync-once: print the changes and touch nothing")
+	f.BoolVar(&o.dryRun, "dry-run", false, "with --sync-once: print the changes and change nothing")
 	o.output = outputFlag(c, "with --sync-once: ")
-	f.StringVar(&o.approve, "approve", "", "with --sync-once: let exactly the hold with this `ID` through")
+	f.StringVar(&o.approve, "approve", "", "with --sync-once: let the hold with this `ID` through, and only that")
 	reasonFlag(c, &o.reason, "with --approve: ")
-	o.timeout = timeoutFlag(f, "with --sync-once: how long the registries have to answer")
+	o.timeout = timeoutFlag(f, "with --sync-once: how long to wait for the registries")
 }
 
-// firstGiven names a flag that was given and has a meaning in one pass only.
+// firstGiven returns the name of a given flag that only applies to a single pass.
 func (o *onceFlags) firstGiven(c *cobra.Command) string {
 	for _, name := range []string{"dry-run", "output", "approve", "reason", "timeout"} {
 		if c.Flags().Changed(name) {
@@ -135,7 +135,7 @@ func (o *onceFlags) validate() error {
 	return nil
 }
 
-// overrides are the keys that the command line sets.
+// overrides returns the keys that the command line sets.
 func (p *program) overrides() []string {
 	var overrides []string
 	if p.logLevel != "" {
@@ -156,7 +156,7 @@ func (p *program) load() (config.Config, error) {
 	return cfg, nil
 }
 
-// offline does without a daemon.
+// offline returns an operator that works without a daemon.
 func (p *program) offline(cfg config.Config, level string) *operate.Offline {
 	return &operate.Offline{Config: cfg, Version: p.Version, Log: logs.New(p.stderr, level, cfg.Log.Format)}
 }
@@ -164,8 +164,8 @@ func (p *program) offline(cfg config.Config, level string) *operate.Offline {
 func (p *program) versionCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "version", Short: "Print the version", Args: takes(0, 0),
-		Long: `version prints the version of swallowkeeper, the Go that it was built with, and the system that
-it was built for. The flag --version does the same.`,
+		Long: `version prints the version of swallowkeeper, the Go version it was built with, and the
+platform it was built for. The flag --version does the same.`,
 		Example: `  swallowkeeper version
   swallowkeeper version -o json`,
 	}
@@ -186,7 +186,7 @@ func (p *program) versionLine() string {
 	return fmt.Sprintf("swallowkeeper %s %s %s/%s\n", p.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-// isTerminal reports whether a person looks at what is written there, and wants colours.
+// isTerminal reports whether w is a terminal, for a person who wants colours.
 func (p *program) isTerminal(w io.Writer) bool {
 	for _, e := range p.env {
 		if (strings.HasPrefix(e, "NO_COLOR=") && e != "NO_COLOR=") || e == "TERM=dumb" {

@@ -16,22 +16,22 @@ import (
 	"swallowkeeper/status"
 )
 
-// What the shell offers behind a command comes from the daemon, or the conf file where there is none.
+// Completions come from the daemon, or without one from the conf file.
 
-// mostCompleting is how long a person waits for what the shell offers.
+// mostCompleting limits the wait for completions.
 const mostCompleting = time.Second
 
-// offer is what an argument may be, each with a tab and a word on it where one helps.
+// offer returns the possible values of an argument, each optionally with a tab and a description.
 type offer func(ctx context.Context, o *operator, args []string) []string
 
-// complete offers what each argument in turn may be.
+// complete completes each argument by its own offer.
 func (p *program) complete(each ...offer) cobra.CompletionFunc {
 	return func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 		if len(args) >= len(each) {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		o := p.quietly()
-		o.socket, _ = c.Flags().GetString("socket") // the root has none
+		o.socket, _ = c.Flags().GetString("socket") // the root has no such flag
 		o.address, _ = c.Flags().GetString("address")
 		if err := o.configure(); err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
@@ -48,7 +48,7 @@ func (p *program) complete(each ...offer) cobra.CompletionFunc {
 	}
 }
 
-// quietly is a command that says nothing of what it can't find.
+// quietly returns an operator that does not report what it can't find.
 func (p *program) quietly() *operator {
 	quiet := *p
 	quiet.stderr = io.Discard
@@ -56,7 +56,7 @@ func (p *program) quietly() *operator {
 	return &operator{program: &quiet, timeout: &limit}
 }
 
-// beginning are the words that begin with what somebody has written already.
+// beginning returns the words with the given prefix.
 func beginning(words []string, begun string) []string {
 	return slices.DeleteFunc(slices.Clone(words), func(s string) bool { return !strings.HasPrefix(s, begun) })
 }
@@ -103,7 +103,7 @@ func holds(ctx context.Context, o *operator, _ []string) []string {
 	}
 	var ids []string
 	for _, h := range st.Holds {
-		ids = append(ids, safetext.Line(h.ID)+"\t"+safetext.Line(h.Reason))
+		ids = append(ids, safetext.Line(h.ID)+"\t"+h.Reason.String())
 	}
 	return ids
 }
@@ -113,13 +113,13 @@ func generations(ctx context.Context, o *operator, _ []string) []string {
 	var numbers []string
 	for _, g := range kept {
 		if g.Damaged == "" {
-			numbers = append(numbers, strconv.Itoa(g.Number)+"\t"+operate.When(g.Time)+" "+cmp.Or(safetext.Line(g.Reason), g.Summary))
+			numbers = append(numbers, strconv.Itoa(g.Number)+"\t"+operate.When(g.Time)+" "+cmp.Or(g.Reason, g.Summary).String())
 		}
 	}
 	return numbers
 }
 
-// fixed has a flag complete to one of these words.
+// fixed completes a flag to one of the words.
 func fixed(c *cobra.Command, flag string, words ...string) {
 	_ = c.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
 		return beginning(words, begun), cobra.ShellCompDirectiveNoFileComp

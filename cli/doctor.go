@@ -27,16 +27,16 @@ func (p *program) doctorCommand() *cobra.Command {
 	var f doctorFlags
 	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look for traps in nginx's configuration, the gateways and the registries",
-		Long: `doctor reads nginx's whole configuration as nginx -T prints it, asks each gateway and
-each registry, and looks for the traps that people fall into: what it is, where, why it
-hurts and the line to change. It changes nothing, and may run beside the daemon.
+		Short: "Find common problems in nginx's configuration, the gateways and the registries",
+		Long: `doctor reads nginx's whole configuration as printed by nginx -T, queries each gateway and
+each registry, and looks for common problems. For each it tells what is wrong, where, why it
+matters, and the line to change. It changes nothing, and may run beside the daemon.
 docs/doctor.md explains each finding.
 
-It exits with 0 where there is no problem (warnings and hints are none), 1 where there is
-one, or where something could not be examined, and 2 on wrong usage or configuration.`,
-		Example: `  swallowkeeper doctor                                                 as root, where nginx is
-  docker exec nginx nginx -T | swallowkeeper doctor --nginx-conf -     where it is in a container
+It exits with 0 if there are no problems (warnings and hints do not count), 1 if there are,
+or if something could not be examined, and 2 on wrong usage or configuration.`,
+		Example: `  swallowkeeper doctor                                                 as root, on nginx's machine
+  docker exec nginx nginx -T | swallowkeeper doctor --nginx-conf -     if nginx runs in a container
   swallowkeeper doctor --output json`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -48,10 +48,10 @@ one, or where something could not be examined, and 2 on wrong usage or configura
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.nginx, "nginx", "nginx", "the nginx to run, by name or `PATH`")
-	flags.StringVar(&f.conf, "nginx-conf", "", "read this `FILE` and run no nginx: what nginx -T "+
+	flags.StringVar(&f.conf, "nginx-conf", "", "read this `FILE` instead of running nginx: what nginx -T "+
 		"printed (- is standard input), or an nginx.conf")
 	f.output = outputFlag(c, "")
-	f.timeout = timeoutFlag(flags, "how long nginx, the gateways and the registries may take")
+	f.timeout = timeoutFlag(flags, "how long to wait for nginx, the gateways and the registries")
 	_ = c.MarkFlagFilename("nginx-conf", "conf")
 	return c
 }
@@ -99,15 +99,15 @@ func (p *program) doctor(ctx context.Context, f doctorFlags, stdin io.Reader) er
 	case err != nil:
 		return operate.Exit(status.ExitFailed, err)
 	case code != status.ExitInSync:
-		return operate.Exit(code, operate.ErrSaid)
+		return operate.Exit(code, operate.ErrReported)
 	}
 	return nil
 }
 
-// mostPlaces is how many places of a finding a person is shown.
+// mostPlaces is how many places of a finding are shown.
 const mostPlaces = 20
 
-// printFindings tells a person: what and where on a line, why and the change below.
+// printFindings prints findings for people: what and where on one line, then why, then the change to make.
 func printFindings(w io.Writer, found []doctor.Finding, c palette) {
 	count := map[doctor.Severity]int{}
 	for _, f := range found {
@@ -144,7 +144,7 @@ func printFindings(w io.Writer, found []doctor.Finding, c palette) {
 		count[doctor.Problem], count[doctor.Unknown], count[doctor.Warning], count[doctor.Hint])
 }
 
-// findings is what is printed for machines.
+// findings is the machine-readable output.
 type findings struct {
 	ExitCode int              `json:"exit_code"`
 	Findings []doctor.Finding `json:"findings"`

@@ -18,11 +18,11 @@ import (
 func (p *program) explainCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
 		Use: "explain NAME [ADDR]", Args: takes(1, 2),
-		Short: "Why each server of an upstream is in or out",
-		Long: `explain says of every instance of an upstream whether it gets traffic and why: which
-check, tag or rule, what the guard keeps, what is frozen, and what the registries
-answer now. With ADDR it speaks of that one server, or without a port of all servers at
-that address. Without the daemon it speaks of the conf file, and asks the registries itself.`,
+		Short: "Explain why each server of an upstream is in or out",
+		Long: `explain tells for every instance of an upstream whether it receives traffic and why: the
+check, tag or rule, what the guard keeps, what is frozen, and what the registries answer
+now. With ADDR it explains that server only, or without a port all servers at that
+address. If the daemon does not run, it reads the conf file and asks the registries itself.`,
 		Example: `  swallowkeeper explain web
   swallowkeeper explain web 10.20.5.11:8080
   swallowkeeper explain web 10.20.5.11`,
@@ -46,13 +46,13 @@ that address. Without the daemon it speaks of the conf file, and asks the regist
 		o.printUpstream(e.Upstream)
 		o.printInstances(e)
 		for _, n := range e.Notes {
-			o.say("  note: %s", safetext.Line(n))
+			o.say("  note: %s", n)
 		}
 		return nil
 	})
 }
 
-// isAt reports whether a server is the one that is meant, or one of those at that address.
+// isAt reports whether a server is the requested one, or one at the requested address.
 func isAt(server, meant string) bool {
 	if server == meant {
 		return true
@@ -69,7 +69,7 @@ func isAt(server, meant string) bool {
 	return err == nil && one.Unmap() == other.Unmap()
 }
 
-// serversOf names some of the servers that there are.
+// serversOf names some of the servers.
 func serversOf(all []status.Server) string {
 	var names []string
 	for _, s := range all {
@@ -86,7 +86,7 @@ func serversOf(all []status.Server) string {
 	return "; it has " + strings.Join(names[:min(most, len(names))], ", ") + more
 }
 
-// printInstances adds what each registry says beyond what the servers' lines say already.
+// printInstances prints what the registries report beyond the servers' own lines.
 func (o *operator) printInstances(e status.Explanation) {
 	said := func(f status.Finding) bool {
 		return slices.ContainsFunc(e.Servers, func(s status.Server) bool {
@@ -111,7 +111,7 @@ func (o *operator) printInstances(e status.Explanation) {
 			if f.In {
 				verdict = "usable"
 			}
-			o.say("    %s %s: %s", cmp.Or(safetext.Line(f.Addr), "all of it"), verdict, safetext.Line(f.Reason))
+			o.say("    %s %s: %s", cmp.Or(safetext.Line(f.Addr), "all of it"), verdict, f.Reason)
 		}
 	}
 }

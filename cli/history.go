@@ -19,10 +19,10 @@ import (
 func (p *program) historyCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
 		Use: "history [N]", Args: takes(0, 1),
-		Short: "The generations that are kept; with N what that one changed",
-		Long: `history lists the generations that are kept, the newest first: when each was written, why
-and by whose order, and what it has. With N it shows what generation N changed, line by line. Without the daemon
-it reads the files beside the conf file.`,
+		Short: "List the kept generations; with N, show what that one changed",
+		Long: `history lists the kept generations, newest first: when each was written, why, who ordered
+it, and its size. With N it shows what generation N changed, line by line. If the daemon
+does not run, it reads the files beside the conf file.`,
 		Example: `  swallowkeeper history
   swallowkeeper history 41`,
 		ValidArgsFunction: p.complete(generations),
@@ -39,9 +39,9 @@ it reads the files beside the conf file.`,
 			i := slices.IndexFunc(kept, func(g status.Generation) bool { return g.Number == n })
 			switch {
 			case i < 0:
-				return o.keptHint(ctx, status.As(status.ErrNotFound, fmt.Errorf("generation %d: it is not in the history", n)))
+				return o.keptHint(ctx, status.As(status.ErrNotFound, fmt.Errorf("generation %d is not in the history", n)))
 			case i+1 == len(kept):
-				return fmt.Errorf("generation %d is the oldest that is kept: what it changed is not known", n)
+				return fmt.Errorf("generation %d is the oldest that is kept: its changes are not known", n)
 			}
 			return o.difference(ctx, kept[i+1].Number, n)
 		}
@@ -49,7 +49,7 @@ it reads the files beside the conf file.`,
 			return err
 		}
 		for _, g := range kept {
-			what := cmp.Or(safetext.Line(g.Reason), g.Summary)
+			what := cmp.Or(g.Reason, g.Summary)
 			if g.Damaged != "" {
 				o.say("%6d  %s", g.Number, o.c.bad("damaged: "+safetext.Line(g.Damaged)))
 				continue
@@ -57,7 +57,7 @@ it reads the files beside the conf file.`,
 			o.say("%6d  %-23s  %4d upstreams  %5d servers  %s%s", g.Number, operate.When(g.Time), g.Upstreams, g.Servers, what, byWords(g.By, g.Why))
 		}
 		if len(kept) == 0 {
-			o.say("nothing is kept yet")
+			o.say("no generation is kept yet")
 		}
 		return nil
 	})
@@ -66,9 +66,9 @@ it reads the files beside the conf file.`,
 func (p *program) diffCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
 		Use: "diff A B", Args: takes(2, 2),
-		Short: "What leads from one generation that is kept to another",
-		Long: `diff shows what leads from generation A to generation B, a line for each line of nginx
-syntax. Without the daemon it reads the files beside the conf file.`,
+		Short: "Show the changes from one kept generation to another",
+		Long: `diff shows the changes from generation A to generation B, in lines of nginx syntax. If the
+daemon does not run, it reads the files beside the conf file.`,
 		Example: `  swallowkeeper diff 41 42
   swallowkeeper diff 42 41     the way back`,
 		ValidArgsFunction: p.complete(generations, generations),
@@ -85,7 +85,7 @@ syntax. Without the daemon it reads the files beside the conf file.`,
 	})
 }
 
-// difference prints what leads from one generation to another.
+// difference prints the changes from one generation to another.
 func (o *operator) difference(ctx context.Context, a, b int) error {
 	ch, err := o.Diff(ctx, a, b)
 	if err != nil {
@@ -98,19 +98,19 @@ func (o *operator) difference(ctx context.Context, a, b int) error {
 	return nil
 }
 
-// keptHint adds to the error of a generation that is not there where to look, and which are.
+// keptHint adds to the error for a missing generation where to look, and which ones exist.
 func (o *operator) keptHint(ctx context.Context, err error) error {
 	if !errors.Is(err, status.ErrNotFound) {
 		return err
 	}
-	err = fmt.Errorf("%w: swallowkeeper history lists what is", err)
+	err = fmt.Errorf("%w: swallowkeeper history lists the kept ones", err)
 	if kept, failed := o.History(ctx); failed == nil && len(kept) > 0 {
 		err = fmt.Errorf("%w; kept now: %s", err, ranges(kept))
 	}
 	return err
 }
 
-// ranges are the numbers of generations, the newest first, in few words: 7 to 12, 15.
+// ranges abbreviates the numbers of generations, newest first: 7 to 12, 15.
 func ranges(kept []status.Generation) string {
 	var parts []string
 	for i := len(kept) - 1; i >= 0; i-- {

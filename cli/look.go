@@ -12,31 +12,32 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
 	"swallowkeeper/internal/near"
 	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 	"swallowkeeper/status/client"
 	"swallowkeeper/upstream"
 )
 
-// The commands with which a person looks. Their text goes to standard output; what they
-// could not find out goes to standard error.
+// Commands that only read. They print to standard output; what they could not find out goes to standard error.
 
 func (p *program) statusCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
 		Use: "status", Args: takes(0, 0),
-		Short: "The verdict now: in sync or not, what is held and why",
-		Long: `status says what is true now: whether every gateway is in sync, what the guard holds
-and why, what is frozen, and how the registries and the conf file are.
+		Short: "Show whether all is in sync, and what is held and why",
+		Long: `status shows the current state: whether every gateway is in sync, what the guard holds and
+why, what is frozen, and the state of the registries and the conf file.
 
-It exits with 0 where all is in sync, 1 where the daemon does not run or a registry or
-the file is in trouble, 3 where the guard holds a change, 4 where a gateway is not in
-step. Without the daemon it says what the conf file and the gateways show.`,
+It exits with 0 if all is in sync, 1 if the daemon does not run or a registry or the file
+is in trouble, 3 if the guard holds a change, 4 if a gateway is out of sync. If the daemon
+does not run, it reads the conf file and asks the gateways.`,
 		Example: `  swallowkeeper status
   swallowkeeper status -o json
-  swallowkeeper status --address http://10.0.0.5:9180     that of another machine`,
+  swallowkeeper status --address http://10.0.0.5:9180     of another machine`,
 	}, func(ctx context.Context, o *operator, _ []string) error {
 		st, err := o.Status(ctx)
 		if err != nil {
@@ -47,32 +48,32 @@ step. Without the daemon it says what the conf file and the gateways show.`,
 		} else if !done {
 			o.printStatus(st)
 		}
-		return said(status.Judge(st).ExitCode)
+		return exitWith(status.Judge(st).ExitCode)
 	})
 }
 
-// said is a code without further words.
-func said(code int) error {
+// exitWith returns an error with an exit code that prints nothing.
+func exitWith(code int) error {
 	if code == status.ExitInSync {
 		return nil
 	}
-	return operate.Exit(code, operate.ErrSaid)
+	return operate.Exit(code, operate.ErrReported)
 }
 
 func (o *operator) printStatus(st status.Status) {
 	v := status.Judge(st)
-	line := o.c.bad(v.Text)
+	line := o.c.bad(v.Text.String())
 	if v.Level == status.LevelOK {
-		line = o.c.good(v.Text)
+		line = o.c.good(v.Text.String())
 	}
 	if len(st.Reasons) > 0 {
-		o.say("%s: %s", line, strings.Join(st.Reasons, "; "))
+		o.say("%s: %s", line, reason.Join(st.Reasons...))
 	} else {
 		o.say("%s: generation %d, %d upstreams, %d servers", line, st.Generation.Number, st.Upstreams, st.Servers)
 	}
 	o.printUnserved(st.Unserved)
-	if st.Generation.Reason != "" {
-		o.say("last change: %s, %s%s", operate.When(st.Generation.Time), safetext.Line(st.Generation.Reason), byWords(st.Generation.By, st.Generation.Why))
+	if !st.Generation.Reason.IsZero() {
+		o.say("last change: %s, %s%s", operate.When(st.Generation.Time), st.Generation.Reason, byWords(st.Generation.By, st.Generation.Why))
 	}
 	for _, h := range st.Holds {
 		o.printHold(h)
@@ -114,34 +115,37 @@ func (o *operator) printStatus(st status.Status) {
 	if st.Out > 0 {
 		o.say("left out: %d in %d upstreams (swallowkeeper upstreams)", st.Out, st.OutOf)
 	}
+	if st.RoutesOut > 0 {
+		o.say("routes out: %d of %d (swallowkeeper routes)", st.RoutesOut, st.Routes+st.RoutesOut)
+	}
 	for _, l := range st.LeftOut {
 		o.say("  %s: %d: %s", o.c.name(safetext.Line(l.Upstream)), l.Out, reasonWords(l.Reasons))
 	}
 	if more := st.OutOf - len(st.LeftOut); len(st.LeftOut) > 0 && more > 0 {
-		o.say("  and %d upstreams more", more)
+		o.say("  and %d more upstreams", more)
 	}
 }
 
-// printUnserved names the upstreams that have no healthy server, with why.
+// printUnserved names the upstreams without a healthy server, and why.
 func (o *operator) printUnserved(unserved []status.Unserved) {
 	for i, u := range unserved {
 		if i == mostStaying-o.fewer {
-			o.say("  and %d upstreams more without a healthy server", len(unserved)-i)
+			o.say("  and %d more upstreams without a healthy server", len(unserved)-i)
 			return
 		}
 		why := reasonWords(u.Reasons)
 		if why == "" {
 			why = "no instance is listed"
 		}
-		o.say("%s: %s: %d stay all the same: %s", o.c.bad("no healthy server"), o.c.name(safetext.Line(u.Upstream)), u.Servers, why)
+		o.say("%s: %s: %d still receive traffic: %s", o.c.bad("no healthy server"), o.c.name(safetext.Line(u.Upstream)), u.Servers, why)
 	}
 }
 
-// reasonWords says each reason once, with how many have it.
+// reasonWords lists each reason once, with its count.
 func reasonWords(reasons []status.Reason) string {
 	var words []string
 	for _, r := range reasons {
-		text := safetext.Line(r.Text)
+		text := r.Text.String()
 		if r.Count > 1 {
 			text += fmt.Sprintf(" (%d)", r.Count)
 		}
@@ -152,7 +156,7 @@ func reasonWords(reasons []status.Reason) string {
 
 func (o *operator) printHold(h status.Hold) {
 	since := ""
-	if !h.Since.IsZero() { // a plan's hold has none yet
+	if !h.Since.IsZero() { // a plan's hold has not begun
 		since = " (since " + operate.When(h.Since) + ")"
 	}
 	o.say("%s: %s%s", o.c.bad("held"), h.Reason, since)
@@ -163,17 +167,53 @@ func (o *operator) printHold(h status.Hold) {
 	if gone, unusable := status.CountHeld(h); gone+unusable > 0 {
 		o.say("  %d servers stay: %d deregistered, %d registered but not usable", gone+unusable, gone, unusable)
 	}
-	o.printStays(h.Servers)
+	for _, c := range h.Causes {
+		o.say("  %s", causeWords(c, len(h.Servers)))
+	}
+	o.printStays(h)
+	for i, r := range h.Routes {
+		if i == mostStaying {
+			o.say("  and %d more routes", len(h.Routes)-i)
+			break
+		}
+		o.say("  stays: %s route %s", o.c.name(safetext.Line(r.Upstream)), safetext.Line(r.Route))
+	}
 }
 
-// What is shown of the servers that stay: upstreams, and servers of each.
+// How many upstreams of a hold are shown, and how many servers of each.
 const mostStaying, mostOfOne = 20, 6
 
-// printStays names the servers that a hold keeps, an upstream a line.
-func (o *operator) printStays(servers []status.HeldServer) {
+// causeWords tells how many of a hold's servers would be removed for a reason, and where they run.
+func causeWords(c status.Cause, all int) string {
+	line := fmt.Sprintf("%d of them: ", c.Servers)
+	if c.Servers == all {
+		line = fmt.Sprintf("all %d: ", all)
+	}
+	why := c.Reason.String()
+	line += why
+	switch {
+	case c.Nodes > 1:
+		line += fmt.Sprintf(", on %d nodes", c.Nodes)
+	case c.Node != "" && !strings.Contains(why, c.Node):
+		line += ", on " + safetext.Line(c.Node)
+	}
+	if !c.Since.IsZero() {
+		line += ", since " + operate.When(c.Since)
+	}
+	return line
+}
+
+// printStays prints the servers that a hold keeps, one line per upstream, and how many the upstream would have without
+// them.
+func (o *operator) printStays(h status.Hold) {
+	effects := map[string]status.Effect{}
+	for _, e := range h.Effects {
+		effects[e.Upstream] = e
+	}
+	servers := h.Servers
 	for shown := 0; len(servers) > 0; shown++ {
 		if shown == mostStaying-o.fewer {
-			o.say("  and %d servers more", len(servers))
+			o.say("  and %d more servers", len(servers))
 			return
 		}
 		name := servers[0].Upstream
@@ -188,6 +228,9 @@ func (o *operator) printStays(servers []status.HeldServer) {
 		if n > mostOfOne {
 			line += fmt.Sprintf(" and %d more", n-mostOfOne)
 		}
+		if e, known := effects[name]; known {
+			line += fmt.Sprintf(" (%d→%d)", e.From, e.To)
+		}
 		o.say("%s", line)
 		servers = servers[n:]
 	}
@@ -201,12 +244,12 @@ func freezeWords(f status.Freeze) string {
 	return what + " " + operate.FrozenUntil(f.Until)
 }
 
-// byWords says whose order something was, in words to follow others; nothing where that is not known.
+// byWords tells who ordered something, as the end of a sentence; "" if unknown.
 func byWords(by, why string) string {
 	if by == "" {
 		return ""
 	}
-	return ", by " + safetext.Line(upstream.Signature{By: by, Why: why}.String())
+	return ", by " + safetext.Line(generation.Signature{By: by, Why: why}.String())
 }
 
 func unfreezeArg(f status.Freeze) string {
@@ -219,10 +262,10 @@ func unfreezeArg(f status.Freeze) string {
 func (p *program) upstreamsCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
 		Use: "upstreams [NAME]", Args: takes(0, 1),
-		Short: "Every upstream with its servers, in and out, and why",
+		Short: "List every upstream with its servers, in and out, and why",
 		Long: `upstreams lists every upstream with its servers, in traffic and out, each with its reason.
-With NAME it lists that one alone; * and ? in it stand for any letters. Without the daemon
-it lists what the conf file has.`,
+With NAME it lists only that one; NAME may contain the wildcards * and ?. If the daemon
+does not run, it lists what the conf file has.`,
 		Example: `  swallowkeeper upstreams
   swallowkeeper upstreams web
   swallowkeeper upstreams 'shop-*' -o json`,
@@ -248,7 +291,7 @@ it lists what the conf file has.`,
 	})
 }
 
-// chosen are the upstreams that a name or a pattern stands for, in whatever case.
+// chosen returns the upstreams that match a name or pattern, ignoring case.
 func chosen(all []status.Upstream, pattern string) ([]status.Upstream, error) {
 	if _, err := path.Match(pattern, ""); err != nil {
 		return nil, operate.Exit(status.ExitUsage, fmt.Errorf("%q: allowed is the name of an upstream, or a pattern with * and ?", pattern))
@@ -288,6 +331,7 @@ func (o *operator) printUpstream(u status.Upstream) {
 	for _, alike := range status.Alike(u.Servers) {
 		o.printServers(alike)
 	}
+	o.printUpstreamRoutes(u.Routes)
 }
 
 // printServers prints servers that are alike as one row.
@@ -308,8 +352,8 @@ func (o *operator) printServers(alike []status.Server) {
 	if len(alike) > 1 {
 		count = fmt.Sprintf(" %d alike:", len(alike))
 	}
-	line := fmt.Sprintf("  %s%s %s: %s", state, count, strings.Join(addrs, " "), safetext.Line(s.Reason))
-	if detail := safetext.Line(s.Detail); detail != "" && len(alike) > 1 {
+	line := fmt.Sprintf("  %s%s %s: %s", state, count, strings.Join(addrs, " "), s.Reason)
+	if detail := s.Detail.String(); detail != "" && len(alike) > 1 {
 		line += "; for one, " + detail
 	} else if detail != "" {
 		line += "; " + detail
@@ -339,8 +383,7 @@ func (o *operator) suggest(ctx context.Context, name string, err error) error {
 	return err
 }
 
-// meantUpstream are the names that somebody may mean: the nearest one, then those that have it in
-// them, or begin alike.
+// meantUpstream returns names that may be meant: the nearest one, then those that contain the name or begin alike.
 func meantUpstream(name string, all []status.Upstream) []string {
 	var names, alike []string
 	for _, u := range all {
@@ -357,7 +400,7 @@ func meantUpstream(name string, all []status.Upstream) []string {
 	return alike[:min(5, len(alike))]
 }
 
-// printChanges prints a difference, a line for each line of nginx syntax.
+// printChanges prints changes, one line for each line of nginx syntax.
 func (o *operator) printChanges(what string, ch status.Changes) {
 	var text strings.Builder
 	printChanges(&text, o.c, what, ch)

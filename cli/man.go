@@ -15,7 +15,7 @@ import (
 	"swallowkeeper/status"
 )
 
-// manMore is what the main page says beyond --help, in the Markdown that cobra/doc takes.
+// manMore is what the main page has beyond --help, in the Markdown that cobra/doc takes.
 func manMore() string {
 	var own []string
 	for _, kind := range operate.Kinds().Registries {
@@ -32,23 +32,23 @@ func manMore() string {
 
 # ENVIRONMENT
 
-**SWALLOWKEEPER_GUARD_MIN_SERVICES** and the like set any key of the configuration; the command
-line goes over them, and they over the file. Where the configuration says nothing else, a registry's
-own variables hold: ` + strings.Join(own, "; ") + `.
+**SWALLOWKEEPER_GUARD_MIN_SERVICES** and the like set any key of the configuration. They override
+the file, and the command line overrides them. A registry's own variables apply if the configuration
+does not set the value: ` + strings.Join(own, "; ") + `.
 
 # FILES
 
-` + config.DefaultPath + ` is the configuration where no other is given.`
+` + config.DefaultPath + ` is the default configuration file.`
 }
 
-// packagerCommands are those of a build for packagers, with the tag "man".
+// packagerCommands are the commands of a build with the tag "man", for packagers.
 func (p *program) packagerCommands() []*cobra.Command { return []*cobra.Command{p.manCommand()} }
 
-// manCommand writes the manual pages, which say what --help says.
+// manCommand writes the manual pages. They have the text of --help.
 func (p *program) manCommand() *cobra.Command {
 	var dir string
 	c := &cobra.Command{
-		Use: "man", Short: "Write the manual pages, one a command", Args: takes(0, 0), Hidden: true,
+		Use: "man", Short: "Write the manual pages, one per command", Args: takes(0, 0), Hidden: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				return operate.Exit(status.ExitFailed, fmt.Errorf("make the folder of the manual pages: %w", err))
@@ -57,7 +57,7 @@ func (p *program) manCommand() *cobra.Command {
 			root.DisableAutoGenTag = true
 			root.Long += manMore()
 			for _, sub := range root.Commands() {
-				// Packages bring the completions: nobody needs a page on how to make them.
+				// Packages contain the completions, so nobody needs a page on how to generate them.
 				sub.Hidden = sub.Hidden || sub.Name() == "completion"
 			}
 			header := &doc.GenManHeader{Section: "1", Source: "swallowkeeper " + p.Version, Manual: "User Commands"}

@@ -4,5 +4,5 @@ package cli
 
 import "github.com/spf13/cobra"
 
-// packagerCommands are none: what writes the manual pages is in no program that anybody runs.
+// packagerCommands is empty: only a build for packagers writes manual pages.
 func (p *program) packagerCommands() []*cobra.Command { return nil }

@@ -7,18 +7,18 @@ import (
 	"strconv"
 	"time"
 
-	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 )
 
-// once is one pass. What it found goes to standard output, what went wrong to
-// standard error, and the verdict is the exit code.
+// once makes one pass. It prints what it found to standard output and errors to standard error. The exit code is the
+// verdict.
 func (p *program) once(ctx context.Context, flags onceFlags) error {
 	if err := flags.validate(); err != nil {
 		return err
 	}
-	operate.SurviveBrokenPipe() // half a pass is worse than one whose words nobody reads
+	operate.SurviveBrokenPipe() // better to finish the pass than to stop because nobody reads its output
 	cfg, err := p.load()
 	if err != nil {
 		return err
@@ -26,7 +26,7 @@ func (p *program) once(ctx context.Context, flags onceFlags) error {
 	pass, err := p.offline(cfg, cfg.Log.Level).Pass(ctx, operate.Once{
 		Limit: time.Duration(*flags.timeout), DryRun: flags.dryRun, Approve: flags.approve, Signed: operate.Own(string(flags.reason)),
 	})
-	if pass.Gateways == nil { // it did not come to anything
+	if pass.Gateways == nil { // the pass did not take place
 		return err
 	}
 	if *flags.output != asText {
@@ -39,13 +39,13 @@ func (p *program) once(ctx context.Context, flags onceFlags) error {
 	if err != nil {
 		return operate.Exit(pass.ExitCode, err)
 	}
-	return said(pass.ExitCode)
+	return exitWith(pass.ExitCode)
 }
 
-// printPass tells a person what one pass found and did.
+// printPass prints for people what a pass found and did.
 func printPass(w io.Writer, c palette, pass operate.Pass) {
 	for _, u := range pass.Unserved {
-		fmt.Fprintf(w, "%s: %s: %d stay all the same\n", c.bad("no healthy server"), c.name(u.Upstream), u.Servers)
+		fmt.Fprintf(w, "%s: %s: %d still receive traffic\n", c.bad("no healthy server"), c.name(u.Upstream), u.Servers)
 	}
 	if len(pass.Gateways) > 0 {
 		verb := "conf file"
@@ -76,15 +76,14 @@ func printPass(w io.Writer, c palette, pass operate.Pass) {
 		if o.Addr != "" {
 			where += " " + strconv.Quote(o.Addr)
 		}
-		reason := o.Reason
-		if o.Detail != "" {
-			reason += "; " + o.Detail
+		if o.Route != "" {
+			where += " route " + strconv.Quote(o.Route)
 		}
-		fmt.Fprintf(w, "left out: %s: %s\n", where, safetext.Line(reason))
+		fmt.Fprintf(w, "left out: %s: %s\n", where, reason.Join(o.Reason, o.Detail))
 	}
 }
 
-// printChanges prints a difference, a line for each line of nginx syntax.
+// printChanges prints changes, one line for each line of nginx syntax.
 func printChanges(w io.Writer, c palette, what string, ch status.Changes) {
 	fmt.Fprintf(w, "%s: %s\n", what, ch.Summary)
 	block := func(mark, name string, in, gone []string) {

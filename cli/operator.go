@@ -18,43 +18,43 @@ import (
 	"swallowkeeper/status/client"
 )
 
-// operator is one call of a command that asks the daemon.
+// operator is one run of a command that asks the daemon.
 type operator struct {
 	*program
 	output  *format
 	socket  string
 	address string
 	timeout *length
-	reason  reason // why a person gives this order
+	reason  why // the reason for the order
 
-	steers bool // changes something: who only looks gets an answer with less
-	fixed  bool // a flag, or a URL in the environment, names the daemon
+	steers bool // changes something; commands that only read may get a reduced answer
+	fixed  bool // a flag or a URL in the environment names the daemon
 	cfg    config.Config
-	unread error // why the configuration can't be read, where the daemon is asked all the same
-	// Either asks the daemon, and does without it where it does not answer; client is the daemon's alone.
+	unread error // why the configuration can't be read, if the daemon is asked anyway
+	// Either asks the daemon, and works without it if it does not answer. client only asks the daemon.
 	operate.Either
 	client  *client.Client
-	missing []string // where else no daemon answers
+	missing []string // other places where no daemon answers
 	c       palette
-	fewer   int // lines of what a hold keeps than there might be: the terminal is not high
-	// tokenErr is why there is no token to send; who only looks needs none.
+	fewer   int // how many lines of a hold to leave out, for a small terminal
+	// tokenErr is why there is no token to send. Commands that only read need none.
 	tokenErr error
 }
 
-// operatorCommands are those with which a person looks at the daemon and steers it.
+// operatorCommands are the commands to inspect and control the daemon.
 func (p *program) operatorCommands() []*cobra.Command {
 	return []*cobra.Command{
-		p.statusCommand(), p.upstreamsCommand(), p.explainCommand(), p.planCommand(), p.approveCommand(),
+		p.statusCommand(), p.upstreamsCommand(), p.routesCommand(), p.explainCommand(), p.planCommand(), p.approveCommand(),
 		p.freezeCommand(), p.unfreezeCommand(), p.historyCommand(), p.diffCommand(), p.rollbackCommand(), p.watchCommand(),
 	}
 }
 
-// asking makes a command of what is asked of a daemon that may or may not answer.
+// asking makes a command that queries a daemon, whether it runs or not.
 func (p *program) asking(c *cobra.Command, do func(ctx context.Context, o *operator, args []string) error) *cobra.Command {
 	return (&operator{program: p}).command(c, do)
 }
 
-// steering makes a command of what changes something.
+// steering makes a command that changes something.
 func (p *program) steering(c *cobra.Command, do func(ctx context.Context, o *operator, args []string) error) *cobra.Command {
 	return (&operator{program: p, steers: true}).command(c, do)
 }
@@ -64,7 +64,7 @@ func (o *operator) command(c *cobra.Command, do func(ctx context.Context, o *ope
 	o.output = outputFlag(c, "")
 	f.StringVar(&o.socket, "socket", "", "the daemon's unix socket, instead of status.socket")
 	f.StringVar(&o.address, "address", "", "the daemon's `URL` instead, e.g. http://10.0.0.5:9180; changes take status.token")
-	o.timeout = timeoutFlag(f, "how long the answer may take")
+	o.timeout = timeoutFlag(f, "how long to wait for the answer")
 	if o.steers {
 		reasonFlag(c, &o.reason, "")
 	}
@@ -89,7 +89,7 @@ func (o *operator) command(c *cobra.Command, do func(ctx context.Context, o *ope
 	return c
 }
 
-// coded gives an error that has no exit code the one for failure. What the daemon wrote in it is made harmless.
+// coded gives an error without an exit code the one for failure. Control characters that the daemon sent are escaped.
 func (o *operator) coded(err error) error {
 	var said *client.Error
 	if errors.As(err, &said) {
@@ -108,7 +108,8 @@ func (o *operator) coded(err error) error {
 	return operate.Exit(status.ExitFailed, err)
 }
 
-// gone says that the daemon does not answer and what stands in for it, unless this daemon is meant and no other.
+// gone reports that the daemon does not answer and what replaces its answer. It fails if this daemon alone was
+// requested.
 func (o *operator) gone(err error, instead string) error {
 	if o.fixed || o.unread != nil {
 		return err
@@ -119,8 +120,8 @@ func (o *operator) gone(err error, instead string) error {
 	return nil
 }
 
-// ours makes sure, before something is changed, that the daemon at the configured socket works
-// with this configuration: several on one machine may share a socket by mistake.
+// ours checks before a change that the daemon at the configured socket has this configuration: several daemons on one
+// machine may share a socket by mistake.
 func (o *operator) ours(ctx context.Context) error {
 	if o.fixed || o.byToken() {
 		return nil
@@ -128,17 +129,17 @@ func (o *operator) ours(ctx context.Context) error {
 	st, err := o.client.Status(ctx)
 	switch {
 	case errors.Is(err, client.ErrUnreachable):
-		return nil // the change will not reach it either
+		return nil // the change will fail as well
 	case err != nil:
 		return err
 	case filepath.Clean(st.File) == filepath.Clean(o.cfg.Persist.Path):
 		return nil
 	}
-	return operate.Exit(status.ExitUsage, fmt.Errorf("the daemon that answers writes %s, and this configuration names %s: "+
-		"give each a status.socket and status.address of its own", safetext.Line(st.File), o.cfg.Persist.Path))
+	return operate.Exit(status.ExitUsage, fmt.Errorf("the daemon that answers writes %s, but this configuration has %s: "+
+		"give each its own status.socket and status.address", safetext.Line(st.File), o.cfg.Persist.Path))
 }
 
-// needed is the error of a command that can do nothing without the daemon.
+// needed returns the error of a command that can't work without the daemon.
 func needed(err error, instead string) error {
 	if errors.Is(err, client.ErrUnreachable) {
 		return fmt.Errorf("%w: %s", err, instead)
@@ -146,7 +147,7 @@ func needed(err error, instead string) error {
 	return err
 }
 
-// encoded prints the value where it is for machines.
+// encoded prints the value if machine-readable output is requested.
 func (o *operator) encoded(v any) (bool, error) {
 	if *o.output == asText {
 		return false, nil
@@ -158,14 +159,14 @@ func (o *operator) say(format string, a ...any) {
 	fmt.Fprintln(o.stdout, safetext.Screen(fmt.Sprintf(format, a...)))
 }
 
-// byItself does without the daemon.
+// byItself returns an operator that works without the daemon.
 func (o *operator) byItself() *operate.Offline {
 	off := o.offline(o.cfg, "error")
 	off.Limit = time.Duration(*o.timeout)
 	return off
 }
 
-// number reads a generation's number from the command line.
+// number parses the number of a generation.
 func number(arg string) (int, error) {
 	n, err := strconv.Atoi(arg)
 	if err != nil || n < 1 {

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// format is a flag for how a command prints what it found: for people, or for machines.
+// format is a flag for the output format: for people, or machine-readable.
 type format string
 
 var _ pflag.Value = (*format)(nil)
@@ -41,7 +41,7 @@ func (f *format) String() string { return string(*f) }
 // Type implements pflag.Value.
 func (f *format) Type() string { return "FORMAT" }
 
-// outputFlag has a command print in any of the formats.
+// outputFlag adds a flag for all formats.
 func outputFlag(c *cobra.Command, usage string) *format {
 	f := asText
 	c.Flags().VarP(&f, "output", "o", usage+"`FORMAT` "+formats)
@@ -49,10 +49,10 @@ func outputFlag(c *cobra.Command, usage string) *format {
 	return &f
 }
 
-// never is a time that is not known, or is not to come: nobody is to take it for a date.
+// never is the encoding of an unknown time, or one that will not come. It must not be taken for a date.
 var never = []byte(`"0001-01-01T00:00:00Z"`)
 
-// encode prints a value for machines. YAML has the words of JSON: it is made of that.
+// encode prints a value as JSON or YAML. YAML is converted from the JSON, so it has the same names.
 func (f format) encode(w io.Writer, v any) error {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)

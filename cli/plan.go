@@ -13,12 +13,13 @@ import (
 func (p *program) planCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
 		Use: "plan", Args: takes(0, 0),
-		Short: "What the next pass would do, and what has drifted",
-		Long: `plan compares what the registries say with the conf file, and the conf file with what
-each gateway really uses. It changes nothing. It exits with 0 where there is nothing to
-do, 1 where a registry can't be read or the conf file not be written, 3 where the guard
-holds a change, 4 where a gateway has drifted. Without the daemon
-it is a dry run of one pass.`,
+		Short: "Show what the next pass would do, and what has drifted",
+		Long: `plan compares what the registries list with the conf file, and the conf file with what
+each gateway really uses. It changes nothing. If the daemon does not run, it is a dry run
+of one pass.
+
+It exits with 0 if there is nothing to do, 1 if a registry can't be read or the conf file
+can't be written, 3 if the guard holds a change, 4 if a gateway has drifted.`,
 		Example: `  swallowkeeper plan
   swallowkeeper plan -o yaml`,
 	}, func(ctx context.Context, o *operator, _ []string) error {
@@ -30,13 +31,13 @@ it is a dry run of one pass.`,
 			return err
 		}
 		if err != nil || o.Alone() {
-			return cmp.Or(err, said(status.JudgePlan(plan, false).ExitCode))
+			return cmp.Or(err, exitWith(status.JudgePlan(plan, false).ExitCode))
 		}
 		st, err := o.client.Status(ctx)
 		if err != nil {
 			return err
 		}
-		return said(status.JudgePlan(plan, o.printHindrances(st)).ExitCode)
+		return exitWith(status.JudgePlan(plan, o.printHindrances(st)).ExitCode)
 	})
 }
 
@@ -58,7 +59,7 @@ func (o *operator) printPlan(plan status.Plan) error {
 	return nil
 }
 
-// printHindrances names what keeps changes from coming, and reports whether any of it is trouble.
+// printHindrances prints what delays changes, and reports whether any of it is trouble.
 func (o *operator) printHindrances(st status.Status) (trouble bool) {
 	say := func(format string, a ...any) {
 		if *o.output == asText {
@@ -68,7 +69,7 @@ func (o *operator) printHindrances(st status.Status) (trouble bool) {
 	for _, r := range st.Registries {
 		if r.Trouble != "" {
 			trouble = true
-			say("registry %s can't be read, what is known stays: %s", safetext.Line(r.Name), o.c.bad(safetext.Line(r.Trouble)))
+			say("registry %s can't be read, its servers stay: %s", safetext.Line(r.Name), o.c.bad(safetext.Line(r.Trouble)))
 		}
 	}
 	if st.FileError != "" {
@@ -76,7 +77,7 @@ func (o *operator) printHindrances(st status.Status) (trouble bool) {
 		say("the conf file can't be written: %s", o.c.bad(safetext.Line(st.FileError)))
 	}
 	for _, f := range st.Freezes {
-		say("frozen: %s: what the registries say of it does not come", freezeWords(f))
+		say("frozen: %s: changes of the registries are not applied", freezeWords(f))
 	}
 	return trouble
 }

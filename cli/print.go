@@ -2,7 +2,7 @@ package cli
 
 import "github.com/fatih/color"
 
-// palette is the colours of a terminal, or none in a pipe.
+// palette is the set of colours for a terminal. It is plain for a pipe.
 type palette struct{ in, out, name, bad, good func(a ...any) string }
 
 func newPalette(colours bool) palette {

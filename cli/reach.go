@@ -21,18 +21,18 @@ import (
 	"swallowkeeper/status/client"
 )
 
-// How a command finds the daemon: flags over the environment over the file over the defaults,
-// and the address where the socket is out of reach.
+// How a command finds the daemon: flags override the environment, the file and the defaults. If the socket can't be
+// reached, the address is tried.
 
-// The environment's names for where the daemon is.
+// Environment variables that locate the daemon.
 const (
 	envAddress = "SWALLOWKEEPER_STATUS_ADDRESS"
 	envSocket  = "SWALLOWKEEPER_STATUS_SOCKET"
 	envToken   = "SWALLOWKEEPER_STATUS_TOKEN"
 )
 
-// configure reads the configuration. Who only looks need not be able to: as shipped it is for
-// the daemon's group alone.
+// configure reads the configuration. A command that only reads works without it, as the packaged file is readable only
+// by the daemon's group.
 func (o *operator) configure() error {
 	if err := o.nameURL(); err != nil {
 		return err
@@ -51,8 +51,8 @@ func (o *operator) configure() error {
 	return err
 }
 
-// nameURL takes a URL in the environment for the flag --address. The daemon's key has no scheme:
-// with one, it can only be meant for the commands.
+// nameURL uses a URL in the environment as the flag --address. The daemon's key has no scheme, so a value with one can
+// only be meant for the commands.
 func (o *operator) nameURL() error {
 	if o.address != "" && o.socket != "" {
 		return errors.New("--address and --socket: give one of them")
@@ -80,22 +80,22 @@ func (o *operator) getenv(name string) string {
 	return ""
 }
 
-// withoutFile stands in for a configuration that can't be used. Somebody may be mending it while the
-// daemon goes on with the old one: who names the daemon by a flag gets through.
+// withoutFile replaces a configuration that can't be used. The file may be being edited while the daemon still runs
+// with the old one, so a flag that names the daemon is enough.
 func (o *operator) withoutFile(err error) (config.Config, error) {
 	switch {
 	case len(o.set) > 0:
 		return config.Config{}, err
 	case !o.fixed:
-		return config.Config{}, fmt.Errorf("%w\nto ask the daemon at work all the same: --socket %s", err, operate.Kinds().Default().Status.Socket)
+		return config.Config{}, fmt.Errorf("%w\nto ask the running daemon anyway: --socket %s", err, operate.Kinds().Default().Status.Socket)
 	}
-	fmt.Fprintf(o.stderr, "swallowkeeper: %v; the daemon that the flag names is asked all the same\n", err)
+	fmt.Fprintf(o.stderr, "swallowkeeper: %v; asking the daemon that the flag names anyway\n", err)
 	cfg := operate.Kinds().Default()
 	cfg.Status.Token = o.getenv(envToken)
 	return cfg, nil
 }
 
-// way is one way to the daemon: a socket, or a URL.
+// way is one way to the daemon: a socket or a URL.
 type way struct{ socket, url string }
 
 func (w way) String() string { return cmp.Or(w.socket, w.url) }
@@ -107,7 +107,7 @@ func (w way) client(token string) *client.Client {
 	return client.Address(w.url, token)
 }
 
-// ways are the ways to the daemon, the best first.
+// ways returns the ways to the daemon, best first.
 func (o *operator) ways(token string) ([]way, error) {
 	switch {
 	case o.socket != "":
@@ -120,12 +120,12 @@ func (o *operator) ways(token string) ([]way, error) {
 	if socket := o.cfg.Status.Socket; socket != "" {
 		ways = append(ways, way{socket: socket})
 	}
-	// Without a token nothing can be changed at an address.
+	// Over TCP, changes need a token.
 	if at := o.cfg.Status.Address; at != "" && (!o.steers || token != "" || len(ways) == 0) {
 		ways = append(ways, way{url: "http://" + dialable(at)})
 	}
 	if len(ways) == 0 {
-		return nil, operate.Exit(status.ExitUsage, errors.New("status.socket and status.address are both switched off: there is no way to the daemon"))
+		return nil, operate.Exit(status.ExitUsage, errors.New("status.socket and status.address are both switched off: the daemon can't be reached"))
 	}
 	if o.getenv(envAddress) != "" && o.getenv(envSocket) == "" {
 		slices.Reverse(ways)
@@ -133,7 +133,7 @@ func (o *operator) ways(token string) ([]way, error) {
 	return ways, nil
 }
 
-// daemonURL is what a flag or the environment names: a URL, or host:port.
+// daemonURL completes what a flag or the environment names: a URL or host:port.
 func daemonURL(where, at string) (string, error) {
 	wrong := fmt.Errorf("%s %q: allowed is a URL, e.g. http://127.0.0.1:9180, or host:port", where, at)
 	scheme, rest, given := strings.Cut(at, "://")
@@ -149,7 +149,7 @@ func daemonURL(where, at string) (string, error) {
 	return at, nil
 }
 
-// dialable is an address to listen at as one to ask: every address of the machine is loopback too.
+// dialable turns a listen address into one to dial: a wildcard address includes loopback.
 func dialable(at string) string {
 	host, port, err := net.SplitHostPort(at)
 	if err != nil {
@@ -164,11 +164,11 @@ func dialable(at string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// mostReaching is how long the search for a daemon may take at one place.
+// mostReaching limits the search at one place.
 const mostReaching = 2 * time.Second
 
-// reach picks the first way at which a daemon answers; the first of all where none does, so that
-// the error is of the one that is meant to.
+// reach chooses the first way at which a daemon answers. If none answers, it chooses the first one, so that the error
+// is about the intended daemon.
 func (o *operator) reach(ctx context.Context) error {
 	token := o.token()
 	ways, err := o.ways(token)
@@ -194,8 +194,8 @@ func (o *operator) reach(ctx context.Context) error {
 	return nil
 }
 
-// unanswered says why a daemon can't be asked that way, "" where it can. Where it is not the first
-// way, it must be a daemon that works with this configuration, as far as there is one.
+// unanswered returns why a daemon can't be asked this way, or "". Except for the first way, the daemon must have this
+// configuration, if there is one.
 func (o *operator) unanswered(ctx context.Context, c *client.Client, other bool) string {
 	ctx, cancel := context.WithTimeout(ctx, mostReaching)
 	defer cancel()
@@ -219,17 +219,17 @@ func (o *operator) unanswered(ctx context.Context, c *client.Client, other bool)
 	return ""
 }
 
-// configured reports whether somebody said which conf file is meant.
+// configured reports whether a conf file is configured.
 func (o *operator) configured() bool {
 	return o.cfg.File != "" || o.cfg.Persist.Path != persist.DefaultConfig().Path
 }
 
-// byToken reports whether the daemon's own token names it, where no configuration does.
+// byToken reports whether the token identifies the daemon when no configuration does.
 func (o *operator) byToken() bool {
 	return !o.configured() && o.client.HasToken()
 }
 
-// token is what changes at an address are sent with.
+// token returns the token for changes over TCP.
 func (o *operator) token() string {
 	if o.cfg.Status.TokenFile == "" {
 		return o.cfg.Status.Token
@@ -239,7 +239,7 @@ func (o *operator) token() string {
 	return strings.TrimSpace(string(text))
 }
 
-// nowhere adds to the error of a daemon that can't be asked where else it was looked for, and why there.
+// nowhere adds the other places that were tried to the error for an unreachable daemon, and why each failed.
 func (o *operator) nowhere(err error) error {
 	if !errors.Is(err, client.ErrUnreachable) && !errors.Is(err, fs.ErrPermission) || o.Alone() {
 		return err

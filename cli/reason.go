@@ -7,32 +7,32 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"swallowkeeper/upstream"
+	"swallowkeeper/generation"
 )
 
-// reason is why a person gives an order, as a flag takes it.
-type reason string
+// why is a flag with the reason for an order.
+type why string
 
-var _ pflag.Value = (*reason)(nil)
+var _ pflag.Value = (*why)(nil)
 
 // Set implements pflag.Value.
-func (r *reason) Set(text string) error {
+func (r *why) Set(text string) error {
 	text = strings.TrimSpace(text)
-	if upstream.ValidWhy(text) != nil {
-		return fmt.Errorf("allowed is one line of visible characters, at most %d bytes", upstream.MaxWhy)
+	if generation.ValidWhy(text) != nil {
+		return fmt.Errorf("allowed is one line of visible characters, at most %d bytes", generation.MaxWhy)
 	}
-	*r = reason(text)
+	*r = why(text)
 	return nil
 }
 
 // String implements pflag.Value.
-func (r *reason) String() string { return string(*r) }
+func (r *why) String() string { return string(*r) }
 
 // Type implements pflag.Value.
-func (r *reason) Type() string { return "TEXT" }
+func (r *why) Type() string { return "TEXT" }
 
-// reasonFlag lets a person say why.
-func reasonFlag(c *cobra.Command, r *reason, usage string) {
-	c.Flags().Var(r, "reason", usage+"`TEXT` that says why: it is kept beside your name in log, timeline and history")
+// reasonFlag adds the flag.
+func reasonFlag(c *cobra.Command, r *why, usage string) {
+	c.Flags().Var(r, "reason", usage+"`TEXT` with your reason: it is recorded with your name in log, timeline and history")
 	fixed(c, "reason")
 }

@@ -1,5 +1,5 @@
-// Package cli is the command line: commands, flags, what they print, and exit codes. What it shows it has from
-// [operate.Operator]; the daemon is handed to it. It decides nothing.
+// Package cli is the command line: commands, flags, output and exit codes. It gets everything it shows from
+// [operate.Operator], and the daemon is passed to it. It makes no decisions.
 package cli
 
 import (
@@ -12,7 +12,7 @@ import (
 	"swallowkeeper/status"
 )
 
-// Run is the whole program. It returns its exit code.
+// Run runs the program and returns its exit code.
 func (a Program) Run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
 	p := &program{Program: a, env: env, stdout: stdout, stderr: stderr}
 	root := p.root()
@@ -25,10 +25,10 @@ func (a Program) Run(ctx context.Context, args, env []string, stdout, stderr io.
 	var coded *operate.ExitError
 	switch {
 	case !errors.As(err, &coded):
-		// What cobra itself finds wrong is always the usage.
+		// An error of cobra itself is always about usage.
 		fmt.Fprintf(stderr, "swallowkeeper: %v\nTry: %s --help\n", err, command.CommandPath())
 		return status.ExitUsage
-	case !errors.Is(err, operate.ErrSaid):
+	case !errors.Is(err, operate.ErrReported):
 		fmt.Fprintf(stderr, "swallowkeeper: %v\n", err)
 	}
 	return coded.Code

@@ -33,15 +33,15 @@ func (p *program) simulateCommand() *cobra.Command {
 	var f simulateFlags
 	c := &cobra.Command{
 		Use: "simulate", Args: takes(0, 0),
-		Short: "What the guard would have held over recorded time, with other limits",
-		Long: `simulate has the guard decide anew over what the daemon recorded: with the configuration's
-limits, and with those that --guard names. It prints each hold, its reason, what became of
-its servers, and what the configuration's limits did with them. It asks no daemon, needs
-none, and changes nothing. docs/guard.md explains what is recorded and what is not.
+		Short: "Replay recorded changes to see what the guard would have held with other limits",
+		Long: `simulate replays what the daemon recorded and lets the guard decide again: with the
+configured limits, and with those given by --guard. It prints each hold, its reason, what
+became of its servers, and what the configured limits did with them. It needs no daemon,
+and changes nothing. docs/guard.md explains what is recorded and what is not.
 
-Without --history and --events it reads the history of the configuration's conf file.
-It exits with 0 whatever would have been held, 1 where there is nothing to replay or it can't
-be read, and 2 on wrong usage or configuration.`,
+Without --history and --events it reads the history of the configured conf file. It exits
+with 0 whatever would have been held, 1 if there is nothing to replay or it can't be read,
+and 2 on wrong usage or configuration.`,
 		Example: `  swallowkeeper simulate --guard max_removal_window=0.3
   swallowkeeper simulate --guard max_removal=0.2,window=30m --since 1d
   swallowkeeper simulate --history /var/lib/swallowkeeper/.dyups.upstream.conf.history --guard hold_for=10m
@@ -52,11 +52,11 @@ be read, and 2 on wrong usage or configuration.`,
 		},
 	}
 	flags := c.Flags()
-	flags.StringVar(&f.history, "history", "", "the history's `DIR` beside a conf file, or that of the conf file")
-	flags.StringVar(&f.events, "events", "", "read this `FILE` of a record instead (- is standard input)")
+	flags.StringVar(&f.history, "history", "", "replay this history `DIR`, or the history of this conf file")
+	flags.StringVar(&f.events, "events", "", "replay this record `FILE` instead (- is standard input)")
 	flags.StringArrayVar(&f.limits, "guard", nil, "try this `KEY=VALUE` of [guard], e.g. max_removal_window=0.3; may be repeated, or separated by commas")
-	flags.Var(&f.since, "since", "leave out what ended before: a `TIME`, or a duration before the end, e.g. 1d")
-	flags.Var(&f.until, "until", "end there: a `TIME`, or a duration before the record's end")
+	flags.Var(&f.since, "since", "ignore holds that ended before a `TIME`, or a duration before the end, e.g. 1d")
+	flags.Var(&f.until, "until", "stop at a `TIME`, or a duration before the record's end")
 	f.output = outputFlag(c, "")
 	_ = c.MarkFlagDirname("history")
 	_ = c.MarkFlagFilename("events", "jsonl")
@@ -74,7 +74,7 @@ be read, and 2 on wrong usage or configuration.`,
 	return c
 }
 
-// limitWords are what --guard was given, one limit each.
+// limitWords returns the values of --guard, one limit each.
 func (f simulateFlags) limitWords() []string {
 	var words []string
 	for _, given := range f.limits {
@@ -85,7 +85,7 @@ func (f simulateFlags) limitWords() []string {
 	return words
 }
 
-// replayable is what can be replayed.
+// replayable is a source of moments to replay.
 type replayable struct {
 	name        string
 	generations int
@@ -93,7 +93,7 @@ type replayable struct {
 	notes       func() []string
 	err         func() error
 	close       func() error
-	once        bool // it can be read once only
+	once        bool // can be read only once
 }
 
 func (p *program) simulate(ctx context.Context, f simulateFlags, stdin io.Reader) error {
@@ -108,20 +108,22 @@ func (p *program) simulate(ctx context.Context, f simulateFlags, stdin io.Reader
 	if err != nil {
 		return operate.Exit(status.ExitFailed, err)
 	}
-	defer func() { _ = src.close() }() // it was only read
-	until := f.until.time
+	defer func() { _ = src.close() }() // it was opened read-only
+	until, progress := f.until.time, p.progress()
+	defer progress.end()
 	if f.until.before > 0 {
 		if src.once {
 			return operate.Exit(status.ExitUsage, errors.New("--until: standard input can be read once only: give a time"))
 		}
-		until = lastOf(src.moments()).Add(-f.until.before)
+		until = lastOf(progress.of(src.moments())).Add(-f.until.before)
 	}
-	report := replay.Limits(tried.Guard, today.Guard, stoppable(ctx, src.moments()), until)
+	report := replay.Limits(tried.Guard, today.Guard, progress.of(stoppable(ctx, src.moments())), until)
+	progress.end()
 	if err := errors.Join(ctx.Err(), src.err()); err != nil {
 		return operate.Exit(status.ExitFailed, err)
 	}
 	if report.Decisions == 0 {
-		return operate.Exit(status.ExitFailed, fmt.Errorf("%s: there is no decision in it to replay%s", src.name, inBrief(src.notes())))
+		return operate.Exit(status.ExitFailed, fmt.Errorf("%s has no decision to replay%s", src.name, inBrief(src.notes())))
 	}
 	switch {
 	case f.since.before > 0:
@@ -129,7 +131,7 @@ func (p *program) simulate(ctx context.Context, f simulateFlags, stdin io.Reader
 	case !f.since.time.IsZero():
 		report = report.Since(f.since.time)
 	}
-	if src.generations > 0 { // nobody noted with which limits they were accepted
+	if src.generations > 0 { // the history does not record under which limits they were accepted
 		report.Then, report.Unlike = nil, 0
 	}
 	return p.printSimulation(simulationOf(report, src, tried, today), f.output)
@@ -142,7 +144,7 @@ func inBrief(notes []string) string {
 	return ": " + strings.Join(notes, "; ")
 }
 
-// open finds what is to be replayed.
+// open opens the source to replay.
 func (f simulateFlags) open(conf string, stdin io.Reader) (*replayable, error) {
 	if f.events != "" {
 		return openEvents(f.events, stdin)
@@ -164,7 +166,7 @@ func (f simulateFlags) open(conf string, stdin io.Reader) (*replayable, error) {
 	return &replayable{name: r.Folder, generations: r.Generations, moments: r.Moments, notes: r.Notes, err: r.Err, close: r.Close}, nil
 }
 
-// openEvents opens one file of a record.
+// openEvents opens a record file.
 func openEvents(path string, stdin io.Reader) (*replayable, error) {
 	src := &replayable{name: path, close: func() error { return nil }}
 	in, seek := stdin, func() error { return nil }
@@ -204,7 +206,7 @@ func openEvents(path string, stdin io.Reader) (*replayable, error) {
 	return src, nil
 }
 
-// stoppable ends with the context.
+// stoppable stops when the context ends.
 func stoppable(ctx context.Context, moments iter.Seq[replay.Moment]) iter.Seq[replay.Moment] {
 	return func(yield func(replay.Moment) bool) {
 		for m := range moments {
@@ -222,7 +224,7 @@ func lastOf(moments iter.Seq[replay.Moment]) (last time.Time) {
 	return last
 }
 
-// moment is a flag for a time, or for how long before another one it is.
+// moment is a flag for a time, or for a duration before another time.
 type moment struct {
 	text   string
 	time   time.Time

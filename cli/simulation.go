@@ -12,22 +12,23 @@ import (
 	"swallowkeeper/guard/replay"
 	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 )
 
-// Simulation is what is printed of a replay.
+// Simulation is the printed result of a replay.
 type Simulation struct {
 	Source      string         `json:"source"`
-	Generations int            `json:"generations,omitempty"` // made of so many, for want of a record
+	Generations int            `json:"generations,omitempty"` // number of generations used for lack of a record
 	From        time.Time      `json:"from"`
 	To          time.Time      `json:"to"`
 	Decisions   int            `json:"decisions"`
-	Unlike      int            `json:"decided_otherwise,omitempty"` // by the daemon, with the same limits
+	Unlike      int            `json:"decided_otherwise,omitempty"` // by the daemon, under the same limits
 	Limits      map[string]any `json:"limits"`
-	Tried       []triedLimit   `json:"tried"`              // those that are not the configuration's
-	Then        []triedLimit   `json:"recorded,omitempty"` // the daemon's last ones, where they were not the configuration's
+	Tried       []triedLimit   `json:"tried"`              // limits that differ from the configuration
+	Then        []triedLimit   `json:"recorded,omitempty"` // limits that the daemon last had, if they differ from the configuration
 	Holds       []simulated    `json:"holds"`
-	NotHeld     []simulated    `json:"not_held"` // held with the configuration's limits, and let through with these
+	NotHeld     []simulated    `json:"not_held"` // held under the configured limits, let through under these
 	Notes       []string       `json:"notes"`
 }
 
@@ -43,26 +44,26 @@ type simulated struct {
 	ID       string              `json:"id"`
 	Rule     string              `json:"rule"`
 	Upstream string              `json:"upstream,omitempty"`
-	Reason   string              `json:"reason"`
+	Reason   reason.Reason       `json:"reason"`
 	Since    time.Time           `json:"since"`
-	Until    time.Time           `json:"until"` // null: it is held at the end
+	Until    time.Time           `json:"until"` // null: still held at the end
 	Seconds  float64             `json:"seconds"`
-	Servers  int                 `json:"servers"`  // that stayed because of it
-	KeptOut  int                 `json:"kept_out"` // that did not get in
-	Some     []status.HeldServer `json:"some"`     // of these, the first
+	Servers  int                 `json:"servers"`  // kept because of it
+	KeptOut  int                 `json:"kept_out"` // kept out because of it
+	Some     []status.HeldServer `json:"some"`     // the first of them
 	Became   becameReport        `json:"became"`
 	Other    *otherReport        `json:"other_limits,omitempty"`
-	Words    string              `json:"words"` // what became of it
+	Words    string              `json:"words"` // its outcome
 }
 
 type becameReport struct {
 	End     string    `json:"end"` // open, resolved, replaced, within, approval, hold_for or proof
 	Right   int       `json:"right"`
-	RightAt time.Time `json:"right_at"` // of the last of them; null: of none
-	Through int       `json:"through"`  // let through by the end of the hold
+	RightAt time.Time `json:"right_at"` // of the last of them; null if none
+	Through int       `json:"through"`  // removed by the end of the hold
 }
 
-// otherReport says what the other limits did with its servers.
+// otherReport compares the result under the other limits.
 type otherReport struct {
 	Held    int `json:"held"`
 	Through int `json:"through"`
@@ -83,7 +84,7 @@ func simulationOf(r replay.Report, src *replayable, tried, today config.Config) 
 		s.Then = triedLimits(then, today)
 	}
 	if r.Unlike > 0 {
-		s.Notes = append(s.Notes, fmt.Sprintf("after %d of %d decisions the daemon had something else than the replay with its limits: "+
+		s.Notes = append(s.Notes, fmt.Sprintf("after %d of %d decisions the replay differs from the daemon under the same limits: "+
 			"it may have been another version", r.Unlike, r.Decisions))
 	}
 	return s
@@ -108,7 +109,7 @@ func simulatedHolds(holds []replay.Hold, r replay.Report) []simulated {
 			end = r.To
 		}
 		s := simulated{
-			ID: h.ID, Rule: h.Rule, Upstream: h.Upstream, Reason: safetext.Line(h.Reason), Since: h.Began.UTC(), Until: h.Ended.UTC(),
+			ID: h.ID, Rule: h.Rule, Upstream: h.Upstream, Reason: h.Reason, Since: h.Began.UTC(), Until: h.Ended.UTC(),
 			Seconds: end.Sub(h.Began).Seconds(), Servers: h.Kept, KeptOut: h.KeptOut, Some: []status.HeldServer{},
 			Became: becameReport{End: h.By, Right: h.Right, RightAt: h.RightAt.UTC(), Through: h.Went}, Words: became(h),
 		}
@@ -123,7 +124,7 @@ func simulatedHolds(holds []replay.Hold, r replay.Report) []simulated {
 	return all
 }
 
-// became says in words what became of a hold.
+// became describes the outcome of a hold.
 func became(h replay.Hold) string {
 	all := h.Kept + h.KeptOut
 	after := func(t time.Time) string { return lasted(t.Sub(h.Began)) }
@@ -133,9 +134,9 @@ func became(h replay.Hold) string {
 		said = append(said, "held at the end")
 	case replay.Resolved:
 	case replay.Replaced:
-		said = append(said, "another hold went on with what was missing")
+		said = append(said, "another hold continued with what was missing")
 	case guard.ByApproval:
-		said = append(said, "a person approved it after "+after(h.Ended))
+		said = append(said, "an operator approved it after "+after(h.Ended))
 	case guard.ByTime:
 		said = append(said, "hold_for let it through after "+after(h.Ended))
 	case guard.ByProof:
@@ -158,7 +159,7 @@ func became(h replay.Hold) string {
 	return strings.Join(said, "; ")
 }
 
-// lasted is a duration as a person writes it.
+// lasted formats a duration for people.
 func lasted(d time.Duration) string {
 	switch {
 	case d >= time.Minute:
@@ -178,42 +179,42 @@ func (p *program) printSimulation(s Simulation, output *format) error {
 	say := func(format string, a ...any) { fmt.Fprintln(p.stdout, safetext.Screen(fmt.Sprintf(format, a...))) }
 	say("%s: %s to %s (%s), %d decisions", safetext.Line(s.Source), operate.When(s.From), operate.When(s.To), lasted(s.To.Sub(s.From)), s.Decisions)
 	if s.Generations > 0 {
-		say("there is no record: this is made of %d generations, which are what was accepted. What was held or unhealthy then is not in them", s.Generations)
+		say("there is no record: this replays %d generations, which have only what was accepted, not what was held or unhealthy", s.Generations)
 	}
 	for _, note := range s.Notes {
 		say("%s", c.bad(safetext.Line(note)))
 	}
 	switch {
 	case len(s.Tried) > 0:
-		say("limits: the configuration's, but for %s", limitWords(s.Tried, "there"))
+		say("limits: as configured, except %s", limitWords(s.Tried, "there"))
 	default:
-		say("limits: the configuration's")
+		say("limits: as configured")
 	}
 	if len(s.Then) > 0 {
-		say("the daemon had others, last %s", limitWords(s.Then, "the configuration has"))
+		say("the daemon had others, most recently %s", limitWords(s.Then, "the configuration has"))
 	}
 	say("")
 	if len(s.Holds) == 0 {
 		say("nothing would have been held")
 	} else {
 		say("%s:", plural(len(s.Holds), "hold"))
-		s.print(say, c, s.Holds, "with the configuration's limits")
+		s.print(say, c, s.Holds, "with the configured limits")
 	}
 	if len(s.NotHeld) > 0 {
 		say("")
-		say("held with the configuration's limits, and let through with these: %s:", plural(len(s.NotHeld), "hold"))
+		say("held with the configured limits, and let through with these: %s:", plural(len(s.NotHeld), "hold"))
 		s.print(say, c, s.NotHeld, "with these limits")
 	}
 	return nil
 }
 
-// namedServers is how many servers of a hold stand on its line.
+// namedServers is how many servers of a hold are named on its line.
 const namedServers = 3
 
 func (s Simulation) print(say func(string, ...any), c palette, holds []simulated, others string) {
 	for _, h := range holds {
 		say("")
-		say("%s  %s", operate.When(h.Since), c.bad(h.Reason))
+		say("%s  %s", operate.When(h.Since), c.bad(h.Reason.String()))
 		held := "held for " + lasted(time.Duration(h.Seconds*float64(time.Second)))
 		what := plural(h.Servers, "server") + " stayed"
 		if h.Servers == 0 {

@@ -14,22 +14,21 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
 	"swallowkeeper/status"
-	"swallowkeeper/upstream"
 )
 
-// The commands with which a person steers. Where the daemon does not run, what can be done
-// from the conf file and the gateways is done there.
+// Commands that change something. If the daemon is not running, they use the conf file and the gateways where possible.
 
 func (p *program) approveCommand() *cobra.Command {
 	return p.steering(&cobra.Command{
 		Use: "approve ID", Args: takes(1, 1),
-		Short: "Let exactly the hold with this ID through",
-		Long: `approve lets exactly the change through that has this ID; status shows it. Should the
-registry have changed meanwhile, nothing is let through, and the new ID is named.`,
-		Example: `  swallowkeeper status                    names what is held, and its ID
+		Short: "Let the hold with this ID through, and only that",
+		Long: `approve lets the change with this ID through, and only that; status shows the ID. If the
+registry has changed in the meantime, nothing is let through, and the new ID is shown.`,
+		Example: `  swallowkeeper status                    shows what is held, and its ID
   swallowkeeper approve 5f56aae6fe61 --reason deploy-42`,
 		ValidArgsFunction: p.complete(holds),
 	}, func(ctx context.Context, o *operator, args []string) error {
@@ -43,7 +42,7 @@ registry have changed meanwhile, nothing is let through, and the new ID is named
 	})
 }
 
-// heldNow lists the present holds in the error for an unknown one.
+// heldNow lists the current holds in the error for an unknown one.
 func (o *operator) heldNow(ctx context.Context, id string, err error) error {
 	if !errors.Is(err, status.ErrNotFound) {
 		return err
@@ -62,7 +61,7 @@ func (o *operator) heldNow(ctx context.Context, id string, err error) error {
 	return fmt.Errorf("no hold %s; held now: %s", safetext.Line(id), strings.Join(ids, ", "))
 }
 
-// done tells that an order was carried out.
+// done reports that an order was carried out.
 func (o *operator) done(text string) error {
 	if done, err := o.encoded(map[string]string{"done": text}); done || err != nil {
 		return err
@@ -76,9 +75,9 @@ func (p *program) freezeCommand() *cobra.Command {
 	var forHow length
 	c := p.steering(&cobra.Command{
 		Use: "freeze NAME|--all", Args: takes(0, 1),
-		Short: "Leave an upstream, or everything, as it is written now",
-		Long: `freeze leaves an upstream, or everything, as it is written now, whatever the registries
-say, until unfreeze or for the time that is given. It holds over restarts.`,
+		Short: "Keep an upstream, or everything, as it is now",
+		Long: `freeze keeps an upstream, or everything, as currently written, whatever the registries
+list, until unfreeze or for the given time. It survives restarts.`,
 		Example: `  swallowkeeper freeze web
   swallowkeeper freeze web --for 1d12h --reason deploy-42
   swallowkeeper freeze --all --for 2h`,
@@ -105,7 +104,7 @@ say, until unfreeze or for the time that is given. It holds over restarts.`,
 		return o.done(named(name) + " is frozen" + until)
 	})
 	c.Flags().BoolVar(&all, "all", false, "everything")
-	c.Flags().Var(&forHow, "for", "how long, e.g. 2h, 1d or 1d12h; without it until unfreeze")
+	c.Flags().Var(&forHow, "for", "how long, e.g. 2h, 1d or 1d12h (default: until unfreeze)")
 	fixed(c, "for", "30m", "2h", "12h", "1d", "1w")
 	return c
 }
@@ -114,9 +113,9 @@ func (p *program) unfreezeCommand() *cobra.Command {
 	var all bool
 	c := p.steering(&cobra.Command{
 		Use: "unfreeze NAME|--all", Args: takes(0, 1),
-		Short: "End a freeze: what it kept back comes now",
-		Long: `unfreeze ends the freeze of an upstream, or with --all the freeze of everything: those of
-single upstreams stay. What a freeze kept back comes at once.`,
+		Short: "End a freeze, and apply the changes that it kept back",
+		Long: `unfreeze ends the freeze of an upstream, or with --all the freeze of everything. Freezes of
+single upstreams then stay. The changes that a freeze kept back are applied at once.`,
 		Example: `  swallowkeeper unfreeze web
   swallowkeeper unfreeze --all`,
 		ValidArgsFunction: p.complete(frozen),
@@ -134,7 +133,7 @@ single upstreams stay. What a freeze kept back comes at once.`,
 		if name == status.Everything {
 			return o.done("the freeze of everything has ended; those of single upstreams stay")
 		}
-		return o.done(named(name) + " is not frozen any more")
+		return o.done(named(name) + " is no longer frozen")
 	})
 	c.Flags().BoolVar(&all, "all", false, "the freeze of everything; those of single upstreams stay")
 	return c
@@ -152,14 +151,14 @@ func nameOrAll(args []string, all bool) (string, error) {
 }
 
 func named(name string) string {
-	scope, _ := upstream.ParseScope(name) // nameOrAll lets no empty one through
+	scope, _ := generation.ParseScope(name) // nameOrAll refuses an empty name
 	return safetext.Line(scope.Words())
 }
 
-// errPresent says that a generation is what is written now.
-var errPresent = errors.New("it is the present one")
+// errPresent means that a generation is the current one.
+var errPresent = errors.New("it is the current one")
 
-// step shows what leads from what is written now to an earlier generation, and what the guard has against it.
+// step shows the changes from the current generation to an earlier one, and the guard's objections.
 func (o *operator) step(ctx context.Context, to int) error {
 	plan, err := o.RollbackPlan(ctx, to)
 	if err != nil {
@@ -169,7 +168,7 @@ func (o *operator) step(ctx context.Context, to int) error {
 		return errPresent
 	}
 	o.printChanges(fmt.Sprintf("back to generation %d", to), plan.Changes)
-	if plan.Opinion != "" {
+	if !plan.Opinion.IsZero() {
 		o.say("%s: %s", o.c.bad("the guard would hold it"), plan.Opinion)
 	}
 	return nil
@@ -179,11 +178,11 @@ func (p *program) rollbackCommand() *cobra.Command {
 	var yes bool
 	c := p.steering(&cobra.Command{
 		Use: "rollback N", Args: takes(1, 1),
-		Short: "Write generation N again, push it, and freeze everything at it",
+		Short: "Go back to generation N, push it, and freeze everything",
 		Long: `rollback writes an earlier generation again, pushes it to every gateway, and freezes
-everything at it until swallowkeeper unfreeze --all. It shows what would change, and what
-the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
-		Example: `  swallowkeeper history                names the generations
+everything until swallowkeeper unfreeze --all. It first shows what would change and the
+guard's objections, and asks for confirmation. Without a terminal it needs --yes.`,
+		Example: `  swallowkeeper history                lists the generations
   swallowkeeper rollback 41
   swallowkeeper rollback 41 --yes      in a script`,
 		ValidArgsFunction: p.complete(generations),
@@ -194,25 +193,25 @@ the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
 		}
 		ask := o.terminal()
 		if !yes && ask == nil {
-			return operate.Exit(status.ExitUsage, errors.New("this is no terminal, so nobody can be asked: --yes goes back without a question"))
+			return operate.Exit(status.ExitUsage, errors.New("this is not a terminal, so nobody can confirm: --yes skips the question"))
 		}
 		if err := o.ours(ctx); err != nil {
 			return err
 		}
 		told := false
 		if *o.output == asText {
-			// What can't be shown must not stand between a person and a good generation.
+			// A failed preview must not prevent a rollback.
 			err := o.step(ctx, n)
 			if errors.Is(err, errPresent) {
-				o.say("generation %d is the present one: nothing is changed and nothing is frozen", n)
+				o.say("generation %d is the current one: nothing is changed and nothing is frozen", n)
 				return nil
 			}
 			if told = err == nil; !told {
-				fmt.Fprintf(o.stderr, "swallowkeeper: what would change can't be shown: %v\n", o.coded(err))
+				fmt.Fprintf(o.stderr, "swallowkeeper: can't show what would change: %v\n", o.coded(err))
 			}
 		}
 		if !yes && !agreed(ask, fmt.Sprintf("Go back to generation %d and freeze everything at it?", n)) {
-			return operate.Exit(status.ExitFailed, errors.New("nothing was done"))
+			return operate.Exit(status.ExitFailed, errors.New("nothing was changed"))
 		}
 		result, err := o.Rollback(ctx, n, string(o.reason))
 		if err != nil {
@@ -223,29 +222,29 @@ the guard has against it, and asks. Where nobody can be asked, it takes --yes.`,
 		if done, err := o.encoded(result); err != nil {
 			return err
 		} else if done {
-			return said(code)
+			return exitWith(code)
 		}
 		if result.Present {
-			o.say("generation %d is the present one: nothing is changed and nothing is frozen", n)
+			o.say("generation %d is the current one: nothing is changed and nothing is frozen", n)
 			return nil
 		}
-		if result.Opinion != "" && !told {
+		if !result.Opinion.IsZero() && !told {
 			o.say("the guard would have held it: %s", result.Opinion)
 		}
 		o.say("generation %d has the upstreams of %d; everything is frozen until swallowkeeper unfreeze --all",
 			result.Generation.Number, n)
 		for _, g := range result.Gateways {
 			if !g.InSync {
-				o.say("gateway %s: %s", safetext.Line(g.Name), o.c.bad(cmp.Or(safetext.Line(g.Error), "it does not show it yet")))
+				o.say("gateway %s: %s", safetext.Line(g.Name), o.c.bad(cmp.Or(safetext.Line(g.Error), "it does not have it yet")))
 			}
 		}
-		return said(code)
+		return exitWith(code)
 	})
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return c
 }
 
-// terminal is where a person can be asked, nil where nobody can.
+// terminal returns where to ask a question, or nil without a terminal.
 func (o *operator) terminal() io.Writer {
 	if !isTerminal(os.Stdin) {
 		return nil
@@ -258,7 +257,7 @@ func (o *operator) terminal() io.Writer {
 	return nil
 }
 
-// agreed asks a person. Only a clear yes is one.
+// agreed asks for confirmation. Anything but a clear yes means no.
 func agreed(ask io.Writer, question string) bool {
 	fmt.Fprintf(ask, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')

@@ -14,25 +14,25 @@ import (
 	"swallowkeeper/internal/setting"
 )
 
-// What is wrong with a command line is said in our words, with the nearest right one.
+// Usage errors are worded here, with the nearest valid choice.
 
-// takes has a command take so many arguments. Their names are those of its Use.
+// takes sets the number of arguments of a command. Their names are those in its Use.
 func takes(least, most int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		_, names, _ := strings.Cut(c.Use, " ")
 		switch {
 		case len(args) < least:
-			return fmt.Errorf("%s is missing: it is %s %s", strings.Fields(names)[len(args)], c.CommandPath(), names)
+			return fmt.Errorf("%s is missing: usage: %s %s", strings.Fields(names)[len(args)], c.CommandPath(), names)
 		case len(args) > most && names == "":
 			return fmt.Errorf("unknown command %q: %s takes no argument", args[0], c.CommandPath())
 		case len(args) > most:
-			return fmt.Errorf("%q is too much: it is %s %s", args[most], c.CommandPath(), names)
+			return fmt.Errorf("unexpected argument %q: usage: %s %s", args[most], c.CommandPath(), names)
 		}
 		return nil
 	}
 }
 
-// noSuchCommand has a command that only stands above others say which of them may be meant.
+// noSuchCommand lists the subcommands that may be meant.
 func noSuchCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -46,7 +46,7 @@ func noSuchCommand(c *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q%s", args[0], meant(args[0], known, "; there are "+strings.Join(known, ", ")))
 }
 
-// meant asks for the nearest of the known words, or says something else where none is near.
+// meant suggests the nearest known word, or returns or if none is near.
 func meant(given string, known []string, or string) string {
 	if word := near.Word(given, known); word != "" {
 		return "; did you mean " + word + "?"
@@ -54,7 +54,7 @@ func meant(given string, known []string, or string) string {
 	return or
 }
 
-// wrongFlag says in our words what is wrong with a flag.
+// wrongFlag words an error about a flag.
 func wrongFlag(c *cobra.Command, err error) error {
 	var (
 		unknown  *pflag.NotExistError
@@ -64,12 +64,12 @@ func wrongFlag(c *cobra.Command, err error) error {
 	)
 	switch {
 	case errors.As(err, &unknown):
-		// Of a command that there is not, the flags are not known either.
+		// The flags of an unknown command are unknown as well.
 		if words := c.Flags().Args(); c.HasSubCommands() && len(words) > 0 {
 			return noSuchCommand(c, words)
 		}
 		name := unknown.GetSpecifiedName()
-		if letters := unknown.GetSpecifiedShortnames(); letters != "" { // one dash may stand for two
+		if letters := unknown.GetSpecifiedShortnames(); letters != "" { // a single dash may be meant as two
 			return fmt.Errorf("unknown flag: -%.1s%s", name, meantFlag(c, letters))
 		}
 		return fmt.Errorf("unknown flag: --%s%s", name, meantFlag(c, name))
@@ -84,7 +84,7 @@ func wrongFlag(c *cobra.Command, err error) error {
 		}
 		return fmt.Errorf("--%s %q: %w", f.Name, invalid.GetValue(), why)
 	case errors.As(err, &nonsense):
-		return fmt.Errorf("%q is no flag", nonsense.GetSpecifiedFlag())
+		return fmt.Errorf("%q is not a flag", nonsense.GetSpecifiedFlag())
 	}
 	return err
 }
@@ -107,7 +107,7 @@ func flagNames(c *cobra.Command) []string {
 	return names
 }
 
-// length is a flag for a duration above 0, also in days and weeks.
+// length is a flag for a positive duration, which may be in days and weeks.
 type length time.Duration
 
 var _ pflag.Value = (*length)(nil)
@@ -135,14 +135,14 @@ func (l *length) String() string {
 // Type implements pflag.Value.
 func (l *length) Type() string { return "duration" }
 
-// timeoutFlag bounds a wait.
+// timeoutFlag adds a flag for a timeout.
 func timeoutFlag(f *pflag.FlagSet, usage string) *length {
 	limit := length(20 * time.Second)
 	f.Var(&limit, "timeout", usage)
 	return &limit
 }
 
-// settle gives a whole tree of commands our words for what is wrong with their use.
+// settle applies the usage errors of this file to a command and all its subcommands.
 func settle(c *cobra.Command) {
 	c.SetFlagErrorFunc(wrongFlag)
 	c.InitDefaultHelpCmd()
@@ -166,7 +166,7 @@ func settle(c *cobra.Command) {
 	}
 }
 
-// missingCommand is what a command does that only stands above others.
+// missingCommand is run if a command needs a subcommand.
 func missingCommand(c *cobra.Command, _ []string) error {
 	var names []string
 	for _, sub := range c.Commands() {

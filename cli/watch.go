@@ -16,12 +16,12 @@ import (
 func (p *program) watchCommand() *cobra.Command {
 	return p.asking(&cobra.Command{
 		Use: "watch", Args: takes(0, 0),
-		Short: "A live view: the verdict and what happens",
-		Long: `watch shows on a terminal the verdict, what is held and the last that happened, and
-redraws it with every change. The arrow keys, Page Up and Page Down, Home and End scroll;
-q ends it. In a pipe it prints a line an event, the last 15 first; with -o json it does so
-anywhere, and with -o yaml a document an event. A daemon that goes away is waited for; what
-happened meanwhile comes then.`,
+		Short: "Show the verdict and events live",
+		Long: `watch shows the verdict, what is held and the most recent events on a terminal, and updates
+them with every change. The arrow keys, Page Up and Page Down, Home and End scroll; q quits.
+In a pipe it prints one line per event, starting with the last 15. With -o json it always
+does so, with -o yaml it prints one document per event. If the daemon goes away, watch waits
+for it, and then shows what it missed.`,
 		Example: `  swallowkeeper watch
   swallowkeeper watch -o json | jq .text`,
 	}, func(ctx context.Context, o *operator, _ []string) error {
@@ -30,24 +30,24 @@ happened meanwhile comes then.`,
 	})
 }
 
-// watcher prints what happens, or keeps it for the picture on a terminal.
+// watcher prints events, or collects them for the screen.
 type watcher struct {
 	*operator
 	live bool // on a terminal
 
 	last *status.Status
-	seen uint64   // the ID of the last event
-	tail []string // the last events, as far as they are kept
-	lost string   // since the daemon is away
+	seen uint64   // ID of the last event
+	tail []string // the most recent events
+	lost string   // since the daemon is gone
 
 	width, height int // of the terminal
-	up            int // lines that are scrolled away below
+	up            int // lines scrolled up from the end
 }
 
-// tailLength is how many of the last events come at once, mostTail how many can be scrolled to.
+// tailLength is how many recent events are requested at once, mostTail how many can be scrolled through.
 const tailLength, mostTail = 15, 500
 
-// run goes on until the context ends, or a person does. A daemon that was never there is an error.
+// run watches until the context ends or the user quits. It is an error if the daemon never answered.
 func (w *watcher) run(ctx context.Context) error {
 	first, cancel := context.WithTimeout(ctx, time.Duration(*w.timeout))
 	defer cancel()
@@ -75,13 +75,13 @@ func (w *watcher) run(ctx context.Context) error {
 	return nil
 }
 
-// lost says that the daemon does not answer any more.
+// lost means that the daemon no longer answers.
 type lost string
 
-// follow hands over each status, each event, and that the daemon went, until the context ends.
+// follow passes each status, each event, and the loss of the daemon to take, until the context ends.
 func (w *watcher) follow(ctx context.Context, take func(any)) {
 	again := retry.Policy{First: 200 * time.Millisecond, Longest: 2 * time.Second, Healthy: 10 * time.Second}
-	_ = again.Run(ctx, func(ctx context.Context) error { // what it returns is the end of the context
+	_ = again.Run(ctx, func(ctx context.Context) error { // it returns only when the context ends
 		return w.client.Watch(ctx, &w.seen, func(st *status.Status, e *status.Event) bool {
 			if st != nil {
 				take(*st)
@@ -96,7 +96,7 @@ func (w *watcher) follow(ctx context.Context, take func(any)) {
 	})
 }
 
-// take prints what comes, or keeps it for the next picture.
+// take prints a message, or keeps it for the screen.
 func (w *watcher) take(what any) {
 	switch what := what.(type) {
 	case status.Status:
@@ -105,7 +105,7 @@ func (w *watcher) take(what any) {
 		w.tell(what)
 	case lost:
 		if w.lost != "" {
-			return // it was said
+			return // already reported
 		}
 		w.lost = string(what)
 		if !w.live {
@@ -120,9 +120,9 @@ func (w *watcher) tell(e status.Event) {
 	case w.live:
 		w.tail = append(w.tail, line)
 		w.tail = w.tail[max(0, len(w.tail)-mostTail):]
-	case *w.output == asJSON: // a line an event
+	case *w.output == asJSON: // one line per event
 		_ = json.NewEncoder(w.stdout).Encode(e)
-	case *w.output == asYAML: // a document an event
+	case *w.output == asYAML: // one document per event
 		fmt.Fprintln(w.stdout, "---")
 		_ = w.output.encode(w.stdout, e)
 	default:
@@ -131,7 +131,7 @@ func (w *watcher) tell(e status.Event) {
 }
 
 func eventWords(e status.Event) string {
-	text := safetext.Line(e.Text)
+	text := e.Text.String()
 	if e.Gateway != "" {
 		text = "gateway " + safetext.Line(e.Gateway) + ": " + text
 	}

@@ -31,7 +31,7 @@ func TestThePictureFitsTheTerminal(t *testing.T) {
 		if height < 24 {
 			continue
 		}
-		for _, part := range []string{"swallowkeeper approve ", "stays: u00 10.0.0.0:80 10.0.0.1:80", "servers more", "gateway edge-1", "event 11", "event 14"} {
+		for _, part := range []string{"swallowkeeper approve ", "stays: u00 10.0.0.0:80 10.0.0.1:80", "more servers", "gateway edge-1", "event 11", "event 14"} {
 			if !strings.Contains(text, part) {
 				t.Errorf("on %d lines it lacks %q:\n%s", height, part, text)
 			}

@@ -11,7 +11,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
-// onTerminal shows the picture until the context ends, or a person presses q.
+// onTerminal shows the screen until the context ends or the user presses q.
 func (w *watcher) onTerminal(ctx context.Context) error {
 	options := []tea.ProgramOption{
 		tea.WithOutput(w.stdout), tea.WithEnvironment(w.env), tea.WithoutSignalHandler(), tea.WithInput(nil),
@@ -68,7 +68,7 @@ func (p picture) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	default:
 		before := len(p.all())
 		p.take(msg)
-		if p.up > 0 { // what a person reads stays where it is
+		if p.up > 0 { // keep the scroll position of the reader
 			p.up += len(p.all()) - before
 		}
 	}
@@ -101,10 +101,10 @@ func (p picture) View() tea.View {
 	return v
 }
 
-// leastForKeys is the height from which on the last line says which keys there are.
+// leastForKeys is the minimum height for a last line with the keys.
 const leastForKeys = 10
 
-// page is how many lines there are for the picture.
+// page returns the number of lines for the content.
 func (w *watcher) page() int {
 	if w.height >= leastForKeys {
 		return w.height - 1
@@ -112,21 +112,21 @@ func (w *watcher) page() int {
 	return w.height
 }
 
-// all is all that can be scrolled through: the whole status, and the events below it.
+// all returns everything that can be scrolled through: the whole status, then the events.
 func (w *watcher) all() []string {
 	return slices.Concat(w.head(0), []string{""}, w.wrap(w.tail))
 }
 
-// leastTail is how much of what happened last is always shown, as far as there is.
+// leastTail is how many recent events are always shown, if there are any.
 const leastTail = 4
 
-// picture is the status, and below it what happened last, in so many lines. Where they are too few, what
-// a hold keeps is cut first, then the end of the status.
+// picture returns the status and the recent events, in height lines. If they do not fit, what a hold keeps is cut
+// first, then the end of the status.
 func (w *watcher) picture(height int) []string {
 	rows := w.wrap(w.tail[max(0, len(w.tail)-height):])
 	head := w.head(0)
 	if over := len(head) + 1 + min(len(rows), leastTail) - height; over > 0 {
-		head = w.head(min(over+1, mostStaying-1)) // one line more, which says how many are not there
+		head = w.head(min(over+1, mostStaying-1)) // one more line, for the number of those left out
 	}
 	room := max(0, height-1-min(len(rows), leastTail))
 	head = head[:min(len(head), room)]
@@ -134,7 +134,7 @@ func (w *watcher) picture(height int) []string {
 	return append(append(head, ""), rows[len(rows)-tail:]...)
 }
 
-// head is the status in lines, with fewer of what is held.
+// head returns the status as lines, with fewer lines of a hold.
 func (w *watcher) head(fewer int) []string {
 	var text strings.Builder
 	to := *w.operator
@@ -148,7 +148,7 @@ func (w *watcher) head(fewer int) []string {
 	return w.wrap(strings.Split(strings.TrimRight(text.String(), "\n"), "\n"))
 }
 
-// wrap breaks lines that are longer than the terminal is wide.
+// wrap breaks lines at the width of the terminal.
 func (w *watcher) wrap(lines []string) []string {
 	if w.width <= 0 {
 		return slices.Clone(lines)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,27 +16,27 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// builder puts entries into a Config, later ones over earlier ones, and collects all
-// that is wrong instead of stopping at the first.
+// builder applies entries to a Config, later ones over earlier ones. It collects all problems instead of stopping at
+// the first.
 type builder struct {
 	kinds    Kinds
 	cfg      Config
-	one      map[string]*Upstream // the tables of single upstreams
-	later    []origin             // what they say: they start from [upstream], which must be whole first
+	named    map[string]*Upstream // the [upstream.NAME] tables
+	deferred []origin             // their entries: they are applied last, because their defaults come from the complete [upstream]
 	order    int
-	from     map[spot]origin
+	from     map[spot]origin // where each key and table was set
 	problems []problem
 	refused  map[place]bool // tables with a problem
-	untyped  map[place]bool // tables of a type that there is not
+	untyped  map[place]bool // tables of unknown type
 }
 
-// spot is one key of one table, or with key "" the table.
+// spot is a key of a table, or with key "" the table itself.
 type spot struct {
 	place
 	key string
 }
 
-// origin is an entry and its turn.
+// origin is an entry with its position in the order of entries.
 type origin struct {
 	entry
 	order int
@@ -49,10 +50,10 @@ type problem struct {
 func newBuilder(k Kinds) *builder {
 	cfg := k.Default()
 	cfg.Registries, cfg.Gateways = nil, nil
-	return &builder{kinds: k, cfg: cfg, one: map[string]*Upstream{}, from: map[spot]origin{}, refused: map[place]bool{}, untyped: map[place]bool{}}
+	return &builder{kinds: k, cfg: cfg, named: map[string]*Upstream{}, from: map[spot]origin{}, refused: map[place]bool{}, untyped: map[place]bool{}}
 }
 
-// build takes all sources, the file first. The types come before all other keys: they say which there are.
+// build applies all sources, the file first. Types come before all other keys, because they determine which keys exist.
 func (b *builder) build(sources ...[]entry) {
 	var all []origin
 	for i, entries := range sources {
@@ -62,8 +63,8 @@ func (b *builder) build(sources ...[]entry) {
 			switch {
 			case e.wrong != "":
 				b.wrong(o, e.wrong)
-			case e.inside:
-				b.later = append(b.later, o)
+			case e.inside && e.under == "":
+				b.deferred = append(b.deferred, o)
 			case b.begin(o):
 				all = append(all, o)
 			}
@@ -78,7 +79,7 @@ func (b *builder) build(sources ...[]entry) {
 	}
 }
 
-// fillLists gives the lists that the file left empty their one default table.
+// fillLists adds the one default table to each list that the file left empty.
 func (b *builder) fillLists() {
 	for _, list := range []string{"registry", "gateway"} {
 		if n, _ := b.length(list); n == 0 {
@@ -87,8 +88,8 @@ func (b *builder) fillLists() {
 	}
 }
 
-// begin has the table of an entry there, which grows with it where it is the next of a list. It reports whether a
-// value is left to be put.
+// begin makes sure that an entry's table exists, adding it if it is the next one of a list. It reports whether there is
+// a value to put.
 func (b *builder) begin(o origin) bool {
 	have, isList := b.length(o.section)
 	if isList && o.n > have {
@@ -101,11 +102,11 @@ func (b *builder) begin(o origin) bool {
 	if _, begun := b.from[spot{o.place, ""}]; !begun {
 		b.from[spot{o.place, ""}] = o
 	}
-	if isList && o.key == "type" {
+	if isList && o.key == "type" && !o.inside {
 		b.put(o)
 		return false
 	}
-	return o.key != ""
+	return o.key != "" || o.under != ""
 }
 
 // choose gives each table of a list the keys of its type.
@@ -120,7 +121,7 @@ func (b *builder) choose() {
 	}
 }
 
-// typed reports a type that there is not. Nobody knows which keys its table has.
+// typed reports an unknown type. The keys of such a table are unknown too.
 func (b *builder) typed(p place, typ string) {
 	types := b.kinds.types(p.section)
 	if slices.Contains(types, typ) {
@@ -130,16 +131,22 @@ func (b *builder) typed(p place, typ string) {
 	if meant := near.Word(typ, types); meant != "" {
 		wrong += "; did you mean " + strconv.Quote(meant) + "?"
 	}
-	b.wrong(b.whence(p, "type"), wrong)
+	b.wrong(b.source(p, "type"), wrong)
 	b.untyped[p] = true
 }
 
-// put gives one key its value.
+// put sets a key to its value.
 func (b *builder) put(o origin) {
+	if o.under != "" && !b.enter(o) || o.key == "" {
+		return
+	}
 	table := b.table(o.place)
 	f, has := fieldOf(table, o.key)
 	switch {
 	case !has && b.untyped[o.place]:
+		return
+	case !has && slices.Contains(slices.Collect(maps.Keys(inner(table))), o.key):
+		b.wrong(o, fmt.Sprintf("found %s; allowed are tables that begin with [%s.%s.NAME]", describe(o.value), o.section, o.key))
 		return
 	case !has:
 		b.wrong(o, b.unknownKey(o, keys(table)))
@@ -152,7 +159,53 @@ func (b *builder) put(o origin) {
 	b.from[spot{o.place, o.key}] = o
 }
 
+// enter makes sure that a named table exists. It reports whether its keys can be put.
+func (b *builder) enter(o origin) bool {
+	if b.untyped[o.outer()] || b.refused[o.place] && b.table(o.place) == nil {
+		return false
+	}
+	in, has := inner(b.table(o.outer()))[o.under]
+	wrong := ""
+	if !has {
+		at := o
+		at.place, at.key = o.outer(), o.under
+		wrong = b.unknownKey(at, keys(b.table(o.outer())))
+	} else if err := upstream.ValidName(o.name); err != nil {
+		wrong = cmp.Or(b.lacks(o.outer(), o.name), err.Error())
+	}
+	if wrong != "" {
+		o.key = ""
+		b.wrong(o, wrong)
+		return false
+	}
+	if b.table(o.place) == nil {
+		if in.IsNil() {
+			in.Set(reflect.MakeMap(in.Type()))
+		}
+		in.SetMapIndex(reflect.ValueOf(o.name), reflect.ValueOf(freshInner(in)))
+		b.from[spot{o.outer(), o.under}] = o // the place to report if there are too many of them
+	}
+	return true
+}
+
+// lacks returns the kind's own explanation for not having a key, or "".
+func (b *builder) lacks(p place, key string) string {
+	if p.section != "registry" {
+		return ""
+	}
+	if c, says := b.cfg.Registries[p.n-1].Config.(interface{ Lacks(key string) string }); says {
+		return c.Lacks(key)
+	}
+	return ""
+}
+
 func (b *builder) unknownKey(o origin, known []string) string {
+	if why := b.lacks(o.place, o.key); why != "" {
+		return "unknown key; " + why
+	}
+	if o.under != "" {
+		return unknown("key", o.key, known, "allowed are "+either(known))
+	}
 	if types := b.kinds.having(o.section, o.key); len(types) > 0 {
 		return fmt.Sprintf("unknown key; a %s of type %s has it, this one is of type %q", o.section, inOrder(quoted(types)), b.typeOf(o.place))
 	}
@@ -177,21 +230,33 @@ func (b *builder) length(section string) (n int, isList bool) {
 		return len(b.cfg.Registries), true
 	case "gateway":
 		return len(b.cfg.Gateways), true
+	case "route":
+		return len(b.cfg.Routes), true
 	}
 	return 0, false
 }
 
 func (b *builder) grow(section string) {
-	if section == "registry" {
+	switch section {
+	case "registry":
 		b.cfg.Registries = append(b.cfg.Registries, b.kinds.registry(""))
-		return
+	case "gateway":
+		b.cfg.Gateways = append(b.cfg.Gateways, b.kinds.gateway(""))
+	case "route":
+		b.cfg.Routes = append(b.cfg.Routes, defaultRoute())
 	}
-	b.cfg.Gateways = append(b.cfg.Gateways, b.kinds.gateway(""))
 }
 
 type table interface{ Validate() error }
 
 func (b *builder) table(p place) table {
+	if p.under != "" {
+		in, has := inner(b.table(p.outer()))[p.under]
+		if !has || !in.MapIndex(reflect.ValueOf(p.name)).IsValid() {
+			return nil
+		}
+		return innerTable(in, p.name)
+	}
 	switch p.section {
 	case "log":
 		return &b.cfg.Log
@@ -201,9 +266,11 @@ func (b *builder) table(p place) table {
 		return &b.cfg.Guard
 	case "upstream":
 		if p.inside {
-			return b.one[p.name]
+			return b.named[p.name]
 		}
 		return &b.cfg.Upstream
+	case "route":
+		return &b.cfg.Routes[p.n-1]
 	case "persist":
 		return &b.cfg.Persist
 	case "gateway":
@@ -216,8 +283,11 @@ func (b *builder) table(p place) table {
 	panic("config: no table " + p.section)
 }
 
-// defaults is the table as it is where nobody says anything.
+// defaults returns the table with default values.
 func (b *builder) defaults(p place) table {
+	if p.under != "" {
+		return freshInner(inner(b.table(p.outer()))[p.under])
+	}
 	switch p.section {
 	case "registry":
 		r := b.kinds.registry(b.cfg.Registries[p.n-1].Type)
@@ -225,29 +295,37 @@ func (b *builder) defaults(p place) table {
 	case "gateway":
 		g := b.kinds.gateway(b.cfg.Gateways[p.n-1].Type)
 		return &g
+	case "route":
+		r := defaultRoute()
+		return &r
 	}
 	all := b.cfg.Upstream
-	fresh := builder{cfg: b.kinds.Default(), one: map[string]*Upstream{p.name: &all}}
+	fresh := builder{cfg: b.kinds.Default(), named: map[string]*Upstream{p.name: &all}}
 	return fresh.table(p)
 }
 
-// validate has every component judge its table.
+// validate lets each component validate its table, and then checks the tables against each other.
 func (b *builder) validate(getenv func(string) string) {
 	for _, s := range b.kinds.sections() {
 		if n, isList := b.length(s.name); isList {
 			for i := range n {
-				b.judge(place{section: s.name, n: i + 1})
+				p := place{section: s.name, n: i + 1}
+				for _, in := range b.places(p) {
+					b.check(in)
+				}
+				b.check(p)
 			}
 			continue
 		}
-		b.judge(place{section: s.name})
+		b.check(place{section: s.name})
 	}
 	b.single()
 	b.duplicates(getenv)
+	b.routes()
 	b.guard()
 }
 
-// files reports the files that registries and gateways name and that can't be read.
+// files reports files named by registries and gateways that can't be read.
 func (b *builder) files(canRead func(string) error) {
 	for _, list := range []string{"registry", "gateway"} {
 		n, _ := b.length(list)
@@ -259,17 +337,17 @@ func (b *builder) files(canRead func(string) error) {
 					continue
 				}
 				if err := canRead(*path); err != nil {
-					b.wrong(b.whence(p, f.key), fmt.Sprintf("%v; allowed is a file that can be read", err))
+					b.wrong(b.source(p, f.key), fmt.Sprintf("%v; allowed is a file that can be read", err))
 				}
 			}
 		}
 	}
 }
 
-// single builds the tables of single upstreams.
+// single builds the [upstream.NAME] tables.
 func (b *builder) single() {
-	for _, o := range b.later {
-		if b.one[o.name] == nil {
+	for _, o := range b.deferred {
+		if b.named[o.name] == nil {
 			if err := upstream.ValidName(o.name); err != nil {
 				if !b.refused[o.place] {
 					o.key = ""
@@ -278,25 +356,25 @@ func (b *builder) single() {
 				continue
 			}
 			all := b.cfg.Upstream
-			b.one[o.name] = &all
+			b.named[o.name] = &all
 		}
 		if b.begin(o) {
 			b.put(o)
 		}
 	}
 	b.cfg.Upstreams = map[string]Upstream{}
-	for _, name := range slices.Sorted(maps.Keys(b.one)) {
-		b.judge(place{section: "upstream", name: name, inside: true})
-		b.cfg.Upstreams[name] = *b.one[name]
+	for _, name := range slices.Sorted(maps.Keys(b.named)) {
+		b.check(place{section: "upstream", name: name, inside: true})
+		b.cfg.Upstreams[name] = *b.named[name]
 	}
 }
 
-// judge asks a table what is wrong with it until it has nothing more to say: what it
-// finds is reported and then set to the default.
-func (b *builder) judge(p place) {
-	if b.untyped[p] {
+// check validates a table until no error is left: it reports each invalid key and resets it to its default.
+func (b *builder) check(p place) {
+	if b.untyped[p] || p.under != "" && b.refused[p] {
 		return
 	}
+	last := ""
 	checked, fresh := b.table(p), b.defaults(p)
 	for range len(fields(fresh)) + 1 {
 		err := checked.Validate()
@@ -305,11 +383,15 @@ func (b *builder) judge(p place) {
 		}
 		var wrong *setting.Error
 		if !errors.As(err, &wrong) {
-			b.wrong(b.whence(p, ""), err.Error())
+			b.wrong(b.source(p, ""), err.Error())
 			return
 		}
+		if wrong.Key == last { // even the default is invalid
+			return
+		}
+		last = wrong.Key
 		f, has := fieldOf(checked, wrong.Key)
-		b.wrong(b.whence(p, wrong.Key), notAllowed(wrong, f.secret()))
+		b.wrong(b.source(p, wrong.Key), notAllowed(wrong, f.secret()))
 		if !has {
 			return
 		}
@@ -318,8 +400,8 @@ func (b *builder) judge(p place) {
 	}
 }
 
-// whence is where a key was set, else where its table begins.
-func (b *builder) whence(p place, key string) origin {
+// source returns the origin of a key, or of its table if the key was not set.
+func (b *builder) source(p place, key string) origin {
 	o, ok := b.from[spot{p, key}]
 	if !ok {
 		o = b.from[spot{p, ""}]
@@ -329,8 +411,7 @@ func (b *builder) whence(p place, key string) origin {
 	return o
 }
 
-// duplicates finds registries and gateways that could not be told apart. A table that
-// is wrong anyway is left out.
+// duplicates reports registries and gateways that can't be told apart. It skips tables that already have a problem.
 func (b *builder) duplicates(getenv func(string) string) {
 	names, places := map[string]int{}, map[string]int{}
 	for i, r := range b.cfg.Registries {
@@ -354,13 +435,13 @@ func (b *builder) unique(p place, key, value string, taken map[string]int) {
 	}
 	if first, ok := taken[value]; ok {
 		wrong := fmt.Sprintf("%s %d has %q too; allowed is one of its own", p.section, first, value)
-		b.wrong(b.whence(p, key), wrong)
+		b.wrong(b.source(p, key), wrong)
 		return
 	}
 	taken[value] = p.n
 }
 
-// sameAddress writes one address in one way.
+// sameAddress normalizes an address.
 func sameAddress(s string) string {
 	if socket, ok := strings.CutPrefix(s, "unix:"); ok {
 		return "unix:" + path.Clean(socket)

@@ -1,8 +1,6 @@
-// Package config reads the configuration of the whole program: the TOML file, the
-// environment and what the command line sets. It only composes and decodes; what a
-// key means, its default and what is allowed stand beside the component that it
-// configures. It knows no kind of registry or gateway: it decodes against the [Kinds] that
-// it is handed. Only cmd imports it.
+// Package config reads the configuration of the program: the TOML file, the environment and the command line. It only
+// composes and decodes. The meaning of a key, its default and its valid values are defined by the component that it
+// configures. The package knows no kind of registry or gateway: it decodes for the [Kinds] that the caller passes.
 package config
 
 import (
@@ -20,21 +18,21 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// DefaultPath is the file that is read where none is named, if it exists.
+// DefaultPath is the file that is read if none is named, if it exists.
 const DefaultPath = "/etc/swallowkeeper.toml"
 
-// Config is the whole configuration.
+// Config is the complete configuration.
 type Config struct {
-	// File is where it was read from, "" where there was none.
+	// File is the path it was read from, or "" if there was no file.
 	File string
 
 	Log        Log
 	Registries []Registry // at least one
 	Guard      guard.Config
 	Upstream   Upstream
-	// Upstreams are the [upstream.NAME] tables, whole: what one of them does not say
-	// is taken from Upstream.
+	// Upstreams are the [upstream.NAME] tables, complete: missing keys are taken from Upstream.
 	Upstreams map[string]Upstream
+	Routes    []Route
 	Persist   persist.Config
 	Gateways  []Gateway // at least one
 	Status    status.Config
@@ -43,13 +41,13 @@ type Config struct {
 
 // Log is the [log] table.
 type Log struct {
-	// Level is the least important kind of entry that is written, in logrus' words.
+	// Level is the lowest level that is logged, as logrus names it.
 	Level string `toml:"level"`
-	// Format is "text" for people or "json", one object a line, for machines.
+	// Format is "text", or "json" for one JSON object per line.
 	Format string `toml:"format"`
 }
 
-// Default is what holds where nobody says anything.
+// Default returns the defaults.
 func (k Kinds) Default() Config {
 	return Config{
 		Log:        Log{Level: "info", Format: "text"},
@@ -64,21 +62,20 @@ func (k Kinds) Default() Config {
 	}
 }
 
-// Load reads the configuration. Overrides, each written key.path=value, go over the
-// environment, that over the file, and the file over the defaults. An empty path is
-// [DefaultPath] if that exists, else the defaults alone.
+// Load reads the configuration. Overrides, each in the form key.path=value, take precedence over the environment, the
+// environment over the file, and the file over the defaults. If path is empty, Load reads [DefaultPath] if that exists.
 //
-// The environment's names are SWALLOWKEEPER_ and the path in upper case, with _ for
-// each dot: SWALLOWKEEPER_GUARD_MIN_SERVICES. In both, a list's first table has no
-// number, and the others have theirs: registry.2.address, SWALLOWKEEPER_REGISTRY_2_ADDRESS.
+// Names in the environment are SWALLOWKEEPER_ and the path in upper case, with _ for each dot:
+// SWALLOWKEEPER_GUARD_MIN_SERVICES. The first table of a list has no number, the others do: registry.2.address,
+// SWALLOWKEEPER_REGISTRY_2_ADDRESS.
 //
-// Its error joins all that is wrong, each an [*Error], in the order of the lines.
+// The error joins all problems, each an [*Error], in order of lines.
 func (k Kinds) Load(path string, env, overrides []string) (Config, error) {
 	return k.read(path, DefaultPath, env, overrides, canRead)
 }
 
-// LoadReadable is [Kinds.Load] for a command that only asks the daemon at work: a file that this
-// account may not read counts as absent, and files that keys name are not looked at.
+// LoadReadable is [Kinds.Load] for commands that only query the running daemon. A file that this account can't read
+// counts as missing, and files named by keys are not checked.
 func (k Kinds) LoadReadable(path string, env, overrides []string) (Config, error) {
 	unasked := func(string) error { return nil }
 	cfg, err := k.read(path, DefaultPath, env, overrides, unasked)
@@ -88,7 +85,7 @@ func (k Kinds) LoadReadable(path string, env, overrides []string) (Config, error
 	return cfg, err
 }
 
-// canRead says why a file that a key names can't be read, or returns nil.
+// canRead returns an error if a file can't be read.
 func canRead(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -125,7 +122,7 @@ func (k Kinds) parse(file, content string, env, overrides []string, canRead func
 	return b.cfg, nil
 }
 
-// Defaults are the [upstream] tables for those that build upstreams.
+// Defaults returns the [upstream] tables in the form for building upstreams.
 func (c Config) Defaults() upstream.Defaults {
 	d := upstream.Defaults{All: c.Upstream.template(), Name: map[string]upstream.Template{}}
 	for name, u := range c.Upstreams {
@@ -134,7 +131,7 @@ func (c Config) Defaults() upstream.Defaults {
 	return d
 }
 
-// Validate returns a *setting.Error for the first key whose value is not allowed.
+// Validate returns a *setting.Error for the first key with an invalid value.
 func (l Log) Validate() error {
 	levels := []string{"trace", "debug", "info", "warning", "warn", "error"}
 	switch {

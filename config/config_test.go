@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"swallowkeeper/internal/golden"
 	"swallowkeeper/kinds"
 	"swallowkeeper/registry/consul"
 	"swallowkeeper/upstream"
@@ -23,23 +24,6 @@ var known = Kinds{Registries: kinds.Registries(), Gateways: kinds.Gateways()}
 
 // none is a default path at which nothing is, so that no test sees this machine's file.
 const none = "testdata/none.toml"
-
-// golden compares with a file, or writes it where UPDATE is set.
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("differs from %s (-want +got):\n%s", path, diff)
-	}
-}
 
 func files(t *testing.T, pattern string) []string {
 	t.Helper()
@@ -60,7 +44,7 @@ func TestGoodFiles(t *testing.T) {
 			if c.File != path {
 				t.Errorf("file is %q, want %q", c.File, path)
 			}
-			golden(t, strings.TrimSuffix(path, ".toml")+".want", c.TOML())
+			golden.File(t, strings.TrimSuffix(path, ".toml")+".want", c.TOML())
 		})
 	}
 }
@@ -79,7 +63,7 @@ func TestBadFiles(t *testing.T) {
 			if diff := cmp.Diff(Config{}, c); diff != "" {
 				t.Errorf("half a configuration beside the error: %s", diff)
 			}
-			golden(t, strings.TrimSuffix(path, ".toml")+".want", err.Error()+"\n")
+			golden.File(t, strings.TrimSuffix(path, ".toml")+".want", err.Error()+"\n")
 		})
 	}
 }
@@ -415,7 +399,10 @@ func TestLoadsAreIndependent(t *testing.T) {
 func TestTOMLLoadsAgain(t *testing.T) {
 	for _, path := range files(t, "testdata/good/*.toml") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			c, err := load(path, none, nil, []string{"registry.token="})
+			c, err := load(path, none, nil, nil)
+			if err == nil && c.Registries[0].Type == "consul" { // a token is shown as set, and can't come back
+				c, err = load(path, none, nil, []string{"registry.token="})
+			}
 			if err != nil {
 				t.Fatal(err)
 			}

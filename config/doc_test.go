@@ -30,7 +30,7 @@ type documented struct {
 }
 
 var (
-	heading = regexp.MustCompile("^### ([a-z_.]+)$")
+	heading = regexp.MustCompile("^### ([a-z_.]+(?:NAME[a-z_.]+)?)$")
 	fact    = regexp.MustCompile("^- ([A-Z][a-z]+): (.*)$")
 )
 
@@ -70,12 +70,14 @@ func readDoc(t *testing.T, page string) map[string]documented {
 	return doc
 }
 
-// everyKey calls f with each key of the configuration and its default; typ is the kind of registry or gateway.
+// everyKey calls f with each key of the configuration and its default; typ is the kind of registry or gateway. A table of a kind
+// that is called by a name is called NAME.
 func everyKey(f func(at section, typ, path string, field field)) {
 	b := builder{cfg: known.Default()}
+	b.cfg.Routes = []Route{defaultRoute()}
 	for _, s := range known.sections() {
-		if !s.list {
-			for _, field := range fields(b.table(place{section: s.name})) {
+		if known.types(s.name) == nil {
+			for _, field := range fields(b.table(place{section: s.name, n: 1})) {
 				f(s, "", s.name+"."+field.key, field)
 			}
 		}
@@ -84,6 +86,11 @@ func everyKey(f func(at section, typ, path string, field field)) {
 			for _, field := range fields(tableOf(s.name, typ)) {
 				if !slices.Contains(common, field.key) {
 					f(s, typ, s.name+"."+field.key, field)
+				}
+			}
+			for key, tables := range inner(tableOf(s.name, typ)) {
+				for _, field := range fields(freshInner(tables)) {
+					f(s, typ, s.name+"."+key+".NAME."+field.key, field)
 				}
 			}
 			if i == 0 {
@@ -130,10 +137,14 @@ func TestDocumentation(t *testing.T) {
 			t.Errorf("%s: the document does not say what it means", path)
 		}
 		example := strings.Trim(d.facts["Example"], "`")
+		variable := "`" + envPrefix + envName(strings.ReplaceAll(path, ".", "_")) + "`"
+		if strings.Contains(path, ".NAME.") {
+			variable = "none"
+		}
 		for what, want := range map[string]string{
 			"Type":        f.kind(),
 			"Default":     "`" + f.show() + "`",
-			"Environment": "`" + envPrefix + envName(strings.ReplaceAll(path, ".", "_")) + "`",
+			"Environment": variable,
 		} {
 			if got := d.facts[what]; got != want {
 				t.Errorf("%s: the document says %s: %s; want %s", path, what, got, want)
@@ -141,14 +152,14 @@ func TestDocumentation(t *testing.T) {
 		}
 		if !strings.HasPrefix(example, f.key+" = ") {
 			t.Errorf("%s: the example is %q", path, example)
-		} else if _, err := known.parse("example of "+path, header(s, typ, f.key)+example, nil, nil, anyFile); err != nil {
+		} else if _, err := known.parse("example of "+path, header(s, typ, path, f.key)+example, nil, nil, anyFile); err != nil {
 			t.Errorf("the document's %v", err)
 		}
 		allowed := strings.ReplaceAll(d.facts["Allowed"], "`", "")
 		if allowed == "" {
 			t.Errorf("%s: the document does not say what is allowed", path)
 		}
-		for _, want := range refusals(s, typ, f.key) {
+		for _, want := range refusals(s, typ, path, f.key) {
 			if allowed != want {
 				t.Errorf("%s: the document allows %s; the code allows %s", path, allowed, want)
 			}
@@ -167,7 +178,25 @@ func TestDocumentation(t *testing.T) {
 }
 
 // header opens a table of that type, for one key.
-func header(s section, typ, key string) string {
+func header(s section, typ, path, key string) string {
+	if outer, _, named := strings.Cut(path, ".NAME."); named {
+		text := fmt.Sprintf("%s\ntype = %q\n[%s.app]\n", s.header(), typ, outer)
+		for _, needed := range []string{`query = "tasks.app"`, `port = 8080`} {
+			if !strings.HasPrefix(needed, key+" ") {
+				text += needed + "\n"
+			}
+		}
+		return text
+	}
+	if s.name == "route" {
+		text := s.header() + "\n"
+		for _, needed := range []string{`path = "/orders/{id}"`, `upstream = "orders"`} {
+			if !strings.HasPrefix(needed, key+" ") {
+				text += needed + "\n"
+			}
+		}
+		return text
+	}
 	if typ == "" || key == "type" {
 		return s.header() + "\n"
 	}
@@ -175,15 +204,19 @@ func header(s section, typ, key string) string {
 }
 
 // refusals tries values that few keys take and returns what the code says is allowed.
-func refusals(s section, typ, key string) []string {
+func refusals(s section, typ, path, key string) []string {
 	var all []string
 	for _, bad := range []any{
 		"no; such {value}", int64(-1), int64(1 << 40), -0.5, "-1ns", "100000h", []any{"[", ""}, []any{""},
 	} {
 		b := builder{cfg: known.Default()}
+		b.cfg.Routes = []Route{defaultRoute()}
 		table := b.table(place{section: s.name, n: 1})
 		if typ != "" {
 			table = tableOf(s.name, typ)
+		}
+		if outer, _, named := strings.Cut(path, ".NAME."); named {
+			table = freshInner(inner(table)[strings.TrimPrefix(outer, s.name+".")])
 		}
 		f, _ := fieldOf(table, key)
 		if f.set(bad) != "" {
@@ -202,7 +235,7 @@ func refusals(s section, typ, key string) []string {
 func TestFieldsAreCommented(t *testing.T) {
 	commented := map[string]bool{}
 	sources := []string{
-		"config.go", "kinds.go", "upstream.go", "../guard/config.go", "../persist/config.go", "../status/config.go", "../tracing/config.go",
+		"config.go", "kinds.go", "route.go", "upstream.go", "../guard/config.go", "../persist/config.go", "../status/config.go", "../tracing/config.go",
 	}
 	for _, kind := range known.Registries {
 		sources = append(sources, sourceOf(kind.Config()))
@@ -284,7 +317,13 @@ func TestExampleFile(t *testing.T) {
 	lines, _ := keyLines(whole)
 	all := strings.Split(whole, "\n")
 	everyKey(func(s section, typ, path string, f field) {
-		if s.list && typ != known.types(s.name)[0] {
+		switch types := known.types(s.name); {
+		case s.list && types == nil: // there is none by default: it stands there as an example
+			if !strings.Contains(string(content), "\n#     "+f.key+" ") {
+				t.Errorf("%s is missing", path)
+			}
+			return
+		case s.list && typ != types[0]:
 			return // it is the first that the file shows
 		}
 		parts := []string{s.name, f.key}

@@ -8,20 +8,20 @@ import (
 	"swallowkeeper/internal/near"
 )
 
-// Error is one thing that is wrong with the configuration. Whoever gets one from
-// [Load] can only mend the configuration: the program exits with 2.
+// Error is one problem with the configuration. It can only be solved by correcting the configuration: the program exits
+// with 2.
 type Error struct {
 	// Where is FILE:LINE, the name of an environment variable, or "command line".
 	Where string
-	// Key is the whole path, e.g. "guard.max_removal"; "" where it is about no key.
+	// Key is the full path, such as "guard.max_removal"; "" if the problem is not about a key.
 	Key string
-	// Problem says what is wrong and what is allowed.
+	// Problem says what is wrong, and what is valid.
 	Problem string
 
 	cause error
 }
 
-// Error is one line: where, which key, and what is wrong with it.
+// Error returns one line: the place, the key and the problem.
 func (e *Error) Error() string {
 	if e.Key == "" {
 		return e.Where + ": " + e.Problem
@@ -29,11 +29,10 @@ func (e *Error) Error() string {
 	return e.Where + ": " + e.Key + ": " + e.Problem
 }
 
-// Unwrap gives the operating system's error, where there was one.
+// Unwrap returns the operating system's error, if any.
 func (e *Error) Unwrap() error { return e.cause }
 
-// unknown says that a key does not exist, and which one may be meant. Where none is
-// near, the caller's hint says what is allowed.
+// unknown describes an unknown key and suggests a similar one. If none is similar, it adds the hint.
 func unknown(what, given string, known []string, hint string) string {
 	if near := near.Word(given, known); near != "" {
 		return fmt.Sprintf("unknown %s; did you mean %s?", what, near)
@@ -41,12 +40,12 @@ func unknown(what, given string, known []string, hint string) string {
 	return fmt.Sprintf("unknown %s; %s", what, hint)
 }
 
-// either lists words as a person would: a, b or c.
+// either joins sorted words as a phrase: a, b or c.
 func either(words []string) string {
 	return inOrder(slices.Sorted(slices.Values(words)))
 }
 
-// inOrder is either with the words in their order.
+// inOrder is either without sorting.
 func inOrder(words []string) string {
 	if len(words) < 2 {
 		return strings.Join(words, "")

@@ -14,20 +14,18 @@ import (
 	"swallowkeeper/internal/setting"
 )
 
-// text is a value from outside the file: it has no type until its key is known.
+// text is a value that does not come from the file. It has no type until its key is known.
 type text string
 
-// field is one key of a table, the pointer to its value, and its tag.
+// field is a key of a table, with a pointer to its value and its tag.
 type field struct {
 	key string
 	ptr any
 	tag reflect.StructTag
 }
 
-// fields are the keys of a table. The parts of a table that have no key themselves,
-// such as Registry.Config, give theirs.
-func fields(table any) []field {
-	var list []field
+// every calls f for each key of a table. Fields without a key, such as Registry.Config, contribute their own keys.
+func every(table any, f func(key string, v reflect.Value, tag reflect.StructTag)) {
 	v := reflect.ValueOf(table).Elem()
 	for i := range v.NumField() {
 		of := v.Type().Field(i)
@@ -35,13 +33,23 @@ func fields(table any) []field {
 		switch {
 		case key == "-":
 		case tagged:
-			list = append(list, field{key, v.Field(i).Addr().Interface(), of.Tag})
+			f(key, v.Field(i), of.Tag)
 		case of.Type.Kind() != reflect.Interface:
-			list = append(list, fields(v.Field(i).Addr().Interface())...)
+			every(v.Field(i).Addr().Interface(), f)
 		case !v.Field(i).IsNil():
-			list = append(list, fields(v.Field(i).Interface())...)
+			every(v.Field(i).Interface(), f)
 		}
 	}
+}
+
+// fields returns the keys of a table, except those of named tables.
+func fields(table any) []field {
+	var list []field
+	every(table, func(key string, v reflect.Value, tag reflect.StructTag) {
+		if v.Kind() != reflect.Map {
+			list = append(list, field{key, v.Addr().Interface(), tag})
+		}
+	})
 	return list
 }
 
@@ -56,16 +64,14 @@ func fieldOf(table any, key string) (field, bool) {
 
 func keys(table any) []string {
 	var list []string
-	for _, f := range fields(table) {
-		list = append(list, f.key)
-	}
+	every(table, func(key string, _ reflect.Value, _ reflect.StructTag) { list = append(list, key) })
 	return list
 }
 
-// secret reports whether the value is shown to nobody.
+// secret reports whether the value must never be shown.
 func (f field) secret() bool { return f.tag.Get("secret") != "" }
 
-// set gives the field a value. Where that can't be, it says why.
+// set sets the field to a value. It returns the problem if the value is invalid.
 func (f field) set(value any) (problem string) {
 	given := ""
 	t, isText := value.(text)
@@ -93,10 +99,14 @@ func (f field) set(value any) (problem string) {
 	return fmt.Sprintf("found %s; allowed is %s", describe(value), f.allowed())
 }
 
-// assign takes a value as the TOML package gives it.
+// assign sets the field to a value as decoded from TOML.
 func (f field) assign(value any) (ok bool) {
 	switch p := f.ptr.(type) {
 	case *string:
+		if b, is := value.(bool); is && f.tag.Get("bool") != "" {
+			*p = strconv.FormatBool(b)
+			return true
+		}
 		*p, ok = or(value, *p)
 	case *bool:
 		*p, ok = or(value, *p)
@@ -129,8 +139,7 @@ func (f field) assign(value any) (ok bool) {
 	return ok
 }
 
-// native is the text as the TOML package would have given it, or the text itself
-// where it can't be that.
+// native converts text to what decoding TOML would have given, or returns it unchanged if that fails.
 func (f field) native(s string) any {
 	var v any
 	var err error
@@ -155,7 +164,7 @@ func (f field) native(s string) any {
 	return v
 }
 
-// splitList takes a list apart that is written a,b or as in a file: ["a", "b"].
+// splitList splits a list written as a,b or as in a file: ["a", "b"].
 func splitList(s string) (any, error) {
 	s = strings.TrimSpace(s)
 	if strings.HasPrefix(s, "[") {
@@ -191,7 +200,7 @@ func or[T any](value any, old T) (T, bool) {
 	return old, false
 }
 
-// kind is the field's type in an operator's words.
+// kind returns the field's type in an operator's terms.
 func (f field) kind() string {
 	switch f.ptr.(type) {
 	case *string:
@@ -210,7 +219,7 @@ func (f field) kind() string {
 	panic(fmt.Sprintf("config: the key %s has type %T, which nobody can set", f.key, f.ptr))
 }
 
-const inQuotes = ", in quotes" // in a file; elsewhere there are none
+const inQuotes = ", in quotes" // only in a file
 
 func (f field) allowed() string {
 	switch kind := f.kind(); kind {
@@ -235,8 +244,7 @@ func number(value any) bool {
 	return false
 }
 
-// describe names the type of a value, and not the value: it may be a secret in the
-// wrong place.
+// describe names the type of a value, not the value, which may be a misplaced secret.
 func describe(value any) string {
 	switch v := value.(type) {
 	case string:

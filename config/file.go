@@ -18,13 +18,13 @@ import (
 
 const maxFile = 1 << 20 // bytes
 
-// entry is one key with its value, from wherever, or only a table that is there.
+// entry is a key with its value from any source, or a table that exists.
 type entry struct {
 	place
-	key   string // "" is the table itself
-	value any    // as the TOML package gives it, or text
+	key   string // "": the table itself
+	value any    // as decoded from TOML, or text
 	where string
-	wrong string // a problem found on the way; the entry is not used
+	wrong string // a problem found on the way; the value is not used
 }
 
 func readFile(path string) (string, error) {
@@ -60,26 +60,11 @@ func fileError(path string, err error) *Error {
 	return &Error{Where: path, Problem: fmt.Sprintf("read the configuration: %v", reason), cause: err}
 }
 
-// fromFile takes the text of a file apart. The error is about the text as a whole.
+// fromFile converts the text of a file to entries. Its error is about the file as a whole.
 func (k Kinds) fromFile(file, content string) ([]entry, error) {
-	content = strings.TrimPrefix(content, "\ufeff") // the mark that some editors put before UTF-8
-	line := func(n int) string { return file + ":" + strconv.Itoa(n) }
-	if i := invalidUTF8(content); i >= 0 {
-		return nil, &Error{Where: line(1 + strings.Count(content[:i], "\n")), Problem: "the text is not UTF-8"}
-	}
-	lines, deep := keyLines(content)
-	if deep > 0 {
-		problem := fmt.Sprintf("more than %d brackets or dots within one another", maxDepth)
-		return nil, &Error{Where: line(deep), Problem: problem}
-	}
-	var doc map[string]any
-	if _, err := toml.Decode(content, &doc); err != nil {
-		var syntax toml.ParseError
-		if errors.As(err, &syntax) {
-			at := max(1, syntax.Position.Line)
-			return nil, &Error{Where: line(at), Problem: "not TOML: " + k.discreet(syntax.Message, strings.Split(content, "\n")[at-1])}
-		}
-		return nil, &Error{Where: file, Problem: "not TOML: " + err.Error()}
+	doc, lines, err := decode(file, content, k.secrets())
+	if err != nil {
+		return nil, err
 	}
 	r := reader{kinds: k, file: file, lines: lines}
 	for name, value := range doc {
@@ -95,14 +80,37 @@ func (k Kinds) fromFile(file, content string) ([]entry, error) {
 	return entries, nil
 }
 
-// words is what a message of the TOML package quotes of the text.
+// decode decodes TOML, and finds the line of each path.
+func decode(file, content string, secrets []string) (doc map[string]any, lines map[string]int, err error) {
+	content = strings.TrimPrefix(content, "\ufeff") // the byte order mark that some editors write
+	line := func(n int) string { return file + ":" + strconv.Itoa(n) }
+	if i := invalidUTF8(content); i >= 0 {
+		return nil, nil, &Error{Where: line(1 + strings.Count(content[:i], "\n")), Problem: "the text is not UTF-8"}
+	}
+	lines, deep := keyLines(content)
+	if deep > 0 {
+		problem := fmt.Sprintf("more than %d brackets or dots within one another", maxDepth)
+		return nil, nil, &Error{Where: line(deep), Problem: problem}
+	}
+	if _, err := toml.Decode(content, &doc); err != nil {
+		var syntax toml.ParseError
+		if errors.As(err, &syntax) {
+			at := max(1, syntax.Position.Line)
+			return nil, nil, &Error{Where: line(at), Problem: "not TOML: " + discreet(syntax.Message, strings.Split(content, "\n")[at-1], secrets)}
+		}
+		return nil, nil, &Error{Where: file, Problem: "not TOML: " + err.Error()}
+	}
+	return doc, lines, nil
+}
+
+// words matches what a message of the TOML package quotes from the file.
 var words = regexp.MustCompile(`"(?:[^"\\]|\\.){2,}"`)
 
-// discreet keeps a message from quoting a secret: what a line says is shown where its key is known to be none.
-func (k Kinds) discreet(message, line string) string {
+// discreet removes quotes from a message unless the line's key is known not to be a secret.
+func discreet(message, line string, secrets []string) string {
 	key, _, isPair := strings.Cut(line, "=")
 	path := strings.Split(strings.Trim(strings.TrimSpace(key), `"'`), ".")
-	if isPair && !slices.Contains(k.secrets(), path[len(path)-1]) {
+	if isPair && !slices.Contains(secrets, path[len(path)-1]) {
 		return message
 	}
 	return words.ReplaceAllString(message, `"…"`)
@@ -124,7 +132,7 @@ type located struct {
 	line int
 }
 
-// reader turns the decoded file into entries.
+// reader converts the decoded file to entries.
 type reader struct {
 	kinds Kinds
 	file  string
@@ -138,10 +146,12 @@ func (r *reader) add(e entry, path ...string) {
 	r.found = append(r.found, located{e, line})
 }
 
-// line is where the path stands, or the nearest table around it.
-func (r *reader) line(path []string) int {
+func (r *reader) line(path []string) int { return lineOf(r.lines, path) }
+
+// lineOf returns the line of a path, or of the nearest table around it.
+func lineOf(lines map[string]int, path []string) int {
 	for ; len(path) > 0; path = path[:len(path)-1] {
-		if n, ok := r.lines[join(path)]; ok {
+		if n, ok := lines[join(path)]; ok {
 			return n
 		}
 	}
@@ -172,11 +182,30 @@ func (r *reader) table(s section, at place, table map[string]any, path ...string
 	r.add(entry{place: at}, path...)
 	for key, value := range table {
 		sub := append(slices.Clip(path), key)
-		if inner, isTable := value.(map[string]any); isTable && s.named && !at.inside {
+		inner, isTable := value.(map[string]any)
+		switch {
+		case isTable && s.named && !at.inside:
 			r.table(s, place{section: at.section, name: key, inside: true}, inner, sub...)
+			continue
+		case isTable && !at.inside && slices.Contains(r.kinds.innerKeys(s.name), key):
+			r.inner(s, at, key, inner, sub)
 			continue
 		}
 		r.add(entry{place: at, key: key, value: value}, sub...)
+	}
+}
+
+// inner reads the named tables under a key.
+func (r *reader) inner(s section, at place, key string, all map[string]any, path []string) {
+	for name, value := range all {
+		in, sub := at, append(slices.Clip(path), name)
+		in.under, in.name, in.inside = key, name, true
+		if t, isTable := value.(map[string]any); isTable {
+			r.table(s, in, t, sub...)
+			continue
+		}
+		wrong := fmt.Sprintf("found %s; allowed is a table that begins with [%s.%s.NAME]", describe(value), s.name, key)
+		r.add(entry{place: in, wrong: wrong}, sub...)
 	}
 }
 
@@ -196,7 +225,7 @@ func (k Kinds) unknownTop(name string, value any) string {
 	return unknown("key", name, names, hint)
 }
 
-// tableList takes the lists of tables, also those written in one line.
+// tableList returns a list of tables, also if it is written inline.
 func tableList(value any) ([]map[string]any, bool) {
 	switch v := value.(type) {
 	case []map[string]any:

@@ -8,19 +8,20 @@ import (
 	"swallowkeeper/registry"
 )
 
-// guard fits keys of [guard] to what others say, and finds what does not fit: within its table each is allowed.
+// guard adjusts defaults of [guard] to other keys, and reports values that do not fit together. Each value is already
+// valid on its own.
 func (b *builder) guard() {
 	p := place{section: "guard"}
 	set := func(key string) bool { _, is := b.from[spot{p, key}]; return is }
 	c := &b.cfg.Guard
-	// Whoever allows more for a step means the window and a single service, too.
+	// Allowing more in one step implies the same for the window and for a single service.
 	if !set("max_removal_window") {
 		c.MaxRemovalWindow = max(c.MaxRemovalWindow, c.MaxRemoval)
 	}
 	if !set("max_service_removal") {
 		c.MaxServiceRemoval = max(c.MaxServiceRemoval, c.MaxRemoval)
 	}
-	// A registry may be silent for so long and still be about to tell news.
+	// A registry may be silent for this long before it sends news.
 	wait, from := time.Duration(0), 0
 	for i, r := range b.cfg.Registries {
 		if w, waits := r.Config.(registry.Waiter); waits && w.Silence() > wait {
@@ -32,7 +33,7 @@ func (b *builder) guard() {
 	case !set("recovery"):
 		c.Recovery = wait
 	default:
-		b.wrong(b.whence(p, "recovery"), notAllowed(&setting.Error{
+		b.wrong(b.source(p, "recovery"), notAllowed(&setting.Error{
 			Key: "recovery", Value: c.Recovery,
 			Allowed: fmt.Sprintf("a duration from %q up, which registry %d waits for news", setting.FormatDuration(wait), from),
 		}, false))

@@ -10,44 +10,46 @@ import (
 	"swallowkeeper/registry"
 )
 
-// Kinds are the kinds of registries and gateways that a configuration may name. The first of each is the type of a
-// table that names none.
+// Kinds are the kinds of registries and gateways that a configuration can use. The first of each is the default type.
 type Kinds struct {
 	Registries []registry.Kind
 	Gateways   []gateway.Kind
 }
 
-// Registry is one [[registry]] table: the keys that all kinds have, and those of its own.
+// Registry is a [[registry]] table: the keys that all kinds share, and those of its kind.
 type Registry struct {
 	// Type is the kind of registry.
 	Type string `toml:"type"`
-	// Names are "plain" ones, without a dot, or "dotted" ones too: a name with a dot may be a host's that
-	// nginx proxies to. What is written already stays.
+	// Names is "plain" for names without a dot, or "dotted" to also accept names with one, which may be those of hosts
+	// that nginx proxies to. Names already written stay.
 	Names string `toml:"names"`
-	// Name stands in the conf file beside every server that comes from this registry; "" is its kind's word for what it
-	// reads.
+	// Routes is "registered" to accept routes from registrations, or "toml" to accept only those of [[route]]. With
+	// registered routes, anyone who can register an instance can attract requests.
+	Routes string `toml:"routes"`
+	// Name is written in the conf file beside each server from this registry. "" means the kind's default, which is
+	// derived from what it reads.
 	Name string `toml:"name"`
 
 	Config registry.Config
 }
 
-// Gateway is one [[gateway]] table: the keys that all kinds have, and those of its own.
+// Gateway is a [[gateway]] table: the keys that all kinds share, and those of its kind.
 type Gateway struct {
 	// Type is the kind of gateway.
 	Type string `toml:"type"`
-	// Name of the gateway in logs and metrics; "" is its kind's word for where it is.
+	// Name identifies the gateway in logs and metrics. "" means the kind's default, which is derived from the address.
 	Name string `toml:"name"`
-	// Resync is how often the live state is compared with the wanted one.
+	// Resync is how often the live state is compared with the wanted state.
 	Resync time.Duration `toml:"resync"`
-	// Timeout of one call.
+	// Timeout limits one call.
 	Timeout time.Duration `toml:"timeout"`
 
 	Config gateway.Config
 }
 
-// registry is a table of a type, "" for the first; its Config is nil where there is no such type.
+// registry returns a table of a type, where "" is the first. Its Config is nil if there is no such type.
 func (k Kinds) registry(typ string) Registry {
-	r := Registry{Type: cmp.Or(typ, k.types("registry")[0]), Names: "plain"}
+	r := Registry{Type: cmp.Or(typ, k.types("registry")[0]), Names: "plain", Routes: "registered"}
 	for _, kind := range k.Registries {
 		if kind.Name == r.Type {
 			r.Config = kind.Config()
@@ -56,7 +58,7 @@ func (k Kinds) registry(typ string) Registry {
 	return r
 }
 
-// gateway is a table of a type, "" for the first; its Config is nil where there is no such type.
+// gateway returns a table of a type, where "" is the first. Its Config is nil if there is no such type.
 func (k Kinds) gateway(typ string) Gateway {
 	g := Gateway{Type: cmp.Or(typ, k.types("gateway")[0]), Resync: 10 * time.Second, Timeout: 10 * time.Second}
 	for _, kind := range k.Gateways {
@@ -67,7 +69,7 @@ func (k Kinds) gateway(typ string) Gateway {
 	return g
 }
 
-// types are those that a list's tables may have.
+// types returns the types of a list.
 func (k Kinds) types(list string) (names []string) {
 	switch list {
 	case "registry":
@@ -82,7 +84,7 @@ func (k Kinds) types(list string) (names []string) {
 	return names
 }
 
-// keys are those of a list's tables of one type.
+// keys returns the keys of a list's tables of one type.
 func (k Kinds) keys(list, typ string) []string {
 	if list == "gateway" {
 		g := k.gateway(typ)
@@ -92,7 +94,7 @@ func (k Kinds) keys(list, typ string) []string {
 	return keys(&r)
 }
 
-// anyKeys are those that some type of a list's tables has.
+// anyKeys returns the keys of all types of a list.
 func (k Kinds) anyKeys(list string) (all []string) {
 	for _, typ := range k.types(list) {
 		for _, key := range k.keys(list, typ) {
@@ -104,34 +106,36 @@ func (k Kinds) anyKeys(list string) (all []string) {
 	return all
 }
 
-// having are the types of a list's tables that have the key.
+// having returns the types of a list that have the key.
 func (k Kinds) having(list, key string) []string {
 	return slices.DeleteFunc(k.types(list), func(typ string) bool { return !slices.Contains(k.keys(list, typ), key) })
 }
 
-// Title is the registry's name.
+// Title returns the registry's name, or the kind's default.
 func (r Registry) Title(getenv func(string) string) string {
 	return cmp.Or(r.Name, r.Config.Identity(getenv))
 }
 
-// Title is the gateway's name.
+// Title returns the gateway's name, or the kind's default.
 func (g Gateway) Title() string {
 	_, where := g.Config.Identity()
 	return cmp.Or(g.Name, where)
 }
 
-// Validate returns a *setting.Error for the first key whose value is not allowed.
+// Validate returns a *setting.Error for the first key with an invalid value.
 func (r Registry) Validate() error {
 	switch {
 	case r.Names != "plain" && r.Names != "dotted":
 		return &setting.Error{Key: "names", Value: r.Names, Allowed: `"plain" (without a dot) or "dotted"`}
+	case r.Routes != "registered" && r.Routes != "toml":
+		return &setting.Error{Key: "routes", Value: r.Routes, Allowed: `"registered" or "toml" (those of [[route]] alone)`}
 	case r.Name != "" && !registry.ValidName(r.Name):
 		return &setting.Error{Key: "name", Value: r.Name, Allowed: registry.AllowedName}
 	}
 	return r.Config.Validate()
 }
 
-// Validate returns a *setting.Error for the first key whose value is not allowed.
+// Validate returns a *setting.Error for the first key with an invalid value.
 func (g Gateway) Validate() error {
 	switch {
 	case g.Resync < 100*time.Millisecond || g.Resync > time.Hour:
@@ -142,7 +146,7 @@ func (g Gateway) Validate() error {
 	return g.Config.Validate()
 }
 
-// quoted is a type as it stands in a file.
+// quoted returns types as written in a file.
 func quoted(types []string) []string {
 	all := make([]string, len(types))
 	for i, typ := range types {

@@ -1,17 +1,17 @@
 package config
 
-// Limit is a key of [guard] that its rules judge by, and its value.
+// Limit is a key of [guard] that its rules use, with its value.
 type Limit struct {
 	Key   string
 	Value any    // as in JSON: a duration is a string
 	Text  string // as in a file
 }
 
-// settled are the keys of [guard] that no rule judges by: which addresses may be reached, and what a witness asks, is
-// settled before the guard decides.
+// settled are the keys of [guard] that no rule uses: which addresses may be dialed, and the witness's request, are
+// applied before the guard decides.
 var settled = map[string]bool{"allow_addresses": true, "deny_addresses": true, "witness_path": true}
 
-// Limits lists the keys of the guard's rules with their values.
+// Limits returns the keys that the guard's rules use, with their values.
 func (c Config) Limits() []Limit {
 	var all []Limit
 	for _, f := range fields(&c.Guard) {
@@ -22,8 +22,8 @@ func (c Config) Limits() []Limit {
 	return all
 }
 
-// TryLimits is [Kinds.LoadReadable] with other limits, each written key=value, which are judged as the rest of [guard] is. It
-// returns the configuration without them, too.
+// TryLimits is [Kinds.LoadReadable] with other limits, each in the form key=value, which are validated like the rest of
+// [guard]. It also returns the configuration without them.
 func (k Kinds) TryLimits(path string, env, overrides, limits []string) (tried, is Config, err error) {
 	if is, err = k.LoadReadable(path, env, overrides); err != nil || len(limits) == 0 {
 		return is, is, err
@@ -40,7 +40,7 @@ func (k Kinds) TryLimits(path string, env, overrides, limits []string) (tried, i
 	return tried, is, err
 }
 
-// LimitKeys lists the keys of the guard's rules.
+// LimitKeys returns the keys that the guard's rules use.
 func LimitKeys() []string {
 	var all []string
 	for _, l := range (Config{}).Limits() {

@@ -50,3 +50,20 @@ func TestKeyLines(t *testing.T) {
 		}
 	}
 }
+
+// TestTooDeep: also where the parser that finds the lines gives up.
+func TestTooDeep(t *testing.T) {
+	for text, want := range map[string]int{
+		"a = " + strings.Repeat("[", 21) + strings.Repeat("]", 21):            1,
+		"a = " + strings.Repeat("[", 20) + strings.Repeat("]", 20):            0,
+		"x = 1\na = " + strings.Repeat("{a = ", 20) + strings.Repeat("}", 20): 0, // not TOML
+		"\n" + strings.Repeat("a.", 20) + "a = 1":                             2,
+		"\n" + strings.Repeat("a.", 19) + "a = 1":                             0,
+		"x = 1\na = " + strings.Repeat("[", 1<<19):                            2,
+		"x = 1\na = " + strings.Repeat("{a = ", 1<<17):                        2,
+	} {
+		if _, deep := keyLines(text); deep != want {
+			t.Errorf("%.40q… is too deep at line %d, want %d", text, deep, want)
+		}
+	}
+}

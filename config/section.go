@@ -13,22 +13,22 @@ import (
 	"swallowkeeper/tracing"
 )
 
-// section is one of the tables that a file may have.
+// section is a table that a file may have.
 type section struct {
 	name  string
-	list  bool // written [[name]], and there may be several
-	named bool // besides the keys it has tables that are called by an upstream's name
+	list  bool // written [[name]], may be repeated
+	named bool // also has tables named by an upstream
 	keys  []string
 }
 
-// sections are all tables there are, in the order in which they are shown. Those that are lists have the keys of every
-// kind.
+// sections returns all tables in display order. A list has the keys of all its kinds.
 func (k Kinds) sections() []section {
 	return []section{
 		{name: "log", keys: keys(&Log{})},
 		{name: "registry", list: true, keys: k.anyKeys("registry")},
 		{name: "guard", keys: keys(&guard.Config{})},
 		{name: "upstream", named: true, keys: keys(&Upstream{})},
+		{name: "route", list: true, keys: keys(&Route{})},
 		{name: "persist", keys: keys(&persist.Config{})},
 		{name: "gateway", list: true, keys: k.anyKeys("gateway")},
 		{name: "status", keys: keys(&status.Config{})},
@@ -45,7 +45,7 @@ func (k Kinds) find(name string) (section, bool) {
 	return all[i], true
 }
 
-// header is how the section is opened in a file.
+// header returns the line that begins the section in a file.
 func (s section) header() string {
 	if s.list {
 		return "[[" + s.name + "]]"
@@ -53,19 +53,23 @@ func (s section) header() string {
 	return "[" + s.name + "]"
 }
 
-// place is one table: of a list the n-th, counted from 1, or the one of an upstream.
+// place identifies a table: the n-th of a list, a named one within that, or the one of an upstream.
 type place struct {
 	section string
 	n       int
-	name    string // of an upstream
+	under   string // the key of a list's table under which a named one stands
+	name    string // of an upstream, or of a table under a key
 	inside  bool   // name counts, even if it is empty
 }
 
-// path is how messages and the command line call a key of the table.
+// path returns the path of a key of the table, as in messages and on the command line.
 func (p place) path(key string) string {
 	path := toml.Key{p.section}
 	if p.n > 1 {
 		path = append(path, strconv.Itoa(p.n))
+	}
+	if p.under != "" {
+		path = append(path, p.under)
 	}
 	if p.inside {
 		path = append(path, p.name)
@@ -76,7 +80,7 @@ func (p place) path(key string) string {
 	return path.String()
 }
 
-// allKeys are the paths of all keys.
+// allKeys returns the paths of all keys.
 func (k Kinds) allKeys() []string {
 	var all []string
 	for _, s := range k.sections() {
@@ -87,7 +91,7 @@ func (k Kinds) allKeys() []string {
 	return all
 }
 
-// secrets are the keys whose values are shown to nobody.
+// secrets returns the keys whose values must never be shown.
 func (k Kinds) secrets() (all []string) {
 	tables := []any{&status.Config{}, &tracing.Config{}}
 	for _, kind := range k.Registries {
@@ -106,7 +110,7 @@ func (k Kinds) secrets() (all []string) {
 	return all
 }
 
-// elsewhere is the path of a key that was looked for in the wrong table, or "".
+// elsewhere returns the path of a key that was looked for in the wrong table, or "".
 func (k Kinds) elsewhere(key string) string {
 	for _, path := range k.allKeys() {
 		if strings.HasSuffix(path, "."+key) {

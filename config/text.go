@@ -12,7 +12,7 @@ import (
 
 const envPrefix = "SWALLOWKEEPER_"
 
-// fromEnv takes our variables out of an environment, lower numbers of a list first.
+// fromEnv returns the entries of our variables, lower list numbers first.
 func (k Kinds) fromEnv(env []string) []entry {
 	var list []entry
 	for _, variable := range env {
@@ -60,7 +60,7 @@ func (k Kinds) fromVariable(name, value string) entry {
 
 func envName(s string) string { return strings.ToUpper(s) }
 
-// fromOverrides takes apart what the command line sets: key.path=value.
+// fromOverrides returns the entries of the command line's key.path=value.
 func (k Kinds) fromOverrides(overrides []string) []entry {
 	var list []entry
 	for _, o := range overrides {
@@ -82,17 +82,20 @@ func (k Kinds) fromOverride(override string) entry {
 	p := place{section: parts[0]}
 	key := parts[len(parts)-1]
 	between := parts[1:max(1, len(parts)-1)]
-	n, isPosition := 0, false
-	if len(between) == 1 {
-		n, isPosition = position(between[0])
+	if known && s.list && len(parts) > 1 {
+		p.n = 1
+		if len(between) > 0 {
+			if n, isPosition := position(between[0]); isPosition {
+				p.n, between = n, between[1:]
+			}
+		}
 	}
 	switch {
-	case known && s.list && isPosition:
-		p.n = n
-	case known && s.list && len(parts) == 2:
-		p.n = 1
+	case p.n > 0 && len(between) == 0:
+	case p.n > 0 && len(between) > 1 && slices.Contains(k.innerKeys(s.name), between[0]):
+		p.under, p.inside, p.name = between[0], true, unquoted(between[1:])
 	case known && s.named && len(parts) > 2:
-		p.inside, p.name = true, strings.Trim(strings.Join(between, "."), `"`)
+		p.inside, p.name = true, unquoted(between)
 	case !known || len(parts) != 2:
 		wrong := unknown("key", path, k.allKeys(), "allowed is the table and the key, e.g. guard.min_services")
 		return entry{where: where, wrong: fmt.Sprintf("%q: %s", path, wrong)}
@@ -100,13 +103,16 @@ func (k Kinds) fromOverride(override string) entry {
 	return entry{place: p, key: key, value: text(value), where: where}
 }
 
-// position is the number of a list's table, from 1.
+// unquoted returns a name in the middle of a path.
+func unquoted(parts []string) string { return strings.Trim(strings.Join(parts, "."), `"`) }
+
+// position parses the number of a list's table, from 1.
 func position(s string) (int, bool) {
 	n, err := strconv.Atoi(s)
 	return n, err == nil && n >= 1 && strconv.Itoa(n) == s
 }
 
-// value is a variable of an environment; the last one counts.
+// value returns a variable of an environment; the last one wins.
 func value(env []string, name string) string {
 	found := ""
 	for _, variable := range env {

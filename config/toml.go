@@ -15,13 +15,12 @@ import (
 	"swallowkeeper/internal/setting"
 )
 
-// TOML renders the configuration as it holds, every key with its value, as a file
-// that could be loaded again, but for the secrets: they are shown as "(set)". An option
-// for all upstreams stands in a comment where an upstream is called like it.
+// TOML renders the configuration in effect, with every key and value, as a file that can be loaded again, except for
+// secrets, which are shown as "(set)". An option for all upstreams is commented out if an upstream has the same name.
 func (c Config) TOML() string {
-	b := builder{cfg: c, one: map[string]*Upstream{}}
+	b := builder{cfg: c, named: map[string]*Upstream{}}
 	for name, u := range c.Upstreams {
-		b.one[name] = &u
+		b.named[name] = &u
 	}
 	var blocks []string
 	block := func(header string, p place) {
@@ -29,7 +28,7 @@ func (c Config) TOML() string {
 		for _, f := range fields(b.table(p)) {
 			line := f.key + " = " + f.show()
 			if _, called := c.Upstreams[f.key]; called && p == (place{section: "upstream"}) {
-				line = "# " + line // TOML can't say both
+				line = "# " + line // TOML can't express both
 			}
 			lines = append(lines, line)
 		}
@@ -38,13 +37,17 @@ func (c Config) TOML() string {
 	for _, s := range (Kinds{}).sections() {
 		n, isList := b.length(s.name)
 		for i := range n {
-			block(s.header(), place{section: s.name, n: i + 1})
+			p := place{section: s.name, n: i + 1}
+			block(s.header(), p)
+			for _, in := range b.places(p) {
+				block("["+toml.Key{in.section, in.under, in.name}.String()+"]", in)
+			}
 		}
 		if !isList {
 			block(s.header(), place{section: s.name})
 		}
 		if s.named {
-			for _, name := range slices.Sorted(maps.Keys(b.one)) {
+			for _, name := range slices.Sorted(maps.Keys(b.named)) {
 				p := place{section: s.name, name: name, inside: true}
 				block("["+p.path("")+"]", p)
 			}
@@ -53,10 +56,10 @@ func (c Config) TOML() string {
 	return strings.Join(blocks, "\n")
 }
 
-// password is the part of a URL that nobody is shown.
+// password matches the credentials in a URL.
 var password = regexp.MustCompile(`://[^/@\s]+@`)
 
-// show is the value as it is written in a file.
+// show returns the value as written in a file.
 func (f field) show() string {
 	value := reflect.ValueOf(f.ptr).Elem().Interface()
 	shown := literal(value)
@@ -66,7 +69,7 @@ func (f field) show() string {
 	return shown
 }
 
-// value is the value as a program takes it.
+// value returns the value as in JSON.
 func (f field) value() any {
 	value := reflect.ValueOf(f.ptr).Elem().Interface()
 	if d, is := value.(time.Duration); is {
@@ -93,10 +96,13 @@ func literal(value any) string {
 	return strings.TrimPrefix(strings.TrimSuffix(line.String(), "\n"), "v = ")
 }
 
-// notAllowed words a component's refusal.
+// notAllowed words a component's error.
 func notAllowed(e *setting.Error, secret bool) string {
 	if secret {
 		return "the value is not allowed; allowed is " + e.Allowed
+	}
+	if e.Why != "" {
+		return e.Why + "; allowed is " + e.Allowed
 	}
 	return fmt.Sprintf("%s is not allowed; allowed is %s", literal(e.Value), e.Allowed)
 }

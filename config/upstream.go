@@ -8,21 +8,20 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Upstream is the [upstream] table, or one [upstream.NAME] table: the nginx options of
-// upstreams and their servers. A registry's own word on a server goes over it.
+// Upstream is the [upstream] table or an [upstream.NAME] table: the nginx options of upstreams and their servers.
+// Options from a registry take precedence.
 type Upstream struct {
-	// MaxFails is how many failures within FailTimeout take a server out; 0 never does.
+	// MaxFails is how many failures within FailTimeout take a server out of use; 0 disables that.
 	MaxFails int `toml:"max_fails"`
-	// FailTimeout is the time of MaxFails, and how long the server stays out.
+	// FailTimeout is the period for MaxFails, and how long the server stays out of use.
 	FailTimeout time.Duration `toml:"fail_timeout"`
-	// Keepalive is how many idle connections each worker keeps; 0 leaves it to nginx, of
-	// which newer versions keep 32.
+	// Keepalive is how many idle connections each worker keeps. 0 means nginx's default, which is 32 in newer versions.
 	Keepalive int `toml:"keepalive"`
 	// Weight is a server's share of the traffic.
 	Weight int `toml:"weight"`
-	// MaxConns limits a server's connections of one worker; 0 is no limit.
+	// MaxConns limits a server's connections per worker; 0 means no limit.
 	MaxConns int `toml:"max_conns"`
-	// Method is the balancing directive; empty is weighted round robin.
+	// Method is the balancing directive; empty means weighted round robin.
 	Method string `toml:"method"`
 }
 
@@ -42,7 +41,7 @@ func (u Upstream) template() upstream.Template {
 	}
 }
 
-// Validate returns a *setting.Error for the first key whose value is not allowed.
+// Validate returns a *setting.Error for the first key with an invalid value.
 func (u Upstream) Validate() error {
 	for _, n := range []struct {
 		key              string

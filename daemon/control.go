@@ -8,33 +8,30 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"swallowkeeper/demo"
-	"swallowkeeper/dyups"
 	"swallowkeeper/operate"
 	"swallowkeeper/persist"
-	"swallowkeeper/registry/consul"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 	"swallowkeeper/wiring"
 )
 
-// Control runs the daemon's own parts between the demo's registry and gateway.
+// Control runs the daemon between the demo's registry and gateway.
 func (d *Daemon) Control(ctx context.Context, w demo.Wiring) error {
 	log := logrus.New()
 	log.SetOutput(w.Log)
-	log.SetLevel(logrus.ErrorLevel) // the demo tells its own story
+	log.SetLevel(logrus.ErrorLevel) // the demo prints its own story
 
 	cfg := operate.Kinds().Default()
-	from, to := consul.DefaultConfig(), dyups.DefaultConfig()
-	from.Address, to.Address = w.Registry, w.Gateway
-	cfg.Registries[0].Config, cfg.Gateways[0].Config = &from, &to
-	cfg.Persist.Path = w.ConfFile
+	cfg.Registries[0].Type, cfg.Registries[0].Config = w.RegistryType, w.Registry
+	cfg.Gateways[0].Type, cfg.Gateways[0].Config = w.GatewayType, w.Gateway
+	cfg.Guard, cfg.Persist.Path = w.Guard, w.ConfFile
 	cfg.Status = status.Config{Address: w.Page, Token: rand.Text()}
 
 	file, err := persist.Open(cfg.Persist, log)
 	if err != nil {
 		return err
 	}
-	defer file.LetGo(log)
+	defer file.Release(log)
 	show := newSurface(d.Version)
 	h, err := wiring.Build(cfg, log, show.meters)
 	if err != nil {
@@ -44,7 +41,7 @@ func (d *Daemon) Control(ctx context.Context, w demo.Wiring) error {
 	parts := h.Parts(cfg, file, log)
 	parts.Event = show.observe
 	s := syncer.New(parts)
-	show.take(work{cfg: cfg, syncer: s, house: h})
+	show.take(work{cfg: cfg, syncer: s, components: h})
 	site, err := status.Listen(cfg.Status, show, show.parts(log))
 	if err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Package daemon is the program at work: it starts, reads its configuration again, tells systemd how it is, shows
-// itself to the status server, and ends. What it decides is the syncer's.
+// Package daemon runs the program: it starts, reloads its configuration, reports to systemd, serves the status page and
+// API, and ends. Decisions are made by the syncer.
 package daemon
 
 import (
@@ -27,16 +27,16 @@ import (
 	"swallowkeeper/wiring"
 )
 
-// Daemon is the program at work.
+// Daemon is the long-running program.
 type Daemon struct {
 	Version string
-	// Load reads the configuration: at the start, and with every reload.
+	// Load reads the configuration, at startup and at every reload.
 	Load   func() (config.Config, error)
-	Stderr io.Writer // takes the log
+	Stderr io.Writer // receives the log
 }
 
-// Run goes on until the context ends. At SIGHUP it reads its configuration again: a
-// good one takes the old one's place, a bad one is refused and the old one goes on.
+// Run runs until the context ends. SIGHUP reloads the configuration. A bad configuration is refused, and the old one
+// stays in use.
 func (d *Daemon) Run(ctx context.Context) (err error) {
 	operate.SurviveBrokenPipe()
 	cfg, err := d.Load()
@@ -49,13 +49,13 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 
 	log := logs.New(d.Stderr, cfg.Log.Level, cfg.Log.Format)
 	out := logs.NewSink(d.Stderr, func(lost int) {
-		log.WithField("lines", lost).Warn("lines of the log are lost: its reader was away or too slow, or its disk was full")
+		log.WithField("lines", lost).Warn("log lines were lost: its reader was away or too slow, or its disk was full")
 	})
 	log.SetOutput(out)
 	defer logs.TakeStandard(log, "net/http")()
 	defer func() {
 		if !out.Close() && err != nil {
-			err = operate.Exit(operate.CodeOf(err), operate.ErrSaid) // standard error takes no more
+			err = operate.Exit(operate.CodeOf(err), operate.ErrReported) // standard error can't be written to
 		}
 	}()
 	supervisor := newNotifier(log)
@@ -76,15 +76,15 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 			old := now
 			now = d.reload(ctx, old, log, supervisor, show)
 			if now != old {
-				leaving.Go(old.traces.Close) // the new run does not wait for a collector
+				leaving.Go(old.traces.Close) // the new run does not wait for a trace collector
 			}
 			if now == nil {
-				return operate.Exit(status.ExitFailed, operate.ErrSaid)
+				return operate.Exit(status.ExitFailed, operate.ErrReported)
 			}
 			supervisor.ready()
 			continue
 		case <-ctx.Done():
-		case err := <-now.ended: // of itself, or with the context
+		case err := <-now.ended: // on its own, or with the context
 			now.ended <- err
 		}
 		supervisor.stopping()
@@ -95,15 +95,15 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 }
 
-// reload puts a run with the configuration as it is now in the old run's place. It
-// returns the run that goes on, or nil where none can.
+// reload replaces the old run by one with the current configuration. It returns the run that continues, or nil if none
+// can.
 func (d *Daemon) reload(ctx context.Context, old *running, log *logrus.Logger, n *notifier, show *surface) *running {
 	cfg, err := d.Load()
 	if err == nil {
 		err = usable(cfg, log)
 	}
 	if err != nil {
-		log.WithError(err).Error("the new configuration is refused: the old one goes on")
+		log.WithError(err).Error("the new configuration is refused: the old one stays in use")
 		show.reloaded(false, 1)
 		return old
 	}
@@ -114,10 +114,10 @@ func (d *Daemon) reload(ctx context.Context, old *running, log *logrus.Logger, n
 	if err == nil {
 		logs.Configure(log, cfg.Log.Level, cfg.Log.Format)
 		show.reloaded(true, 1)
-		log.WithField("config", cfg.File).Info("the configuration is read again")
+		log.WithField("config", cfg.File).Info("the configuration was reloaded")
 		return now
 	}
-	log.WithError(err).Error("the new configuration is refused: the old one goes on")
+	log.WithError(err).Error("the new configuration is refused: the old one stays in use")
 	show.reloaded(false, 1)
 	if now, err = beginAgain(ctx, old.cfg, log, n, show); err != nil {
 		log.WithError(err).Error("the old configuration can't go on either")
@@ -139,8 +139,8 @@ func usable(cfg config.Config, log *logrus.Logger) error {
 // othersTurn is how long a reload waits for a command that took the conf file's lock between two runs.
 const othersTurn = 10 * time.Second
 
-// beginAgain is begin after another run has ended. Its lock was free for a moment: a person's command
-// may have it, and gives it back soon.
+// beginAgain is begin for use after another run. Its lock was free for a moment, so an operator's command may have
+// taken it and will soon release it.
 func beginAgain(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifier, show *surface) (*running, error) {
 	var now *running
 	var final error
@@ -159,18 +159,18 @@ func beginAgain(ctx context.Context, cfg config.Config, log *logrus.Logger, n *n
 	return now, final
 }
 
-// running is a syncer at work with one configuration.
+// running is a syncer running with one configuration.
 type running struct {
 	cfg    config.Config
 	syncer *syncer.Syncer
 	traces *tracing.Tracer
 	cancel context.CancelFunc
-	ended  chan error // has room for the one error
+	ended  chan error // has room for one error
 	close  func()
 }
 
-// beginWhenPossible is begin, again and again while the conf file's folder is missing, full
-// or not writable: that may pass. It returns nil where the context ended meanwhile.
+// beginWhenPossible retries begin while the conf file's folder is missing, full or not writable, as that may pass. It
+// returns nil if the context ended.
 func beginWhenPossible(
 	ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifier, show *surface,
 ) (*running, error) {
@@ -206,9 +206,9 @@ func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifi
 	if err != nil {
 		return nil, err
 	}
-	letGo := func() { file.LetGo(log) }
+	release := func() { file.Release(log) }
 	if _, err := file.Load(); err != nil {
-		letGo()
+		release()
 		return nil, err
 	}
 	parts := h.Parts(cfg, file, log)
@@ -231,7 +231,7 @@ func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifi
 	parts.Recorder = recorder
 	ctx, cancel := context.WithCancel(ctx)
 	r := &running{cfg: cfg, syncer: syncer.New(parts), traces: traces, cancel: cancel, ended: make(chan error, 1)}
-	show.take(work{cfg: cfg, syncer: r.syncer, house: h})
+	show.take(work{cfg: cfg, syncer: r.syncer, components: h})
 	telling := n.follow(ctx, r.syncer, changed)
 	serving := show.serve(ctx, cfg.Status, log)
 	r.close = func() {
@@ -239,13 +239,13 @@ func begin(ctx context.Context, cfg config.Config, log *logrus.Logger, n *notifi
 		<-serving
 		h.Close(log)
 		recorder.Close()
-		letGo()
+		release()
 	}
 	go func() { r.ended <- r.syncer.Run(ctx) }()
 	return r, nil
 }
 
-// end stops the run and waits until all of it has ended, but for the traces on their way.
+// end stops the run and waits until everything has ended, except for traces that are being sent.
 func (r *running) end() error {
 	r.cancel()
 	err := <-r.ended

@@ -14,11 +14,10 @@ import (
 	"swallowkeeper/syncer"
 )
 
-// notifier tells systemd how the daemon is, where systemd asked for it (NOTIFY_SOCKET);
-// under anything else it does nothing.
+// notifier reports the daemon's state to systemd if NOTIFY_SOCKET is set. Otherwise it does nothing.
 type notifier struct {
 	log      logrus.FieldLogger
-	watchdog time.Duration // how often systemd wants a sign of life; 0 for never
+	watchdog time.Duration // interval at which systemd expects a sign of life; 0 for never
 }
 
 func newNotifier(log logrus.FieldLogger) *notifier {
@@ -34,7 +33,7 @@ func (n *notifier) ready() { n.tell(daemon.SdNotifyReady) }
 func (n *notifier) stopping() { n.tell(daemon.SdNotifyStopping) }
 
 func (n *notifier) reloading() {
-	// Type=notify-reload wants to know when the reload began.
+	// Type=notify-reload needs the time at which the reload began.
 	n.tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 }
 
@@ -44,8 +43,8 @@ func (n *notifier) tell(state string) {
 	}
 }
 
-// follow tells systemd the status line whenever it changes, and that the loop is alive
-// for as long as it comes round. The channel is closed when it has ended.
+// follow sends systemd the status line whenever it changes, and a sign of life as long as the syncer's loop comes
+// round. The channel is closed when it has ended.
 func (n *notifier) follow(ctx context.Context, s *syncer.Syncer, changed <-chan struct{}) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
@@ -56,7 +55,7 @@ func (n *notifier) follow(ctx context.Context, s *syncer.Syncer, changed <-chan 
 		}
 		alive := time.NewTicker(interval)
 		defer alive.Stop()
-		said := ""
+		sent := ""
 		for {
 			select {
 			case <-ctx.Done():
@@ -66,8 +65,8 @@ func (n *notifier) follow(ctx context.Context, s *syncer.Syncer, changed <-chan 
 					n.tell(daemon.SdNotifyWatchdog)
 				}
 			case <-changed:
-				if line := statusLine(s.Status()); line != said {
-					said = line
+				if line := statusLine(s.Status()); line != sent {
+					sent = line
 					n.tell("STATUS=" + line)
 				}
 			}
@@ -76,16 +75,16 @@ func (n *notifier) follow(ctx context.Context, s *syncer.Syncer, changed <-chan 
 	return done
 }
 
-// statusLine says in one line what is true now.
+// statusLine returns the current state in one line.
 func statusLine(st syncer.Status) string {
-	shown := operate.ShowStatus(st)
+	shown := operate.ShowStatus(st, nil)
 	if shown.Verdict.Level == status.LevelOK {
 		return fmt.Sprintf("%s: %d upstreams, %d servers, generation %d",
 			shown.Verdict.Text, shown.Upstreams, shown.Servers, shown.Generation.Number)
 	}
-	parts := []string{shown.Verdict.Text}
+	parts := []string{shown.Verdict.Text.String()}
 	for _, h := range shown.Holds {
-		parts = append(parts, "held: "+h.Reason)
+		parts = append(parts, operate.Held.With(h.Reason).String())
 	}
 	for _, r := range shown.Registries {
 		if r.Answered.IsZero() {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,11 +20,11 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/config"
-	"swallowkeeper/internal/logs"
+	"swallowkeeper/generation"
 	"swallowkeeper/internal/retry"
-	"swallowkeeper/internal/safetext"
 	"swallowkeeper/operate"
 	"swallowkeeper/persist"
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 	"swallowkeeper/status/page"
 	"swallowkeeper/syncer"
@@ -33,8 +32,8 @@ import (
 	"swallowkeeper/wiring"
 )
 
-// surface shows the program at work to the status server, and passes a person's orders on.
-// It outlives a reload of the configuration: what is at work then takes the place.
+// surface serves the running program to the status server, and passes on an operator's orders. It survives a reload of
+// the configuration, which replaces its work.
 type surface struct {
 	version  string
 	started  time.Time
@@ -52,19 +51,19 @@ type surface struct {
 
 // work is what runs with one configuration.
 type work struct {
-	cfg     config.Config
-	syncer  *syncer.Syncer
-	house   *wiring.House
-	history *operate.History
-	began   time.Time
-	// damaged are the files that were kept aside up to the start: none comes later.
+	cfg        config.Config
+	syncer     *syncer.Syncer
+	components *wiring.Components
+	history    *operate.History
+	began      time.Time
+	// damaged are the files that were kept aside up to startup. None are added later.
 	damaged []string
 }
 
 // mostEvents is how many events the timeline keeps.
 const mostEvents = 5000
 
-// stuck is how long the syncer's loop may be away before the program counts as dead.
+// stuck is how long the syncer's loop may take before the program counts as dead.
 const stuck = 15 * time.Second
 
 func newSurface(version string) *surface {
@@ -88,15 +87,15 @@ func newSurface(version string) *surface {
 		s.meters, err = wiring.NewMeters(s.measured)
 	}
 	if err != nil {
-		panic(err) // a name that there are two of: no test would pass
+		panic(err) // a duplicate name: every test would fail
 	}
-	// Compressing takes more memory than all of the metrics are.
+	// Compression would need more memory than all the metrics.
 	s.exposed = promhttp.HandlerFor(s.measured, promhttp.HandlerOpts{MaxRequestsInFlight: 4, DisableCompression: true})
 	s.page = page.New(s)
 	return s
 }
 
-// syncerStatus is what the metrics are made of; false before anything runs.
+// syncerStatus returns what the metrics are computed from; false if nothing runs yet.
 func (s *surface) syncerStatus() (syncer.Status, bool) {
 	w := s.now()
 	if w.syncer == nil {
@@ -107,7 +106,7 @@ func (s *surface) syncerStatus() (syncer.Status, bool) {
 
 func (s *surface) upstreamMetrics() bool { return s.now().cfg.Status.UpstreamMetrics }
 
-// reloaded counts so many reloads that went well or did not.
+// reloaded counts n reloads that succeeded or failed.
 func (s *surface) reloaded(well bool, n int) {
 	result := "refused"
 	if well {
@@ -118,32 +117,31 @@ func (s *surface) reloaded(well bool, n int) {
 
 var _ status.Daemon = (*surface)(nil)
 
-// parts are what the server shows beside the API.
+// parts returns what the server shows beside the API.
 func (s *surface) parts(log logrus.FieldLogger) status.Parts {
 	return status.Parts{Page: s.page, Metrics: s.exposed, Log: log}
 }
 
-// serve shows the surface until the context ends. An address or a socket that can't be had
-// keeps nobody from the main job, nor from the other one: it is tried again. The channel is
-// closed when it has ended.
+// serve serves the surface until the context ends. If an address or socket can't be opened, it is retried; the main job
+// and the other listener are not affected. The channel is closed when it has ended.
 func (s *surface) serve(ctx context.Context, cfg status.Config, log logrus.FieldLogger) <-chan struct{} {
 	var serving sync.WaitGroup
 	serve := func(cfg status.Config) {
-		// What Run returns is the end of the context: the end that was asked for.
+		// Run returns only when the context ends, as requested.
 		_ = retry.Default().Run(ctx, func(ctx context.Context) error {
 			site, err := status.Listen(cfg, s, s.parts(log))
 			if err != nil {
 				return err
 			}
-			log.WithField("at", cmp.Or(site.URL(), cfg.Socket)).Info("the page and the API are there")
+			log.WithField("at", cmp.Or(site.URL(), cfg.Socket)).Info("the page and the API are served")
 			return site.Serve(ctx)
 		}, func(err error, wait time.Duration) {
-			log.WithError(err).WithField("again_in", wait.Round(time.Millisecond).String()).Warn("the page and the API can't be had")
+			log.WithError(err).WithField("again_in", wait.Round(time.Millisecond).String()).Warn("the page and the API can't be served")
 		})
 	}
 	address, socket := cfg, cfg
 	address.Socket, socket.Address = "", ""
-	socket.Token, socket.TokenFile = "", "" // it takes none, so a bad one does not keep it away
+	socket.Token, socket.TokenFile = "", "" // a socket has no token, so a bad one must not prevent it
 	if cfg.Address != "" {
 		serving.Go(func() { serve(address) })
 	}
@@ -158,24 +156,24 @@ func (s *surface) serve(ctx context.Context, cfg status.Config, log logrus.Field
 	return done
 }
 
-// take shows another run from here on.
+// take replaces the run that is shown.
 func (s *surface) take(w work) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w.history, w.began = &operate.History{Path: w.cfg.Persist.Path, Most: w.cfg.Persist.History}, time.Now()
-	w.damaged, _ = persist.Damaged(w.cfg.Persist.Path) // a folder that can't be read is told with the conf file
+	w.history, w.began = &operate.History{Path: w.cfg.Persist.Path, Most: w.cfg.Persist.MostKept()}, time.Now()
+	w.damaged, _ = persist.Damaged(w.cfg.Persist.Path) // a folder that can't be read is reported with the conf file
 	s.work = w
 	s.timeline.Before(before(w.cfg.Persist.Path))
 }
 
-// before is what was written before this process, as the history has it. Where that can't be read, it
-// says so when somebody asks for it.
+// before returns the events from before this process, from the history. If the history can't be read, that shows when
+// it is requested.
 func before(path string) []status.Event {
 	kept, _ := persist.Headers(path)
 	var events []status.Event
 	for _, g := range kept {
 		events = append(events, status.Event{
-			Time: g.Time, Kind: syncer.EventGeneration, Generation: g.Number, Text: safetext.Line(g.Reason), By: g.Signed.By, Why: g.Signed.Why,
+			Time: g.Time, Kind: syncer.EventGeneration, Generation: g.Number, Text: g.Reason, Code: g.Reason.Code(), By: g.Signed.By, Why: g.Signed.Why,
 		})
 	}
 	return events
@@ -187,7 +185,7 @@ func (s *surface) now() work {
 	return s.work
 }
 
-// observe takes in what happens.
+// observe adds an event.
 func (s *surface) observe(e syncer.Event) {
 	s.metrics.Observe(e)
 	if e.Kind == syncer.EventGeneration {
@@ -195,7 +193,7 @@ func (s *surface) observe(e syncer.Event) {
 	}
 	o := status.Event{
 		Time: e.Time, Kind: e.Kind, Generation: e.Generation,
-		Upstream: e.Upstream, Addr: e.Addr, Gateway: e.Gateway, Text: safetext.Line(e.Text), In: e.In, Out: e.Out,
+		Upstream: e.Upstream, Addr: e.Addr, Gateway: e.Gateway, Text: e.Text, Code: e.Text.Code(), Cause: e.Cause, In: e.In, Out: e.Out,
 		By: e.Signed.By, Why: e.Signed.Why,
 	}
 	if e.Kind == syncer.EventPushed {
@@ -209,7 +207,7 @@ func (s *surface) Alive() error {
 	w := s.now()
 	last := w.syncer.Beat()
 	if last.Before(w.began) {
-		last = w.began // its loop is about to come round for the first time
+		last = w.began // its loop is about to start
 	}
 	if away := time.Since(last); away > stuck+w.cfg.Persist.CheckTimeout {
 		return fmt.Errorf("the loop has not come round for %s", away.Round(time.Second))
@@ -220,7 +218,7 @@ func (s *surface) Alive() error {
 // Status implements status.Daemon.
 func (s *surface) Status() status.Status {
 	w := s.now()
-	out := operate.ShowStatus(w.syncer.Status())
+	out := operate.ShowStatus(w.syncer.Status(), w.syncer.Since)
 	out.Version, out.Started, out.File = s.version, s.started, w.cfg.Persist.Path
 	operate.ShowDamaged(&out, slices.DeleteFunc(slices.Clone(w.damaged), func(path string) bool {
 		_, err := os.Lstat(path)
@@ -239,7 +237,7 @@ func (s *surface) Upstreams() iter.Seq[status.Upstream] {
 // Explain implements status.Daemon.
 func (s *surface) Explain(ctx context.Context, name string) (status.Explanation, error) {
 	w := s.now()
-	e := status.Explanation{Instances: []status.Finding{}, Notes: []string{}}
+	e := status.Explanation{Instances: []status.Finding{}, Notes: []reason.Reason{}}
 	st := w.syncer.Status()
 	if u, ok := st.Generation.Set.Get(name); ok {
 		name, e.Written = u.Name, true
@@ -253,41 +251,29 @@ func (s *surface) Explain(ctx context.Context, name string) (status.Explanation,
 	}
 	for _, h := range st.Holds {
 		if h.Upstream == "" || upstream.SameName(h.Upstream, name) {
-			e.Notes = append(e.Notes, "held: "+h.Reason)
+			e.Notes = append(e.Notes, operate.Held.With(h.Reason))
 		}
 	}
-	for _, o := range st.Out {
-		if o.Addr == "" && (upstream.SameName(o.Upstream, name) || upstream.SameName(o.Service, name)) {
+	for o := range st.Out.All() {
+		if o.Route == "" && o.Addr == "" && (upstream.SameName(o.Upstream, name) || upstream.SameName(o.Service, name)) {
 			known = true
-			e.Notes = append(e.Notes, safetext.Line(o.Reason))
+			e.Notes = append(e.Notes, o.Reason)
 		}
 	}
-	instances, notes := operate.Explain(ctx, w.house.Sources, name)
+	instances, notes := operate.Explain(ctx, w.components.Sources, name)
 	e.Instances, e.Notes = append(e.Instances, instances...), append(e.Notes, notes...)
 	operate.NameReasons(e.Servers, instances)
 	operate.KeptOut(&e, operate.KeepsOut(st, name))
 	known = known || len(instances) > 0
 	if !known {
-		return e, status.As(status.ErrNotFound, fmt.Errorf("upstream %q is not in the conf file: %s", name, strings.Join(notes, "; ")))
+		return e, status.As(status.ErrNotFound, fmt.Errorf("upstream %q is not in the conf file: %s", name, reason.Join(notes...)))
 	}
 	return e, nil
 }
 
 // Plan implements status.Daemon.
 func (s *surface) Plan(ctx context.Context) (status.Plan, error) {
-	w := s.now()
-	quiet := logs.Silent()
-	// The gateways at work can't be asked beside their work: these are others of the same address.
-	h, err := wiring.Build(w.cfg, quiet, wiring.Meters{})
-	if err != nil {
-		return status.Plan{}, err
-	}
-	defer h.Close(quiet)
-	var targets []syncer.Target
-	for _, t := range h.Targets {
-		targets = append(targets, t.Target)
-	}
-	out, err := w.syncer.Plan(ctx, targets)
+	out, err := s.now().syncer.Plan(ctx)
 	if err != nil {
 		return status.Plan{}, err
 	}
@@ -312,13 +298,13 @@ func (s *surface) Subscribe(ctx context.Context) <-chan status.Event {
 }
 
 // Approve implements status.Daemon.
-func (s *surface) Approve(ctx context.Context, id string, by upstream.Signature) error {
+func (s *surface) Approve(ctx context.Context, id string, by generation.Signature) error {
 	_, err := s.order(ctx, syncer.Signed(by, syncer.Approve(id)))
 	return err
 }
 
 // Freeze implements status.Daemon.
-func (s *surface) Freeze(ctx context.Context, f status.FreezeRequest, by upstream.Signature) error {
+func (s *surface) Freeze(ctx context.Context, f status.FreezeRequest, by generation.Signature) error {
 	freeze, err := operate.FreezeOf(f, time.Now())
 	if err != nil {
 		return err
@@ -328,8 +314,8 @@ func (s *surface) Freeze(ctx context.Context, f status.FreezeRequest, by upstrea
 }
 
 // Unfreeze implements status.Daemon.
-func (s *surface) Unfreeze(ctx context.Context, name string, by upstream.Signature) error {
-	scope, err := upstream.ParseScope(name)
+func (s *surface) Unfreeze(ctx context.Context, name string, by generation.Signature) error {
+	scope, err := generation.ParseScope(name)
 	if err != nil {
 		return status.As(status.ErrInvalid, fmt.Errorf("unfreeze: %w", err))
 	}
@@ -353,7 +339,7 @@ func (s *surface) RollbackPlan(ctx context.Context, generation int) (status.Roll
 }
 
 // Rollback implements status.Daemon.
-func (s *surface) Rollback(ctx context.Context, generation int, by upstream.Signature) (status.RollbackResult, error) {
+func (s *surface) Rollback(ctx context.Context, generation int, by generation.Signature) (status.RollbackResult, error) {
 	g, err := operate.ReadKept(s.now().cfg.Persist.Path, generation)
 	if err != nil {
 		return status.RollbackResult{}, err
@@ -371,10 +357,10 @@ func (s *surface) Rollback(ctx context.Context, generation int, by upstream.Sign
 	return result, nil
 }
 
-// mostDelivering is how long a person waits for the gateways to show what was ordered.
+// mostDelivering is how long an order waits for the gateways to show its result.
 const mostDelivering = 10 * time.Second
 
-// delivered waits until each gateway has shown the generation, or has failed to since it was begun.
+// delivered waits until each gateway has shown the generation, or has failed to since the order began.
 func (s *surface) delivered(ctx context.Context, generation int, began time.Time) []status.Gateway {
 	ctx, cancel := context.WithTimeout(ctx, mostDelivering)
 	defer cancel()
@@ -399,8 +385,8 @@ func (s *surface) delivered(ctx context.Context, generation int, began time.Time
 	}
 }
 
-// order has the syncer carry an order out.
-func (s *surface) order(ctx context.Context, o syncer.Order) (string, error) {
+// order passes an order to the syncer.
+func (s *surface) order(ctx context.Context, o syncer.Order) (reason.Reason, error) {
 	remark, err := s.now().syncer.Do(ctx, o)
-	return remark, operate.Told(err)
+	return remark, operate.Classify(err)
 }

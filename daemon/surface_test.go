@@ -12,11 +12,11 @@ import (
 	"time"
 
 	"swallowkeeper/config"
+	"swallowkeeper/generation"
 	"swallowkeeper/internal/logs"
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
-	"swallowkeeper/upstream"
 )
 
 // TestADamagedGenerationIsAConflict has a person ask for one that can't be used: that is what the
@@ -34,7 +34,7 @@ func TestADamagedGenerationIsAConflict(t *testing.T) {
 	s := newSurface("test")
 	s.take(work{cfg: config.Config{Persist: persist.Config{Path: filepath.Join(dir, "u.conf")}}})
 	for n, kind := range map[int]error{1: status.ErrConflict, 2: status.ErrNotFound} {
-		if _, err := s.Rollback(t.Context(), n, upstream.Signature{}); !errors.Is(err, kind) {
+		if _, err := s.Rollback(t.Context(), n, generation.Signature{}); !errors.Is(err, kind) {
 			t.Errorf("rolling back to %d: %v", n, err)
 		}
 		if _, err := s.Diff(n, n); !errors.Is(err, kind) {

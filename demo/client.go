@@ -12,29 +12,29 @@ import (
 	"time"
 )
 
-// pause is how long each of the client's senders waits between two requests. With two
-// services, each called over kept and over fresh connections, that is 100 a second.
+// pause is the wait of each of the client's senders between two requests. With two services, each called over kept and
+// over new connections, that is 100 requests a second.
 const pause = 40 * time.Millisecond
 
-// client sends requests through the gateway all the time and counts what comes of them.
+// client continuously sends requests through the gateway and counts the results.
 type client struct {
-	url         string
+	url         func(service string) (url, host string)
 	kept, fresh *http.Client
 	sending     sync.WaitGroup
 	stop        context.CancelFunc
 
 	mu     sync.Mutex
 	counts counts
-	first  error // the first request that failed
+	first  error // error of the first failed request
 }
 
-// counts is what a client has seen.
+// counts is what a client has counted.
 type counts struct {
 	requests, failed map[string]int // by service
 	served           map[string]int // by instance
 }
 
-func newClient(url string) *client {
+func newClient(url func(service string) (url, host string)) *client {
 	const timeout = 10 * time.Second
 	return &client{
 		url:   url,
@@ -47,7 +47,7 @@ func newClient(url string) *client {
 	}
 }
 
-// start calls the services from now on.
+// start begins to call the services.
 func (c *client) start(ctx context.Context, services ...string) {
 	ctx, c.stop = context.WithCancel(ctx)
 	for _, service := range services {
@@ -70,11 +70,16 @@ func (c *client) send(ctx context.Context, conn *http.Client, service string) {
 	}
 }
 
-// call makes one request, counts it, and says which instance answered; "" is none.
+// call makes a request, counts it, and returns which instance answered, or "".
 func (c *client) call(ctx context.Context, conn *http.Client, service string) string {
-	instance, err := c.get(ctx, conn, service)
+	return c.callFor(ctx, conn, service, "")
+}
+
+// callFor is call with a suffix to the service's URL.
+func (c *client) callFor(ctx context.Context, conn *http.Client, service, more string) string {
+	instance, err := c.get(ctx, conn, service, more)
 	if err != nil && ctx.Err() != nil {
-		return "" // nobody waits for the answer any more
+		return "" // the answer is no longer needed
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,13 +95,14 @@ func (c *client) call(ctx context.Context, conn *http.Client, service string) st
 	return instance
 }
 
-// get asks as any client of nginx does: the Host header names the service.
-func (c *client) get(ctx context.Context, conn *http.Client, service string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
+// get sends a request like any client of nginx.
+func (c *client) get(ctx context.Context, conn *http.Client, service, more string) (string, error) {
+	url, host := c.url(service)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+more, nil)
 	if err != nil {
 		return "", err
 	}
-	req.Host = service
+	req.Host = host
 	resp, err := conn.Do(req)
 	if err != nil {
 		return "", err
@@ -115,14 +121,14 @@ func (c *client) get(ctx context.Context, conn *http.Client, service string) (st
 	return instance, nil
 }
 
-// count is what was seen so far.
+// count returns the counts so far.
 func (c *client) count() counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return counts{maps.Clone(c.counts.requests), maps.Clone(c.counts.failed), maps.Clone(c.counts.served)}
 }
 
-// failure is the first request that failed, nil where none did.
+// failure returns the error of the first failed request, or nil.
 func (c *client) failure() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

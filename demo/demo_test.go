@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,10 +19,9 @@ import (
 	"github.com/sirupsen/logrus"
 	"go.uber.org/goleak"
 
-	"swallowkeeper/dyups"
-	"swallowkeeper/guard"
+	"swallowkeeper/gateway"
 	"swallowkeeper/persist"
-	"swallowkeeper/registry/consul"
+	"swallowkeeper/registry"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
 )
@@ -34,10 +34,7 @@ func control(ctx context.Context, w Wiring) error {
 	log.SetOutput(w.Log)
 	log.SetLevel(logrus.ErrorLevel)
 
-	from := consul.DefaultConfig()
-	from.Address = w.Registry
-	from.Defaults = upstream.Defaults{All: upstream.DefaultTemplate()}
-	registry, err := consul.New(from, log)
+	from, err := w.Registry.New(registry.Deps{Name: "registry", Log: log, Defaults: upstream.Defaults{All: upstream.DefaultTemplate()}})
 	if err != nil {
 		return err
 	}
@@ -48,15 +45,16 @@ func control(ctx context.Context, w Wiring) error {
 		return err
 	}
 	defer file.Close()
-	to := dyups.DefaultConfig()
-	to.Address = w.Gateway
-	gateway := dyups.New(to, log)
-	defer gateway.Close()
+	to, err := w.Gateway.New(gateway.Deps{Name: "gateway", Log: log, Timeout: 10 * time.Second})
+	if err != nil {
+		return err
+	}
+	defer to.Close()
 
 	s := syncer.New(syncer.Parts{
-		Sources:  []syncer.Source{{Name: registry.Name(), Registry: registry}},
-		Targets:  []syncer.Target{{Name: "gateway", Gateway: gateway, Resync: 10 * time.Second}},
-		Guard:    guard.DefaultConfig(),
+		Sources:  []syncer.Source{{Name: "registry", Registry: from}},
+		Targets:  []syncer.Target{{Name: "gateway", Gateway: to, Resync: 10 * time.Second}},
+		Guard:    w.Guard,
 		Schedule: syncer.DefaultSchedule(), Store: file, Log: log,
 	})
 	w.Started(s.Status, "http://127.0.0.1:1/")
@@ -83,14 +81,20 @@ func (s *screen) String() string {
 
 func (s *screen) await(t *testing.T, text string) {
 	t.Helper()
+	s.until(t, text, func() bool { return strings.Contains(s.String(), text) })
+}
+
+// until waits for a condition.
+func (s *screen) until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
-	limit := time.After(30 * time.Second)
-	for !strings.Contains(s.String(), text) {
+	limit := time.After(2 * time.Minute)
+	for !holds() {
 		select {
 		case <-look.C:
 		case <-limit:
-			t.Fatalf("no %q in:\n%s", text, s.String())
+			t.Fatalf("no %q in:\n%s", what, s.String())
 		}
 	}
 }
@@ -100,21 +104,41 @@ func options(out io.Writer) Options {
 }
 
 func TestStory(t *testing.T) {
-	var out screen
-	if err := Run(t.Context(), options(&out)); err != nil {
-		t.Fatalf("%v\n%s", err, out.String())
-	}
-	for _, want := range []string{
-		"web-5 registered", "web-6 for web-1", "web-6 dies", "held: the registries list 0 services",
-		"The hold ended by itself", "web-11 takes", "Not one request failed.",
+	for name, wants := range map[string][]string{
+		"consul": {
+			"Consul and nginx are simulated", "web-5 registered", "web-6 for web-1", "web-6 dies", "held: the registries list 0 services",
+			"The hold ended by itself", "web-11 takes", "Not one request failed.",
+		},
+		"docker": {
+			"Docker and nginx are simulated", "location ^~ /web/ {", "web-5 started", "web-6 for web-1", "then, was answered", "It is healthy again",
+			"dies by itself", "Unknown is not empty", "held: the registries list 0 services", "The hold ended by itself",
+			"web-11 takes", "reloads of nginx ", "Not one request failed.",
+		},
 	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in:\n%s", want, out.String())
-		}
+		t.Run(name, func(t *testing.T) {
+			var out screen
+			if err := Run(t.Context(), tellingOf(name, &out)); err != nil {
+				t.Fatalf("%v\n%s", err, out.String())
+			}
+			for _, want := range wants {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("no %q in:\n%s", want, out.String())
+				}
+			}
+			if strings.Contains(out.String(), "\x1b") {
+				t.Errorf("escape sequences in a pipe:\n%q", out.String())
+			}
+		})
 	}
-	if strings.Contains(out.String(), "\x1b") {
-		t.Errorf("escape sequences in a pipe:\n%q", out.String())
+}
+
+// tellingOf is the options for a story, at any free ports.
+func tellingOf(name string, out io.Writer) Options {
+	o := options(out)
+	if o.Story = name; name != "consul" {
+		o.API = ""
 	}
+	return o
 }
 
 func TestAFailedRequestFailsTheStory(t *testing.T) {
@@ -211,6 +235,62 @@ func TestPlay(t *testing.T) {
 	}
 }
 
+// TestPlayDocker does what the invitation of the story docker says.
+func TestPlayDocker(t *testing.T) {
+	var out screen
+	o := tellingOf("docker", &out)
+	o.StoryOnly = false
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, o) }()
+	out.await(t, "Ctrl-C ends it.")
+	after := func(what string) string {
+		_, rest, found := strings.Cut(out.String(), "\n  "+what)
+		if !found {
+			t.Fatalf("no %q in:\n%s", what, out.String())
+		}
+		line, _, _ := strings.Cut(rest, "\n")
+		return strings.TrimSpace(line)
+	}
+	ask(t, http.MethodPost, after("start it      curl -X POST "), "", http.StatusNoContent)
+	out.await(t, "hello is new: ")
+	at := strings.TrimPrefix(after("call it       curl "), "http://")
+	out.until(t, "hello-1 answers", func() bool { return strings.HasPrefix(ask(t, http.MethodGet, at, "", 0), "hello-1 on ") })
+	url, body, _ := strings.Cut(after("make another  curl "), " -H 'Content-Type: application/json' -d ")
+	ask(t, http.MethodPost, url, strings.Trim(body, "'"), http.StatusCreated)
+	ask(t, http.MethodPost, strings.Replace(after("start it      curl -X POST "), "hello-1", "hello-2", 1), "", http.StatusNoContent)
+	out.await(t, "hello: in ")
+	_, folder, _ := strings.Cut(after("its files     ls "), "cat ")
+	folder = strings.TrimSuffix(folder, "/hello.*")
+	out.until(t, "two servers in nginx's file", func() bool {
+		text, err := os.ReadFile(folder + "/hello.upstream.conf")
+		return err == nil && strings.Count(string(text), "server ") == 2
+	})
+	ask(t, http.MethodPost, after("stop it       curl -X POST "), "", http.StatusNoContent)
+	out.await(t, "hello: out ")
+
+	// All of shop is stopped at one blow.
+	blow := strings.Trim(after("stop shop     curl -Z -X POST "), "'")
+	var stopping sync.WaitGroup
+	for n := range shopSlots {
+		stopping.Go(func() {
+			ask(t, http.MethodPost, strings.Replace(blow, "[1-10]", strconv.Itoa(n+1), 1), "", http.StatusNoContent)
+		})
+	}
+	stopping.Wait()
+	out.await(t, "servers would go")
+	out.await(t, " approve ")
+
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(folder); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left behind: %v", folder, err)
+	}
+}
+
 // TestTheVisitorCausesAHold does what the invitation says: a rack goes, the guard holds that, and the
 // command that lets it through is there, for a controller that is found plainly and for one that is not.
 func TestTheVisitorCausesAHold(t *testing.T) {
@@ -259,19 +339,30 @@ func TestTheVisitorCausesAHold(t *testing.T) {
 
 func put(t *testing.T, url, body string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+url, strings.NewReader(body))
+	ask(t, http.MethodPut, url, body, http.StatusOK)
+}
+
+// ask does what curl would, and returns the answer. Want 0 takes every code.
+func ask(t *testing.T, method, url, body string, want int) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+url, strings.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return ""
 	}
+	req.Header.Set("Content-Type", "application/json")
 	tr := &http.Transport{DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: tr}).Do(req)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return ""
 	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("PUT %s: %s", url, resp.Status)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || want != 0 && resp.StatusCode != want {
+		t.Errorf("%s %s: %s %s, %v", method, url, resp.Status, text, err)
 	}
+	return string(text)
 }
 
 func TestInterrupted(t *testing.T) {
@@ -353,5 +444,37 @@ func TestValidate(t *testing.T) {
 				t.Errorf("got %v, want what is wrong with %q", err, test.wrong)
 			}
 		})
+	}
+}
+
+// TestStories: each has its addresses, and what is none is refused by name.
+func TestStories(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		o     Options
+		given string
+		want  string // what is wrong, "" for nothing
+	}{
+		{"the usual one", Options{}, "", ""},
+		{"by its name", Options{Story: "docker"}, "", ""},
+		{"an address of its own", Options{Story: "docker", Registry: "0.0.0.0:2375"}, "registry", "--registry "},
+		{"an address that it has not", Options{Story: "docker", API: ":8081"}, "api", `--api ":8081": the story docker has no dyups API`},
+		{"none", Options{Story: "dokcer"}, "", `--story "dokcer": there is no such story, there are consul and docker`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.o.Fill(func(flag string) bool { return flag == test.given })
+			err := test.o.Validate()
+			if (err == nil) != (test.want == "") || err != nil && !strings.HasPrefix(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+			if err == nil && (test.o.Registry == "" || test.o.Proxy == "" || test.o.Page == "") {
+				t.Errorf("the usual addresses are %+v", test.o)
+			}
+		})
+	}
+	for _, s := range Stories() {
+		if name, about, _ := strings.Cut(s, " "); name == "" || strings.TrimSpace(about) == "" {
+			t.Errorf("%q", s)
+		}
 	}
 }

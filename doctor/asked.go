@@ -10,7 +10,7 @@ import (
 	"swallowkeeper/internal/safetext"
 )
 
-// apart is how far clocks may be from each other.
+// apart is the tolerated difference between clocks.
 const apart = 5 * time.Second
 
 func (r *report) checkClock(where string, ahead time.Duration) {
@@ -30,9 +30,9 @@ func (r *report) checkClock(where string, ahead time.Duration) {
 	})
 }
 
-// checkGateways looks at what the gateways answered.
+// checkGateways checks the gateways' answers.
 func (r *report) checkGateways() {
-	inNginx := map[string]bool{} // a configuration's finding names the line
+	inNginx := map[string]bool{} // a finding about nginx's configuration has the line
 	for _, f := range r.list {
 		inNginx[f.Check] = true
 	}
@@ -62,7 +62,7 @@ func (r *report) checkGateways() {
 	}
 }
 
-// addAt adds what a registry or gateway found of itself.
+// addAt adds a finding of a registry or gateway.
 func (r *report) addAt(where string, f Finding) {
 	f.Where = where
 	f.Places = slices.Clone(f.Places)
@@ -76,8 +76,8 @@ func (r *report) has(check string) bool {
 	return slices.ContainsFunc(r.list, func(f Finding) bool { return f.Check == check })
 }
 
-// checkForeign looks for services that are left out because the gateway has an upstream of
-// their name that swallowkeeper never wrote. Before the first write it takes them over.
+// checkForeign reports services that are left out because the gateway has an upstream of the same name that
+// swallowkeeper never wrote. Before the first write, swallowkeeper takes such upstreams over.
 func (r *report) checkForeign(where string, g Gateway) {
 	if r.facts.Written.Len() == 0 {
 		return
@@ -109,7 +109,7 @@ func (r *report) checkForeign(where string, g Gateway) {
 	}
 }
 
-// checkRegistries looks at how the registries can be read.
+// checkRegistries checks the registries' answers.
 func (r *report) checkRegistries() {
 	for _, reg := range r.facts.Registries {
 		where := "registry " + reg.Name

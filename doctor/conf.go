@@ -9,19 +9,27 @@ import (
 	"swallowkeeper/doctor/nginxtree"
 )
 
-// mark begins the conf file that swallowkeeper writes.
+// mark is the beginning of a conf file written by swallowkeeper.
 const mark = "# Written by swallowkeeper"
 
-// confFile tells which of nginx's files is the one that swallowkeeper writes.
+// confFile identifies swallowkeeper's conf file among nginx's files.
 type confFile struct {
 	path      string
 	elsewhere bool
 	tree      *nginxtree.Tree
 }
 
-// is reports whether a file of nginx's is the conf file. Read elsewhere it may be mounted
-// under another path, so there what it says counts too.
-func (c confFile) is(file string) bool {
+// is reports whether a file is the conf file or one of its shards.
+func (c confFile) is(file string) bool { return c.itself(file) || c.shard(file) }
+
+// shard reports whether a file is in the folder of shards beside a conf file of this name.
+func (c confFile) shard(file string) bool {
+	return filepath.Base(filepath.Dir(file)) == "."+filepath.Base(resolved(c.path))+".shards"
+}
+
+// itself reports whether a file is the conf file. On another machine it may be mounted under another path, so its
+// content counts too.
+func (c confFile) itself(file string) bool {
 	if filepath.Clean(file) == filepath.Clean(c.path) {
 		return true
 	}
@@ -31,7 +39,7 @@ func (c confFile) is(file string) bool {
 	return resolved(file) == resolved(c.path)
 }
 
-// resolved follows links, also to a file that is not there yet.
+// resolved follows links, even to a file that does not exist yet.
 func resolved(file string) string {
 	if target, err := filepath.EvalSymlinks(file); err == nil {
 		return target
@@ -44,7 +52,7 @@ func resolved(file string) string {
 
 func inHTTP(d *nginxtree.Directive) bool { return slices.Equal(d.Path(), []string{"http"}) }
 
-// checkBOM names the files that nginx refuses for what an editor put before the first word.
+// checkBOM reports files that nginx refuses because of a byte order mark.
 func (r *report) checkBOM() {
 	for _, file := range r.facts.Nginx.BOM {
 		r.add(Finding{
@@ -57,11 +65,11 @@ func (r *report) checkBOM() {
 	}
 }
 
-// checkIncluded looks whether nginx reads the conf file, once and at the right place.
+// checkIncluded checks that nginx includes the conf file, once and in the right place.
 func (r *report) checkIncluded() {
 	var here, wrong []*nginxtree.Directive
 	for _, i := range r.facts.Nginx.Includes {
-		reads := slices.ContainsFunc(i.Files, r.conf.is) || nginxtree.Matches(i.Pattern, r.facts.ConfPath) ||
+		reads := slices.ContainsFunc(i.Files, r.conf.itself) || nginxtree.Matches(i.Pattern, r.facts.ConfPath) ||
 			!r.facts.Elsewhere && nginxtree.Matches(i.Pattern, resolved(r.facts.ConfPath))
 		switch {
 		case !reads:
@@ -99,13 +107,39 @@ func (r *report) checkIncluded() {
 			Why:    "nginx refuses an upstream that it finds twice, so its next reload or start fails.",
 			Change: "Take this line out.",
 		})
-	case len(here) == 0 && len(wrong) == 0 && !r.readByLua():
+	case len(here) == 0 && len(wrong) == 0 && !r.readByLua() && !r.reloaded():
 		r.notIncluded(line)
 	}
 }
 
-// includedBesideLua is for the API in Lua, which reads the conf file by itself: what nginx includes is of no
-// use to it.
+// checkShards checks that nginx finds the shards included by the conf file.
+func (r *report) checkShards() {
+	var missing []*nginxtree.Directive
+	for _, i := range r.facts.Nginx.Includes {
+		if len(i.Files) == 0 && r.conf.itself(i.At.File) && r.conf.shard(i.Pattern) {
+			missing = append(missing, i.At)
+		}
+	}
+	if len(missing) > 0 {
+		f := noShards(missing[0].Args[1])
+		f.Where, f.Now = missing[0].Where(), missing[0].String()
+		r.add(f)
+	}
+}
+
+// noShards returns the finding for a shard that nginx can't read.
+func noShards(file string) Finding {
+	return Finding{
+		Check: "conf-shards", Severity: Problem,
+		What: "nginx can't read " + file + ", a shard that the conf file includes",
+		Why: "A large conf file includes its upstreams from the folder beside it. A reload fails where nginx does not " +
+			"find it there, and after a restart or reboot there is no nginx.",
+		Change: `Let nginx read the folder; where it sees it under another path: include_as = "FOLDER OF THE CONF FILE AS NGINX SEES IT" ` +
+			`in [persist]; or shard_above = "0"`,
+	}
+}
+
+// includedBesideLua reports an include that is useless because the Lua API reads the conf file itself.
 func (r *report) includedBesideLua(at *nginxtree.Directive, line string) {
 	if !r.readByLua() {
 		r.notIncluded(line)
@@ -120,7 +154,7 @@ func (r *report) includedBesideLua(at *nginxtree.Directive, line string) {
 	})
 }
 
-// checkExact warns of an include that stops nginx from loading before the first write.
+// checkExact warns about an include that prevents nginx from starting before the first write.
 func (r *report) checkExact(i nginxtree.Include) {
 	if nginxtree.IsPattern(i.Pattern) || len(i.Files) > 0 {
 		return
@@ -133,7 +167,7 @@ func (r *report) checkExact(i nginxtree.Include) {
 	})
 }
 
-// readByLua reports whether the API in Lua reads the conf file itself.
+// readByLua reports whether the Lua API reads the conf file itself.
 func (r *report) readByLua() bool {
 	found := false
 	r.facts.Nginx.Walk(func(d *nginxtree.Directive) {

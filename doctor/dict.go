@@ -7,12 +7,12 @@ import (
 	"swallowkeeper/doctor/nginxtree"
 )
 
-// dictCost is about what the Lua library keeps of an upstream in its shared memory: 1.2 kB of
-// one with 10 servers, as dyups/lua measures, which is twice its text and two entries.
+// dictCost estimates the shared memory that the Lua library needs for an upstream: twice its text and two entries.
+// BenchmarkMemory in dyups/lua measures it.
 func (w weight) dictCost() int { return 2*(len(w.name)+w.body) + 128 }
 
-// checkDict looks whether the Lua library's shared memory has room for all upstreams, and for
-// those that are posted anew, which it keeps beside the old ones for a moment.
+// checkDict checks that the Lua library's shared memory has room for all upstreams, and for those being replaced: old
+// and new versions coexist for a moment.
 func (r *report) checkDict() {
 	if !r.lua() {
 		return

@@ -1,7 +1,6 @@
-// Package doctor looks for the traps that people fall into. It knows those in nginx's configuration, and
-// each kind of gateway and registry knows its own. The checks are pure, over
-// facts that were gathered before; [ReadNginx] gathers nginx's part, and the command line
-// asks the gateways and registries. It changes nothing.
+// Package doctor finds common problems. It knows those of nginx's configuration, and each kind of gateway and registry
+// knows its own. The checks are pure functions of facts gathered before: [ReadNginx] gathers nginx's part, and the
+// command line queries the gateways and registries. It changes nothing.
 package doctor
 
 import (
@@ -17,13 +16,13 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Finding is one trap, or one thing that could not be examined.
+// Finding is a problem, or something that could not be examined.
 type Finding = finding.Finding
 
-// Severity says how much a finding matters.
+// Severity ranks findings.
 type Severity = finding.Severity
 
-// The severities, the worst first.
+// Severities, worst first.
 const (
 	Problem = finding.Problem
 	Unknown = finding.Unknown
@@ -31,47 +30,48 @@ const (
 	Hint    = finding.Hint
 )
 
-// Facts are all that the checks look at.
+// Facts are the input of all checks.
 type Facts struct {
-	// Nginx is nginx's configuration, nil where it could not be read.
+	// Nginx is nginx's configuration, nil if it could not be read.
 	Nginx *nginxtree.Tree
-	// Elsewhere says that it may be another machine's or container's: its paths may
-	// differ from ours.
+	// Elsewhere reports that it may come from another machine or container, so its paths may differ.
 	Elsewhere bool
 	// ConfPath is persist.path.
 	ConfPath string
-	// Written is what the conf file holds, Wanted what the registries list now as well.
+	// Written is the content of the conf file. Wanted is that and what the registries list now.
 	Written, Wanted upstream.Set
 	Gateways        []Gateway
 	Registries      []Registry
 }
 
-// Gateway is what a gateway says of itself.
+// Gateway is the answer of a gateway.
 type Gateway struct {
 	Name string
-	// Err says why it could not be asked; of the rest, what is configured holds.
+	// Err is why it did not answer; the other fields are then as configured.
 	Err error
 	gateway.Examination
 }
 
-// Registry is how a registry can be read.
+// Registry is the result of reading a registry.
 type Registry struct {
 	Name string
-	// Err says why it could not be read; the rest then means nothing.
+	// Err is why it could not be read; the other fields then mean nothing.
 	Err error
 	registry.Examination
 }
 
-// Examine makes all checks, the worst finding first.
+// Examine runs all checks. It returns the findings, worst first.
 func Examine(f Facts) []Finding {
 	r := &report{facts: f, conf: confFile{path: f.ConfPath, elsewhere: f.Elsewhere, tree: f.Nginx}}
 	if f.Nginx != nil {
 		r.api = findInterfaces(f.Nginx)
 		r.checkBOM()
 		r.checkIncluded()
+		r.checkShards()
 		r.checkPasses()
 		r.checkInterfaces()
 		r.checkUpstreams()
+		r.checkFolder()
 		r.checkHosts()
 		r.checkQueue()
 		r.checkDict()
@@ -81,8 +81,8 @@ func Examine(f Facts) []Finding {
 	return Sort(r.list)
 }
 
-// Sort puts the worst first, and else by place. Findings that say the same of several places
-// become one.
+// Sort orders findings by severity, worst first, then by place. It merges findings that say the same about several
+// places.
 func Sort(list []Finding) []Finding {
 	slices.SortStableFunc(list, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Severity.Rank(), b.Severity.Rank()),
@@ -114,7 +114,7 @@ func Sort(list []Finding) []Finding {
 	return sorted
 }
 
-// comparePlaces compares the lines of one file as numbers.
+// comparePlaces compares line numbers of one file numerically.
 func comparePlaces(a, b string) int {
 	cut := func(s string) (string, int) {
 		if i := strings.LastIndexByte(s, ':'); i >= 0 {
@@ -136,7 +136,7 @@ func Failed(list []Finding) bool {
 	})
 }
 
-// report is one examination on its way.
+// report is an examination in progress.
 type report struct {
 	facts Facts
 	conf  confFile
@@ -146,8 +146,7 @@ type report struct {
 
 func (r *report) add(f Finding) { r.list = append(r.list, f) }
 
-// kept is the upstream of that name that swallowkeeper keeps. To nginx names that differ
-// only in case are one.
+// kept returns swallowkeeper's upstream of that name. Names that differ only in case are equal to nginx.
 func (r *report) kept(name string) (upstream.Upstream, bool) {
 	for _, set := range []upstream.Set{r.facts.Written, r.facts.Wanted} {
 		if u, is := set.Get(name); is {

@@ -7,7 +7,7 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// checkHosts looks for services that are called like a host that nginx sends requests to.
+// checkHosts reports services with the name of a host that nginx proxies to.
 func (r *report) checkHosts() {
 	for _, h := range r.facts.Nginx.Hosts() {
 		u, kept := r.kept(h.Name)
@@ -17,7 +17,7 @@ func (r *report) checkHosts() {
 		_, written := r.facts.Written.Get(u.Name)
 		local := upstream.SameName(h.Name, "localhost")
 		if !h.Port && !local && written {
-			continue // the upstream is what is meant
+			continue // the upstream is meant
 		}
 		f := Finding{
 			Check: "host-name", Severity: Problem, Where: h.At.Where(), Now: h.At.String(),

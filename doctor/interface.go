@@ -11,7 +11,7 @@ import (
 
 // api is a place where nginx's upstreams can be changed.
 type api struct {
-	at     *nginxtree.Directive // dyups_interface, or the block of Lua
+	at     *nginxtree.Directive // dyups_interface, or the Lua block
 	block  *nginxtree.Directive // location or server
 	server *nginxtree.Directive
 	lua    bool
@@ -29,7 +29,7 @@ func findInterfaces(t *nginxtree.Tree) []*api {
 	return all
 }
 
-// lua reports whether the API is the one in Lua, which has neither queue nor names with case.
+// lua reports whether it is the Lua API, which has no queue and ignores case in names.
 func (r *report) lua() bool {
 	return len(r.api) > 0 && !slices.ContainsFunc(r.api, func(a *api) bool { return !a.lua })
 }
@@ -76,7 +76,7 @@ func (r *report) checkInterfaces() {
 	}
 }
 
-// listenFor is where the interface is looked for: at the first gateway's address.
+// listenFor returns where to look for the interface: the first gateway's address.
 func (r *report) listenFor() string {
 	for _, g := range r.facts.Gateways {
 		if g.API == nil {
@@ -114,7 +114,7 @@ func (r *report) checkWorkerHeader(a *api) {
 		Change: line + "   # in the interface's location",
 	}
 	headers := a.block.Inherited("add_header")
-	if a.block.Value("add_header_inherit", "on") == "merge" { // from nginx 1.29.3 on
+	if a.block.Value("add_header_inherit", "on") == "merge" { // since nginx 1.29.3
 		for b := a.block.Parent; b != nil; b = b.Parent {
 			headers = append(headers, b.Children("add_header")...)
 		}
@@ -138,7 +138,7 @@ func (r *report) checkWorkerHeader(a *api) {
 	r.add(f)
 }
 
-// checkBody looks whether bodies arrive whole.
+// checkBody checks that request bodies arrive complete.
 func (r *report) checkBody(a *api) {
 	largest := r.largest()
 	limit, known := size(a.block.Value("client_max_body_size", "1m"))
@@ -181,7 +181,7 @@ func (r *report) checkBody(a *api) {
 	}
 }
 
-// at moves a finding to the line that is to be changed, if there is one.
+// at moves a finding to the line to change, if there is one.
 func at(f Finding, list []*nginxtree.Directive) Finding {
 	if len(list) > 0 {
 		f.Where, f.Now = list[0].Where(), list[0].String()

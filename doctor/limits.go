@@ -9,8 +9,8 @@ import (
 	"swallowkeeper/doctor/nginxtree"
 )
 
-// checkLimits looks whether nginx counts the calls of the API, or the connections to it. A
-// limit of the server or of http holds for each location that has none.
+// checkLimits checks whether nginx limits calls of the API, or connections to it. A limit of the server or of http
+// applies to each location without its own.
 func (r *report) checkLimits(a *api) {
 	for _, kind := range []struct{ name, what, why string }{
 		{
@@ -37,8 +37,7 @@ func (r *report) checkLimits(a *api) {
 	}
 }
 
-// limit is the first limit that counts this machine's calls: what has an empty key is not
-// counted.
+// limit returns the first limit that applies to calls from this machine. Requests with an empty key are not limited.
 func (r *report) limit(a *api, name string) *nginxtree.Directive {
 	limits := a.block.Inherited(name)
 	if n := len(limits); n > 0 && len(limits[n-1].Args) > 1 && limits[n-1].Args[1] == "off" {
@@ -60,7 +59,7 @@ func (r *report) limit(a *api, name string) *nginxtree.Directive {
 	return nil
 }
 
-// zoneKey is what a zone counts by.
+// zoneKey returns the key of a zone.
 func (r *report) zoneKey(directive, zone string) (key string, found bool) {
 	r.facts.Nginx.Walk(func(d *nginxtree.Directive) {
 		if d.Name() != directive || !inHTTP(d) {

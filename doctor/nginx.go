@@ -18,22 +18,20 @@ import (
 	"swallowkeeper/internal/safetext"
 )
 
-// NginxSource says where nginx's configuration is read from.
+// NginxSource tells where to read nginx's configuration.
 type NginxSource struct {
-	// Program is nginx, run with Args and -T. Its name is looked up as a shell does, and
-	// where it is not found, where distributions and Tengine put it.
+	// Program is run with Args and -T. It is looked up in PATH, and then where distributions and Tengine install nginx.
 	Program string
 	Args    []string
-	// File is read in its place where it is not "": what nginx -T printed, or an nginx.conf
-	// with its includes; "-" is Stdin.
+	// File, if not "", is read instead: the output of nginx -T, or an nginx.conf with its includes; "-" is Stdin.
 	File  string
 	Stdin io.Reader
 }
 
 const maxDump = 256 << 20
 
-// ReadNginx reads nginx's configuration. What it can't read it says as a finding; a tree
-// may come with findings, and elsewhere tells that its paths may be another machine's.
+// ReadNginx reads nginx's configuration. What it can't read becomes a finding; there may be both a tree and findings.
+// elsewhere reports that paths may belong to another machine.
 func ReadNginx(ctx context.Context, from NginxSource) (tree *nginxtree.Tree, elsewhere bool, found []Finding) {
 	if from.File != "" {
 		tree, elsewhere, err := readFile(from)
@@ -59,7 +57,7 @@ func ReadNginx(ctx context.Context, from NginxSource) (tree *nginxtree.Tree, els
 			"time: %w", ctx.Err()))}
 	}
 	found = []Finding{refusal(program, stderr, err)}
-	// nginx prints nothing of a configuration that it refuses: the files may tell more.
+	// nginx prints nothing if it refuses the configuration: the files may tell more.
 	main, err := mainFile(ctx, program, from.Args)
 	if err == nil {
 		tree, err = nginxtree.ReadDisk(main)
@@ -105,7 +103,7 @@ func readFile(from NginxSource) (*nginxtree.Tree, bool, error) {
 	return tree, false, err
 }
 
-// lookUp finds nginx also where an ordinary account's PATH does not lead.
+// lookUp also finds nginx in folders that are not in an ordinary account's PATH.
 func lookUp(program string) (string, error) {
 	path, err := exec.LookPath(program)
 	if err == nil || program != "nginx" {
@@ -134,7 +132,7 @@ func runNginx(ctx context.Context, program string, args []string) (stdout, stder
 	return out.Bytes(), errs.Bytes(), err
 }
 
-// bounded keeps the beginning of what is written.
+// bounded keeps the beginning of what is written to it.
 type bounded struct {
 	bytes.Buffer
 	max  int
@@ -154,12 +152,13 @@ func (b *bounded) Write(p []byte) (int, error) {
 var (
 	emergency = regexp.MustCompile(`\[emerg\] (?:[0-9]+#[0-9]+: )?(.*)`)
 	place     = regexp.MustCompile(` in (\S+:[0-9]+)$`)
+	noShard   = regexp.MustCompile(`^open\(\) "(/[^"]*/\.[^/"]+\.shards/[^/"]+)" failed`)
 	confPath  = regexp.MustCompile(`--conf-path=('[^']*'|\S+)`)
 	prefix    = regexp.MustCompile(`--prefix=('[^']*'|\S+)`)
 )
 
-// refusal tells what nginx did not like. Where it lacked rights only, nothing is wrong with
-// the configuration.
+// refusal returns a finding about an error of nginx. If only permissions were missing, the configuration is not at
+// fault.
 func refusal(program string, stderr []byte, err error) Finding {
 	m := emergency.FindSubmatch(stderr)
 	if m == nil {
@@ -176,13 +175,17 @@ func refusal(program string, stderr []byte, err error) Finding {
 		Why:    "The nginx that runs goes on, but a reload fails, and after a restart or reboot there is none.",
 		Change: "Correct the line, then: nginx -t && nginx -s reload",
 	}
+	if shard := noShard.FindStringSubmatch(said); shard != nil {
+		f = noShards(safetext.Cut(safetext.Words(shard[1]), 300))
+		f.Where = program
+	}
 	if at := place.FindStringSubmatch(said); at != nil {
 		f.Where = at[1]
 	}
 	return f
 }
 
-// mainFile is the nginx.conf that nginx would read.
+// mainFile returns the nginx.conf that nginx would read.
 func mainFile(ctx context.Context, program string, args []string) (string, error) {
 	root, conf := "", ""
 	for i := 0; i+1 < len(args); i++ {

@@ -3,7 +3,6 @@ package doctor_test
 import (
 	"bytes"
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"net/netip"
@@ -21,11 +20,10 @@ import (
 
 	"swallowkeeper/doctor"
 	"swallowkeeper/dyups"
+	"swallowkeeper/internal/golden"
 	"swallowkeeper/internal/nginxconf"
 	"swallowkeeper/upstream"
 )
-
-var update = flag.Bool("update", false, "write what was found to the golden files")
 
 func set(upstreams ...upstream.Upstream) upstream.Set { return upstream.NewSet(upstreams) }
 
@@ -153,7 +151,7 @@ func TestNginx(t *testing.T) {
 			t.Run("files", func(t *testing.T) {
 				found := examine(t, doctor.NginxSource{File: main})
 				compare(t, found)
-				golden(t, filepath.Join("testdata", c.name+".golden"), strings.ReplaceAll(text(found), dir, "DIR"))
+				golden.File(t, filepath.Join("testdata", c.name+".golden"), strings.ReplaceAll(text(found), dir, "DIR"))
 			})
 			for program, name := range map[string]string{stock: "nginx", tengine: "Tengine"} {
 				if program == "" || program == stock && !c.stock || program == tengine && (c.dns || strings.HasPrefix(c.name, "lua")) {
@@ -269,20 +267,6 @@ func text(found []doctor.Finding) string {
 		fmt.Fprintf(&b, "%s %s %s\n  %s\n  %s\n- %s\n+ %s\n\n", f.Severity, f.Check, strings.Join(f.Places, " "), f.What, f.Why, f.Now, f.Change)
 	}
 	return b.String()
-}
-
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		write(t, file, got)
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (go test ./doctor -update writes it):\n%s", file, diff)
-	}
 }
 
 func TestReadNginx(t *testing.T) {

@@ -12,8 +12,7 @@ import (
 
 const steers = "Whoever reaches it steers the traffic: any request can be sent to any server, and a worker can be killed."
 
-// checkOpen looks whether other machines can reach the API, which has no access control
-// of its own.
+// checkOpen checks whether other machines can reach the API, which has no access control of its own.
 func (r *report) checkOpen(a *api) {
 	v := access.Who(r.facts.Nginx, a.block)
 	if v.Reach == access.Closed {
@@ -36,7 +35,7 @@ func (r *report) checkOpen(a *api) {
 	r.add(judged(f, v, a.block))
 }
 
-// judged says of a finding why those get in who do.
+// judged adds to a finding why access is granted.
 func judged(f Finding, v access.Verdict, block *nginxtree.Directive) Finding {
 	switch {
 	case v.Reach == access.Trusted:
@@ -69,7 +68,7 @@ func judged(f Finding, v access.Verdict, block *nginxtree.Directive) Finding {
 	return f
 }
 
-// header is where nginx looks for the client's address.
+// header returns the header from which nginx takes the client's address.
 func header(from *nginxtree.Directive) string {
 	name := from.Parent.Value("real_ip_header", "X-Real-IP")
 	if strings.EqualFold(name, "proxy_protocol") {
@@ -78,8 +77,7 @@ func header(from *nginxtree.Directive) string {
 	return "the header " + name
 }
 
-// checkForwarded looks for places of this nginx that send requests on to the API. To the API
-// they come from this machine.
+// checkForwarded reports places where this nginx forwards requests to the API. To the API they come from this machine.
 func (r *report) checkForwarded(a *api) {
 	for _, l := range access.Listens(a.server) {
 		from := netip.MustParseAddr("127.0.0.1")
@@ -111,7 +109,7 @@ func (r *report) checkForwarded(a *api) {
 	}
 }
 
-// leadsTo reports whether a proxy_pass sends requests to a listener of this nginx.
+// leadsTo reports whether a proxy_pass points to a listener of this nginx.
 func (r *report) leadsTo(d *nginxtree.Directive, l access.Listen) bool {
 	_, host, ok := strings.Cut(d.Args[1], "://")
 	if !ok {
@@ -132,7 +130,7 @@ func (r *report) leadsTo(d *nginxtree.Directive, l access.Listen) bool {
 	return found
 }
 
-// isAt reports whether a host and port, or unix:PATH:, is the listener's on this machine.
+// isAt reports whether a host and port, or unix:PATH:, is the listener on this machine.
 func isAt(address string, l access.Listen) bool {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		path, _, _ = strings.Cut(path, ":")

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// size reads nginx's 8k and 2m.
+// size parses nginx's 8k and 2m.
 func size(s string) (int, bool) {
 	unit := 1
 	switch {
@@ -24,7 +24,7 @@ func size(s string) (int, bool) {
 	return n * unit, err == nil && n >= 0 && n <= 1<<31
 }
 
-// duration reads nginx's 500ms, 2s, 1m and 10, which is seconds.
+// duration parses nginx's 500ms, 2s, 1m, and 10 in seconds.
 func duration(s string) (time.Duration, bool) {
 	if n, err := strconv.Atoi(s); err == nil {
 		return time.Duration(n) * time.Second, true

@@ -12,13 +12,13 @@ import (
 	"swallowkeeper/internal/nginxconf"
 )
 
-// weight is what an upstream's push takes.
+// weight is the size of an upstream's push.
 type weight struct {
 	name       string
 	body, cost int // bytes of its body, and in the queue
 }
 
-// weights is what each push of the set takes.
+// weights returns the size of each push of the set.
 func (r *report) weights() []weight {
 	set := r.facts.Wanted
 	if set.Len() == 0 {
@@ -40,7 +40,7 @@ func (r *report) weights() []weight {
 	return list
 }
 
-// told is how nginx is told changes, as the first gateway says that is one; nil where none is.
+// told returns how changes are sent to nginx, from the first gateway of that kind; nil if there is none.
 func (r *report) told() *gateway.API {
 	for _, g := range r.facts.Gateways {
 		if g.API != nil {
@@ -60,8 +60,8 @@ func (r *report) largest() weight {
 	return most
 }
 
-// checkQueue looks whether the queue that carries changes to the workers is big enough,
-// and whether swallowkeeper knows its size.
+// checkQueue checks that the queue that carries changes to the workers is large enough, and that swallowkeeper knows
+// its size.
 func (r *report) checkQueue() {
 	api := r.told()
 	if len(r.api) == 0 || r.lua() || api == nil {
@@ -84,7 +84,7 @@ func (r *report) checkQueue() {
 		if !r.servedHere(g) {
 			continue
 		}
-		if !r.has("queue-size") { // it says what both should be
+		if !r.has("queue-size") { // it has the right value for both
 			r.checkQueueSetting(g, queue)
 		}
 		r.checkReadSetting(g, read)
@@ -131,7 +131,7 @@ func (r *report) checkReadSetting(g Gateway, read time.Duration) {
 	r.add(f)
 }
 
-// servedHere reports whether it is this nginx that a gateway leads to.
+// servedHere reports whether a gateway is this nginx.
 func (r *report) servedHere(g Gateway) bool {
 	for _, a := range r.api {
 		if g.API != nil && !a.lua && a.serves(g.API.Address) {
@@ -194,7 +194,7 @@ func (r *report) checkQueueSize(queue int, zone *nginxtree.Directive) {
 	r.add(f)
 }
 
-// inBytes is a number of bytes for people.
+// inBytes formats a number of bytes.
 func inBytes(n int) string {
 	switch {
 	case n >= 1<<20 && n%(1<<20) == 0:

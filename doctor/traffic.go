@@ -13,10 +13,10 @@ import (
 	"swallowkeeper/internal/safetext"
 )
 
-// passes are the directives that send requests on.
+// passes are the directives that proxy requests.
 var passes = []string{"proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "memcached_pass"}
 
-// checkPasses looks at where requests are sent.
+// checkPasses checks where requests are sent.
 func (r *report) checkPasses() {
 	from := origin.New(r.facts.Nginx)
 	r.facts.Nginx.Walk(func(d *nginxtree.Directive) {
@@ -38,7 +38,7 @@ func (r *report) checkPasses() {
 	})
 }
 
-// cutScheme takes off http:// with what stands there.
+// cutScheme splits off the scheme, such as http://.
 func cutScheme(s string) (scheme, rest string) {
 	if scheme, rest, ok := strings.Cut(s, "://"); ok {
 		return scheme + "://", rest
@@ -46,7 +46,7 @@ func cutScheme(s string) (scheme, rest string) {
 	return "", s
 }
 
-// hostOf is the part of an address that says where to: without scheme and URI.
+// hostOf returns the host part of an address, without scheme and URI.
 func hostOf(v origin.Value) origin.Value {
 	v = slices.Clone(v)
 	for i, p := range v {
@@ -69,10 +69,10 @@ func hostOf(v origin.Value) origin.Value {
 	return slices.DeleteFunc(v, origin.Piece.IsEmpty)
 }
 
-// checkBound looks whether requests are sent, without a variable, to an upstream of ours.
+// checkBound reports requests that are sent to one of our upstreams without a variable.
 func (r *report) checkBound(d *nginxtree.Directive, scheme, host, uri string) {
 	u, ok := r.kept(host)
-	if !ok {
+	if !ok || r.reloaded() || r.rendered(d.File) {
 		return
 	}
 	f := Finding{
@@ -90,7 +90,7 @@ func (r *report) checkBound(d *nginxtree.Directive, scheme, host, uri string) {
 		}
 	}
 	if loc := d.Around("location"); uri != "" && loc != nil && len(loc.Args) > 1 {
-		// With a variable nginx does not put the URI in the place of the location's any more.
+		// With a variable, nginx does not replace the location's prefix by the URI.
 		if loc.Args[1] == "=" {
 			set += fmt.Sprintf("rewrite ^ %s break; ", uri)
 		} else {
@@ -101,7 +101,7 @@ func (r *report) checkBound(d *nginxtree.Directive, scheme, host, uri string) {
 	r.add(f)
 }
 
-// checkValue looks at one of the hosts that a variable can name.
+// checkValue checks one of the hosts that a variable can have.
 func (r *report) checkValue(d *nginxtree.Directive, host origin.Value) {
 	for _, p := range host {
 		if p.Client != "" {
@@ -153,8 +153,8 @@ func (r *report) clientChooses(d *nginxtree.Directive, p origin.Piece) {
 	r.add(f)
 }
 
-// resolves reports whether names that are no upstream are looked up in DNS. Where dyups is,
-// they are so without a resolver too.
+// resolves reports whether names without an upstream are looked up in DNS. With dyups this happens even without a
+// resolver.
 func (r *report) resolves(d *nginxtree.Directive) bool {
 	return len(d.Inherited("resolver")) > 0 || len(d.Parent.Inherited("resolver")) > 0 ||
 		slices.ContainsFunc(r.api, func(a *api) bool { return !a.lua })

@@ -10,10 +10,10 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// checkUpstreams looks at the upstreams that somebody wrote by hand.
+// checkUpstreams checks upstreams written by hand.
 func (r *report) checkUpstreams() {
 	r.facts.Nginx.Walk(func(d *nginxtree.Directive) {
-		if d.Name() != "upstream" || len(d.Args) != 2 || !inHTTP(d) || r.conf.is(d.File) {
+		if d.Name() != "upstream" || len(d.Args) != 2 || !inHTTP(d) || r.conf.is(d.File) || r.rendered(d.File) {
 			return
 		}
 		name := d.Args[1]
@@ -72,7 +72,7 @@ func (r *report) zone(z *nginxtree.Directive, name string, kept bool) {
 	r.add(f)
 }
 
-// check looks at a check of upstream_check, whose default is that all are down at first.
+// check checks an upstream_check, which by default starts with all servers down.
 func (r *report) check(c *nginxtree.Directive, name string) {
 	change, given := "", false
 	for _, a := range c.Args[1:] {

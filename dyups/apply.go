@@ -12,56 +12,55 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// change is one upstream to post or to delete.
+// change is an upstream to post or delete.
 type change struct {
 	name string
-	want upstream.Upstream // without servers: delete it
+	want upstream.Upstream // no servers: delete it
 	body []byte
 	show showing
 
-	// unsynced says that the workers which did not answer were never told.
+	// unsynced reports that workers other than the one that answered were never notified.
 	unsynced bool
-	// probe is no change: asking is all that matters.
+	// probe marks a pseudo-change: its only purpose is to make each worker answer once.
 	probe bool
-	// unread is why what the worker that was asked last shows of it can't be read.
+	// unread says why the last answer about the upstream can't be read.
 	unread string
 	err    error
 }
 
 func (c *change) deletes() bool { return c.body == nil }
 
-// showing is where a worker shows that it has made a change.
+// showing is where a worker's answers show that it made a change.
 type showing int
 
 const (
 	byAddresses showing = iota // in /upstream/NAME
-	byOptions                  // in /detail alone
-	nowhere                    // the worker's having been asked twice has to do
+	byOptions                  // only in /detail
+	nowhere                    // not at all: asking the worker twice has to do
 )
 
-// Limits of one Apply.
+// Limits of one Apply call.
 const (
-	namedErrors = 10       // so many upstreams are named in its error
-	askedByName = 64       // from so many changes on each worker is asked for all at once
-	sureBody    = 16 << 10 // nginx may cut longer bodies and say success
+	namedErrors = 10       // maximum number of upstreams named in an error
+	maxByName   = 64       // with more changes than this, read each worker's whole copy
+	safeBody    = 16 << 10 // nginx may truncate longer bodies and still report success
 )
 
-// Apply makes the changes: additions and updates, then removals. It returns nil once
-// every worker that can be asked has shown them. The trouble of one upstream does
-// not keep it from the others; when nginx is not there it ends at once.
+// Apply makes the changes: additions and updates first, then removals. It returns nil once every reachable worker has
+// shown them. An error of one upstream does not affect the others. If nginx does not answer, Apply returns at once.
 func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) (gateway.Receipt, error) {
 	g.remember()
 	changes := changesOf(c)
 	if len(changes) == 0 {
 		return g.receipt(time.Time{}), nil
 	}
-	arrived := g.workers.arrived // before meet: a worker that it finds was never compared
+	arrived := g.workers.arrived // read before meet: new workers that meet finds have not been compared
 	if err := g.workers.meet(ctx, false); err != nil {
 		return gateway.Receipt{}, err
 	}
 	g.spareTwins(changes)
 	if err := g.push(ctx, changes); err != nil {
-		g.doubt(changes) // some worker may have those that were sent
+		g.doubt(changes) // some workers may have what was sent
 		return gateway.Receipt{}, errors.Join(summary(changes), err)
 	}
 	posted := time.Now()
@@ -81,7 +80,7 @@ func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) (gateway.Receip
 	g.agreed()
 	err := summary(changes)
 	if g.workers.arrived != arrived {
-		g.doubt(changes) // what is changed during a reload can be lost
+		g.doubt(changes) // changes made during a reload may be lost
 		err = errors.Join(err, errors.New("nginx workers started meanwhile: all that they have must be compared"))
 	}
 	if err != nil {
@@ -91,11 +90,11 @@ func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) (gateway.Receip
 }
 
 func (g *Gateway) receipt(posted time.Time) gateway.Receipt {
-	return gateway.Receipt{Posted: posted, Workers: g.crew, Unsettled: g.workers.incomplete()}
+	return gateway.Receipt{Posted: posted, Workers: g.crew, Unsettled: g.workers.unsettled()}
 }
 
-// spareTwins refuses changes of upstreams of which nginx has several under names that differ in case
-// alone: a post replaces the first that it finds, and that may be one of nginx's own configuration.
+// spareTwins rejects changes to upstreams that nginx has several times under names that differ only in case: a post
+// replaces the first match, which may come from nginx's own configuration.
 func (g *Gateway) spareTwins(changes []*change) {
 	for _, c := range changes {
 		for _, w := range g.workers.list {
@@ -113,7 +112,7 @@ func changesOf(c upstream.Changes) []*change {
 		if p.err = nginxconf.Valid(u); p.err == nil {
 			p.body = nginxconf.AppendBody(nil, u)
 		}
-		if len(p.body) > sureBody && show == byAddresses {
+		if len(p.body) > safeBody && show == byAddresses {
 			p.show = byOptions
 		}
 		changes = append(changes, p)
@@ -133,11 +132,11 @@ func changesOf(c upstream.Changes) []*change {
 func showingOf(u upstream.Update) showing {
 	sameAddr := func(a, b upstream.Server) bool { return a.Addr == b.Addr }
 	switch {
-	case len(u.Old.Servers) == 0: // the workers differ: some may show the new addresses already
+	case len(u.Old.Servers) == 0: // the workers differ: some may already show the new addresses
 		return byOptions
-	case u.Old.Servers[0] == upstream.Server{}: // it could not be read, and its addresses alone may be readable
+	case u.Old.Servers[0] == upstream.Server{}: // it could not be read; its addresses may still be readable
 		return byOptions
-	case u.Old.Name != u.New.Name: // another spelling, which nginx takes for the same name
+	case u.Old.Name != u.New.Name: // another spelling; to nginx it is the same name
 		return byOptions
 	case !slices.EqualFunc(u.Old.Servers, u.New.Servers, sameAddr):
 		return byAddresses
@@ -148,7 +147,7 @@ func showingOf(u upstream.Update) showing {
 	}
 }
 
-// doubt has Live take the changes as not made, where it can't see.
+// doubt makes Live treat the upstreams as not updated if the answers can't tell.
 func (g *Gateway) doubt(changes []*change) {
 	for _, c := range changes {
 		if !c.deletes() {
@@ -157,7 +156,7 @@ func (g *Gateway) doubt(changes []*change) {
 	}
 }
 
-// summary joins what is wrong with single upstreams, and names the first of them.
+// summary joins the errors of single upstreams; it names the first namedErrors of them.
 func summary(changes []*change) error {
 	var errs []error
 	more := 0
@@ -166,7 +165,7 @@ func summary(changes []*change) error {
 		case c.err == nil:
 		case len(errs) == namedErrors:
 			more++
-		case isAnswer(c.err): // names the upstream itself
+		case isAnswer(c.err): // the error names the upstream itself
 			errs = append(errs, c.err)
 		default:
 			errs = append(errs, fmt.Errorf("%s: %w", what("upstream", c.name), c.err))

@@ -16,33 +16,33 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// How long an answer may be.
+// Maximum response sizes.
 const (
-	maxDetail   = 64 << 20 // where nobody says what was written
+	maxDetail   = 64 << 20 // if it is unknown what was written
 	maxList     = 16 << 20
 	maxUpstream = 1 << 20
 	maxResult   = 64 << 10
 )
 
-// Client speaks the HTTP API of dyups, Tengine's or the standalone module's. It does
-// not retry. One nginx worker answers each call, from its own copy of the upstreams.
+// Client calls the HTTP API of dyups, either Tengine's or the standalone module's. It does not retry. Each call is
+// answered by one nginx worker, from its own copy of the upstreams.
 type Client struct {
-	// BaseURL is scheme and host of the interface, without a path.
+	// BaseURL is the scheme and host of the interface, without a path.
 	BaseURL string
-	// HTTPClient makes the calls; [http.DefaultClient] where it is nil.
+	// HTTPClient makes the calls; nil means [http.DefaultClient].
 	HTTPClient *http.Client
-	// Budget is what the answers of all peers may take together; nil bounds each by itself.
+	// Budget limits the memory for the answers of all peers together; with nil, each answer only has its own limit.
 	Budget *budget.Budget
 }
 
-// NewClient is a client for an address as in [Config]: http://host:port or unix:/path.
+// NewClient returns a client for an address as in [Config]: http://host:port or unix:/path.
 func NewClient(address string) *Client {
 	base, dial := endpoint(address)
 	return &Client{BaseURL: base, HTTPClient: &http.Client{
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
-			// The module joins the first two pieces of a body and drops the rest, and
-			// says success: header and body have to leave in one piece.
+			// The module joins the first two buffers of a body, drops the rest, and reports success. So header and body
+			// must leave in a single write.
 			WriteBufferSize: 64 << 10,
 		},
 		CheckRedirect: noRedirect,
@@ -51,7 +51,7 @@ func NewClient(address string) *Client {
 
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// List names all upstreams that dyups knows; there is none where the answer is 204.
+// List returns the names of all upstreams that dyups knows. A 204 answer means none.
 func (c *Client) List(ctx context.Context) ([]string, error) {
 	call := call{op: "list upstreams", method: http.MethodGet, path: "/list", limit: maxList}
 	var body bytes.Buffer
@@ -65,8 +65,8 @@ func (c *Client) List(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// Detail is all upstreams with the options of their servers, as far as the build
-// shows them. Older builds do not have this call: see [Error.NotFound].
+// Detail returns all upstreams with the server options that the build shows. Older builds do not have this call: see
+// [Error.NotFound].
 func (c *Client) Detail(ctx context.Context) (Detail, error) {
 	var body bytes.Buffer
 	if err := c.rawDetail(ctx, &body, maxDetail); err != nil {
@@ -93,8 +93,7 @@ func decodeDetail(body []byte) (Detail, error) {
 	return d, nil
 }
 
-// Upstream is the addresses of one upstream, in order. Addresses that are no IP address
-// are zero.
+// Upstream returns the addresses of an upstream, in order. An address that is not an IP address is the zero AddrPort.
 func (c *Client) Upstream(ctx context.Context, name string) ([]netip.AddrPort, error) {
 	call := call{op: "read upstream", name: name, method: http.MethodGet, limit: maxUpstream}
 	var body bytes.Buffer
@@ -108,8 +107,8 @@ func (c *Client) Upstream(ctx context.Context, name string) ([]netip.AddrPort, e
 	return addrs, nil
 }
 
-// Post replaces an upstream, or adds it, by a body in nginx syntax. An empty body is
-// refused here: dyups would answer 204 and change nothing.
+// Post adds or replaces an upstream; body is in nginx syntax. It rejects an empty body, because dyups would answer 204
+// and change nothing.
 func (c *Client) Post(ctx context.Context, name string, body []byte) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return fmt.Errorf("post upstream %s: the body is empty", name)
@@ -119,7 +118,7 @@ func (c *Client) Post(ctx context.Context, name string, body []byte) error {
 	})
 }
 
-// Delete removes an upstream.
+// Delete deletes an upstream.
 func (c *Client) Delete(ctx context.Context, name string) error {
 	return c.change(ctx, call{op: "delete upstream", name: name, method: http.MethodDelete, limit: maxResult})
 }
@@ -137,7 +136,7 @@ func (c *Client) change(ctx context.Context, call call) error {
 
 type call struct {
 	op, name, method string
-	path             string // "" for the path of the named upstream
+	path             string // "": the path of the named upstream
 	body             []byte
 	limit            int64
 }
@@ -146,7 +145,7 @@ func (c call) garbled(body []byte, err error) error {
 	return &Error{Op: c.op, Name: c.name, Status: http.StatusOK, Body: excerpt(body), Err: err}
 }
 
-// do makes a call and reads the whole answer into body: 200, or 204 for an empty one.
+// do makes a call and reads the whole answer into body. Success is 200, or 204 for a GET.
 func (c *Client) do(ctx context.Context, call call, body *bytes.Buffer) error {
 	path := call.path
 	if path == "" {
@@ -172,14 +171,14 @@ func (c *Client) do(ctx context.Context, call call, body *bytes.Buffer) error {
 	defer answer.Close()
 
 	body.Reset()
-	const mostAtOnce = 1 << 20 // the length is what the other side says
+	const mostAtOnce = 1 << 20 // the length is only the server's claim
 	if n := min(resp.ContentLength, call.limit, mostAtOnce); n > 0 {
 		body.Grow(int(n) + bytes.MinRead)
 	}
 	_, err = body.ReadFrom(answer)
 	switch {
 	case err != nil:
-		*body = bytes.Buffer{} // it may have become large
+		*body = bytes.Buffer{} // it may have grown large
 		return fmt.Errorf("%s: read the answer: %w", call.what(), err)
 	case resp.StatusCode == http.StatusOK,
 		resp.StatusCode == http.StatusNoContent && call.method == http.MethodGet:

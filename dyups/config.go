@@ -10,25 +10,25 @@ import (
 	"swallowkeeper/internal/setting"
 )
 
-// Config is one [[gateway]] table with type = "dyups".
+// Config is a [[gateway]] table with type = "dyups".
 type Config struct {
-	// Address of the dyups_interface: http://host:port, or unix:/path/of/socket.
+	// Address is the dyups_interface: http://host:port, or unix:/path/of/socket.
 	Address string `toml:"address"`
-	// NginxConf is the nginx.conf of that nginx, "auto" for the one that it was started with, "" for none: the
-	// hosts that it proxies to and its upstreams are names that no service takes. Where it can't be read it
-	// says nothing.
+	// NginxConf is the path of that nginx's nginx.conf; "auto" finds the one it was started with, "" uses none. No
+	// service may use the names in it: its upstreams, and the hosts that it proxies to. If it can't be read, no names
+	// are reserved.
 	NginxConf string `toml:"nginx_conf"`
-	// ReadMsgTimeout is nginx's dyups_read_msg_timeout: how often a worker that nobody
-	// asks reads the changes that the others took.
+	// ReadMsgTimeout is nginx's dyups_read_msg_timeout: how often an idle worker reads the changes that other workers
+	// received.
 	ReadMsgTimeout time.Duration `toml:"read_msg_timeout"`
-	// QueueBytes is nginx's dyups_shm_zone_size, in bytes: what may wait for the workers.
+	// QueueBytes is nginx's dyups_shm_zone_size in bytes: the size of the queue shared by the workers.
 	QueueBytes int `toml:"queue_bytes"`
 
-	// Timeout of one call.
+	// Timeout limits one call.
 	Timeout time.Duration `toml:"-"`
 }
 
-// DefaultConfig is what holds where the file says nothing; the last two are nginx's own defaults.
+// DefaultConfig returns the defaults; ReadMsgTimeout and QueueBytes are nginx's own.
 func DefaultConfig() Config {
 	return Config{
 		Address:        "http://127.0.0.1:18882",
@@ -39,7 +39,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate returns a *setting.Error for the first key whose value is not allowed.
+// Validate returns a *setting.Error for the first key with an invalid value.
 func (c Config) Validate() error {
 	switch {
 	case !validAddress(c.Address):

@@ -10,19 +10,18 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// asks is how often a worker that shows the old state is asked again, after waits
-// that double from one millisecond. Only one that finds the queue locked each time
-// is still behind then, or one that the change never reached.
-const asks = 9
+// maxAsks is how often a worker is asked until it shows the new state. The waits between double from one millisecond. A
+// worker still behind after that has found the queue locked each time, or the change never reached it.
+const maxAsks = 9
 
-// confirm has every worker show the changes. One that does not is sent them on its own
-// connection, and asked again.
+// confirm waits until every worker shows the changes. A worker that lacks some is sent them on its own connection, and
+// asked again.
 func (g *Gateway) confirm(ctx context.Context, changes []*change) error {
 	changes = slices.DeleteFunc(slices.Clone(changes), func(c *change) bool { return c.err != nil })
 	confirmed := map[string]bool{}
 	for try := 1; len(changes) > 0; try++ {
 		var ask []*worker
-		for _, w := range slices.Backward(g.workers.list) { // the one that took the changes last
+		for _, w := range slices.Backward(g.workers.list) { // the one that received the changes comes last
 			if !confirmed[w.pid] {
 				ask = append(ask, w)
 			}
@@ -36,14 +35,14 @@ func (g *Gateway) confirm(ctx context.Context, changes []*change) error {
 		}
 		broken := false
 		for _, w := range ask {
-			// A connection that served its last answer has shown what was asked.
+			// A worker that answered to the end has shown what was asked.
 			_, confirmed[w.pid] = behind[w]
 			broken = broken || !confirmed[w.pid]
 		}
 		switch {
 		case !broken:
 			return nil
-		case try == tries:
+		case try == maxTries:
 			return errors.New("nginx workers broke their connections before they had shown the changes")
 		}
 		if err := g.workers.meet(ctx, false); err != nil {
@@ -53,8 +52,8 @@ func (g *Gateway) confirm(ctx context.Context, changes []*change) error {
 	return nil
 }
 
-// await asks the workers one after the other, and again those that are behind. It returns,
-// for each worker that answered to the end, the changes that it does not show.
+// await asks the workers in turn, and those that are behind again. For each worker that answered to the end, it returns
+// the changes that the worker does not show.
 func (g *Gateway) await(ctx context.Context, ask []*worker, changes []*change) (map[*worker][]*change, error) {
 	behind := make(map[*worker][]*change, len(ask))
 	for _, w := range ask {
@@ -68,7 +67,7 @@ func (g *Gateway) await(ctx context.Context, ask []*worker, changes []*change) (
 			if !alive || try > 1 && len(left) == 0 {
 				continue
 			}
-			left, err := g.unseen(ctx, w, left, try == 1)
+			left, err := g.lacking(ctx, w, left, try == 1)
 			switch {
 			case err == nil:
 				behind[w] = left
@@ -81,18 +80,18 @@ func (g *Gateway) await(ctx context.Context, ask []*worker, changes []*change) (
 				delete(behind, w)
 			}
 		}
-		if done || try == asks {
+		if done || try == maxAsks {
 			return behind, nil
 		}
 		if err := wait(ctx, pause); err != nil {
 			return nil, err
 		}
-		pause = min(2*pause, longestWait)
+		pause = min(2*pause, maxWait)
 	}
 }
 
-// repair sends workers what they lack, each on its own connection. Those that do not
-// answer to the end are taken out of behind.
+// repair sends each worker the changes it lacks, on its own connection. Workers that do not answer to the end are
+// removed from behind.
 func (g *Gateway) repair(ctx context.Context, behind map[*worker][]*change) error {
 	for asked, left := range behind {
 		if len(left) == 0 {
@@ -101,10 +100,10 @@ func (g *Gateway) repair(ctx context.Context, behind map[*worker][]*change) erro
 		w := asked
 		g.log.WithField("upstreams", len(left)).Warnf("%s lacks changes, it is sent them by itself", w)
 		for _, c := range left {
-			if w = g.again(ctx, w); w == nil {
+			if w = g.reconnect(ctx, w); w == nil {
 				break
 			}
-			// Whether others were told of it is of no interest here: each is asked.
+			// Whether the change was queued for others does not matter here: each worker is asked.
 			err := g.send(ctx, w, c)
 			switch {
 			case ctx.Err() != nil:
@@ -143,9 +142,9 @@ func (g *Gateway) repair(ctx context.Context, behind map[*worker][]*change) erro
 	return nil
 }
 
-// again is the same worker, by another connection where nginx has closed the one there was:
-// it does after keepalive_requests. It is nil where the worker is not found.
-func (g *Gateway) again(ctx context.Context, w *worker) *worker {
+// reconnect returns the same worker, with a new connection if nginx closed the old one, as it does after
+// keepalive_requests. It returns nil if the worker is not found.
+func (g *Gateway) reconnect(ctx context.Context, w *worker) *worker {
 	if w.link.usable() {
 		return w
 	}
@@ -160,21 +159,18 @@ func (g *Gateway) again(ctx context.Context, w *worker) *worker {
 	return nil
 }
 
-// unseen asks a worker and returns the changes that it does not show.
-func (g *Gateway) unseen(ctx context.Context, w *worker, changes []*change, first bool) ([]*change, error) {
+// lacking asks a worker and returns the changes it does not show.
+func (g *Gateway) lacking(ctx context.Context, w *worker, changes []*change, first bool) ([]*change, error) {
 	var left []*change
-	whole := len(changes) > askedByName || len(changes) > 1 && g.workers.slow.limited() // the fewer calls the better
-	for _, c := range changes {
-		whole = whole || c.show == byOptions
+	shown, err := g.shown(ctx, w, changes)
+	if err != nil {
+		return nil, err
 	}
-	if whole && !g.noDetail {
-		if err := g.read(ctx, w); err != nil {
-			return nil, err
-		}
+	if shown != nil {
 		for _, c := range changes {
-			u, ok := w.copy.set.Get(c.name)
-			c.unread = w.copy.why(c.name)
-			if !c.matches(u, ok, w.copy.shows) || first && c.show == nowhere {
+			u, ok := shown.set.Get(c.name)
+			c.unread = shown.why(c.name)
+			if !c.matches(u, ok, shown.shows) || first && c.show == nowhere {
 				left = append(left, c)
 			}
 		}
@@ -193,7 +189,22 @@ func (g *Gateway) unseen(ctx context.Context, w *worker, changes []*change, firs
 	return left, nil
 }
 
-// matches reports whether a worker's copy is as the change wants it.
+// shown reads a worker's view of the changes in one answer. It returns nil if each upstream must be asked by name.
+func (g *Gateway) shown(ctx context.Context, w *worker, changes []*change) (*copyOf, error) {
+	byOption := func(c *change) bool { return c.show == byOptions }
+	switch {
+	case g.noDetail:
+		return nil, nil //nolint:nilnil // documented above
+	case len(changes) > maxByName:
+		err := g.read(ctx, w)
+		return w.copy, err
+	case len(changes) > 1 && g.workers.slow.limited() || slices.ContainsFunc(changes, byOption): // make as few calls as possible
+		return g.glimpse(ctx, w, changes)
+	}
+	return nil, nil //nolint:nilnil // documented above
+}
+
+// matches reports whether the worker's copy has the change.
 func (c *change) matches(u upstream.Upstream, ok bool, shows shown) bool {
 	if c.unsynced || c.probe {
 		return c.probe

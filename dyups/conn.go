@@ -17,21 +17,21 @@ import (
 	"time"
 )
 
-// workerHeader is the answer header in which nginx can say which worker it comes from:
+// workerHeader is the response header by which nginx identifies the worker that answers:
+//
 // add_header X-Dyups-Worker $pid always;
 const workerHeader = "X-Dyups-Worker"
 
-// staticHeader is the answer header in which the API in Lua lists the names that nginx's own
-// configuration has, in lower case: of upstreams, and of hosts that it proxies to. "?" is that it
-// does not know them.
+// staticHeader is the response header in which the Lua API lists the names in nginx's own configuration, in lower case:
+// of upstreams, and of hosts that it proxies to. "?" means that they are unknown.
 const staticHeader = "X-Dyups-Static"
 
-// maxHeader is the longest header that is read of an answer.
+// maxHeader limits the header of an answer.
 const maxHeader = 64 << 10
 
 var errGone = errors.New("the connection to the worker is gone")
 
-// endpoint splits an address into what URLs begin with and how it is reached.
+// endpoint splits an address into a base URL and a function that dials it.
 func endpoint(address string) (base string, dial func(context.Context) (net.Conn, error)) {
 	network, target := "unix", ""
 	base = "http://localhost"
@@ -53,26 +53,25 @@ func endpoint(address string) (base string, dial func(context.Context) (net.Conn
 	}
 }
 
-// link is an [http.RoundTripper] over one keep-alive connection: what is sent over it
-// reaches the worker that the last answer came from. It starts no goroutine of its own
-// and is not for concurrent use. A request leaves in one write, because the module
-// drops what arrives in a third piece.
+// link is an [http.RoundTripper] over one keep-alive connection. Requests reach the worker that gave the last answer. A
+// link starts no goroutine and is not safe for concurrent use. It sends each request in a single write, because the
+// module drops anything after the second buffer.
 type link struct {
 	dial func(context.Context) (net.Conn, error)
-	// pinned links are not dialled again: another connection might reach another worker.
+	// pinned links are not dialed again: a new connection might reach another worker.
 	pinned bool
-	// worker is the pid that the last answer named, or "".
+	// worker is the pid in the last answer, or "".
 	worker string
-	// static is what the last answer said in that header, or "".
+	// static is the static header of the last answer, or "".
 	static string
 
-	conn   net.Conn // nil: there is none, or it is no good any more
+	conn   net.Conn // nil: none, or unusable
 	limit  io.LimitedReader
 	reader *bufio.Reader
 }
 
-// usable reports whether a request would reach the worker, as far as can be seen
-// without sending one: nginx closes the connections of a worker that is replaced.
+// usable reports whether a request would reach the worker, as far as this can be told without sending one. nginx closes
+// the connections of a worker that is replaced.
 func (l *link) usable() bool {
 	if l.conn != nil && l.closed() {
 		l.close()
@@ -80,7 +79,7 @@ func (l *link) usable() bool {
 	return l.conn != nil || !l.pinned
 }
 
-// closed reports whether the kept connection has ended, or holds what nobody asked for.
+// closed reports whether the kept connection has ended, or has unexpected data.
 func (l *link) closed() bool {
 	sc, ok := l.conn.(syscall.Conn)
 	if !ok {
@@ -107,12 +106,11 @@ func (l *link) close() {
 	}
 }
 
-// RoundTrip sends a request and reads the header of its answer. Where a kept connection
-// turns out to be closed, a link that is not pinned dials again: every call of dyups may
-// be repeated.
+// RoundTrip sends a request and reads the header of its answer. If a kept connection turns out to be closed, a link
+// that is not pinned dials again: every dyups call may be repeated.
 func (l *link) RoundTrip(req *http.Request) (*http.Response, error) {
 	var message bytes.Buffer
-	if err := req.Write(&message); err != nil { // closes the request's body
+	if err := req.Write(&message); err != nil { // also closes the request's body
 		return nil, err
 	}
 	kept := l.conn != nil
@@ -123,8 +121,8 @@ func (l *link) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, ended(req.Context(), err)
 }
 
-// ended gives the reason where it is the context that ended a call. Only contexts set
-// deadlines here, and the connection's may strike a moment before theirs.
+// ended returns the context's cause if the context ended the call. Only contexts set deadlines here, and the
+// connection's deadline may pass a moment before the context's.
 func ended(ctx context.Context, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		<-ctx.Done()
@@ -143,7 +141,7 @@ func closedByPeer(err error) bool {
 func (l *link) exchange(req *http.Request, message []byte) (*http.Response, error) {
 	ctx := req.Context()
 	if l.conn != nil && l.reader.Buffered() > 0 {
-		l.close() // more came than was asked for: what follows would answer something else
+		l.close() // unexpected data would be taken for the next answer
 	}
 	if l.conn == nil {
 		if l.pinned {
@@ -171,7 +169,7 @@ func (l *link) exchange(req *http.Request, message []byte) (*http.Response, erro
 		l.close()
 		return nil, err
 	}
-	l.limit.N = math.MaxInt64 // the client bounds the body
+	l.limit.N = math.MaxInt64 // the client limits the body
 	l.worker = pidOf(resp.Header.Get(workerHeader))
 	l.static = resp.Header.Get(staticHeader)
 	resp.Body = &answerBody{ReadCloser: resp.Body, ctx: ctx, end: func(whole bool) {
@@ -193,7 +191,7 @@ func (l *link) ask(req *http.Request, message []byte) (*http.Response, error) {
 	return resp, err
 }
 
-// pidOf takes what looks like a pid; anything else is as good as no header.
+// pidOf returns s if it looks like a pid, else "".
 func pidOf(s string) string {
 	if len(s) > 20 || strings.Trim(s, "0123456789") != "" {
 		return ""
@@ -201,7 +199,7 @@ func pidOf(s string) string {
 	return s
 }
 
-// answerBody tells the link whether the whole answer was read.
+// answerBody tells the link whether the whole body was read.
 type answerBody struct {
 	io.ReadCloser
 	ctx   context.Context //nolint:containedctx // of the call that the body answers
@@ -211,7 +209,7 @@ type answerBody struct {
 
 func (b *answerBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF { // io.Reader promises EOF itself
+	if err == io.EOF { // io.Reader requires the bare EOF
 		b.whole = true
 		return n, err
 	}

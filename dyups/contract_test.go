@@ -31,7 +31,7 @@ func double(t *testing.T, c conformance.Config) conformance.Target {
 	write(c.Conf)
 	s := server(t, dyupstest.Options{ConfFile: file, ReadMsgTimeout: c.ReadMsgTimeout, WorkerHeader: true, MaxConns: true})
 	return conformance.Target{
-		API: s.API(), Workers: 4,
+		API: s.API(), Workers: 4, Details: s.Details,
 		Kill: func(t *testing.T, pid string) {
 			for i, w := range s.Workers() {
 				if strconv.Itoa(w.PID) == pid {

@@ -12,15 +12,15 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// copyOf is what a worker showed of its copy of the upstreams. It never changes.
+// copyOf is an immutable snapshot of a worker's copy of the upstreams.
 type copyOf struct {
 	set      upstream.Set
-	reserved []string // in order
+	reserved []string // sorted
 	shows    shown
 	odd      map[upstream.Key]Odd // see Detail
 }
 
-// why says what can't be read of an upstream, "" where all can.
+// why returns why an upstream can't be read, or "".
 func (c *copyOf) why(name string) string {
 	if c == nil {
 		return ""
@@ -28,7 +28,7 @@ func (c *copyOf) why(name string) string {
 	return c.odd[upstream.KeyOf(name)].Why
 }
 
-// twins says which upstreams the interface can't tell apart from one of this name, "" for none.
+// twins returns which upstreams the interface can't distinguish from the named one, or "".
 func (c *copyOf) twins(name string) string {
 	if c != nil && c.odd[upstream.KeyOf(name)].Twins {
 		return c.why(name)
@@ -36,7 +36,7 @@ func (c *copyOf) twins(name string) string {
 	return ""
 }
 
-// shown is how much of an upstream's servers a build shows.
+// shown is how much a build shows of an upstream's servers.
 type shown int
 
 const (
@@ -45,32 +45,20 @@ const (
 	addressesOnly
 )
 
-// keptBuffer is a buffer that is kept in any case.
+// keptBuffer is the buffer size below which the buffer is always kept.
 const keptBuffer = 1 << 20
 
-// read asks a worker for its whole copy. An answer of the same bytes as last time is
-// not parsed again, and workers that answer alike share what was parsed.
+// read reads a worker's whole copy. An answer identical to the last one is not parsed again, and workers with equal
+// answers share one copyOf.
 func (g *Gateway) read(ctx context.Context, w *worker) error {
-	if !g.noDetail {
-		err := g.call(ctx, func(ctx context.Context) error { return w.client.rawDetail(ctx, &g.buffer, g.memory.mostShown()) })
-		switch e := answerOf(err); {
-		case err == nil:
-			err = g.keep(w)
-			if g.buffer.Cap() > keptBuffer && g.buffer.Cap() > 4*g.buffer.Len() {
-				g.buffer = bytes.Buffer{} // an earlier answer was far larger
-			}
-			return err
-		case e == nil || !e.NotFound():
-			return err
-		}
+	if there, err := g.detail(ctx, w); err != nil {
+		return err
+	} else if there {
+		return g.keep(w)
 	}
 	set, odd, err := g.readEach(ctx, w)
 	if err != nil {
 		return err
-	}
-	if !g.noDetail {
-		g.noDetail = true
-		g.log.Info("this dyups has no /detail: server options can't be compared, addresses are")
 	}
 	if w.copy == nil || !w.copy.set.Identical(set) {
 		w.copy = &copyOf{set: set, shows: addressesOnly, odd: odd}
@@ -78,7 +66,50 @@ func (g *Gateway) read(ctx context.Context, w *worker) error {
 	return nil
 }
 
-// keep parses what is in the buffer, unless that is known already.
+// detail reads a worker's whole copy into the buffer. It reports false if the build can't do that.
+func (g *Gateway) detail(ctx context.Context, w *worker) (there bool, err error) {
+	if g.noDetail {
+		return false, nil
+	}
+	if g.buffer.Cap() > keptBuffer && g.buffer.Cap() > 4*g.buffer.Len() {
+		g.buffer = bytes.Buffer{} // an earlier answer was far larger
+	}
+	err = g.call(ctx, func(ctx context.Context) error { return w.client.rawDetail(ctx, &g.buffer, g.memory.maxDetailSize()) })
+	if e := answerOf(err); e != nil && e.NotFound() {
+		g.noDetail = true
+		g.log.Info("this dyups has no /detail: server options can't be compared, addresses are")
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// glimpse reads some upstreams of a worker with their server options. It scans the whole answer, but parses only those
+// upstreams. It returns nil if the build has no /detail.
+func (g *Gateway) glimpse(ctx context.Context, w *worker, changes []*change) (*copyOf, error) {
+	there, err := g.detail(ctx, w)
+	if err != nil || !there {
+		return nil, err
+	}
+	names := make(map[upstream.Key]bool, len(changes))
+	for _, c := range changes {
+		names[upstream.KeyOf(c.name)] = true
+	}
+	d, err := decodeDetail(blocksOf(g.buffer.Bytes(), names))
+	if err != nil {
+		return nil, err
+	}
+	return copyFrom(d), nil
+}
+
+func copyFrom(d Detail) *copyOf {
+	c := &copyOf{set: upstream.NewSet(d.Upstreams), shows: everyOption, odd: d.Odd}
+	if !d.MaxConns {
+		c.shows = butMaxConns
+	}
+	return c
+}
+
+// keep parses the buffer, unless that answer was parsed already.
 func (g *Gateway) keep(w *worker) error {
 	body := g.buffer.Bytes()
 	hash := maphash.Bytes(g.seed, body) + maphash.String(g.seed, w.link.static)
@@ -92,12 +123,10 @@ func (g *Gateway) keep(w *worker) error {
 	if err != nil {
 		return err
 	}
-	next := &copyOf{set: upstream.NewSet(d.Upstreams), reserved: reserved(w.link.static), shows: everyOption, odd: d.Odd}
-	if !d.MaxConns {
-		next.shows = butMaxConns
-	}
+	next := copyFrom(d)
+	next.reserved = reserved(w.link.static)
 	w.copy, w.hash = next, hash
-	for _, o := range g.workers.list { // the order of names differs from worker to worker
+	for _, o := range g.workers.list { // the order of names differs between workers
 		if o != w && o.copy != nil && o.copy.shows == next.shows && o.copy.set.Identical(next.set) &&
 			slices.Equal(o.copy.reserved, next.reserved) {
 			w.copy = o.copy
@@ -107,7 +136,7 @@ func (g *Gateway) keep(w *worker) error {
 	return nil
 }
 
-// reserved are the names that a header says nginx's own configuration has.
+// reserved returns the names listed in a static header.
 func reserved(header string) []string {
 	var names []string
 	for name := range strings.FieldsSeq(header) {
@@ -119,7 +148,7 @@ func reserved(header string) []string {
 	return slices.Compact(names)
 }
 
-// readEach is for builds without /detail.
+// readEach reads a worker's whole copy from builds without /detail.
 func (g *Gateway) readEach(ctx context.Context, w *worker) (upstream.Set, map[upstream.Key]Odd, error) {
 	var names []string
 	err := g.call(ctx, func(ctx context.Context) (err error) {
@@ -158,8 +187,8 @@ func (g *Gateway) readEach(ctx context.Context, w *worker) (upstream.Set, map[up
 	return upstream.NewSet(list), odd, nil
 }
 
-// readOne asks a worker for the addresses of one upstream, sorted. An answer that can't be read
-// has the zero address alone; why says so.
+// readOne reads the addresses of one upstream, sorted. If the answer can't be parsed, the upstream has a single zero
+// server, and why says so.
 func (g *Gateway) readOne(
 	ctx context.Context, w *worker, name string,
 ) (u upstream.Upstream, ok bool, why string, err error) {
@@ -177,19 +206,19 @@ func (g *Gateway) readOne(
 		return u, false, "", nil
 	case e != nil && e.Err != nil:
 		u.Servers = []upstream.Server{{}}
-		return u, true, e.Err.Error(), nil //nolint:nilerr // what can't be understood is an answer too
+		return u, true, e.Err.Error(), nil //nolint:nilerr // an answer that can't be parsed is an answer too
 	}
 	return u, err == nil, "", err
 }
 
-// call bounds one call in time. One that is refused is made again, at the pace that is allowed.
+// call makes a call with the configured timeout. If nginx refuses it, call tries again at the allowed rate.
 func (g *Gateway) call(ctx context.Context, do func(context.Context) error) error {
 	for try := 1; ; try++ {
 		if err := g.workers.slow.turn(ctx); err != nil {
 			return err
 		}
 		err := g.callOnce(ctx, do)
-		if !g.workers.slow.heard(err) || try == refusals {
+		if !g.workers.slow.observe(err) || try == maxRefusals {
 			return err
 		}
 	}

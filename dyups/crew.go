@@ -8,12 +8,12 @@ import (
 	"swallowkeeper/gateway"
 )
 
-// errOwnWay is why a worker counts as behind.
-var errOwnWay = errors.New("its copy of the upstreams differs from that of most workers")
+// errDiffers is the error for a worker that counts as behind.
+var errDiffers = errors.New("its copy of the upstreams differs from that of most workers")
 
-// muster notes who is there, in order of their process IDs: nobody where workers can't be told apart. compared says
-// that all copies were just read; else what is known of them stays. A list that was handed out is not changed.
-func (g *Gateway) muster(compared bool) {
+// noteWorkers updates the list of workers, sorted by pid. The list is empty if workers can't be distinguished. compared
+// reports that all copies were just read; if not, the workers' errors stay. A list already returned is not modified.
+func (g *Gateway) noteWorkers(compared bool) {
 	var list []*worker
 	if !g.workers.plain {
 		list = g.workers.list
@@ -29,7 +29,7 @@ func (g *Gateway) muster(compared bool) {
 		if compared {
 			known.Err = nil
 			if w.copy != most {
-				known.Err = errOwnWay
+				known.Err = errDiffers
 			}
 		}
 		crew = append(crew, known)
@@ -37,7 +37,7 @@ func (g *Gateway) muster(compared bool) {
 	g.crew = crew
 }
 
-// common is the copy that most workers have. Those that have the same share it.
+// common returns the copy that most workers have. Workers with equal copies share one.
 func common(list []*worker) *copyOf {
 	count := map[*copyOf]int{}
 	var most *copyOf
@@ -49,9 +49,9 @@ func common(list []*worker) *copyOf {
 	return most
 }
 
-// agreed notes that every worker has shown what it was told.
+// agreed clears the workers' errors after all have shown the changes.
 func (g *Gateway) agreed() {
-	g.muster(false)
+	g.noteWorkers(false)
 	for i := range g.crew {
 		g.crew[i].Err = nil
 	}

@@ -9,16 +9,16 @@ import (
 	"swallowkeeper/internal/safetext"
 )
 
-// Error is an answer other than the one hoped for.
+// Error is an unexpected answer.
 type Error struct {
-	Op     string // what was attempted, e.g. "post upstream"
-	Name   string // of the upstream; "" where the call is about all
-	Status int    // of HTTP
-	Body   string // how the answer begins; quote it where it is shown
+	Op     string // what was attempted, such as "post upstream"
+	Name   string // of the upstream; "" if the call is about all
+	Status int    // HTTP status
+	Body   string // beginning of the answer; quote it before display
 	Err    error  // what is wrong with an answer of status 200
 }
 
-// Error says what was attempted and what came.
+// Error names the call and the answer.
 func (e *Error) Error() string {
 	s := what(e.Op, e.Name)
 	if e.NotDyups() {
@@ -30,22 +30,22 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: the answer was %d %q", s, e.Status, e.Body)
 }
 
-// Unwrap is what is wrong with the answer's content, where that is the trouble.
+// Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Temporary says that another call was under way (dyups_trylock): send it again.
+// Temporary reports whether another call was in progress (dyups_trylock). The call may be repeated.
 func (e *Error) Temporary() bool { return e.Status == http.StatusConflict }
 
-// NotFound says that the answering worker has no such upstream, or no such call.
+// NotFound reports whether the worker has no such upstream, or the build no such call.
 func (e *Error) NotFound() bool { return e.Status == http.StatusNotFound && !e.NotDyups() }
 
-// PartlyApplied says that the answering worker made the change and that the shared
-// queue was too full to tell the others, which never will by themselves.
+// PartlyApplied reports whether the answering worker made the change, but the shared queue was full: the other workers
+// will never learn of it.
 func (e *Error) PartlyApplied() bool {
 	return e.Status == http.StatusInternalServerError && strings.Contains(e.Body, "not sync to other process")
 }
 
-// NotDyups says that something else than dyups answered.
+// NotDyups reports whether something other than dyups answered.
 func (e *Error) NotDyups() bool {
 	switch s := e.Status; {
 	case e.Err != nil, s < 400:
@@ -58,7 +58,7 @@ func (e *Error) NotDyups() bool {
 	}
 }
 
-// saidByDyups knows the module's own words, as it spells them.
+// saidByDyups reports whether the body is one of the module's messages, in the module's spelling.
 func saidByDyups(body string) bool {
 	switch strings.TrimSpace(body) {
 	case "", "not found uptream", "not support this interface", "not support this api", "API disabled":
@@ -73,7 +73,7 @@ func excerpt(body []byte) string {
 	return safetext.Cut(string(body[:min(len(body), most+1)]), most)
 }
 
-// answerOf is the answer that an error is about, or nil where none came.
+// answerOf returns the answer that an error is about, or nil if none arrived.
 func answerOf(err error) *Error {
 	var e *Error
 	errors.As(err, &e)

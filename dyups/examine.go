@@ -10,7 +10,7 @@ import (
 	"swallowkeeper/gateway"
 )
 
-// Examine asks the interface once, over a connection of its own.
+// Examine asks the interface once, over its own connection.
 func (g *Gateway) Examine(ctx context.Context) (gateway.Examination, error) {
 	c, usual := g.config, DefaultConfig()
 	x := gateway.Examination{
@@ -60,7 +60,7 @@ func (g *Gateway) Examine(ctx context.Context) (gateway.Examination, error) {
 	return x, nil
 }
 
-// curl is how a person calls the interface.
+// curl returns the command line for a call to the interface.
 func curl(address, options, path string) string {
 	if socket, ok := strings.CutPrefix(address, "unix:"); ok {
 		return "curl " + options + " --unix-socket " + socket + " http://localhost" + path

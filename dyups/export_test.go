@@ -12,7 +12,7 @@ func (g *Gateway) Assume(s upstream.Set) {
 }
 
 // Incomplete and Workers are what the next answer would say.
-func (g *Gateway) Incomplete() bool { return g.workers.incomplete() }
+func (g *Gateway) Incomplete() bool { return g.workers.unsettled() }
 
 // Workers are those of the last answer.
 func (g *Gateway) Workers() []gateway.Worker { return g.crew }

@@ -1,12 +1,9 @@
-// Package dyups talks to an nginx whose upstreams can be changed while it runs, by
-// the HTTP API of the dyups module: Tengine's, or the standalone one. [Client] is the
-// API, [Gateway] brings what nginx uses to what is wanted.
+// Package dyups updates the upstreams of a running nginx through the HTTP API of the dyups module: Tengine's, or the
+// standalone one. [Client] implements the API, and [Gateway] brings nginx to the wanted state.
 //
-// Each nginx worker has its own copy of the upstreams. A change reaches the worker that
-// answered at once, and the others when they read a shared queue: at a timer, or
-// as soon as they answer any call. Where the answers name their worker, the gateway
-// keeps a connection to each and asks every one of them; where not, it can only
-// wait for the timer.
+// Each nginx worker has its own copy of the upstreams. A change takes effect at once in the worker that answers. The
+// others make it when they read a shared queue: on a timer, or before they answer a call. If answers identify their
+// worker, the gateway keeps a connection to each worker and asks all of them. If not, it can only wait for the timer.
 package dyups
 
 import (
@@ -24,8 +21,7 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Gateway is one nginx with the dyups module. Its calls come one after the other: it
-// is not for concurrent use.
+// Gateway is one nginx with the dyups module. It is not safe for concurrent use.
 type Gateway struct {
 	config  Config
 	log     logrus.FieldLogger
@@ -33,19 +29,19 @@ type Gateway struct {
 	pace    *pace
 	memory  *memory
 	crew    []gateway.Worker
-	written *gateway.Written // nil once memory has it
+	written *gateway.Written // nil once it is in memory
 
 	seed     maphash.Seed
 	buffer   bytes.Buffer
 	noDetail bool // the build has no /detail
 
-	last         upstream.Set // what Live answered for these copies and this memory
+	last         upstream.Set // Live's last result, for lastCopies and lastVersion
 	lastReserved []string
 	lastCopies   []*copyOf
 	lastVersion  int
 }
 
-// New makes a gateway. It opens no connection before it is asked.
+// New returns a gateway. It opens no connection before the first call.
 func New(c Config, log logrus.FieldLogger, options ...Option) *Gateway {
 	base, dial := endpoint(c.Address)
 	g := &Gateway{
@@ -59,7 +55,7 @@ func New(c Config, log logrus.FieldLogger, options ...Option) *Gateway {
 		crashed: g.memory.crashed,
 		reloaded: func() {
 			g.memory.reloaded()
-			g.noDetail = false // it may be another build
+			g.noDetail = false // may be a different build
 		},
 	}
 	for _, option := range options {
@@ -68,15 +64,15 @@ func New(c Config, log logrus.FieldLogger, options ...Option) *Gateway {
 	return g
 }
 
-// Close closes the connections that are kept.
+// Close closes the kept connections.
 func (g *Gateway) Close() error {
 	g.workers.closeAll()
 	return nil
 }
 
-// remember takes what nginx loaded into the memory, once. The API shows neither keepalive nor
-// the balancing method, so they are taken to be as written until something else is posted.
-// What was never written counts as unset, and is posted once where something else is wanted.
+// remember copies what nginx loaded into the memory, once. The API shows neither keepalive nor the balancing method, so
+// they are assumed to be as written until something else is posted. An upstream that was never written counts as having
+// none, and is posted once if it should.
 func (g *Gateway) remember() {
 	if g.written != nil {
 		g.memory.assume(g.written.Get())
@@ -84,11 +80,11 @@ func (g *Gateway) remember() {
 	}
 }
 
-// Live reads what nginx uses. Upstreams about which the workers disagree, or may
-// disagree in what they do not show, have no servers in the answer.
+// Live returns the upstreams that nginx uses. An upstream has no servers in the result if the workers disagree about
+// it, or may disagree about options that they do not show.
 //
-// A worker that starts when something was posted already sleeps for twice the read
-// timeout, and then serves what nginx loaded last: the answer is unsettled so long.
+// A worker that starts after something was posted sleeps for twice the read timeout, and then serves what nginx loaded
+// last. For that time, the result is unsettled.
 func (g *Gateway) Live(ctx context.Context) (gateway.Live, error) {
 	g.remember()
 	if err := g.workers.meet(ctx, true); err != nil {
@@ -100,10 +96,10 @@ func (g *Gateway) Live(ctx context.Context) (gateway.Live, error) {
 			return gateway.Live{}, err
 		}
 		// A worker that finds the queue locked answers without reading it.
-		if try == tries || len(disputed(copies)) == 0 {
-			g.muster(true)
-			set, reserved := g.together(copies)
-			return gateway.Live{Set: set, Reserved: reserved, Workers: g.crew, Unsettled: g.workers.incomplete()}, nil
+		if try == maxTries || len(disputed(copies)) == 0 {
+			g.noteWorkers(true)
+			set, reserved := g.merge(copies)
+			return gateway.Live{Set: set, Reserved: reserved, Workers: g.crew, Unsettled: g.workers.unsettled()}, nil
 		}
 		if err := wait(ctx, time.Duration(try)*time.Millisecond); err != nil {
 			return gateway.Live{}, err
@@ -111,10 +107,10 @@ func (g *Gateway) Live(ctx context.Context) (gateway.Live, error) {
 	}
 }
 
-// tries is how often a question is asked whose answer may be a moment old.
-const tries = 3
+// maxTries is how often to ask when an answer may be slightly outdated.
+const maxTries = 3
 
-// copies asks each worker for all of its upstreams.
+// copies reads the whole copy of each worker.
 func (g *Gateway) copies(ctx context.Context) ([]*copyOf, error) {
 	asked := map[*worker]bool{}
 	for try := 1; ; try++ {
@@ -138,7 +134,7 @@ func (g *Gateway) copies(ctx context.Context) ([]*copyOf, error) {
 		switch {
 		case lost == nil && len(copies) > 0:
 			return copies, nil
-		case try == tries:
+		case try == maxTries:
 			return nil, errors.Join(errNoWorker, lost)
 		}
 		if err := g.workers.meet(ctx, false); err != nil {
@@ -147,8 +143,8 @@ func (g *Gateway) copies(ctx context.Context) ([]*copyOf, error) {
 	}
 }
 
-// readSettled is read, and where workers can't be told apart asks again for what looks
-// new: the worker may have found the queue locked.
+// readSettled reads a copy. If workers can't be distinguished, it reads a changed copy again: the worker may have found
+// the queue locked.
 func (g *Gateway) readSettled(ctx context.Context, w *worker) error {
 	before := w.copy
 	err := g.read(ctx, w)
@@ -158,9 +154,9 @@ func (g *Gateway) readSettled(ctx context.Context, w *worker) error {
 	return err
 }
 
-// together is what all copies agree on, completed by what they do not show, and the names that any of them
-// says nginx's own configuration has.
-func (g *Gateway) together(copies []*copyOf) (set upstream.Set, reserved []string) {
+// merge combines the copies: the upstreams they agree on, completed from memory by what they do not show, and the
+// names that any of them reserves.
+func (g *Gateway) merge(copies []*copyOf) (set upstream.Set, reserved []string) {
 	if g.lastCopies != nil && g.lastVersion == g.memory.version && slices.Equal(copies, g.lastCopies) {
 		return g.last, g.lastReserved
 	}
@@ -176,7 +172,7 @@ func (g *Gateway) together(copies []*copyOf) (set upstream.Set, reserved []strin
 	for _, c := range copies[1:] {
 		for u := range c.set.All() {
 			if _, ok := copies[0].set.Get(u.Name); !ok && differ[upstream.KeyOf(u.Name)] {
-				delete(differ, upstream.KeyOf(u.Name)) // once
+				delete(differ, upstream.KeyOf(u.Name)) // only once
 				list = append(list, upstream.Upstream{Name: u.Name})
 			}
 		}
@@ -192,7 +188,7 @@ func (g *Gateway) together(copies []*copyOf) (set upstream.Set, reserved []strin
 	return g.last, g.lastReserved
 }
 
-// disputed names, in lower case, the upstreams in which some copy differs from the first.
+// disputed returns the upstreams in which some copy differs from the first.
 func disputed(copies []*copyOf) map[upstream.Key]bool {
 	differ := map[upstream.Key]bool{}
 	for _, c := range copies[1:] {

@@ -161,25 +161,26 @@ func writeConf(t *testing.T, path string, s upstream.Set) {
 
 func TestColdStart(t *testing.T) {
 	tests := []struct {
-		name string
-		o    dyupstest.Options
+		name      string
+		upstreams int
+		o         dyupstest.Options
 	}{
-		{"with header", dyupstest.Options{WorkerHeader: true, MaxConns: true, ReadMsgTimeout: time.Minute}},
-		{"without header", dyupstest.Options{MaxConns: true, ReadMsgTimeout: 200 * time.Millisecond}},
-		{"trylock", dyupstest.Options{
+		{"with header", 3000, dyupstest.Options{WorkerHeader: true, MaxConns: true, ReadMsgTimeout: time.Minute}},
+		{"without header", 1000, dyupstest.Options{MaxConns: true, ReadMsgTimeout: 200 * time.Millisecond}},
+		{"trylock", 1000, dyupstest.Options{
 			WorkerHeader: true, MaxConns: true, ReadMsgTimeout: 50 * time.Millisecond, TryLock: true,
 		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			want := many(3000, 10)
+			want := many(tt.upstreams, 10)
 			s := server(t, tt.o)
 			g := gateway(t, s, tt.o, quiet())
 			mustSync(t, g, want)
 			if !tt.o.WorkerHeader {
 				eventually(t, "the last changes are read", func() bool {
 					for _, w := range s.Workers() {
-						if len(w.Upstreams) < 3000 {
+						if len(w.Upstreams) < tt.upstreams {
 							return false
 						}
 					}
@@ -188,7 +189,7 @@ func TestColdStart(t *testing.T) {
 			}
 			alike(t, s, want)
 			// Without the header a queue that a busy machine drains late costs a few more.
-			if n := s.Posts(); n != 3000 && tt.o.WorkerHeader && !tt.o.TryLock || n > 3100 && !tt.o.TryLock {
+			if n := s.Posts(); n != tt.upstreams && tt.o.WorkerHeader && !tt.o.TryLock || n > tt.upstreams+100 && !tt.o.TryLock {
 				t.Errorf("%d posts", n)
 			}
 			if c := mustSync(t, g, want); !c.Empty() {

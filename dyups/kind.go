@@ -10,7 +10,7 @@ import (
 	"swallowkeeper/gateway"
 )
 
-// Kind is the type "dyups".
+// Kind returns the gateway type "dyups".
 func Kind() gateway.Kind {
 	return gateway.Kind{
 		Name: "dyups",
@@ -26,10 +26,10 @@ address = "unix:/run/dyups/dyups.sock"   # or "http://127.0.0.1:18882", which is
 	}
 }
 
-// Identity is the address.
+// Identity returns the address.
 func (c *Config) Identity() (key, value string) { return "address", c.Address }
 
-// New makes the gateway of a table.
+// New creates the gateway of a table.
 func (c *Config) New(d gateway.Deps) (gateway.Gateway, error) {
 	cfg := *c
 	cfg.Timeout = d.Timeout
@@ -37,9 +37,10 @@ func (c *Config) New(d gateway.Deps) (gateway.Gateway, error) {
 	return New(cfg, d.Log, WithMetrics(m, d.Name), WithBudget(d.Budget), WithWritten(d.Written)), nil
 }
 
-// Abilities are those of an nginx whose interface has a host and port, or a socket.
+// Abilities returns those of an nginx whose interface is a TCP address or a socket.
 func (g *Gateway) Abilities() gateway.Abilities {
-	a := gateway.Abilities{NginxConf: g.config.NginxConf}
+	a := gateway.Nginx()
+	a.NginxConf = g.config.NginxConf
 	if u, err := url.Parse(g.config.Address); err == nil && u.Host != "" {
 		a.Endpoint = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
 	}

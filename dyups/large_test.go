@@ -13,7 +13,7 @@ import (
 	"swallowkeeper/internal/budget"
 )
 
-// A gateway that answers /detail with 512 MB took 1.6 GB, and the daemon with it.
+// A gateway whose answer to /detail does not end took all memory, and the daemon with it.
 func TestADetailWithoutAnEndIsCut(t *testing.T) {
 	block := func(i int) string {
 		return fmt.Sprintf("u%d\nserver 10.0.0.1:80 weight=1 max_conns=0 max_fails=3 fail_timeout=2 backup=0 down=0\n\n", i)

@@ -7,41 +7,38 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// memory is what nginx uses and does not show: the block options, and in some builds
-// options of servers. It holds what was posted last, or what the conf file held that
-// nginx loaded.
+// memory is what nginx uses but does not show: block options, and in some builds server options. Its content was posted
+// last, or was in the conf file that nginx loaded.
 type memory struct {
 	of      map[upstream.Key]remembered
-	version int // grows with each change
+	version int // incremented by each change
 }
 
 type remembered struct {
 	upstream.Upstream
-	// posted says that this may differ from what nginx loaded, for it was posted since, or
-	// may have been before the gateway was made: a worker that starts after a crash does
-	// not have it, and may not show that.
+	// posted reports that the upstream may differ from what nginx loaded: it was posted since, or perhaps before the
+	// gateway was created. A worker that starts after a crash does not have it, and may not show that.
 	posted bool
-	// doubted says that not every worker is sure to have it.
+	// doubted reports that some worker may not have it.
 	doubted bool
 }
 
 func newMemory() *memory { return &memory{of: map[upstream.Key]remembered{}} }
 
-// Of what /detail may show: several times what was written, and room for what an operator has by hand,
-// some 100,000 servers.
+// Limits on /detail: several times what was written, plus room for an operator's own upstreams, some 100,000 servers.
 const (
 	timesWritten = 4
-	byHand       = 16 << 20
-	serverLine   = 128 // a line of /detail has fewer bytes
+	ownUpstreams = 16 << 20
+	serverLine   = 128 // maximum length of a line in /detail
 )
 
-// mostShown is how long an answer that shows all upstreams may be.
-func (m *memory) mostShown() int64 {
+// maxDetailSize returns the maximum size of an answer with all upstreams.
+func (m *memory) maxDetailSize() int64 {
 	written := 0
 	for name, u := range m.of {
 		written += len(name) + 2 + serverLine*len(u.Servers)
 	}
-	return byHand + timesWritten*int64(written)
+	return ownUpstreams + timesWritten*int64(written)
 }
 
 func (m *memory) assume(s upstream.Set) {
@@ -72,7 +69,7 @@ func (m *memory) doubt(name string) {
 	m.version++
 }
 
-// crashed says that some worker has started with what nginx loaded last.
+// crashed records that some worker started with what nginx loaded last.
 func (m *memory) crashed() {
 	for key, r := range m.of {
 		if r.posted {
@@ -83,7 +80,7 @@ func (m *memory) crashed() {
 	m.version++
 }
 
-// reloaded says that all workers have started with the conf file, which holds what was posted.
+// reloaded records that all workers started with the conf file, which has what was posted.
 func (m *memory) reloaded() {
 	for key, r := range m.of {
 		r.posted = false
@@ -92,7 +89,7 @@ func (m *memory) reloaded() {
 	m.version++
 }
 
-// fill completes what a copy shows of an upstream by what is remembered of it.
+// fill adds to an upstream what is remembered but not shown.
 func (m *memory) fill(u upstream.Upstream, shows shown) upstream.Upstream {
 	r, ok := m.of[upstream.KeyOf(u.Name)]
 	if !ok {

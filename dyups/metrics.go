@@ -10,16 +10,15 @@ import (
 	"swallowkeeper/internal/budget"
 )
 
-// Metrics measures the calls of gateways. One may serve several gateways, and those that
-// are built anew by a reload.
+// Metrics counts the calls of gateways. Several gateways can share it, also across reloads.
 type Metrics struct {
 	requests *prometheus.CounterVec
 }
 
-// NewMetrics makes the metrics and registers them; a nil registerer makes none.
+// NewMetrics registers the metrics. If r is nil, it returns nil.
 func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 	if r == nil {
-		return nil, nil //nolint:nilnil // nil is what measures nothing
+		return nil, nil //nolint:nilnil // nil measures nothing
 	}
 	m := &Metrics{requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "swallowkeeper_dyups_requests_total",
@@ -31,18 +30,18 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 	return m, nil
 }
 
-// Option is what a gateway can do without.
+// Option configures a gateway.
 type Option func(*Gateway)
 
-// WithWritten has what nginx does not show taken to be as the conf file held it at the start.
+// WithWritten makes the gateway assume that what nginx does not show is as in the conf file at startup.
 func WithWritten(w *gateway.Written) Option { return func(g *Gateway) { g.written = w } }
 
-// WithBudget has the gateway's answers share a budget with those of other peers.
+// WithBudget limits the gateway's answers by a budget shared with other peers.
 func WithBudget(b *budget.Budget) Option {
 	return func(g *Gateway) { g.workers.budget = b }
 }
 
-// WithMetrics has a gateway measured under its name in the configuration; nil measures nothing.
+// WithMetrics counts the gateway's calls under its name in the configuration. A nil m counts nothing.
 func WithMetrics(m *Metrics, name string) Option {
 	return func(g *Gateway) {
 		if m == nil {
@@ -75,7 +74,7 @@ func (t measured) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// class bounds what a server can make a label of.
+// class returns the status class; it limits the label values that a server can cause.
 func class(status int) string {
 	if status < 100 || status > 599 {
 		return "other"

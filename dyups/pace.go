@@ -2,19 +2,18 @@ package dyups
 
 import "time"
 
-// pace reckons how full nginx's shared queue may be. Every change waits there until
-// each worker has read it, in nginx's slab memory; a change that finds no room reaches
-// the answering worker alone. At most half of the queue is used, because the memory
-// is shared with others and falls into pieces.
+// pace estimates how full nginx's shared queue is. Each change stays in the queue's slab memory until every worker has
+// read it. If there is no room, a change reaches only the answering worker. At most half of the queue is used, because
+// the memory is shared and becomes fragmented.
 type pace struct {
 	budget int
-	forget time.Duration // after this time without a change all workers have read
+	forget time.Duration // after this time without changes, all workers have read the queue
 	used   int
 	last   time.Time
 }
 
-// What the module keeps of each change beside its name and body: a record, and the
-// pids of the workers that have read it, here for as many as 32.
+// Besides name and body, the module stores a record for each change, and the pids of the workers that have read it,
+// assumed to be up to 32.
 const (
 	recordBytes = 72
 	pidBytes    = 32 * 4
@@ -24,8 +23,8 @@ func newPace(queueBytes int, readTimeout time.Duration) *pace {
 	return &pace{budget: queueBytes / 2, forget: 2 * readTimeout}
 }
 
-// full reports whether a change would go beyond the budget. A change that is bigger
-// than all of it is let through to an empty queue.
+// full reports whether a change would exceed the budget. A change larger than the whole budget is allowed if the queue
+// is empty.
 func (p *pace) full(name, body int) bool {
 	if time.Since(p.last) > p.forget {
 		p.used = 0
@@ -44,8 +43,7 @@ func cost(name, body int) int {
 	return slab(recordBytes) + slab(pidBytes) + slab(name) + slab(body)
 }
 
-// slab is what nginx's slab allocator takes for n bytes: a power of two up to half a
-// page, whole pages beyond.
+// slab returns the size of an nginx slab allocation for n bytes: a power of two up to half a page, else whole pages.
 func slab(n int) int {
 	const smallest, page = 8, 4096
 	if n == 0 {

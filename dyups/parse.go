@@ -12,37 +12,35 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Detail is what GET /detail shows of one worker's copy. Block options (keepalive,
-// balancing method) are not shown.
+// Detail is the answer to GET /detail: one worker's copy, without block options (keepalive, balancing method).
 type Detail struct {
-	// Upstreams each have a name once. What an upstream of nginx's own configuration shows may not
-	// be understood: see Odd. A name that no upstream of ours can have is left out where it is odd.
+	// Upstreams has each name once. An upstream from nginx's own configuration may not be readable: see Odd. If also
+	// its name is one that ours can't have, it is omitted.
 	Upstreams []upstream.Upstream
-	// MaxConns says whether the build shows max_conns.
+	// MaxConns reports whether the build shows max_conns.
 	MaxConns bool
-	// Odd says why an upstream can't be read, by its name in lower case. Its one server then is
-	// the zero Server.
+	// Odd has the upstreams that can't be read. They have a single zero Server in Upstreams.
 	Odd map[upstream.Key]Odd
 }
 
-// Odd is an upstream that can't be read.
+// Odd describes an upstream that can't be read.
 type Odd struct {
 	Why string
-	// Twins says that several upstreams have names that the interface takes for one: what is
-	// posted or deleted may hit any of them.
+	// Twins reports that several upstreams have names that the interface can't distinguish: a post or delete may hit
+	// any of them.
 	Twins bool
 }
 
 const maxLine = 4 << 10
 
-// parseDetail reads blocks of a name, its servers and a blank line:
+// parseDetail parses blocks of a name, its servers and a blank line:
 //
 //	web
 //	server 10.0.0.1:80 weight=1 max_conns=0 max_fails=3 fail_timeout=2 backup=0 down=0
 //
-// Upstreams of nginx's own configuration stand there too: with no address (a name that nginx has
-// not resolved), with any name that can be quoted, with names that differ in case alone. What is
-// not understood of one upstream says nothing of the others.
+// Upstreams from nginx's own configuration are included. They may have no address (a name that nginx has not resolved),
+// any name that can be quoted, or names that differ only in case. An upstream that can't be read does not affect the
+// others.
 func parseDetail(b []byte) (Detail, error) {
 	p := detailParser{at: map[upstream.Key]int{}}
 	p.Upstreams = make([]upstream.Upstream, 0, bytes.Count(b, []byte("\n\n")))
@@ -56,16 +54,41 @@ func parseDetail(b []byte) (Detail, error) {
 	return p.Detail, nil
 }
 
+// blocksOf returns the blocks of the named upstreams from such an answer, and everything that is not a block with a
+// server, for the parser to judge.
+func blocksOf(b []byte, names map[upstream.Key]bool) []byte {
+	var part []byte
+	for len(b) > 0 {
+		block, whole := b, false
+		if end := bytes.Index(b, []byte("\n\n")); end >= 0 {
+			block, whole = b[:end+2], true
+		}
+		b = b[len(block):]
+		name, servers, _ := bytes.Cut(block, []byte("\n"))
+		if !whole || !bytes.HasPrefix(servers, []byte(serverMark)) || named(names, name) {
+			part = append(part, block...)
+		}
+	}
+	return part
+}
+
+func named(names map[upstream.Key]bool, name []byte) bool {
+	if names[upstream.Key(name)] { // does not copy
+		return true
+	}
+	return bytes.ContainsAny(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") && names[upstream.KeyOf(string(name))]
+}
+
 type detailParser struct {
 	Detail
-	at      map[upstream.Key]int // places in Upstreams
-	servers int                  // that were read
+	at      map[upstream.Key]int // index in Upstreams
+	servers int                  // parsed so far
 
-	// The block under way.
+	// The current block.
 	open   bool
-	name   []string // its lines: a quoted name may have several
+	name   []string // its lines: a quoted name may span several
 	list   []upstream.Server
-	lines  int    // of servers
+	lines  int    // server lines
 	oddity string // why it can't be read
 }
 
@@ -99,7 +122,7 @@ func (p *detailParser) line(line string) error {
 	return nil
 }
 
-// end takes in the block that has ended.
+// end adds the block that just ended.
 func (p *detailParser) end() error {
 	if len(p.name) > 1 && p.lines == 0 {
 		return fmt.Errorf("%.60q is no server", p.name[1])
@@ -135,11 +158,11 @@ func twinsOf(a, b string) Odd {
 	return Odd{Twins: true, Why: fmt.Sprintf("nginx has upstreams %s and %s, which dyups can't tell apart", a, b)}
 }
 
-// parseList reads a name a line. Those that no upstream of ours can have are left out.
+// parseList parses one name per line. It omits names that ours can't have.
 func parseList(b []byte) ([]string, error) {
 	names := make([]string, 0, bytes.Count(b, []byte("\n")))
 	err := eachLine(b, func(line string) error {
-		if line != "" && strings.IndexByte("<{", line[0]) >= 0 { // a page, or JSON
+		if line != "" && strings.IndexByte("<{", line[0]) >= 0 { // HTML or JSON
 			return fmt.Errorf("%.60q is no name of an upstream", line)
 		}
 		if parseName(line) == nil {
@@ -155,7 +178,7 @@ func parseList(b []byte) ([]string, error) {
 
 const serverMark = "server "
 
-// parseUpstream reads `server ADDR` lines.
+// parseUpstream parses `server ADDR` lines.
 func parseUpstream(b []byte) ([]netip.AddrPort, error) {
 	addrs := make([]netip.AddrPort, 0, bytes.Count(b, []byte("\n")))
 	err := eachLine(b, func(line string) error {
@@ -190,8 +213,8 @@ func eachLine(b []byte, use func(line string) error) error {
 	return nil
 }
 
-// parseName takes more than what swallowkeeper would ever write: an operator's own
-// upstreams are listed too. What can't be in an nginx name without quotes is an error.
+// parseName accepts more than swallowkeeper would ever write, because an operator's own upstreams are listed too.
+// Anything that an unquoted nginx name can't contain is an error.
 func parseName(line string) error {
 	if line == "" {
 		return errors.New("the name of an upstream is missing")

@@ -217,8 +217,40 @@ func FuzzParseDetail(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(again, d) {
 			t.Errorf("%v: %+v, want %+v", err, again, d)
 		}
-		_ = upstream.NewSet(d.Upstreams)
+		all := upstream.NewSet(d.Upstreams)
+		for u := range all.All() {
+			key := upstream.KeyOf(u.Name)
+			part, err := parseDetail(blocksOf(b, map[upstream.Key]bool{key: true}))
+			if err != nil {
+				t.Fatalf("of %s alone: %v", u.Name, err)
+			}
+			if one, _ := upstream.NewSet(part.Upstreams).Get(u.Name); !reflect.DeepEqual(one, u) {
+				t.Errorf("of %s alone: %+v, want %+v", u.Name, one, u)
+			}
+		}
 	})
+}
+
+// One upstream of thousands costs a look at the others and no copy of them; what is cut or no list at all is seen.
+func TestBlocksOf(t *testing.T) {
+	var b bytes.Buffer
+	for i := range 5000 {
+		fmt.Fprintf(&b, "svc-%d\n%s%s\n", i, goodServer, goodServer)
+	}
+	names := map[upstream.Key]bool{"svc-77": true}
+	var part []byte
+	if n := testing.AllocsPerRun(10, func() { part = blocksOf(b.Bytes(), names) }); n > 4 {
+		t.Errorf("%g allocations", n)
+	}
+	if want := "svc-77\n" + goodServer + goodServer + "\n"; string(part) != want {
+		t.Errorf("%q, want %q", part, want)
+	}
+	cut := b.Bytes()[:b.Len()-1]
+	for _, broken := range [][]byte{cut, cut[:b.Len()-20], []byte("<html>\n<p>\n\n")} {
+		if d, err := parseDetail(blocksOf(broken, names)); err == nil {
+			t.Errorf("%.20q: %+v", broken, d)
+		}
+	}
 }
 
 func FuzzParseList(f *testing.F) {

@@ -6,16 +6,17 @@ import (
 	"time"
 )
 
-// Limits of sending one change.
+// Limits for sending one change.
 const (
-	sends       = 2  // where connections break
-	lockTries   = 12 // while another call holds the lock
-	longestWait = 50 * time.Millisecond
+	maxSends  = 2  // if connections break
+	lockTries = 12 // while another call holds the lock
+	maxWait   = 50 * time.Millisecond
 )
 
-// push sends each change to one worker. Its error ends all; that of one change is kept there.
+// push sends each change to one worker. It returns errors that end the whole push; the error of a single change is
+// stored in it.
 func (g *Gateway) push(ctx context.Context, changes []*change) error {
-	stuck := false // the queue does not drain: some worker hangs
+	stuck := false // the queue does not drain, because a worker hangs
 	var last *change
 	for _, c := range changes {
 		if c.err != nil {
@@ -27,18 +28,18 @@ func (g *Gateway) push(ctx context.Context, changes []*change) error {
 			}
 		}
 		err := g.sendToOne(ctx, c)
-		for try := 1; partly(err) && !stuck && try < tries; try++ {
+		for try := 1; partly(err) && !stuck && try < maxTries; try++ {
 			if drained := g.drain(ctx, c, last); drained != nil {
 				return drained
 			}
 			err = g.sendToOne(ctx, c)
-			stuck = partly(err) && try == tries-1
+			stuck = partly(err) && try == maxTries-1
 		}
 		switch {
 		case err == nil:
 			last = c
 		case partly(err) && !g.workers.plain:
-			c.unsynced = true // confirm tells each worker by itself
+			c.unsynced = true // confirm sends it to each worker
 		case isAnswer(err):
 			c.err = err
 			if partly(err) {
@@ -57,12 +58,11 @@ func partly(err error) bool {
 	return e != nil && e.PartlyApplied()
 }
 
-// sendToOne sends a change to one worker, or where its connection breaks to another: all
-// calls may be repeated. A post goes no further, as one that kills workers must not be
-// sent to all of them. A deletion does: where it finds the lock taken (dyups_trylock),
-// Tengine stumbles over its own answer and closes the connection instead.
+// sendToOne sends a change to one worker, and if its connection breaks, to another: all calls may be repeated. A post
+// is sent to at most two workers, because one that kills workers must not reach all of them. A deletion is tried more
+// often: if the lock is taken (dyups_trylock), Tengine fails to write its answer and closes the connection.
 func (g *Gateway) sendToOne(ctx context.Context, c *change) error {
-	most := sends
+	most := maxSends
 	if c.deletes() {
 		most = lockTries
 	}
@@ -73,19 +73,19 @@ func (g *Gateway) sendToOne(ctx context.Context, c *change) error {
 			return err
 		}
 		err = g.send(ctx, w, c)
-		if err == nil || isAnswer(err) || ctx.Err() != nil || try == most || try == sends && !closedByPeer(err) {
+		if err == nil || isAnswer(err) || ctx.Err() != nil || try == most || try == maxSends && !closedByPeer(err) {
 			return err
 		}
 		w.link.close()
 		if err := wait(ctx, pause); err != nil {
 			return err
 		}
-		pause = min(2*pause, longestWait)
+		pause = min(2*pause, maxWait)
 	}
 }
 
-// send sends a change to one worker. A call that finds the lock taken (dyups_trylock) is
-// repeated, a deletion of what is gone already is done.
+// send sends a change to one worker. If the lock is taken (dyups_trylock), it repeats the call. Deleting an upstream
+// that does not exist counts as success.
 func (g *Gateway) send(ctx context.Context, w *worker, c *change) error {
 	pause := time.Millisecond
 	for try := 1; ; try++ {
@@ -108,12 +108,12 @@ func (g *Gateway) send(ctx context.Context, w *worker, c *change) error {
 		if err := wait(ctx, pause); err != nil {
 			return err
 		}
-		pause = min(2*pause, longestWait)
+		pause = min(2*pause, maxWait)
 	}
 }
 
-// drain empties the shared queue: every worker that is asked reads it. Where they can't be
-// asked one by one, only their timer does. last is what the queue took last, if anything.
+// drain empties the shared queue by asking every worker, which makes it read the queue. If workers can't be asked one
+// by one, it waits for their timer. last is the last change queued, if any.
 func (g *Gateway) drain(ctx context.Context, next, last *change) error {
 	defer g.pace.drained()
 	if g.workers.plain {

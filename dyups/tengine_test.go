@@ -3,7 +3,6 @@ package dyups_test
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"swallowkeeper/dyups"
+	"swallowkeeper/internal/loopback"
 	"swallowkeeper/upstream"
 )
 
@@ -58,7 +58,7 @@ func startTengine(t *testing.T, o tengineOptions) *tengine {
 		main += "dyups_trylock on;"
 	}
 	main += o.http
-	port := freePort(t)
+	address := loopback.Free(t, 1)[0]
 	conf := fmt.Sprintf(`
 daemon off;
 master_process on;
@@ -77,15 +77,15 @@ http {
 	include %[1]s/upstreams.conf*;
 	%[2]s
 	server {
-		listen 127.0.0.1:%[3]d;
+		listen %[3]s;
 		location / { dyups_interface; %[4]s }
 	}
 }
-`, dir, main, port, o.location)
+`, dir, main, address, o.location)
 	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n := &tengine{t: t, dir: dir, address: fmt.Sprintf("http://127.0.0.1:%d", port)}
+	n := &tengine{t: t, dir: dir, address: "http://" + address}
 	n.cmd = exec.Command(bin, "-p", dir, "-c", filepath.Join(dir, "nginx.conf"))
 	var out bytes.Buffer
 	n.cmd.Stdout, n.cmd.Stderr = &out, &out
@@ -104,16 +104,6 @@ http {
 	t.Cleanup(c.HTTPClient.CloseIdleConnections)
 	eventually(t, "Tengine listens", func() bool { _, err := c.List(t.Context()); return err == nil })
 	return n
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func (n *tengine) alerts(log []byte) string {

@@ -1,5 +1,5 @@
-// Package gateway is the contract of what carries the traffic. A kind of gateway is a package that fulfils it,
-// such as dyups, and a line in package kinds; nothing else knows its name.
+// Package gateway is the contract of what carries the traffic. A kind of gateway is a package that implements it, such
+// as dyups, and a line in package kinds. No other code names it.
 package gateway
 
 import (
@@ -10,107 +10,120 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Gateway is what carries the traffic, such as an nginx that can be told other upstreams while it runs.
+// Gateway is what carries the traffic, such as an nginx whose upstreams can be changed while it runs.
 //
-// A gateway reports what it really uses and changes that when it is told to. It decides nothing: which upstreams are
-// wanted, which of the live ones are ours, and when to try again is up to its caller. Package gatewaytest holds each
-// gateway to what follows.
+// A gateway reports what it really uses, and applies changes. It decides nothing: the caller decides which upstreams
+// are wanted, which of the live ones are ours, and when to retry. Package gatewaytest tests each gateway against this
+// contract.
 //
-// Its methods are called one after the other, never two at once. What they return is the caller's, and does not
-// change afterwards. Nothing that a call started outlives it, but for connections that Close closes.
+// Methods are not called concurrently. Results belong to the caller and do not change afterwards. Nothing that a call
+// starts outlives it, except connections that Close closes.
 //
-// Unknown is not empty. A gateway that can't be read returns an error, never a smaller set.
+// Unknown is not empty. If a gateway can't be read, it returns an error, never a smaller set.
 //
-// A gateway keeps no plan and does not retry by itself for long: after an error the caller reads Live again and sends
-// what still differs. So each change may be sent twice, and must be as good as sent once.
+// A gateway keeps no plan and retries only briefly: after an error, the caller reads Live again and sends the remaining
+// differences. So a change may be sent twice, and the second time must have no effect.
 type Gateway interface {
-	// Abilities says what the gateway can do. It asks nobody, and returns the same each time.
+	// Abilities returns what the gateway can do. It makes no request and always returns the same.
 	Abilities() Abilities
 
-	// Live reads what the gateway really uses, on all of its workers: its own answers, never what it was sent.
+	// Live returns what the gateway really uses, on all of its workers: from its own answers, never from what it was
+	// sent.
 	//
-	// An upstream about which the workers disagree has no servers in the answer, and so has one that some worker may
-	// lack although all show it: it counts as different from any that is wanted, and is sent again. Upstreams that
-	// others configured are in the answer as well.
+	// An upstream has no servers in the result if the workers disagree about it, or if some worker may lack it although
+	// all show it. It then differs from any wanted upstream and is sent again. Upstreams that others configured are
+	// included.
 	//
-	// Where the gateway does not show an option, the answer has it as it was applied last, or as [Deps.Written] has it.
+	// Options that the gateway does not show are as last applied, or as in [Deps.Written].
 	//
-	// A worker that does not answer any more is left out of it: then the answer is unsettled, or it is an error. It
-	// returns soon after the context ends.
+	// A worker that no longer answers is omitted. Before that, Live returns an error or an unsettled result until one
+	// result was unsettled and the gateway considers the worker gone. Live returns soon after ctx ends.
 	Live(ctx context.Context) (Live, error)
 
-	// Apply makes the changes: additions and updates first, removals after them, so that no request meets a gap.
-	// Changes.Want is the whole set, for gateways that render all of it. Upstreams that are not in the changes stay as
-	// they are, whoever configured them.
+	// Apply makes the changes: additions and updates first, then removals, so that no request fails in between.
+	// Changes.Want is the complete set, for gateways that render all of it. It has nothing that the gateway does not
+	// support: see [Admit]. Upstreams that are not in the changes stay as they are, whoever configured them.
 	//
-	// It returns nil only after the gateway's own answers, from every worker that can be asked, showed the changes. That
-	// a call was answered by success is no proof. Without changes it does nothing.
+	// It returns nil only after the gateway's own answers, from every worker that can be asked, showed the changes. A
+	// successful response to a change is no proof. Without changes, it does nothing.
 	//
-	// After an error some of the changes may have been made, and Live shows which. The trouble of one upstream does not
-	// keep it from the others, and the error names it. A removal of what is gone already is no error. Where workers
-	// started meanwhile it returns an error, for they may lack what the others have.
+	// After an error, some changes may have been made; Live shows which. A failure of one upstream does not affect the
+	// others, and the error names it. Removing an upstream that does not exist is not an error. If workers started
+	// meanwhile, Apply returns an error, because they may lack changes.
 	//
-	// It returns soon after the context ends.
+	// It returns soon after ctx ends.
 	Apply(ctx context.Context, c upstream.Changes) (Receipt, error)
 
-	// Close closes the connections that are kept. It may be called again.
+	// Close closes the kept connections. It may be called again.
 	Close() error
 }
 
-// Abilities is what is known of a gateway without asking it.
+// Abilities is what is known about a gateway without asking it.
 type Abilities struct {
-	// Endpoint is the host and port at which it is told changes, "" for none. No registration may lead there.
+	// Endpoint is the host and port where it receives changes, or "". No registration may point there.
 	Endpoint string
-	// NginxConf is the nginx.conf that it runs with where it is an nginx, [FindNginxConf] for the one that its workers
-	// lead to, "" for none. The names that the file uses are taken.
+	// NginxConf is the nginx.conf of a gateway that is an nginx; [FindNginxConf] finds it through the running workers,
+	// and "" means none. Names used in the file are reserved.
 	NginxConf string
+	// Folder is where it writes files that nginx includes, or "". Their content is ours.
+	Folder string
+	// Interval is the minimum time between changes. Changes in between are sent together.
+	Interval time.Duration
+	// Methods are the supported balancing methods; nil means all: see [Admit].
+	Methods []Method
+	// LoneBackups reports whether an upstream may have only backups.
+	LoneBackups bool
+	// NoBackups reports that it does not support backup servers.
+	NoBackups bool
+	// Routes describes its support of routes. The zero value means none.
+	Routes Routes
 }
 
-// Live is what a gateway showed when it was asked.
+// Live is what a gateway showed.
 type Live struct {
-	// Set is all that it uses.
+	// Set is everything that it uses.
 	Set upstream.Set
-	// Reserved are names that its own configuration is known to have, in any order: nothing of ours may be called that.
-	// A gateway that can't tell who configured an upstream names none.
+	// Reserved are the names in its own configuration, in any order: no upstream of ours may use them. If a gateway
+	// can't tell who configured an upstream, it is empty.
 	Reserved []string
-	// Workers are its workers in order of their IDs, none where they can't be told apart.
+	// Workers are its workers, sorted by ID; none if they can't be distinguished.
 	Workers []Worker
-	// Unsettled says that it may be about to change by itself, and is to be asked again soon: a worker is gone and the
-	// one that takes its place has not answered yet, or all of them were new a moment ago.
+	// Unsettled reports that the state may soon change by itself, so Live should be called again: a worker is gone and
+	// its replacement has not answered yet, or all workers were new recently.
 	Unsettled bool
 }
 
-// Receipt is what a gateway reports of changes that it has made.
+// Receipt is the result of applying changes.
 type Receipt struct {
-	// Posted is when it had accepted all of them; its workers follow. It is the zero time where there were none.
+	// Posted is when the gateway had accepted all changes; its workers follow. It is zero if there were none.
 	Posted time.Time
 	// Workers and Unsettled are as in [Live], after the changes.
 	Workers   []Worker
 	Unsettled bool
 }
 
-// Worker is one worker process of a gateway.
+// Worker is a worker process of a gateway.
 type Worker struct {
-	// ID tells it from the others: its process ID, where it is a process.
+	// ID identifies it: the process ID, if it is a process.
 	ID string
-	// Since is since when it is known.
+	// Since is when it was first seen.
 	Since time.Time
-	// Err is why it does not have what it should, nil where it has.
+	// Err is why it lacks something that it should have, or nil.
 	Err error
 }
 
-// Written is what the conf file held at the start. A gateway that can't show all that it uses takes what it does not
-// show to be as it stands there, for nginx loaded that file. Its methods may be called from anywhere.
+// Written is the content of the conf file at startup. A gateway that can't show everything it uses assumes that the
+// rest is as in that file, because nginx loaded it. Written is safe for concurrent use.
 type Written struct{ set atomic.Pointer[upstream.Set] }
 
-// Set notes what the file held. It is called before the gateway is asked for the first time.
+// Set stores the content. It is called before the gateway's first call.
 func (w *Written) Set(s upstream.Set) {
 	if w != nil {
 		w.set.Store(&s)
 	}
 }
 
-// Get is what the file held, the empty set where nobody noted it.
+// Get returns the content, or the empty set if none was stored.
 func (w *Written) Get() upstream.Set {
 	if w == nil || w.set.Load() == nil {
 		return upstream.Set{}
@@ -119,8 +132,8 @@ func (w *Written) Get() upstream.Set {
 }
 
 const (
-	// FindNginxConf has the nginx.conf found that an nginx was started with.
+	// FindNginxConf means the nginx.conf that nginx was started with.
 	FindNginxConf = "auto"
-	// DefaultNginxConf is where distributions put it.
+	// DefaultNginxConf is the path used by distributions.
 	DefaultNginxConf = "/etc/nginx/nginx.conf"
 )

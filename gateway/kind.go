@@ -11,81 +11,84 @@ import (
 	"swallowkeeper/internal/budget"
 )
 
-// Kind is one sort of gateway.
+// Kind is a kind of gateway.
 type Kind struct {
 	// Name is the type in [[gateway]].
 	Name string
-	// Config makes a configuration with its defaults.
+	// Config returns a configuration with default values.
 	Config func() Config
-	// Metrics registers what gateways of the kind measure; nil where they measure nothing. They share the Meter,
-	// which outlives a reload of the configuration.
+	// Metrics registers the metrics that gateways of this kind share; nil if there are none. The Meter survives a
+	// reload of the configuration.
 	Metrics func(prometheus.Registerer) (Meter, error)
-	// Example is a [[gateway]] table that loads.
+	// Example is a valid [[gateway]] table.
 	Example string
 }
 
-// Meter is what a kind measures its gateways with; only the kind knows its type.
+// Meter holds a kind's metrics. Only the kind knows its type.
 type Meter any
 
-// Config is the keys of one [[gateway]] table that belong to its kind: a pointer to a struct with the same tags as
-// a registry's.
+// Config holds the keys of a [[gateway]] table that belong to its kind. It is a pointer to a struct with the same tags
+// as a registry's.
 type Config interface {
-	// Validate returns a *setting.Error for the first key whose value is not allowed.
+	// Validate returns a *setting.Error for the first key with an invalid value.
 	Validate() error
-	// Identity is the key that says where the gateway is, and its value: no two tables may have the same. The value is
-	// the name of a gateway that has none.
+	// Identity returns the key that locates the gateway, and its value, which must be unique among all tables. The
+	// value is the gateway's default name.
 	Identity() (key, value string)
-	// New makes the gateway. It asks nobody yet: an error means that the configuration is wrong.
+	// New creates the gateway without contacting anything. An error means that the configuration is wrong.
 	New(Deps) (Gateway, error)
 }
 
-// Deps are what a gateway is given.
+// Deps are the dependencies of a gateway.
 type Deps struct {
-	// Name is the gateway's in metrics.
+	// Name is the gateway's name in metrics.
 	Name string
-	// Log says which gateway it is.
+	// Log has the gateway's name as a field.
 	Log logrus.FieldLogger
-	// Timeout is how long one call may take.
+	// Timeout limits one call.
 	Timeout time.Duration
-	// Meter is what Kind.Metrics made, nil where nothing is measured.
+	// Meter is the result of Kind.Metrics, or nil.
 	Meter Meter
-	// Budget bounds what the answers of all peers take of memory; nil bounds each by itself.
+	// Budget limits the memory for the answers of all peers together; with nil, each answer only has its own limit.
 	Budget *budget.Budget
-	// Written is what the conf file held at the start; nil where there is no such file.
+	// Written is the content of the conf file at startup; nil if there is no such file.
 	Written *Written
 }
 
-// Examiner is a gateway that can be looked at for what is set up wrong.
+// Examiner is implemented by a gateway that can be checked for a wrong setup.
 type Examiner interface {
-	// Examine asks the gateway once, over a connection of its own. Beside an error the answer has what is configured.
+	// Examine asks the gateway once, over its own connection. With an error, the result still describes the
+	// configuration.
 	Examine(ctx context.Context) (Examination, error)
 }
 
-// Examination is what one look at a gateway shows.
+// Examination is the result of one look at a gateway.
 type Examination struct {
-	// Upstreams are the names of those that it has.
+	// Upstreams are the names of its upstreams.
 	Upstreams []string
-	// Ahead is how far its clock is before ours, to a second.
+	// Ahead is how far its clock is ahead of ours, to a second.
 	Ahead time.Duration
-	// Findings are what is wrong with it, without their place.
+	// Findings are the problems found, without their place.
 	Findings []finding.Finding
-	// Ask is how a person asks it, and Remove how he takes an upstream out that was put in by hand.
+	// Ask is the command to query it, and Remove the command to remove an upstream that was added by hand.
 	Ask    string
 	Remove func(upstream string) string
-	// API is how an nginx is told changes: doctor looks for it in nginx's configuration. nil for what is no such nginx.
+	// Folder is where it writes files that nginx includes, or "".
+	Folder string
+	// API is how an nginx receives changes, for doctor to find in nginx's configuration; nil for other gateways.
 	API *API
 }
 
-// API is an HTTP interface within nginx, and the memory in which changes wait for the workers.
+// API is an HTTP interface in nginx, with the shared memory where changes wait for the workers.
 type API struct {
 	Address string
-	// Queue is that memory as it is configured here, and Usual as nginx has it where its configuration is silent.
+	// Queue is that memory as configured here, and Usual as nginx has it by default.
 	Queue, Usual Queue
-	// Cost is what a change takes of it, for a name and a body of so many bytes.
+	// Cost returns how much memory a change takes, for a name and a body of these sizes.
 	Cost func(name, body int) int
 }
 
-// Queue is memory in which changes wait until each worker has read them.
+// Queue is memory where changes wait until every worker has read them.
 type Queue struct {
 	Bytes       int
 	ReadTimeout time.Duration

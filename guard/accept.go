@@ -2,161 +2,209 @@ package guard
 
 import (
 	"cmp"
-	"fmt"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
-// restored is what is wanted with what is held as it was. A newcomer that took the name of an upstream that
-// is held is out for as long: what is written stays. So is a server that an upstream would get from another
-// one where its removal is held.
+// restored returns the wanted set with the held servers put back. While an upstream is held, a newcomer that took its
+// name is out. While a server's removal is held, another upstream can't have it.
 func (s *step) restored() upstream.Set {
-	held := map[upstream.Key]*change{}
 	kept := map[ServerID]bool{}
+	var put []upstream.Upstream
+	var out []upstream.Out
 	for _, c := range s.changes {
+		if len(c.kept) == 0 {
+			continue
+		}
 		for _, srv := range c.kept {
-			held[upstream.KeyOf(c.name())] = c
 			kept[ServerID{c.name(), srv.Addr}] = true
 		}
-	}
-	if len(held) == 0 {
-		return s.wanted
-	}
-	var list []upstream.Upstream
-	out := s.wanted.Out()
-	for u := range s.wanted.All() {
-		c := held[upstream.KeyOf(u.Name)]
-		delete(held, upstream.KeyOf(u.Name))
+		u, wanted := s.wanted.Get(c.name())
 		switch {
-		case c == nil:
+		case !wanted:
+			u = c.old
+			u.Servers = c.kept
 		case !SameService(c.old, u):
-			out = append(out, upstream.Out{
-				Service: u.Name, Upstream: u.Name,
-				Reason: fmt.Sprintf("its name collides with upstream %s, whose removal is held", c.old.Name),
-			})
+			out = append(out, upstream.Out{Service: u.Name, Upstream: u.Name, Reason: nameHeld.With(c.old.Name)})
 			u = c.old
 			c.stays()
 		default:
 			u.Servers = slices.Concat(c.kept, u.Servers)
 		}
-		list = append(list, u)
+		put = append(put, u)
 	}
-	for _, c := range held {
-		back := c.old
-		back.Servers = c.kept
-		list = append(list, back)
+	if len(put) == 0 {
+		return s.wanted
 	}
-	next := upstream.NewSet(list, out...)
+	next := s.wanted.With(put, nil).AlsoOut(out...)
 	var moving []ServerID
 	for to, from := range s.moves {
 		if kept[from] {
 			moving = append(moving, to)
 		}
 	}
-	return s.keepOut(next, moving, "another upstream has it, where its removal is held")
+	return s.keepOut(next, moving, serverHeld.With())
 }
 
-// keepOut takes servers from a set and says why they are out. An upstream that they would leave without a server
-// stays as it was.
-func (s *step) keepOut(next upstream.Set, ids []ServerID, why string) upstream.Set {
-	if len(ids) == 0 {
-		return next
-	}
-	type key struct {
-		upstream.Key
-		netip.AddrPort
-	}
-	taken := make(map[key]bool, len(ids))
+// keepOut removes servers from a set, with a note why. An upstream that would lose all its servers stays as it was.
+func (s *step) keepOut(next upstream.Set, ids []ServerID, why reason.Reason) upstream.Set {
+	taken := map[upstream.Key]map[netip.AddrPort]bool{}
 	for _, id := range ids {
-		taken[key{upstream.KeyOf(id.Upstream), id.Addr}] = true
+		key := upstream.KeyOf(id.Upstream)
+		if taken[key] == nil {
+			taken[key] = map[netip.AddrPort]bool{}
+		}
+		taken[key][id.Addr] = true
 	}
-	list, out := make([]upstream.Upstream, 0, next.Len()), next.Out()
-	for u := range next.All() {
+	var put []upstream.Upstream
+	var drop []string
+	var out []upstream.Out
+	for key, addrs := range taken {
+		u, _ := next.Get(string(key))
 		var stay []upstream.Server
 		for _, srv := range u.Servers {
-			if taken[key{upstream.KeyOf(u.Name), srv.Addr}] {
+			if addrs[srv.Addr] {
 				out = append(out, upstream.Out{Service: u.Name, Upstream: u.Name, Addr: srv.Addr.String(), Reason: why})
 			} else {
 				stay = append(stay, srv)
 			}
 		}
-		if c := s.change(u.Name); len(stay) == 0 && c != nil && c.old.Name != "" {
-			u, stay = c.old, c.old.Servers
+		c := s.change(string(key))
+		if c != nil {
+			c.arrivals = slices.DeleteFunc(slices.Clone(c.arrivals), func(srv upstream.Server) bool { return addrs[srv.Addr] })
+		}
+		switch {
+		case len(stay) > 0:
+			u.Servers = stay
+			put = append(put, u)
+		case c != nil && c.old.Name != "":
+			put = append(put, c.old)
 			c.stays()
-		}
-		if u.Servers = stay; len(stay) > 0 {
-			list = append(list, u)
+		default:
+			drop = append(drop, string(key))
 		}
 	}
-	for _, c := range s.changes {
-		name := upstream.KeyOf(c.name())
-		c.arrivals = slices.DeleteFunc(slices.Clone(c.arrivals), func(srv upstream.Server) bool { return taken[key{name, srv.Addr}] })
-	}
-	return upstream.NewSet(list, out...)
+	return next.With(put, drop).AlsoOut(out...)
 }
 
-// withoutRemoved answers OnRemoved for the upstreams that next does not have because they
-// are deregistered. What OnUnhealthy removes is registered still.
+// withoutRemoved applies OnRemoved to the upstreams that are missing from next because they were deregistered. Those
+// that OnUnhealthy removes are still registered.
 func (s *step) withoutRemoved(next upstream.Set) upstream.Set {
 	if s.OnRemoved != Down {
 		return next
 	}
-	list := slices.Collect(next.All())
-	for old := range s.Accepted.All() {
-		_, stays := next.Get(old.Name)
-		_, registered := s.Seen.Get(old.Name)
-		if stays || registered || len(old.Servers) == 0 {
+	var put []upstream.Upstream
+	for old, stays := range upstream.Changed(s.Accepted, next) {
+		if _, registered := s.Seen.Get(old.Name); stays.Name != "" || registered || len(old.Servers) == 0 {
 			continue
 		}
 		down := old.Servers[0]
 		down.Down, down.Backup = true, false
 		old.Servers = []upstream.Server{down}
-		list = append(list, old)
+		put = append(put, old)
 	}
-	return upstream.NewSet(list, next.Out()...)
+	return next.With(put, nil)
 }
 
-// KeptAllTheSame ends the reason of what is out by its registry, and yet gets traffic.
-const KeptAllTheSame = ": it is kept in traffic all the same"
-
-// explained is what is out, and says of it what is kept in traffic all the same.
-func (s *step) explained(all bool, next upstream.Set) []upstream.Out {
-	out := next.Out()
+// explained returns the notes on what is out. If such a server still gets traffic, its reason says so.
+func (s *step) explained(all bool, next upstream.Set) upstream.Outs {
+	out := next.Outs()
 	if all {
-		out = KeptOut(s.Accepted, s.Seen.All(), s.Seen.Out(), "a hold on everything")
+		out = s.Seen.Outs()
+		out = out.With(KeptOut(s.Accepted, s.Seen.All(), out, outByHold.With())...)
 	}
-	for i, o := range out {
-		addr, err := netip.ParseAddrPort(o.Addr)
-		if u, ok := s.d.Accepted.Get(o.Upstream); err == nil && ok && u.Name == o.Upstream && serves(u)(addr) {
-			out[i].Reason += KeptAllTheSame
-		}
-	}
-	return out
+	s.h.explanation = s.h.explanation.next(out, s.d.Accepted)
+	return s.h.explanation.explained
 }
 
-// KeptOut adds to what is out the servers of upstreams that are usable and that last does not have:
-// what keeps it as it is keeps them out. An address that is out by another instance has its reason.
-func KeptOut(last upstream.Set, upstreams iter.Seq[upstream.Upstream], out []upstream.Out, by string) []upstream.Out {
-	has := make(map[ServerID]bool, len(out))
-	for _, o := range out {
-		if addr, err := netip.ParseAddrPort(o.Addr); err == nil {
-			has[ServerID{o.Upstream, addr}] = true
+// explanation caches the notes of a decision, so that the next one redoes only those that changed.
+type explanation struct {
+	out, explained upstream.Outs
+	accepted       upstream.Set
+	kept           map[upstream.Key]string // upstreams with a server that is out but still gets traffic
+}
+
+func (e explanation) next(out upstream.Outs, accepted upstream.Set) explanation {
+	changed := map[upstream.Key]string{}
+	for was, is := range e.out.Changed(out) {
+		name := cmp.Or(is.Upstream, was.Upstream)
+		changed[upstream.KeyOf(name)] = name
+	}
+	if e.kept != nil { // otherwise all notes are new
+		for was, is := range upstream.Changed(e.accepted, accepted) {
+			name := cmp.Or(is.Name, was.Name)
+			changed[upstream.KeyOf(name)] = name
 		}
 	}
+	if e.kept != nil && len(changed) == 0 {
+		return e
+	}
+	kept := cloned(e.kept)
+	for key, name := range changed {
+		delete(kept, key)
+		for o := range out.Of(name) {
+			if isKept(o, accepted) {
+				kept[key] = name
+			}
+		}
+	}
+	return explanation{
+		out: out, accepted: accepted, kept: kept,
+		explained: out.Altered(maps.Values(kept), func(o upstream.Out) upstream.Out {
+			if isKept(o, accepted) {
+				o.Reason = KeptAllTheSame.With(o.Reason)
+			}
+			return o
+		}),
+	}
+}
+
+// isKept reports whether a server that is out still gets traffic.
+func isKept(o upstream.Out, accepted upstream.Set) bool {
+	u, _ := accepted.Get(o.Upstream)
+	if u.Name != o.Upstream {
+		return false
+	}
+	addr, _ := netip.ParseAddrPort(o.Addr) // an invalid address matches no server
+	return serves(u)(addr)
+}
+
+// KeptOut returns a note, with reason why, for each usable server that last lacks: whatever freezes last keeps it
+// out. An address that already has a note in out, from another instance, gets no second one.
+func KeptOut(last upstream.Set, upstreams iter.Seq[upstream.Upstream], out upstream.Outs, why reason.Reason) []upstream.Out {
+	var all []upstream.Out
 	for u := range upstreams {
 		old, _ := last.Get(u.Name)
 		in := serves(old)
 		name := cmp.Or(old.Name, u.Name)
+		var has map[netip.AddrPort]bool
 		for _, srv := range u.Servers {
-			if !srv.Down && !in(srv.Addr) && !has[ServerID{name, srv.Addr}] {
-				out = append(out, upstream.Out{
-					Service: u.Name, Upstream: name, Addr: srv.Addr.String(), Reason: "it is usable, and " + by + " keeps it out",
-				})
+			if srv.Down || in(srv.Addr) {
+				continue
+			}
+			if has == nil {
+				has = addresses(out, name)
+			}
+			if !has[srv.Addr] {
+				all = append(all, upstream.Out{Service: u.Name, Upstream: name, Addr: srv.Addr.String(), Reason: why})
 			}
 		}
 	}
-	return out
+	return all
+}
+
+// addresses returns the addresses of an upstream that have a note.
+func addresses(out upstream.Outs, name string) map[netip.AddrPort]bool {
+	all := map[netip.AddrPort]bool{}
+	for o := range out.Of(name) {
+		if addr, err := netip.ParseAddrPort(o.Addr); err == nil && o.Upstream == name {
+			all[addr] = true
+		}
+	}
+	return all
 }

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,26 +14,32 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/route"
 	"swallowkeeper/upstream"
 )
 
-// A history is written as lines of words, one item a line, the first with a digest of the others:
+// A history is written as lines of words, one item per line. The first line has a digest of the others:
 //
 //	sum 0011223344556677
-//	all START PEAK TIME              what there was when a hold on removals began, see pin
-//	service NAME START PEAK TIME     the same of a hold on one service
-//	size COUNT TIME                  how many servers there were from then on
-//	missing NAME ADDR TIME           since when
-//	returned NAME ADDR               came back since something is missing
-//	back TIME                        when the last of them did
-//	doubt TIME REGISTRY              until when
-//	index NUMBER REGISTRY            of its last answer
-//	hold ID TIME                     since when
-//	spent TIME                       until when nothing may go
-//	left NAME ADDR TIME TIMES UNTIL  a server left traffic, for the how manieth time, and until when damping keeps it
-//	                                 out; then "lost" where nobody took its place, and "unhealthy" and how it was
-//	spare NAME ADDR TIME             a server came to a service, and took nobody's place yet
-//	more                             there was more than fits
+//	all START PEAK TIME              the pin of the holds on removals over all servers
+//	service NAME START PEAK TIME     the pin of the holds on a service
+//	size COUNT TIME                  the number of servers from then on
+//	missing NAME ADDR TIME           since when it has been missing
+//	returned NAME ADDR               it came back while others are missing
+//	back TIME                        when the last one came back
+//	doubt TIME REGISTRY              until when losses are in doubt
+//	index NUMBER REGISTRY            the index of its last answer
+//	hold ID TIME                     when it began
+//	spent TIME                       until when nothing may be removed
+//	left NAME ADDR TIME TIMES UNTIL  a server left traffic, how many times, and until when damping keeps it out; then
+//	                                 "lost" if nothing replaced it, and "unhealthy" with its parameters
+//	spare NAME ADDR TIME             a server that came and has replaced nothing yet
+//	routes TIME                      when the holds on routes began
+//	route-back TIME                  when a missing route last came back
+//	route-gone NAME TIME ROUTE       a route went, and nothing has replaced it
+//	route-spare NAME TIME ROUTE      a route that came and has replaced nothing yet
+//	route-missing NAME TIME ROUTE    a held route, and since when it has been missing
+//	more                             the history was cut here
 const (
 	lineSum      = "sum"
 	lineAll      = "all"
@@ -48,12 +55,18 @@ const (
 	lineLeft     = "left"
 	lineSpare    = "spare"
 	lineMore     = "more"
+
+	lineRoutes       = "routes"
+	lineRouteBack    = "route-back"
+	lineRouteGone    = "route-gone"
+	lineRouteSpare   = "route-spare"
+	lineRouteMissing = "route-missing"
 )
 
-// mostLines bounds what a history takes in the conf file's header: about a megabyte.
+// mostLines limits the size of a history in the conf file's header to about a megabyte.
 const mostLines = 10_000
 
-// Lines is the history as it is written; none where it remembers nothing.
+// Lines returns the history as it is written, or nil if it is empty.
 func (h History) Lines() []string {
 	var lines []string
 	add := func(words ...string) { lines = append(lines, strings.TrimSpace(strings.Join(words, " "))) }
@@ -87,13 +100,14 @@ func (h History) Lines() []string {
 	for _, id := range ordered(h.returned) {
 		add(lineReturned, id.Upstream, id.Addr.String())
 	}
-	for _, id := range ordered(h.left) {
-		if d := h.left[id]; d.lost || d.unhealthy || d.times > 1 {
-			add(append([]string{lineLeft, id.Upstream, id.Addr.String()}, d.words()...)...)
+	h.routes.lines(add)
+	for e := range h.left.all() {
+		if e.is.line != "" {
+			lines = append(lines, e.is.line)
 		}
 	}
-	for _, id := range ordered(h.spare) {
-		add(lineSpare, id.Upstream, id.Addr.String(), inUTC(h.spare[id]))
+	for e := range h.spare.all() {
+		add(lineSpare, e.id.Upstream, e.id.Addr.String(), inUTC(e.at))
 	}
 	if len(lines) > mostLines {
 		lines = append(lines[:mostLines], lineMore)
@@ -101,24 +115,35 @@ func (h History) Lines() []string {
 	if len(lines) == 0 {
 		return nil
 	}
-	return append([]string{lineSum + " " + sum(lines)}, lines...)
+	return slices.Insert(lines, 0, lineSum+" "+sum(lines))
 }
 
-// SameHolds reports whether two accounts have the same to say of holds, and of what is missing or in doubt. What
-// else they have counts with the next generation only.
+// SameHolds reports whether two accounts agree on holds and on what is missing or in doubt. The rest need not be
+// written before the next generation.
 func SameHolds(a, b []string) bool {
 	holds := func(lines []string) []string {
 		return slices.DeleteFunc(slices.Clone(lines), func(line string) bool {
 			kind, _, _ := strings.Cut(line, " ")
-			return slices.Contains([]string{lineSum, lineIndex, lineSize, lineLeft, lineSpare}, kind)
+			return slices.Contains([]string{lineSum, lineIndex, lineSize, lineLeft, lineSpare, lineRouteGone, lineRouteSpare}, kind)
 		})
 	}
 	return slices.Equal(holds(a), holds(b))
 }
 
 func sum(lines []string) string {
-	digest := sha256.Sum256([]byte(strings.Join(lines, "\n")))
-	return hex.EncodeToString(digest[:8])
+	digest := sha256.New()
+	text := make([]byte, 0, 4096)
+	for i, line := range lines {
+		if text = append(text, line...); i < len(lines)-1 {
+			text = append(text, '\n')
+		}
+		if len(text) > 3000 {
+			_, _ = digest.Write(text) // never returns an error
+			text = text[:0]
+		}
+	}
+	_, _ = digest.Write(text)
+	return hex.EncodeToString(digest.Sum(nil)[:8])
 }
 
 func inUTC(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
@@ -127,7 +152,7 @@ func ordered[V any](m map[ServerID]V) []ServerID {
 	return slices.SortedFunc(maps.Keys(m), ServerID.compare)
 }
 
-// Words of a line of what left traffic.
+// Words in a line about a server that left traffic.
 const (
 	never         = "-"
 	wordLost      = "lost"
@@ -138,27 +163,41 @@ func (p pin) words() []string {
 	return []string{strconv.Itoa(p.start), strconv.Itoa(p.peak), inUTC(p.at)}
 }
 
-func (d departure) words() []string {
-	until := never
-	if !d.until.IsZero() {
-		until = inUTC(d.until)
+// appendTo appends the line for a server that left.
+func (d departure) appendTo(line []byte, id ServerID, at time.Time) []byte {
+	word := func(text string) { line = append(append(line, ' '), text...) }
+	when := func(t time.Time) { line = t.UTC().AppendFormat(append(line, ' '), time.RFC3339Nano) }
+	number := func(n int) { line = strconv.AppendInt(append(line, ' '), int64(n), 10) }
+	line = append(line, lineLeft...)
+	word(id.Upstream)
+	line = id.Addr.AppendTo(append(line, ' '))
+	when(at)
+	if number(d.times); d.until.IsZero() {
+		word(never)
+	} else {
+		when(d.until)
 	}
-	words := []string{inUTC(d.at), strconv.Itoa(d.times), until}
 	if d.lost {
-		words = append(words, wordLost)
+		word(wordLost)
 	}
 	if s := d.server; d.unhealthy {
-		words = append(words, wordUnhealthy, strconv.Itoa(s.Weight), strconv.Itoa(s.MaxConns), strconv.Itoa(s.MaxFails),
-			s.FailTimeout.String(), strconv.FormatBool(s.Backup), cmp.Or(s.Host, never), s.Origin)
+		word(wordUnhealthy)
+		number(s.Weight)
+		number(s.MaxConns)
+		number(s.MaxFails)
+		word(s.FailTimeout.String())
+		word(strconv.FormatBool(s.Backup))
+		word(cmp.Or(s.Host, never))
+		word(s.Origin)
 	}
-	return words
+	return bytes.TrimRight(line, " ")
 }
 
-// errMore says that the account has not all of what there was.
+// errMore means that the account was cut.
 var errMore = errors.New("the account had more than fits")
 
-// ReadHistory reads the lines of a history. Where they can't be read it returns the error and the strictest
-// reading: that what may be removed within a window has been removed.
+// ReadHistory parses the lines of a history. On an error it also returns the strictest interpretation: everything
+// that may be removed within a window has been removed.
 func ReadHistory(lines []string, now time.Time, window time.Duration) (History, error) {
 	if len(lines) == 0 {
 		return History{}, nil
@@ -174,10 +213,11 @@ func ReadHistory(lines []string, now time.Time, window time.Duration) (History, 
 			return History{spent: now.Add(window)}, fmt.Errorf("line %d of the account: %q: %w", i+2, text, err)
 		}
 	}
+	h.settle()
 	return h, nil
 }
 
-// read takes one line in.
+// read parses one line.
 func (h *History) read(text string) error {
 	kind, rest, _ := strings.Cut(text, " ")
 	w := words{rest: rest}
@@ -210,10 +250,24 @@ func (h *History) read(text string) error {
 		h.returned[w.server()] = true
 	case lineLeft:
 		id := w.server()
-		h.left[id] = w.departure(id.Addr)
+		at, d := w.departure(id.Addr)
+		h.leaves(id, at, d)
 	case lineSpare:
 		id := w.server()
-		h.spare[id] = w.time()
+		h.spare.put(id, w.time(), struct{}{})
+	case lineRoutes:
+		h.routes.held = w.time()
+	case lineRouteBack:
+		h.routes.back = w.time()
+	case lineRouteGone:
+		id, at := w.route()
+		h.routes.gone[id] = at
+	case lineRouteSpare:
+		id, at := w.route()
+		h.routes.spare[id] = at
+	case lineRouteMissing:
+		id, at := w.route()
+		h.routes.missing[id] = at
 	case lineMore:
 		return errMore
 	default:
@@ -225,7 +279,7 @@ func (h *History) read(text string) error {
 	return w.err
 }
 
-// words reads a line word by word; err is the first thing that is wrong.
+// words splits a line into words. err is the first error.
 type words struct {
 	rest string
 	err  error
@@ -240,7 +294,7 @@ func (w *words) next() string {
 	return word
 }
 
-// has takes a word where it is the next one.
+// has consumes the next word if it is the given one.
 func (w *words) has(word string) bool {
 	if next, rest, _ := strings.Cut(w.rest, " "); next == word {
 		w.rest = rest
@@ -302,20 +356,30 @@ func (w *words) server() ServerID {
 	return ServerID{name, addr}
 }
 
+func (w *words) route() (RouteID, time.Time) {
+	name, at := w.next(), w.time()
+	id := RouteID{name, w.all()}
+	if _, err := route.ParseText(id.Route, name); err != nil {
+		w.fail(err)
+	}
+	return id, at
+}
+
 func (w *words) pin() pin {
 	return pin{start: w.number(), peak: w.number(), at: w.time()}
 }
 
-func (w *words) departure(addr netip.AddrPort) departure {
-	d := departure{at: w.time(), times: w.number(), server: upstream.Server{Addr: addr}}
+func (w *words) departure(addr netip.AddrPort) (time.Time, departure) {
+	at := w.time()
+	d := departure{times: w.number(), server: &upstream.Server{Addr: addr}}
 	if until := w.next(); until != never {
 		d.until = w.when(until)
 	}
 	d.lost = w.has(wordLost)
 	if d.unhealthy = w.has(wordUnhealthy); d.unhealthy {
-		w.options(&d.server)
+		w.options(d.server)
 	}
-	return d
+	return at, d
 }
 
 func (w *words) options(s *upstream.Server) {

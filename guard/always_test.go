@@ -87,7 +87,7 @@ func always(t *rapid.T) {
 			in.Away = map[string]time.Time{"r": in.Now}
 		}
 		if rapid.Bool().Draw(t, "witness") {
-			answers := rapid.SliceOfN(rapid.SampledFrom([]Answer{Untried, Answered, Refused}), 10, 10).Draw(t, "answers")
+			answers := rapid.SliceOfN(rapid.SampledFrom([]Answer{Untried, Answered, Refused, Unproven}), 10, 10).Draw(t, "answers")
 			in.Witness = func(a netip.AddrPort) Answer { return answers[a.Addr().As4()[3]] }
 		}
 		d := c.Decide(in)
@@ -135,8 +135,8 @@ func holdsAlways(t *rapid.T, c Config, in Input, d Decision) {
 		}
 	}
 	out := map[ServerID]bool{}
-	for _, o := range d.Out {
-		out[ServerID{o.Upstream, netip.MustParseAddrPort(o.Addr)}] = o.Reason != ""
+	for _, o := range leftOut(d.Out) {
+		out[ServerID{o.Upstream, netip.MustParseAddrPort(o.Addr)}] = !o.Reason.IsZero()
 	}
 	for id := range listed {
 		if before[id] && !after[id] {
@@ -148,7 +148,7 @@ func holdsAlways(t *rapid.T, c Config, in Input, d Decision) {
 	}
 	held := map[ServerID]bool{}
 	for _, h := range d.Holds {
-		if h.ID == in.Approved || h.Since.After(in.Now) || h.Reason == "" {
+		if h.ID == in.Approved || h.Since.After(in.Now) || h.Reason.IsZero() {
 			t.Fatalf("hold %+v: %s", h, about)
 		}
 		if len(h.Removed) > h.Of {
@@ -178,7 +178,7 @@ func holdsAlways(t *rapid.T, c Config, in Input, d Decision) {
 	if servers := len(after); c.MaxServers > 0 && servers > c.MaxServers && servers > len(before) && len(d.Released) == 0 {
 		// More than there may be are only what was there, what comes back, and what is kept.
 		for id := range after {
-			if _, back := in.History.left[id]; !before[id] && !back && !sick[id] {
+			if _, back := in.History.left.get(id); !before[id] && !back && !sick[id] {
 				t.Fatalf("%d servers, max_servers is %d: %s", servers, c.MaxServers, about)
 			}
 		}
@@ -278,3 +278,6 @@ func atLeast(of int, share float64) int {
 	}
 	return of - int(math.Floor(share*float64(of)))
 }
+
+// leftOut is what is out, as a slice.
+func leftOut(out upstream.Outs) []upstream.Out { return slices.Collect(out.All()) }

@@ -1,7 +1,6 @@
 package guard
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -25,7 +24,7 @@ func (c before) judge(last, seen upstream.Set) verdict {
 	wanted := c.withoutUnusable(last, seen)
 	gone := c.removals(last, wanted)
 	if usable := seen.Usable(); usable < c.MinServices {
-		return c.verdict(last, KeptOut(last, seen.All(), seen.Out(), "a hold on everything"), gone, RuleMinServices, 0)
+		return c.verdict(last, append(seen.Out(), KeptOut(last, seen.All(), seen.Outs(), outByHold.With())...), gone, RuleMinServices, 0)
 	}
 	base := last.Servers()
 	if base >= smallest && float64(len(gone)) > c.MaxRemoval*float64(base) {
@@ -36,14 +35,13 @@ func (c before) judge(last, seen upstream.Set) verdict {
 }
 
 func (c before) verdict(accepted upstream.Set, out []upstream.Out, held []ServerID, rule string, base int) verdict {
-	accepted = accepted.Loadable()
 	if base == accepted.Servers() {
 		base = 0
 	}
 	for i, o := range out {
 		u, ok := accepted.Get(o.Upstream)
 		if addr, err := netip.ParseAddrPort(o.Addr); err == nil && ok && u.Name == o.Upstream && c.serves(u, addr) {
-			out[i].Reason += KeptAllTheSame
+			out[i].Reason = KeptAllTheSame.With(out[i].Reason)
 		}
 	}
 	v := verdict{accepted: accepted, out: out, held: held, base: base}
@@ -109,7 +107,7 @@ func (c before) restore(last, wanted upstream.Set, held []ServerID) upstream.Set
 		case !SameService(old, list[i]):
 			out = append(out, upstream.Out{
 				Service: list[i].Name, Upstream: list[i].Name,
-				Reason: fmt.Sprintf("its name collides with upstream %s, whose removal is held", old.Name),
+				Reason: nameHeld.With(old.Name),
 			})
 			list[i] = old
 		default:

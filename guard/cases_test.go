@@ -4,11 +4,12 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"swallowkeeper/internal/golden"
 )
 
 // readCases reads the cases of the comment above Decide.
@@ -77,26 +78,7 @@ func TestCases(t *testing.T) {
 	}
 }
 
-// TestCasesAreDocumented holds the document to the cases above the code; with UPDATE set it prints them there.
+// TestCasesAreDocumented: docs/guard.md has the cases above the code.
 func TestCasesAreDocumented(t *testing.T) {
-	const path, from, to = "../docs/guard.md", "<!-- cases -->\n```text\n", "```\n<!-- end of cases -->"
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, found := strings.Cut(string(content), from)
-	there, after, ended := strings.Cut(rest, to)
-	if !found || !ended {
-		t.Fatalf("%s has no place for the cases", path)
-	}
-	want := readCases(t) + "\n"
-	if there == want {
-		return
-	}
-	if os.Getenv("UPDATE") == "" {
-		t.Fatalf("%s has other cases than the code: UPDATE=1 go test ./guard -run TestCasesAreDocumented prints them there", path)
-	}
-	if err := os.WriteFile(path, []byte(before+from+want+to+after), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	golden.Section(t, "../docs/guard.md", "<!-- cases -->\n```text\n", "```\n<!-- end of cases -->", readCases(t)+"\n")
 }

@@ -9,7 +9,7 @@ import (
 	"swallowkeeper/internal/setting"
 )
 
-// What the guard does with a service that has no usable instance, or is gone.
+// Values of OnUnhealthy and OnRemoved: what to do with a service that has no usable instance, or was deregistered.
 const (
 	Keep   = "keep"
 	Remove = "remove"
@@ -17,15 +17,15 @@ const (
 	Down   = "down"
 )
 
-// How the witness tries a server.
+// Values of WitnessBy: how the witness tries a server.
 const (
 	WitnessTCP  = "tcp"
 	WitnessHTTP = "http"
 	WitnessOff  = "off"
 )
 
-// From how many servers on a share counts: of three or fewer, taking one away is already a large share; and
-// a fleet of a few servers may well become one of many.
+// Minimum numbers of servers for the limits on shares and on growth. One of three servers is already a large share,
+// and a fleet of a few servers may well grow many times.
 const (
 	smallest       = 4
 	smallestGrowth = 20
@@ -33,56 +33,54 @@ const (
 
 // Config is the [guard] table: the safety limits of every change.
 type Config struct {
-	// MinServices is how many upstreams with a usable server there must be. With
-	// fewer everything is held; 0 allows that nothing is left.
+	// MinServices is the minimum number of upstreams with a usable server. With fewer, everything is held; 0 permits
+	// an empty set.
 	MinServices int `toml:"min_services"`
-	// MaxRemoval is the share of all servers, 0 to 1, that one step may take away at
-	// most. It counts from 4 servers on. Beyond it additions and updates go through and
-	// removals are held.
+	// MaxRemoval is the largest share of all servers, 0 to 1, that one step may remove. It applies from 4 servers on.
+	// Beyond it, removals are held; additions and updates go through.
 	MaxRemoval float64 `toml:"max_removal"`
-	// MaxRemovalWindow is the share of the most servers within Window, 0 to 1, that all
-	// steps together may take away and not give back. It counts from 4 servers on.
+	// MaxRemovalWindow is the largest share, 0 to 1, that may be lost within Window, of the most servers within that
+	// time. It applies from 4 servers on.
 	MaxRemovalWindow float64 `toml:"max_removal_window"`
-	// Window is the time that is judged as a whole, beside each step.
+	// Window is the time over which steps are judged together.
 	Window time.Duration `toml:"window"`
-	// MaxServiceRemoval is the share of the servers of one service that a step, and a window,
-	// may take away while the service is there. It counts from 4 servers on.
+	// MaxServiceRemoval is the largest share of a service's servers that a step, or all steps within Window, may
+	// remove while the service remains. It applies from 4 servers on.
 	MaxServiceRemoval float64 `toml:"max_service_removal"`
-	// MaxGrowth is how many times the servers of before a step or a window may reach. It
-	// counts from 20 servers on. Beyond it what is new is held.
+	// MaxGrowth is the largest factor by which the number of servers may grow in a step or within Window. It applies
+	// from 20 servers on. Beyond it, new servers are held.
 	MaxGrowth float64 `toml:"max_growth"`
-	// MaxUpstreams is how many upstreams there may be; 0 is any number. What is new beyond
-	// it is held.
+	// MaxUpstreams is the maximum number of upstreams; 0 means no limit. New ones beyond it are held.
 	MaxUpstreams int `toml:"max_upstreams"`
-	// MaxServers is how many servers there may be over all upstreams; 0 is any number.
+	// MaxServers is the maximum number of servers over all upstreams; 0 means no limit.
 	MaxServers int `toml:"max_servers"`
-	// OnUnhealthy says what becomes of a service most of whose instances turn out registered
-	// and not usable within Window: "keep" all that were usable, or "remove" them.
+	// OnUnhealthy is what to do if most instances of a service become unhealthy within Window while they are
+	// registered: "keep" all that were usable, or "remove" them.
 	OnUnhealthy string `toml:"on_unhealthy"`
-	// OnRemoved says what becomes of a service that is deregistered: "delete" it, or keep
-	// its upstream with one server marked "down", so that nginx answers 502 at once.
+	// OnRemoved is what to do with a deregistered service: "delete" it, or keep its upstream with one server marked
+	// "down", so that nginx answers 502 at once.
 	OnRemoved string `toml:"on_removed"`
-	// AllowAddresses are ranges (10.0.0.0/8) and addresses that servers may have; none means all. One
-	// within 169.254.0.0/16 or fe80::/10 lets these in, which are refused otherwise.
+	// AllowAddresses are the ranges (10.0.0.0/8) and addresses that servers may have; an empty list allows all. A
+	// range within 169.254.0.0/16 or fe80::/10 allows these, which are refused otherwise.
 	AllowAddresses []string `toml:"allow_addresses"`
-	// DenyAddresses are ranges and addresses that no server may have, also where AllowAddresses has them.
+	// DenyAddresses are the ranges and addresses that no server may have. They override AllowAddresses.
 	DenyAddresses []string `toml:"deny_addresses"`
-	// Damping keeps a server that left traffic four times within Window out for longer
-	// each time, unless it is the last one of its service.
+	// Damping keeps a server out that has left traffic four times within Window, for longer each time, unless it is
+	// the last one of its service.
 	Damping bool `toml:"damping"`
-	// Recovery is how long nothing must have come back before what is still missing after a
-	// loss counts as removed. It is no shorter than a registry's own wait.
+	// Recovery is how long nothing must have come back after a loss before what is still missing counts as removed.
+	// It is at least as long as a registry's own wait.
 	Recovery time.Duration `toml:"recovery"`
-	// HoldFor lets a hold through after this time; 0 never does.
+	// HoldFor releases a hold after this time; 0 never does.
 	HoldFor time.Duration `toml:"hold_for"`
-	// WitnessBy says how the servers that a rule would hold are tried from this machine: "tcp" connects
-	// to them, "http" also asks for WitnessPath, "off" tries nothing.
+	// WitnessBy is how this machine tries the servers that a rule would hold: "tcp" connects to them, "http" also
+	// requests WitnessPath, "off" disables the witness.
 	WitnessBy string `toml:"witness"`
-	// WitnessPath is what "http" asks for. Any answer below 500 says that the server is alive.
+	// WitnessPath is the path that "http" requests. Any status below 500 means that the server is alive.
 	WitnessPath string `toml:"witness_path"`
 }
 
-// DefaultConfig is what holds where the file says nothing.
+// DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
 		MinServices: 1, MaxRemoval: 0.5, MaxRemovalWindow: 0.5, Window: 10 * time.Minute, MaxServiceRemoval: 0.75,
@@ -92,7 +90,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate returns a *setting.Error for the first key whose value is not allowed.
+// Validate returns a *setting.Error for the first invalid value.
 func (c Config) Validate() error {
 	for _, share := range []struct {
 		key   string
@@ -100,7 +98,7 @@ func (c Config) Validate() error {
 	}{
 		{"max_removal", c.MaxRemoval}, {"max_removal_window", c.MaxRemovalWindow}, {"max_service_removal", c.MaxServiceRemoval},
 	} {
-		if !(share.value >= 0 && share.value <= 1) { // written so that NaN is refused too
+		if !(share.value >= 0 && share.value <= 1) { // negated to refuse NaN as well
 			return &setting.Error{Key: share.key, Value: share.value, Allowed: "a share from 0 to 1"}
 		}
 	}
@@ -142,7 +140,7 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// validPath reports whether a request line can have it as it stands.
+// validPath reports whether the path can be used in a request line unchanged.
 func validPath(path string) bool {
 	const most = 256
 	u, err := url.ParseRequestURI(path)
@@ -150,7 +148,7 @@ func validPath(path string) bool {
 		!strings.Contains(path, "#") && u.RequestURI() == path
 }
 
-// ParseRanges reads ranges such as 10.0.0.0/8 and single addresses, of the key with this name.
+// ParseRanges parses ranges such as 10.0.0.0/8 and single addresses. key is used in errors.
 func ParseRanges(key string, list []string) ([]netip.Prefix, error) {
 	var ranges []netip.Prefix
 	for _, s := range list {

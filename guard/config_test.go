@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"swallowkeeper/internal/setting"
+	"swallowkeeper/reason"
 )
 
 // TestValidate tries each limit at its edges and just beyond them.
@@ -92,12 +93,12 @@ func TestValidate(t *testing.T) {
 func TestReasons(t *testing.T) {
 	hold := func(n int) (list []Hold) {
 		for i := range n {
-			list = append(list, Hold{Reason: string(rune('a' + i))})
+			list = append(list, Hold{Reason: reason.Text(string(rune('a' + i)))})
 		}
 		return list
 	}
 	for n, want := range []string{"", "a", "a; b", "a; b; c", "a; b; c; and 1 holds more", "a; b; c; and 2 holds more"} {
-		if got := Reasons(hold(n)); got != want {
+		if got := Reasons(hold(n)).String(); got != want {
 			t.Errorf("%d holds: %q, want %q", n, got, want)
 		}
 	}

@@ -1,7 +1,6 @@
 package guard
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -10,14 +9,14 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// A server that leaves traffic for the fourth time within the window stays out for a while, each time twice
-// as long as before, up to the window. Damping only keeps a server out: it keeps none in.
+// A server that leaves traffic for the fourth time within the window stays out for a while, twice as long each time,
+// up to the window. Damping never keeps a server in.
 const (
 	dampedFrom = 4
 	dampedFor  = 30 * time.Second
 )
 
-// penalty is until when a server stays out that left traffic so often.
+// penalty returns until when a server that left traffic that many times stays out.
 func (c Config) penalty(times int, now time.Time) time.Time {
 	if !c.Damping || times < dampedFrom {
 		return time.Time{}
@@ -26,35 +25,30 @@ func (c Config) penalty(times int, now time.Time) time.Time {
 	return now.Add(wait)
 }
 
-// damped takes out what flapped, but never the last servers of a service that are usable.
+// damped removes servers that flap, but never all usable servers of a service.
 func (s *step) damped(seen upstream.Set) upstream.Set {
-	flapped := map[upstream.Key][]netip.AddrPort{}
-	for id, d := range s.h.left {
-		if !s.Damping || !s.Now.Before(d.until) {
-			continue
-		}
-		u, listed := seen.Get(id.Upstream)
-		old, _ := s.Accepted.Get(id.Upstream)
-		if listed && serves(u)(id.Addr) && !serves(old)(id.Addr) {
-			flapped[upstream.KeyOf(id.Upstream)] = append(flapped[upstream.KeyOf(id.Upstream)], id.Addr)
-			s.wake(d.until)
-		}
-	}
-	if len(flapped) == 0 {
+	if !s.Damping {
 		return seen
 	}
-	list, out := make([]upstream.Upstream, 0, seen.Len()), seen.Out()
-	for u := range seen.All() {
-		addrs := flapped[upstream.KeyOf(u.Name)]
-		if len(addrs) > 0 && len(addrs) < serving(u) {
-			u.Servers = slices.DeleteFunc(slices.Clone(u.Servers), func(srv upstream.Server) bool { return slices.Contains(addrs, srv.Addr) })
-			for _, addr := range addrs {
-				d := s.h.left[ServerID{u.Name, addr}]
-				out = append(out, upstream.Out{Service: u.Name, Upstream: u.Name, Addr: addr.String(), Reason: fmt.Sprintf(
-					"it left traffic %d times within %s: it stays out until %s", d.times, setting.FormatDuration(s.Window), d.until.UTC().Format(time.RFC3339))})
+	var put []upstream.Upstream
+	var out []upstream.Out
+	for old, u := range upstream.Changed(s.Accepted, seen) { // a damped server is listed but not written
+		var addrs []netip.AddrPort
+		var why []upstream.Out
+		for e := range s.h.left.of(u.Name) {
+			if d := e.is; s.Now.Before(d.until) && serves(u)(e.id.Addr) && !serves(old)(e.id.Addr) {
+				s.wake(d.until)
+				addrs = append(addrs, e.id.Addr)
+				why = append(why, upstream.Out{
+					Service: u.Name, Upstream: u.Name, Addr: e.id.Addr.String(),
+					Reason: leftOften.With(d.times, setting.FormatDuration(s.Window), d.until.UTC().Format(time.RFC3339)),
+				})
 			}
 		}
-		list = append(list, u)
+		if len(addrs) > 0 && len(addrs) < serving(u) {
+			u.Servers = slices.DeleteFunc(slices.Clone(u.Servers), func(srv upstream.Server) bool { return slices.Contains(addrs, srv.Addr) })
+			put, out = append(put, u), append(out, why...)
+		}
 	}
-	return upstream.NewSet(list, out...)
+	return seen.With(put, nil).AlsoOut(out...)
 }

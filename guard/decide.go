@@ -9,49 +9,52 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// step is one decision on its way: what is wanted of what is seen, what of that is held, and what the next
-// decision must know.
+// step is a decision in progress: what is wanted of what is seen, what of that is held, and what the next decision
+// must remember.
 type step struct {
 	Config
 	Input
 	h        History
 	in       int                                      // servers in traffic
-	unusable map[upstream.Key]map[netip.AddrPort]bool // what is registered and not usable
+	sick     map[upstream.Key]map[netip.AddrPort]bool // cache of unusable
 	wanted   upstream.Set
 	diff     upstream.Changes
 	changes  []*change // in order of their keys
 	moves    map[ServerID]ServerID
-	barred   map[ServerID]bool // newcomers that a limit keeps out
-	services map[upstream.Key]*lately
-	sight    map[bool]bool // what sighted found, of what is on this machine and of the rest
-	again    time.Time     // zero: never
+	barred   map[ServerID]bool        // newcomers that a limit keeps out
+	services map[upstream.Key]*recent // cache of window
+	sight    map[bool]bool            // cache of sighted: for servers on this machine, and for the others
+	all      bool                     // everything is held
+	released map[RouteID]bool         // routes that go although a rule would hold them
+	unrouted map[RouteID]time.Time    // held routes, and since when they have been missing
+	again    time.Time                // the zero time means never
 	d        Decision
 }
 
-// change is what a step would do to one upstream.
+// change is the effect of a step on one upstream.
 type change struct {
 	old, next upstream.Upstream
-	arrivals  []upstream.Server // not in traffic, and wanted; what is kept out leaves the list
-	gone      []upstream.Server // in traffic, and not wanted any more; what is held or released leaves the list
-	kept      []upstream.Server // of what was gone, what stays because of a hold
+	arrivals  []upstream.Server // wanted but not yet in traffic, without those that are kept out
+	gone      []upstream.Server // in traffic but no longer wanted, without those that are held or released
+	kept      []upstream.Server // of gone, the servers that a hold keeps
 	in, out   int               // servers in traffic, and how many of them are not wanted
-	came      int               // arrivals that may take the place of what is gone
+	came      int               // arrivals that can replace what is gone
 }
 
 func (c *change) name() string { return cmp.Or(c.old.Name, c.next.Name) }
 
-// whole says that the upstream itself would go: its service is deregistered, or nothing of it may stay.
+// whole reports whether the upstream itself would be removed: its service is deregistered, or nothing of it may stay.
 func (c *change) whole() bool { return c.next.Name == "" }
 
-// stays says that the upstream stays as it is, and what would go of it with it.
+// stays cancels the change, so that the upstream stays as it is.
 func (c *change) stays() { c.arrivals, c.gone, c.out = nil, nil, len(c.kept) }
 
-// Decide judges what the registries list against what is written. The same input gets the same decision,
-// also after what it accepted has been written.
+// Decide judges what the registries list against what is written. The same input gives the same decision, even after
+// the accepted set has been written.
 //
-// The cases below run as they stand, with the defaults. Each number is a server, and one with a ! is registered
-// and unhealthy. The first line of a case is what is written; each further one is what is seen when, what of it is
-// accepted then, and what is held by which rule.
+// The cases below are run as a test, with the defaults. Each number is a server, and one with a ! is registered and
+// unhealthy. The first line of a case is what is written. Each further line has the time, what is seen, what of it is
+// then accepted, and what is held by which rule.
 //
 //	Half of four servers may go at once, and three may not
 //	0s     a: 1 2 3 4
@@ -131,6 +134,83 @@ func (c *change) stays() { c.arrivals, c.gone, c.out = nil, nil, len(c.kept) }
 //	1s     a: 5 6 7 8, b: 1 2 3 4         a: 1 2 3 4, b: 5 6 7 8                 max_removal: a 1 2 3 4, b 5 6 7 8
 //	1h     a: 5 6 7 8, b: 1 2 3 4         a: 1 2 3 4, b: 5 6 7 8                 max_removal: a 1 2 3 4, b 5 6 7 8
 //
+//	A route to most servers goes: it stays until a person decides
+//	0s     a: 1 2 3 /a, b: 4 5 /b
+//	1s     a: 1 2 3, b: 4 5 /b        a: 1 2 3 /a, b: 4 5 /b     max_removal: a /a
+//	1h     a: 1 2 3, b: 4 5 /b        a: 1 2 3 /a, b: 4 5 /b     max_removal: a /a
+//	2h     a: 1 2 3 /a, b: 4 5 /b     a: 1 2 3 /a, b: 4 5 /b
+//
+//	A route to a few servers goes
+//	0s     a: 1 2 3 /a, b: 4 5 /b
+//	1s     a: 1 2 3 /a, b: 4 5        a: 1 2 3 /a, b: 4 5
+//
+//	A route moves to another service: it counts like all servers of the one that it leaves
+//	0s     a: 1 2 3 /x, b: 4 5
+//	1s     a: 1 2 3, b: 4 5 /x        a: 1 2 3 /x, b: 4 5        max_removal: a /x
+//
+//	Routes of the registry that are lost all at once stay, and what is new goes through beside them
+//	0s     a: 1 2 /a, b: 3 4 /b
+//	1s     a: 1 2, b: 3 4, c: 5 /c    a: 1 2 /a, b: 3 4 /b, c: 5 /c   max_removal: a /a, b /b
+//
+//	Another route in the place of one: it goes when that is so for the recovery
+//	0s     a: 1 2 3 4 /a
+//	1s     a: 1 2 3 4 /b              a: 1 2 3 4 /a /b           max_removal: a /a
+//	4m     a: 1 2 3 4 /b              a: 1 2 3 4 /b
+//
+//	One route after the other: those to half of the servers within the window
+//	0s     a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d
+//	1s     a: 1 2, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d   a: 1 2, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d
+//	2s     a: 1 2, b: 3 4, c: 5 6 /c, d: 7 8 /d      a: 1 2, b: 3 4, c: 5 6 /c, d: 7 8 /d
+//	3s     a: 1 2, b: 3 4, c: 5 6, d: 7 8 /d         a: 1 2, b: 3 4, c: 5 6 /c, d: 7 8 /d   max_removal_window: c /c
+//	4s     a: 1 2, b: 3 4, c: 5 6, d: 7 8            a: 1 2, b: 3 4, c: 5 6 /c, d: 7 8 /d   max_removal_window: c /c, d /d
+//	1h     a: 1 2, b: 3 4, c: 5 6, d: 7 8            a: 1 2, b: 3 4, c: 5 6 /c, d: 7 8 /d   max_removal_window: c /c, d /d
+//	2h     a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d   a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d
+//
+//	Servers that are lost and routes that are count together
+//	0s     a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d
+//	1s     b: 3 4 /b, c: 5 6 /c, d: 7 8 /d           b: 3 4 /b, c: 5 6 /c, d: 7 8 /d
+//	2s     b: 3 4, c: 5 6 /c, d: 7 8 /d              b: 3 4, c: 5 6 /c, d: 7 8 /d
+//	3s     b: 3 4, c: 5 6, d: 7 8 /d                 b: 3 4, c: 5 6 /c, d: 7 8 /d           max_removal_window: c /c
+//
+//	One that is given back, or another in its place, is no loss
+//	0s     a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d
+//	1s     a: 1 2, b: 3 4 /y, c: 5 6 /c, d: 7 8 /d   a: 1 2, b: 3 4 /y, c: 5 6 /c, d: 7 8 /d
+//	2s     a: 1 2 /a, b: 3 4 /y, c: 5 6, d: 7 8 /d   a: 1 2 /a, b: 3 4 /y, c: 5 6, d: 7 8 /d
+//	3s     a: 1 2 /a, b: 3 4 /y, c: 5 6 /z, d: 7 8   a: 1 2 /a, b: 3 4 /y, c: 5 6 /z, d: 7 8
+//	4s     a: 1 2 /a, b: 3 4, c: 5 6 /z, d: 7 8      a: 1 2 /a, b: 3 4, c: 5 6 /z, d: 7 8
+//	5s     a: 1 2, b: 3 4, c: 5 6 /z, d: 7 8         a: 1 2 /a, b: 3 4, c: 5 6 /z, d: 7 8   max_removal_window: a /a
+//
+//	Everything is lost, and the routes come back after the servers
+//	0s     a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d
+//	1s     -                                         a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d   min_services: a 1 2, b 3 4, c 5 6, d 7 8
+//	2s     a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8   a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d   recovery: d /d
+//	3s     a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d   a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d
+//	4s     a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8   a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8
+//
+//	Other routes in their place, one service after the other, the new ones first: nothing is held
+//	0s     a: 1 2 /a, b: 3 4 /b, c: 5 6 /c
+//	1s     a: 1 2 /a /x, b: 3 4 /b, c: 5 6 /c        a: 1 2 /a /x, b: 3 4 /b, c: 5 6 /c
+//	2s     a: 1 2 /x, b: 3 4 /b /y, c: 5 6 /c        a: 1 2 /x, b: 3 4 /b /y, c: 5 6 /c
+//	3s     a: 1 2 /x, b: 3 4 /y, c: 5 6 /c /z        a: 1 2 /x, b: 3 4 /y, c: 5 6 /c /z
+//	4s     a: 1 2 /x, b: 3 4 /y, c: 5 6 /z           a: 1 2 /x, b: 3 4 /y, c: 5 6 /z
+//
+//	All routes are lost, and come back in pieces: what is missing goes when none has come back for the recovery
+//	0s     a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d
+//	1s     a: 1 2, b: 3 4, c: 5 6, d: 7 8            a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d   max_removal: a /a, b /b, c /c, d /d
+//	2s     a: 1 2 /a, b: 3 4 /b, c: 5 6, d: 7 8      a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d   recovery: c /c, d /d
+//	1m     a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8   a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d   recovery: d /d
+//	3m59s  a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8   a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8 /d   recovery: d /d
+//	4m     a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8   a: 1 2 /a, b: 3 4 /b, c: 5 6 /c, d: 7 8
+//
+//	What a person takes out of the configuration, or gives to another service, goes
+//	0s     a: 1 2 3 4 =/a /x, b: 5
+//	1s     a: 1 2 3 4 /x, b: 5        a: 1 2 3 4 /x, b: 5
+//	2s     a: 1 2 3 4, b: 5 =/x       a: 1 2 3 4, b: 5 =/x
+//
+//	A service without a usable instance keeps its routes, too
+//	0s     a: 1 2 /a, b: 3 4 5 /b
+//	1s     a: !1 !2, b: 3 4 5 /b      a: 1 2 /a, b: 3 4 5 /b
+//
 //	A server that leaves for the fourth time stays out for a while, but never the last one
 //	0s     a: 1 2
 //	1s     a: 2                       a: 2
@@ -146,36 +226,41 @@ func (c *change) stays() { c.arrivals, c.gone, c.out = nil, nil, len(c.kept) }
 //	40s    a: 1 2                     a: 1 2
 func (c Config) Decide(in Input) Decision {
 	s := c.judge(in, nil)
-	for barred := 0; len(s.barred) > barred; { // what was let go for newcomers that stay out is judged without them
+	for barred := 0; len(s.barred) > barred; { // judge again without the newcomers that are kept out
 		barred = len(s.barred)
 		s = c.judge(in, s.barred)
 	}
 	return s.d
 }
 
-// judge decides where those who are barred stay out, and take nobody's place.
+// judge decides with the barred newcomers kept out. They replace nobody.
 func (c Config) judge(in Input, barred map[ServerID]bool) *step {
-	s := &step{Config: c, Input: in, h: in.History.clone(), in: in.Accepted.Servers(), barred: cloned(barred)}
+	s := &step{
+		Config: c, Input: in, h: in.History.clone(), in: in.Accepted.Servers(), barred: cloned(barred),
+		sick: map[upstream.Key]map[netip.AddrPort]bool{}, services: map[upstream.Key]*recent{},
+		released: map[RouteID]bool{}, unrouted: map[RouteID]time.Time{},
+	}
 	s.doubt()
-	s.readUnusable()
+	s.Seen = s.sound()
 	s.wanted = s.damped(s.Seen)
 	s.wanted = s.keptUnhealthy(s.wanted)
 	s.compare()
 	next, all := s.Accepted, s.tooFew()
-	if !all {
+	if s.all = all; !all {
 		s.emptied()
 		s.tooMany()
 		s.tooManyOfOne()
 		s.recovering()
-		next = s.limited(s.restored())
+		next = s.routed(s.limited(s.restored()))
 	}
 	accepted := next
 	if !all {
 		accepted = s.withoutRemoved(next)
 	}
-	s.d.Accepted = accepted.Loadable()
+	s.d.Accepted = accepted
 	s.d.Out = s.explained(all, next)
 	s.remember()
+	s.h.settle()
 	s.d.History = s.h
 	slices.SortFunc(s.d.Ask, netip.AddrPort.Compare)
 	s.d.Ask = slices.Compact(s.d.Ask)
@@ -185,7 +270,7 @@ func (c Config) judge(in Input, barred map[ServerID]bool) *step {
 	return s
 }
 
-// compare finds what is wanted otherwise than it is written.
+// compare finds the differences between what is written and what is wanted.
 func (s *step) compare() {
 	s.diff = upstream.Diff(s.Accepted, s.wanted)
 	all := make([]change, 0, len(s.diff.Added)+len(s.diff.Updated)+len(s.diff.Removed))
@@ -215,12 +300,12 @@ func (s *step) compare() {
 	}
 }
 
-// compare finds which servers of an upstream come and which go.
+// compare finds which servers of the upstream come and which go.
 func (c *change) compare() {
 	moved := false
 	leave := func(srv upstream.Server) {
 		if c.out++; c.next.Moved(srv) {
-			moved = true // its host name has other addresses now: nothing is lost, and those take nobody's place
+			moved = true // its host name now has other addresses: nothing is lost, and the new ones replace nobody
 		} else {
 			c.gone = append(c.gone, srv)
 		}
@@ -258,14 +343,14 @@ func (c *change) compare() {
 	}
 }
 
-// Gone lists the servers that get traffic of one set and none of another, in order, but those that have moved.
+// Gone lists the servers that get traffic in before but not in after, in order. Servers that have moved are left out.
 func Gone(before, after upstream.Set) []ServerID {
 	s := &step{Input: Input{Accepted: before}, wanted: after}
 	s.compare()
 	return gone(s.changes, everything)
 }
 
-// change finds what the step does to an upstream, nil where it leaves it alone.
+// change returns the change to the named upstream, or nil.
 func (s *step) change(name string) *change {
 	i, found := slices.BinarySearchFunc(s.changes, name, func(c *change, name string) int { return upstream.CompareNames(c.name(), name) })
 	if !found {
@@ -274,7 +359,7 @@ func (s *step) change(name string) *change {
 	return s.changes[i]
 }
 
-// servers is how many servers get traffic after the step.
+// servers returns the number of servers in traffic after the step.
 func (s *step) servers() int {
 	n := s.in
 	for _, c := range s.changes {
@@ -283,8 +368,8 @@ func (s *step) servers() int {
 	return n
 }
 
-// moving names the servers that an upstream would get from another one, where both go on: a swap gives
-// nobody anything back.
+// moving maps each server that moves between two remaining upstreams from its new ID to its old one. If two services
+// swap servers, neither gets anything back.
 func (s *step) moving() map[ServerID]ServerID {
 	from := map[netip.AddrPort]string{}
 	for _, c := range s.changes {
@@ -311,10 +396,10 @@ func (s *step) moving() map[ServerID]ServerID {
 	return all
 }
 
-// picker picks some of the servers that would go.
+// picker selects some of the servers that would go.
 type picker func(ServerID, upstream.Server) bool
 
-// gone lists what pick picks of the servers that would go by some changes, in order.
+// gone returns the selected servers that the changes would remove, in order.
 func gone(changes []*change, pick picker) []ServerID {
 	var all []ServerID
 	for _, c := range changes {
@@ -329,7 +414,7 @@ func gone(changes []*change, pick picker) []ServerID {
 
 func everything(ServerID, upstream.Server) bool { return true }
 
-// hold holds what pick picks of what would go by some changes, unless the hold is released.
+// hold holds the selected servers of the changes, unless the hold is released.
 func (s *step) hold(h Hold, changes []*change, pick picker) {
 	h.Since = s.Now
 	if since, known := s.h.holds[h.ID]; known {
@@ -342,9 +427,9 @@ func (s *step) hold(h Hold, changes []*change, pick picker) {
 			switch {
 			case !pick(ServerID{c.name(), srv.Addr}, srv):
 				left = append(left, srv)
-			case by != "": // it goes, and is no loss
-				delete(s.h.spare, ServerID{c.name(), srv.Addr})
-				s.services = nil
+			case by != "": // it goes, and does not count as a loss
+				s.h.spare.drop(ServerID{c.name(), srv.Addr})
+				delete(s.services, upstream.KeyOf(c.name()))
 			default:
 				c.kept = append(c.kept, srv)
 			}
@@ -358,7 +443,7 @@ func (s *step) hold(h Hold, changes []*change, pick picker) {
 	s.d.Holds = append(s.d.Holds, h)
 }
 
-// releasedBy says how a hold ends although its rule would go on, or returns "".
+// releasedBy returns how a hold ends although its rule still applies, or "".
 func (s *step) releasedBy(h *Hold) string {
 	if h.ID == s.Approved {
 		return ByApproval
@@ -376,7 +461,7 @@ func (s *step) releasedBy(h *Hold) string {
 	return ""
 }
 
-// wake asks for a decision at that time.
+// wake requests a decision at the given time.
 func (s *step) wake(at time.Time) {
 	if at.After(s.Now) && (s.again.IsZero() || at.Before(s.again)) {
 		s.again = at
@@ -393,7 +478,7 @@ func serving(u upstream.Upstream) int {
 	return n
 }
 
-// serves tells which addresses get traffic of an upstream.
+// serves returns a function that reports whether an address gets traffic in the upstream.
 func serves(u upstream.Upstream) func(netip.AddrPort) bool {
 	return func(addr netip.AddrPort) bool {
 		i, found := slices.BinarySearchFunc(u.Servers, addr, func(s upstream.Server, a netip.AddrPort) int { return s.Addr.Compare(a) })

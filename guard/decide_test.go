@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/reason"
+	"swallowkeeper/route"
 	"swallowkeeper/upstream"
 )
 
@@ -24,7 +26,11 @@ func set(line string) upstream.Set {
 		for _, word := range strings.Fields(servers) {
 			switch critical, unusable := strings.CutPrefix(word, "!"); {
 			case unusable:
-				out = append(out, upstream.Out{Service: name, Upstream: name, Addr: addr(critical).String(), Reason: "critical", Unhealthy: true})
+				out = append(out, upstream.Out{Service: name, Upstream: name, Addr: addr(critical).String(), Reason: reason.Text("critical"), Unhealthy: true})
+			case strings.HasPrefix(word, "/"):
+				u.Routes = append(u.Routes, route.Route{Path: word, Origin: "r"})
+			case strings.HasPrefix(word, "="): // of the configuration
+				u.Routes = append(u.Routes, route.Route{Path: word[1:]})
 			case word == "none":
 			case word == "down":
 				u.Servers[len(u.Servers)-1].Down = true
@@ -54,6 +60,10 @@ func brief(holds []Hold) string {
 				parts[len(parts)-1] += " " + list.mark + number(id.Addr)
 			}
 		}
+		for _, id := range h.Routes {
+			where, _, _ := strings.Cut(id.Route, " ")
+			parts = append(parts, id.Upstream+" "+where)
+		}
 		all = append(all, h.Rule+": "+strings.Join(parts, ", "))
 	}
 	return strings.Join(all, "; ")
@@ -74,6 +84,13 @@ func line(s upstream.Set) string {
 			words = append(words, number(srv.Addr))
 			if srv.Down {
 				words = append(words, "down")
+			}
+		}
+		for _, r := range u.Routes {
+			if r.Origin == "" {
+				words = append(words, "="+r.Path)
+			} else {
+				words = append(words, r.Path)
 			}
 		}
 		parts = append(parts, strings.Join(words, " "))
@@ -197,11 +214,13 @@ func begin(t *testing.T, last string) *chain {
 // sees lets time go by and a registry list something.
 func (c *chain) sees(after time.Duration, seen string, change ...func(*Input)) Decision {
 	c.now = c.now.Add(after)
-	in := Input{Accepted: c.accepted, Seen: set(seen), History: c.history, Now: c.now}
+	listed, _ := new(upstream.Router).Apply(set(seen), c.accepted, nil)
+	in := Input{Accepted: c.accepted, Seen: listed, History: c.history, Now: c.now}
 	for _, f := range change {
 		f(&in)
 	}
 	d := c.limits.Decide(in)
+	d.Accepted, _ = new(upstream.Router).Apply(d.Accepted, c.accepted, nil)
 	c.accepted, c.history = d.Accepted, d.History
 	return d
 }
@@ -226,7 +245,7 @@ func TestHoldCountsWhatThereIs(t *testing.T) {
 	} {
 		first := 6*(i+1) + 1
 		d := c.sees(time.Second, fmt.Sprintf("a: %d %d %d %d %d %d", first, first+1, first+2, first+3, first+4, first+5))
-		if len(d.Holds) != 1 || d.Holds[0].Reason != want || len(d.Holds[0].Removed) > d.Holds[0].Of {
+		if len(d.Holds) != 1 || d.Holds[0].Reason.String() != want || len(d.Holds[0].Removed) > d.Holds[0].Of {
 			t.Fatalf("held %+v, want %q", d.Holds, want)
 		}
 	}

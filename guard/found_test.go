@@ -20,8 +20,8 @@ func TestWhatWasReleasedIsNotSpare(t *testing.T) {
 	c.wants(c.sees(time.Second, "a: 1, b: 21 22 23 24 25 26 27 28 29 30 31 32", func(in *Input) { in.Approved = id }),
 		"a: 1, b: 21 22 23 24 25 26 27 28 29 30 31 32", "")
 	c.sees(time.Second, "a: 1 11 12 13, b: 21 22 23 24 25 26 27 28 29 30 31 32")
-	for name := range c.history.spare {
-		if n := number(name.Addr); len(n) == 1 {
+	for e := range c.history.spare.all() {
+		if n := number(e.id.Addr); len(n) == 1 {
 			t.Errorf("server %s is spare, and gone", n)
 		}
 	}
@@ -146,6 +146,19 @@ func TestWhatIsFrozenIsMissingStill(t *testing.T) {
 	c.wants(c.sees(172*time.Second, "a: 3 4"+rest, lapsed), "a: 3 4"+rest, "")
 }
 
+// A freeze holds against on_unhealthy, too, which a reload may have changed.
+func TestWhatIsFrozenTakesNobodyBack(t *testing.T) {
+	rest := ", b: 5 6 7 8 9"
+	c := begin(t, "a: 1 2 3 4"+rest)
+	c.limits.OnUnhealthy = Remove
+	c.wants(c.sees(time.Second, "a: !1 !2 !3 4"+rest), "a: 4"+rest, "")
+	c.limits.OnUnhealthy = Keep
+	c.wants(c.sees(time.Second, "a: !1 !2 !3 4"+rest, func(in *Input) {
+		in.Behind = func(name string) (upstream.Upstream, bool) { return upstream.Upstream{}, name == "a" }
+	}), "a: 4"+rest, "")
+	c.wants(c.sees(time.Second, "a: !1 !2 !3 4"+rest), "a: 1 2 3 4"+rest, "")
+}
+
 // What on_unhealthy keeps after a loss has gone missing all the same, and waits when that ends.
 func TestWhatIsUnhealthyAfterALossIsMissing(t *testing.T) {
 	rest := ", b: 5 6 7 8 9"
@@ -154,4 +167,39 @@ func TestWhatIsUnhealthyAfterALossIsMissing(t *testing.T) {
 	c.wants(c.sees(170*time.Second, "a: !1 !2 !3"+rest, lapsed), "a: 1 2 3"+rest, "")
 	c.wants(c.sees(11*time.Second, "a: 2 3"+rest), "a: 1 2 3"+rest, "recovery: a 1")
 	c.wants(c.sees(181*time.Second, "a: 2 3"+rest), "a: 2 3"+rest, "")
+}
+
+// A newcomer of before the window is spare no more; those of the window are, whichever is looked at first.
+func TestOldNewcomersHideNoNewOnes(t *testing.T) {
+	var u upstream.Upstream
+	u.Name = "a"
+	var h History
+	c := DefaultConfig()
+	for n := range 40 {
+		srv := server(at(1, n))
+		u.Servers = append(u.Servers, srv)
+		h.spare.put(ServerID{"a", srv.Addr}, noon.Add(-time.Second), struct{}{})
+		if n%2 == 0 {
+			h.spare.put(ServerID{"a", srv.Addr}, noon.Add(-2*c.Window), struct{}{})
+		}
+	}
+	h.settle()
+	s := &step{
+		Config: c, Input: Input{Accepted: upstream.NewSet([]upstream.Upstream{u}), Now: noon}, h: h,
+		services: map[upstream.Key]*recent{},
+	}
+	got := len(s.window("a").spare)
+	if s.h.settle(); got != 20 || s.h.spare.entries.Len() != 20 || s.h.spare.ages.Len() != 20 {
+		t.Errorf("%d are spare, and %d are kept, of 20", got, s.h.spare.entries.Len())
+	}
+}
+
+// What comes to one service makes what others lost no smaller a share: there were ten at once, never twelve.
+func TestWhatComesElsewhereWasNotThere(t *testing.T) {
+	c := begin(t, "a: 1 2 3 4 5, b: 6, c: 11 12 13 14")
+	c.limits.Damping = false
+	c.sees(time.Second, "a: 3 4 5, b: 6, c: 11 12 13 14")
+	c.sees(time.Second, "a: 3 4 5, b: 6 7 8, c: 11 12 13 14")
+	c.wants(c.sees(time.Second, "a: 4 5, b: 6 7 8, c: 13 14"), "a: 4 5, b: 6 7 8, c: 13 14", "")
+	c.wants(c.sees(time.Second, "a: 4 5, b: 6 7 8, c: 14"), "a: 4 5, b: 6 7 8, c: 13 14", "max_removal_window: c 13")
 }

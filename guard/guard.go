@@ -1,24 +1,25 @@
-// Package guard judges changes: what the registries list is accepted, narrowed or held, each with a
-// reason. It judges each step and a window of time, all servers and each service, and remembers what it
-// must in a [History], which stands in the conf file's header.
+// Package guard judges changes: it accepts, narrows or holds what the registries list, and gives a reason for each
+// hold. It judges each step and a time window, all servers together and each service by itself. What it must remember
+// is in a [History], which is stored in the conf file's header.
 //
-// It is pure: no clock, no log, no network. The same input gets the same decision. What the rules are for,
-// and the cases that they were made for, stand in docs/guard.md.
+// The package is pure: no clock, no log, no network. The same input gives the same decision. docs/guard.md explains
+// the rules and the cases behind them.
 package guard
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
-// Rules that hold changes, by the names of their keys in the configuration.
+// The rules that hold changes, named after their configuration keys.
 const (
 	RuleMinServices       = "min_services"
 	RuleMaxRemoval        = "max_removal"
@@ -30,7 +31,7 @@ const (
 	RuleMaxServers        = "max_servers"
 )
 
-// Rules lists the rules in the order in which they judge.
+// Rules returns the rules in the order in which they are applied.
 func Rules() []string {
 	return []string{
 		RuleMinServices, RuleMaxRemoval, RuleMaxRemovalWindow, RuleMaxServiceRemoval, RuleRecovery,
@@ -38,91 +39,96 @@ func Rules() []string {
 	}
 }
 
-// Input is what a decision is made of.
+// Input is what a decision depends on.
 type Input struct {
-	// Accepted is what is written now.
+	// Accepted is the set that is written now.
 	Accepted upstream.Set
-	// Seen is what the registries list.
+	// Seen is the set that the registries list.
 	Seen upstream.Set
-	// Frozen is how many upstreams of Seen have a usable server only because a person froze them: they say nothing of
-	// the registries.
+	// Frozen is the number of upstreams in Seen that have a usable server only because they are frozen. They are no
+	// evidence about the registries.
 	Frozen int
-	// Behind is what the registries list of an upstream, and whether a person froze it, so that Seen has it as it is
-	// written. Nil where nothing is frozen.
+	// Behind returns what the registries list for an upstream, and whether the upstream is frozen, in which case Seen
+	// has it as written. Behind is nil if nothing is frozen.
 	Behind func(name string) (listed upstream.Upstream, frozen bool)
 	// Empty names the registries that list nothing usable while others do.
 	Empty []string
-	// Away says when registries were last away: they could not be read, or gave an older state than before.
+	// Away is when each registry was last unavailable: unreadable, or with an older state than before.
 	Away map[string]time.Time
-	// Indexes are those of the registries' answers, where they count them: one that is lower than before comes of
-	// a state that was lost or brought back.
+	// Indexes are the indexes of the registries' answers, for those that have them. A lower index than before means
+	// that the registry lost or restored its state.
 	Indexes map[string]uint64
-	// Approved is the ID of a hold that a person lets through.
+	// Approved is the ID of a hold that an operator approved.
 	Approved string
-	// Witness says what an address did when it was tried from here; nil where nothing is tried.
+	// Witness returns the result of the last attempt to connect to an address; nil if there is no witness.
 	Witness func(netip.AddrPort) Answer
-	// Here reports whether an address is this machine's own: it answers also where there is no network. Nil where
-	// none is.
+	// Here reports whether an address belongs to this machine. Such an address answers even if the network is down.
+	// Here is nil if no address does.
 	Here    func(netip.Addr) bool
 	History History
 	Now     time.Time
 }
 
-// Decision is what the guard says of an [Input].
+// Decision is the guard's verdict on an [Input].
 type Decision struct {
 	// Accepted may be written and pushed.
 	Accepted upstream.Set
-	// Out is what is registered and gets no traffic, or would get none if the guard did not keep it.
-	Out []upstream.Out
-	// Holds are the changes that may not go through, in the order of the rules.
+	// Out has the notes on what is registered but gets no traffic, or would get none if the guard did not keep it.
+	Out upstream.Outs
+	// Holds are the changes that are held, in the order of the rules.
 	Holds []Hold
-	// Released are the holds that end with this decision although their rule would go on.
+	// Released are the holds that end with this decision although their rule still applies.
 	Released []Release
-	// Ask lists the addresses of which the witness's word is wanted.
+	// Ask lists the addresses that the witness should try.
 	Ask []netip.AddrPort
-	// Again is after which time to decide again by itself; 0 is never.
+	// Again is the delay after which to decide again without new input; 0 means never.
 	Again time.Duration
-	// History is the account to carry on with.
+	// History is the input for the next decision.
 	History History
 }
 
-// Hold is a change that the guard does not let through.
+// Hold is a change that the guard holds back.
 type Hold struct {
-	ID       string // names exactly this change: another change has another
+	ID       string // identifies this exact change
 	Rule     string
-	Upstream string // the one that is judged by itself; "" where all are judged together
-	Reason   string // in words, with the figures
+	Upstream string        // the upstream that is judged by itself; "" if all are judged together
+	Reason   reason.Reason // with the figures
 	Since    time.Time
-	Removed  []ServerID // the servers that stay because of it
-	KeptOut  []ServerID // the servers that do not get in because of it
-	Of       int        // of so many servers
-	// Alive and Dead are those of Removed that the witness reached, and that it did not; it tells nothing of the rest.
+	Removed  []ServerID // the servers that the hold keeps
+	KeptOut  []ServerID // the servers that the hold keeps out
+	Of       int        // the number of servers that the rule counted
+	// Routes are the routes that the hold keeps.
+	Routes []RouteID
+	// Alive and Dead are the servers of Removed that the witness found alive or dead. The rest are unknown.
 	Alive, Dead []ServerID
 }
 
-// Continued reports whether another hold goes on with this one: it is the same rule's, on the same upstream.
-func (h Hold) Continued(by Hold) bool { return h.Rule == by.Rule && h.Upstream == by.Upstream }
+// Continued reports whether by continues h: it is a hold of the same rule on the same upstream, and both are on
+// servers or both on routes.
+func (h Hold) Continued(by Hold) bool {
+	return h.Rule == by.Rule && h.Upstream == by.Upstream && (len(h.Routes) > 0) == (len(by.Routes) > 0)
+}
 
-// Reasons says why holds are, of many only of the first; "" where there are none.
-func Reasons(holds []Hold) string {
+// Reasons joins the reasons of the first few holds, and returns the zero Reason if there are no holds.
+func Reasons(holds []Hold) reason.Reason {
 	const most = 3
-	var reasons []string
+	var reasons []reason.Reason
 	for i, h := range holds {
 		if i == most {
-			reasons = append(reasons, fmt.Sprintf("and %d holds more", len(holds)-most))
+			reasons = append(reasons, moreHolds.With(len(holds)-most))
 			break
 		}
 		reasons = append(reasons, h.Reason)
 	}
-	return strings.Join(reasons, "; ")
+	return reason.Join(reasons...)
 }
 
-// Approved reports whether the decision lets a hold through because a person approved it.
+// Approved reports whether the decision releases a hold because it was approved.
 func (d Decision) Approved() bool {
 	return slices.ContainsFunc(d.Released, func(r Release) bool { return r.By == ByApproval })
 }
 
-// Release says how a hold ended that its rule would have gone on with.
+// Release is a hold that ended although its rule still applied.
 type Release struct {
 	Hold Hold
 	By   string // ByApproval, ByTime or ByProof
@@ -130,28 +136,22 @@ type Release struct {
 
 // Ways in which a hold is released.
 const (
-	ByApproval = "approval" // a person let exactly this change through
-	ByTime     = "hold_for" // its time was up
+	ByApproval = "approval" // an operator approved exactly this change
+	ByTime     = "hold_for" // hold_for has passed
 	ByProof    = "proof"    // none of its servers accepts connections
 )
 
-// ServerID names one server of one upstream.
+// ServerID identifies a server of an upstream.
 type ServerID struct {
 	Upstream string
 	Addr     netip.AddrPort
 }
 
 func (id ServerID) compare(o ServerID) int {
-	if id.Upstream != o.Upstream {
-		if id.Upstream < o.Upstream {
-			return -1
-		}
-		return 1
-	}
-	return id.Addr.Compare(o.Addr)
+	return cmp.Or(upstream.CompareNames(id.Upstream, o.Upstream), cmp.Compare(id.Upstream, o.Upstream), id.Addr.Compare(o.Addr))
 }
 
-// identify makes an ID that another change does not have.
+// identify returns an ID that is unique to the change.
 func identify(rule string, change ...any) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %v", rule, change))
 	return hex.EncodeToString(sum[:6])

@@ -1,20 +1,19 @@
 package guard
 
 import (
-	"fmt"
 	"time"
 
 	"swallowkeeper/internal/setting"
 	"swallowkeeper/upstream"
 )
 
-// A registry that lost its state gets it back piece by piece: half of it back puts the other half within
-// every limit. So what is missing after a loss stays until nothing has come back for the recovery.
+// A registry that lost its state often regains it piece by piece. Once half of it is back, the other half is within
+// every limit. So what is missing after a loss stays until nothing has come back for the recovery time.
 //
-// What is missing after a loss is what a rule held, and what goes missing from a registry while that is in
-// doubt. One server's return makes the others wait once, however often it comes and goes.
+// Missing after a loss means: held by a rule, or gone from a registry while that registry is in doubt. The return of
+// a server makes the others wait once, however often it flaps.
 
-// doubt notes which registries lost their state, or may have.
+// doubt records which registries have lost their state, or may have.
 func (s *step) doubt() {
 	until := func(registry string, t time.Time) {
 		if t.After(s.h.doubts[registry]) {
@@ -42,12 +41,11 @@ func (s *step) recovering() {
 	of := s.in
 	s.hold(Hold{
 		ID: identify(RuleRecovery, ids), Rule: RuleRecovery, Removed: ids, Of: of,
-		Reason: fmt.Sprintf("%d of %d servers are still missing: removals are held until nothing has come back for %s",
-			len(ids), of, setting.FormatDuration(s.Recovery)),
+		Reason: stillMissing.With(len(ids), of, setting.FormatDuration(s.Recovery)),
 	}, s.changes, missing)
 }
 
-// settles is when a server that would go counts as removed, as far as recovering goes.
+// settles returns when a server that would go counts as removed under the recovery rule; the zero time means now.
 func (s *step) settles(id ServerID, srv upstream.Server) time.Time {
 	var end time.Time
 	if _, missing := s.h.missing[id]; missing || s.doubted(srv) {
@@ -57,7 +55,8 @@ func (s *step) settles(id ServerID, srv upstream.Server) time.Time {
 	return end
 }
 
-// waited is when nothing has come back for the recovery since a server went missing.
+// waited returns when the recovery time ends for a server: counted from when it went missing, or from when a server
+// last came back.
 func (s *step) waited(id ServerID) time.Time {
 	since, missing := s.h.missing[id]
 	switch {
@@ -69,7 +68,7 @@ func (s *step) waited(id ServerID) time.Time {
 	return since.Add(s.Recovery)
 }
 
-// doubted reports whether what goes missing now from where the server comes from is doubted.
+// doubted reports whether losses from the server's registry are in doubt.
 func (s *step) doubted(srv upstream.Server) bool {
 	for registry, until := range s.h.doubts {
 		if s.Now.Before(until) && srv.From(registry) {
@@ -79,7 +78,7 @@ func (s *step) doubted(srv upstream.Server) bool {
 	return false
 }
 
-// unsettled reports whether some of what would go went just now, or may still come back.
+// unsettled reports whether any of the servers is still within its recovery time.
 func (s *step) unsettled(ids []ServerID) bool {
 	var end time.Time
 	for _, id := range ids {

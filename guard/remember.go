@@ -1,14 +1,15 @@
 package guard
 
 import (
-	"maps"
+	"iter"
+	"math"
 	"slices"
 	"time"
 
 	"swallowkeeper/upstream"
 )
 
-// remember carries on what the next decision must know.
+// remember updates the history for the next decision.
 func (s *step) remember() {
 	s.pin()
 	missing := map[ServerID]time.Time{}
@@ -25,20 +26,16 @@ func (s *step) remember() {
 	for id, since := range s.h.missing {
 		in, _ := s.d.Accepted.Get(id.Upstream)
 		if !serves(s.listed(id.Upstream))(id.Addr) && serves(in)(id.Addr) {
-			missing[id] = since // also where on_unhealthy, or a freeze, keeps it just now
+			missing[id] = since // also if on_unhealthy or a freeze keeps it for now
 		}
 	}
 	s.missingBehind(missing)
-	leaving := 0
-	for _, c := range s.changes {
-		leaving += len(c.gone)
-	}
-	s.h.expect(leaving)
 	for _, c := range s.changes {
 		s.count(c)
 	}
 	s.h.size(s.in, s.servers(), s.Now, s.Window)
 	s.cameBack(missing)
+	s.rememberRoutes()
 	s.h.holds = map[string]time.Time{}
 	for _, h := range s.d.Holds {
 		s.h.holds[h.ID] = h.Since
@@ -46,7 +43,16 @@ func (s *step) remember() {
 	s.expire()
 }
 
-// listed is what the registries list of an upstream, frozen or not.
+// frozen reports whether an operator froze the upstream, so that it stays as written whatever the registries list.
+func (s *step) frozen(name string) bool {
+	if s.Behind == nil {
+		return false
+	}
+	_, frozen := s.Behind(name)
+	return frozen
+}
+
+// listed returns what the registries list for the upstream, frozen or not.
 func (s *step) listed(name string) upstream.Upstream {
 	if s.Behind != nil {
 		if u, frozen := s.Behind(name); frozen {
@@ -57,35 +63,40 @@ func (s *step) listed(name string) upstream.Upstream {
 	return u
 }
 
-// missingBehind notes what went missing after a loss while something else than a hold keeps it, on_unhealthy or a freeze:
-// when that ends it has to wait, too.
+// missingBehind records servers that went missing after a loss but that on_unhealthy or a freeze keeps, not a hold.
+// When that ends, they have to wait for the recovery, too.
 func (s *step) missingBehind(missing map[ServerID]time.Time) {
 	if len(s.h.doubts) == 0 {
 		return
 	}
-	for u := range s.d.Accepted.All() {
+	for u := range s.doubtful() {
 		in := serves(s.listed(u.Name))
 		for _, srv := range u.Servers {
 			id := ServerID{u.Name, srv.Addr}
 			if _, known := missing[id]; !known && !srv.Down && !in(srv.Addr) && s.doubted(srv) {
 				missing[id] = s.Now
-				s.h.returned[id] = true // until then it is there: should it come back, nobody waits for it
+				s.h.returned[id] = true // it is still there until then: if it comes back, nobody waits for it
 			}
 		}
 	}
 }
 
-// expect makes room for servers that leave: a map that grows is copied again and again.
-func (h *History) expect(n int) {
-	if n <= len(h.left) {
-		return
+// doubtful yields the upstreams that may have servers that the registries do not list. If anything is frozen, these
+// are all, because Seen has frozen upstreams as written.
+func (s *step) doubtful() iter.Seq[upstream.Upstream] {
+	if s.Behind != nil {
+		return s.d.Accepted.All()
 	}
-	left := make(map[ServerID]departure, n+len(h.left))
-	maps.Copy(left, h.left)
-	h.left = left
+	return func(yield func(upstream.Upstream) bool) {
+		for u := range upstream.Changed(s.d.Accepted, s.Seen) {
+			if u.Name != "" && !yield(u) {
+				return
+			}
+		}
+	}
 }
 
-// cameBack notes that something which was missing is back. It counts once for each server.
+// cameBack records that a missing server is back. Each server counts once.
 func (s *step) cameBack(missing map[ServerID]time.Time) {
 	for id := range s.h.missing {
 		if !s.h.returned[id] && serves(s.listed(id.Upstream))(id.Addr) {
@@ -99,18 +110,17 @@ func (s *step) cameBack(missing map[ServerID]time.Time) {
 	}
 }
 
-// expire forgets what counts no more.
+// expire removes what no longer counts.
 func (s *step) expire() {
-	for id, d := range s.h.left {
-		counts := d.lost && (s.counts(d.at, s.h.pin) || s.counts(d.at, s.h.pins[upstream.KeyOf(id.Upstream)]))
-		if !s.within(d.at) && !s.Now.Before(d.until) && !counts {
-			delete(s.h.left, id)
+	start := s.Now.Add(-s.Window)
+	for e := range s.h.left.before(start) {
+		counts := e.is.lost && (s.counts(e.at, s.h.pin) || s.counts(e.at, s.h.pins[upstream.KeyOf(e.id.Upstream)]))
+		if !s.Now.Before(e.is.until) && !counts {
+			s.h.left.drop(e.id)
 		}
 	}
-	for id, at := range s.h.spare {
-		if !s.within(at) {
-			delete(s.h.spare, id)
-		}
+	for e := range s.h.spare.before(start) {
+		s.h.spare.drop(e.id)
 	}
 	for registry, until := range s.h.doubts {
 		if !s.Now.Before(until) {
@@ -122,7 +132,8 @@ func (s *step) expire() {
 	}
 }
 
-// before is how many servers there were at the window's start, or first within it; now where that is not known.
+// before returns the number of servers at the start of the window, or the first known within it; now if none is
+// known.
 func (h History) before(at time.Time, window time.Duration, now int) int {
 	if len(h.sizes) == 0 {
 		return now
@@ -136,7 +147,18 @@ func (h History) before(at time.Time, window time.Duration, now int) int {
 	return first.count
 }
 
-// size takes in how many servers there were, and are from now on.
+// most returns the largest known number of servers within the window, at least now; MaxInt if none is known.
+func (h History) most(now int) int {
+	if len(h.sizes) == 0 {
+		return math.MaxInt
+	}
+	for _, s := range h.sizes {
+		now = max(now, s.count)
+	}
+	return now
+}
+
+// size records the number of servers before and after the step.
 func (h *History) size(before, after int, now time.Time, window time.Duration) {
 	sizes := slices.Clone(h.sizes)
 	if len(sizes) == 0 && before > 0 {

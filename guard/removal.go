@@ -10,8 +10,8 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// tooFew answers MinServices, and reports whether everything is held. What counts is what the registries
-// list, not what is kept.
+// tooFew applies MinServices, and reports whether everything is held. It counts what the registries list, not what is
+// kept.
 func (s *step) tooFew() bool {
 	usable := s.Seen.Usable() - s.Frozen
 	if usable >= s.MinServices {
@@ -19,8 +19,7 @@ func (s *step) tooFew() bool {
 	}
 	s.hold(Hold{
 		ID: identify(RuleMinServices, s.diff.Added, s.diff.Updated, s.diff.Removed), Rule: RuleMinServices,
-		Reason: fmt.Sprintf("the registries list %d services with a usable server, min_services is %d: everything is held",
-			usable, s.MinServices),
+		Reason:  tooFewServices.With(usable, s.MinServices),
 		Removed: gone(s.changes, everything), Of: s.in,
 	}, s.changes, everything)
 	all := len(s.d.Holds) > 0
@@ -32,8 +31,8 @@ func (s *step) tooFew() bool {
 	return all
 }
 
-// emptied holds what comes from registries that suddenly list nothing usable while others go on: to each of
-// them its own part is everything.
+// emptied holds the servers of registries that suddenly list nothing usable while others do. For each of them, its
+// own part is everything.
 func (s *step) emptied() {
 	if s.MinServices == 0 || len(s.Empty) == 0 {
 		return
@@ -52,19 +51,18 @@ func (s *step) emptied() {
 	}
 	s.hold(Hold{
 		ID: identify(RuleMinServices, s.Empty), Rule: RuleMinServices,
-		Reason: fmt.Sprintf("%s lists no service with a usable server any more: the %d servers from there are held",
-			strings.Join(s.Empty, " and "), len(ids)),
+		Reason:  nothingListed.With(strings.Join(s.Empty, " and "), len(ids)),
 		Removed: ids, Of: s.in,
 	}, s.changes, theirs)
 }
 
-// tooMany answers MaxRemoval and MaxRemovalWindow, over all upstreams together.
+// tooMany applies MaxRemoval and MaxRemovalWindow to all upstreams together.
 func (s *step) tooMany() {
 	s.limit(s.changes, s.overLimit)
 }
 
-// tooManyOfOne answers MaxServiceRemoval for each upstream by itself. It judges an upstream that stays: a
-// service that is deregistered whole is work more often than an accident, and counts for the rules over all.
+// tooManyOfOne applies MaxServiceRemoval to each upstream that stays. If a whole service is deregistered, that is
+// more often intended than an accident, and it counts for the rules over all servers.
 func (s *step) tooManyOfOne() {
 	for _, c := range s.changes {
 		if !c.whole() {
@@ -73,8 +71,8 @@ func (s *step) tooManyOfOne() {
 	}
 }
 
-// limit holds what would go by some changes where that is over a limit. What has been missing for the recovery
-// goes before the rest, where it is within the limit by itself: what flaps does not keep it.
+// limit holds what the changes would remove if that exceeds a limit. Servers that have been missing for the recovery
+// time go first if they alone are within the limit, so that flapping servers do not keep them.
 func (s *step) limit(changes []*change, over func([]ServerID, picker) (Hold, bool)) {
 	held := func(pick picker) (Hold, bool) {
 		ids := gone(changes, pick)
@@ -100,36 +98,31 @@ func (s *step) limit(changes []*change, over func([]ServerID, picker) (Hold, boo
 	s.hold(h, changes, pick)
 }
 
-// overLimit reports whether too much would go of everything, and the hold on that.
+// overLimit returns the hold if too many of all servers would go, and whether that is so.
 func (s *step) overLimit(ids []ServerID, pick picker) (Hold, bool) {
 	l := s.lossOfAll(pick)
 	switch {
 	case s.Now.Before(s.h.spent):
 		s.wake(s.h.spent)
 		return Hold{
-			Rule: RuleMaxRemovalWindow, Of: s.in,
-			Reason: "what the conf file's header says of removals can't be read: removals are held until " +
-				s.h.spent.UTC().Format(time.RFC3339),
+			Rule: RuleMaxRemovalWindow, Of: s.in, Reason: accountLost.With(s.h.spent.UTC().Format(time.RFC3339)),
 		}, true
 	case s.tooMuch(l, ids, s.MaxRemoval):
-		of := max(l.start, len(ids)) // of what came during the hold, too, all may go
+		of := max(l.start, len(ids)) // what came during the hold may go as well
 		return Hold{
-			Rule: RuleMaxRemoval, Of: of,
-			Reason: fmt.Sprintf("%d of %d servers would go, max_removal allows %s: removals are held",
-				len(ids), of, percent(s.MaxRemoval)),
+			Rule: RuleMaxRemoval, Of: of, Reason: overRemoval.With(len(ids), of, percent(s.MaxRemoval)),
 		}, true
 	case l.beyond(s.MaxRemovalWindow):
 		of := max(l.peak, l.is, len(ids))
 		return Hold{
 			Rule: RuleMaxRemovalWindow, Of: of,
-			Reason: fmt.Sprintf("%d of %d servers would be gone within %s, max_removal_window allows %s: removals are held",
-				l.is, of, setting.FormatDuration(s.Window), percent(s.MaxRemovalWindow)),
+			Reason: overWindow.With(l.is, of, setting.FormatDuration(s.Window), percent(s.MaxRemovalWindow)),
 		}, true
 	}
 	return Hold{}, false
 }
 
-// overLimitOf is overLimit of one upstream by itself.
+// overLimitOf is overLimit for one upstream.
 func (s *step) overLimitOf(c *change, ids []ServerID, pick picker) (Hold, bool) {
 	l := s.lossOf(c, pick)
 	switch {
@@ -137,22 +130,20 @@ func (s *step) overLimitOf(c *change, ids []ServerID, pick picker) (Hold, bool) 
 		of := max(l.start, len(ids))
 		return Hold{
 			Rule: RuleMaxServiceRemoval, Upstream: c.name(), Of: of,
-			Reason: fmt.Sprintf("%d of %d servers of %s would go, max_service_removal allows %s: its removals are held",
-				len(ids), of, c.name(), percent(s.MaxServiceRemoval)),
+			Reason: overService.With(len(ids), of, c.name(), percent(s.MaxServiceRemoval)),
 		}, true
 	case l.beyond(s.MaxServiceRemoval):
 		of := max(l.peak, l.is, len(ids))
 		return Hold{
 			Rule: RuleMaxServiceRemoval, Upstream: c.name(), Of: of,
-			Reason: fmt.Sprintf("%d of %d servers of %s would be gone within %s, max_service_removal allows %s: its removals are held",
-				l.is, of, c.name(), setting.FormatDuration(s.Window), percent(s.MaxServiceRemoval)),
+			Reason: overServiceWindow.With(l.is, of, c.name(), setting.FormatDuration(s.Window), percent(s.MaxServiceRemoval)),
 		}, true
 	}
 	return Hold{}, false
 }
 
-// tooMuch reports whether one step takes away more than the share that is allowed. What is replaced counts,
-// too, until nothing has come back for the recovery: then only what is lost does.
+// tooMuch reports whether one step removes more than the allowed share. Replaced servers count as well until nothing
+// has come back for the recovery time; after that only lost ones do.
 func (s *step) tooMuch(l loss, ids []ServerID, share float64) bool {
 	if l.start < smallest || !over(len(ids), share, l.start) {
 		return false

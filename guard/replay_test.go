@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
@@ -47,7 +48,7 @@ func (f fleet) seen() upstream.Set {
 			case up:
 				u.Servers = append(u.Servers, server(at(s, n)))
 			case critical:
-				out = append(out, upstream.Out{Service: u.Name, Upstream: u.Name, Addr: at(s, n).String(), Reason: "critical", Unhealthy: true})
+				out = append(out, upstream.Out{Service: u.Name, Upstream: u.Name, Addr: at(s, n).String(), Reason: reason.Text("critical"), Unhealthy: true})
 			}
 			registered = registered || is != deregistered
 		}
@@ -75,6 +76,7 @@ type story struct {
 	fleet  fleet
 	events []event
 	swaps  *[2]int // services that the registry takes for each other, once the story has begun
+	second int     // the service that a second registry, s, lists; 0: none
 }
 
 type event struct {
@@ -96,7 +98,7 @@ func (s *story) told(at time.Duration, in func(*Input)) {
 func (s *story) replay(t *testing.T, c Config, each func(now time.Duration, d Decision)) (fewest int, last Decision) {
 	t.Helper()
 	slices.SortStableFunc(s.events, func(a, b event) int { return int(a.at - b.at) })
-	accepted, history := s.fleet.seen(), History{}
+	accepted, history := s.listed(), History{}
 	fewest = accepted.Servers()
 	var err error
 	now, again := time.Duration(0), time.Duration(0)
@@ -121,7 +123,10 @@ func (s *story) replay(t *testing.T, c Config, each func(now time.Duration, d De
 				events[0].in(&in)
 			}
 		}
-		in.Seen = s.swapped(s.fleet.seen())
+		in.Seen = s.swapped(s.listed())
+		if s.second > 0 && in.Seen.From("s").Usable() == 0 {
+			in.Empty = []string{"s"}
+		}
 		last = c.Decide(in)
 		accepted, again = last.Accepted, last.Again
 		if history, err = ReadHistory(last.History.Lines(), in.Now, c.Window); err != nil { // as over a restart
@@ -132,6 +137,23 @@ func (s *story) replay(t *testing.T, c Config, each func(now time.Duration, d De
 			each(now, last)
 		}
 	}
+}
+
+// listed is what the registries list of the fleet.
+func (s *story) listed() upstream.Set {
+	set := s.fleet.seen()
+	if s.second == 0 {
+		return set
+	}
+	list := slices.Collect(set.All())
+	for _, u := range list {
+		if u.Name == fmt.Sprintf("service-%02d", s.second) {
+			for i := range u.Servers {
+				u.Servers[i].Origin = "s"
+			}
+		}
+	}
+	return upstream.NewSet(list, set.Out()...)
 }
 
 // swapped is a set in which two services have each other's servers.
@@ -292,7 +314,7 @@ func TestCatastrophes(t *testing.T) {
 func heldRules(d Decision) string {
 	var rules []string
 	for _, h := range d.Holds {
-		rules = append(rules, h.Reason)
+		rules = append(rules, h.Reason.String())
 	}
 	return fmt.Sprint(rules)
 }

@@ -86,7 +86,7 @@ func TestEmptyRegistry(t *testing.T) {
 	if got := line(d.Accepted); got != "a: 1 2 3 9, b: 7" || heldLine(d.Holds) != "min_services: b 7" {
 		t.Errorf("accepted %q, held %q", got, heldLine(d.Holds))
 	}
-	if want := "s lists no service with a usable server any more: the 1 servers from there are held"; d.Holds[0].Reason != want {
+	if want := "s no longer lists any service with a usable server: the 1 servers from there are held"; d.Holds[0].Reason.String() != want {
 		t.Errorf("reason %q", d.Holds[0].Reason)
 	}
 	in.Approved = d.Holds[0].ID
@@ -108,8 +108,8 @@ func TestKeptOut(t *testing.T) {
 	out := func(last, seen string) string {
 		t.Helper()
 		var all []string
-		for _, o := range c.Decide(Input{Accepted: set(last), Seen: set(seen), Now: noon}).Out {
-			all = append(all, o.Upstream+" "+o.Addr+" "+o.Reason)
+		for _, o := range leftOut(c.Decide(Input{Accepted: set(last), Seen: set(seen), Now: noon}).Out) {
+			all = append(all, o.Upstream+" "+o.Addr+" "+o.Reason.String())
 		}
 		return strings.Join(all, ", ")
 	}
@@ -127,8 +127,8 @@ func TestKeptOut(t *testing.T) {
 	if got := out("a: 1 2 3 4, b: 5, c: 6", "a: 9, b: 5, c: 6"); got != "" {
 		t.Errorf("only removals are held, and out is %q", got)
 	}
-	if got, want := out("a: 1 2, b: 3, c: 4", "a: !1 !2, b: 3, c: 4"), "a 10.0.0.1:80 critical: it is kept in traffic all the same, "+
-		"a 10.0.0.2:80 critical: it is kept in traffic all the same"; got != want {
+	if got, want := out("a: 1 2, b: 3, c: 4", "a: !1 !2, b: 3, c: 4"), "a 10.0.0.1:80 critical: it is kept in traffic, "+
+		"a 10.0.0.2:80 critical: it is kept in traffic"; got != want {
 		t.Errorf("out is %q", got)
 	}
 	if got, want := out("a: 1 2 3, b: 4, c: 5", "a: 1 2 !3, b: 4, c: 5"), "a 10.0.0.3:80 critical"; got != want {
@@ -176,7 +176,7 @@ func TestGrowth(t *testing.T) {
 			if rule == "" {
 				return
 			}
-			if want := "it is usable, and " + rule + " keeps it out"; len(d.Out) != len(d.Holds[0].KeptOut) || d.Out[0].Reason != want {
+			if want := "it is usable, and " + rule + " keeps it out"; d.Out.Len() != len(d.Holds[0].KeptOut) || leftOut(d.Out)[0].Reason.String() != want {
 				t.Errorf("out is %v", d.Out)
 			}
 			in.Approved = d.Holds[0].ID

@@ -1,96 +1,85 @@
 package guard
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
 	"swallowkeeper/upstream"
 )
 
-// The window counts servers, not steps. A server that leaves traffic is a loss of its service until it comes back
-// or another one takes its place. One that came within the window and took nobody's place yet is spare: it takes that
-// of the next one that leaves. So a deploy that starts the new ones first loses nothing, and one that grew and shrinks
-// again loses what it shrinks by.
+// The window counts servers, not steps. A server that leaves traffic is a loss for its service until it comes back or
+// another server replaces it. A server that came within the window and has replaced nothing yet is spare: it replaces
+// the next one that leaves. So a deploy that starts new servers first loses nothing, and one that grew and then
+// shrinks loses as many as it shrinks by.
 
-// lately is what one service lost within the window or since its hold began, and what of it is spare, the oldest first.
-type lately struct{ lost, spare []moment }
+// recent is what a service lost within the window or since its hold began, and which of its servers are spare, the
+// oldest first.
+type recent struct{ lost, spare []moment }
 
-type moment struct {
-	id ServerID
-	at time.Time
-}
-
-// pin is what there was when a hold on removals began: how many servers, and at most how many within the window.
-// What comes in meanwhile must not make the share smaller that is held, and a hold must not end because the window
-// moves on. The zero pin is none.
+// pin is the baseline of a hold on removals, fixed when it began: the number of servers, and the peak within the
+// window. Newcomers must not shrink the held share, and a hold must not end just because the window moves on. The
+// zero pin means that there is no hold.
 type pin struct {
 	start, peak int
 	at          time.Time
 }
 
-// loss is how many servers are lost within the window before a step and after it, and of how many.
+// loss is the number of servers lost within the window before and after a step, and the totals to compare with.
 type loss struct{ start, peak, was, is int }
 
-// beyond reports whether the step makes the loss larger than the share that is allowed.
+// beyond reports whether the step increases the loss beyond the allowed share.
 func (l loss) beyond(share float64) bool {
 	return l.peak >= smallest && l.is > l.was && over(l.is, share, l.peak)
 }
 
-// over allows for what a share of a whole number is off by in binary.
+// over reports whether n exceeds the share of a total. It tolerates the rounding error of a binary fraction.
 func over(n int, share float64, of int) bool { return float64(n) > share*float64(of)+1e-9 }
 
-// within reports whether something was within the window.
+// within reports whether a time is within the window.
 func (s *step) within(at time.Time) bool { return s.Now.Sub(at) <= s.Window }
 
-// counts reports whether what happened then counts under a pin.
+// counts reports whether a loss at that time counts under the pin.
 func (s *step) counts(at time.Time, p pin) bool {
 	return s.within(at) || p.start > 0 && p.at.Sub(at) <= s.Window
 }
 
-// readWindow finds what each service lost, and what is spare.
-func (s *step) readWindow() map[upstream.Key]*lately {
-	if s.services != nil {
-		return s.services
+// window returns what a service lost and which servers are spare.
+func (s *step) window(name string) *recent {
+	key := upstream.KeyOf(name)
+	l := s.services[key]
+	if l != nil {
+		return l
 	}
-	s.services = map[upstream.Key]*lately{}
-	of := func(id ServerID) *lately {
-		name := upstream.KeyOf(id.Upstream)
-		if s.services[name] == nil {
-			s.services[name] = &lately{}
-		}
-		return s.services[name]
-	}
-	for id, d := range s.h.left {
-		if d.lost {
-			l := of(id)
-			l.lost = append(l.lost, moment{id, d.at})
+	l = &recent{}
+	s.services[key] = l
+	for e := range s.h.left.of(name) {
+		if e.is.lost {
+			l.lost = append(l.lost, moment{e.id, e.at})
 		}
 	}
-	for id, at := range s.h.spare {
-		// One that came before the window, or went without being counted, by a person's word say, takes nobody's place.
-		if u, _ := s.Accepted.Get(id.Upstream); !s.within(at) || !serves(u)(id.Addr) {
-			delete(s.h.spare, id)
-			continue
+	u, _ := s.Accepted.Get(name)
+	in := serves(u)
+	for e := range s.h.spare.of(name) {
+		// A server that came before the window, or left uncounted (by approval, for example), replaces nothing.
+		if s.within(e.at) && in(e.id.Addr) {
+			l.spare = append(l.spare, moment{e.id, e.at})
+		} else {
+			s.h.spare.drop(e.id)
 		}
-		l := of(id)
-		l.spare = append(l.spare, moment{id, at})
 	}
-	return s.services
+	return l
 }
 
-func (l *lately) sort() {
-	oldest := func(a, b moment) int { return cmp.Or(a.at.Compare(b.at), a.id.compare(b.id)) }
+func (l *recent) sort() {
+	oldest := func(a, b moment) int { return byAge(&a, &b) }
 	slices.SortFunc(l.lost, oldest)
 	slices.SortFunc(l.spare, oldest)
 }
 
-// lost is what an upstream has lost under a pin, before the step and after it, if of what would go what pick picks did.
+// lost returns how many servers an upstream has lost under a pin, before the step, and after it if the selected
+// servers go.
 func (s *step) lost(c *change, pick picker, p pin) (before, after int) {
-	l := s.readWindow()[upstream.KeyOf(c.name())]
-	if l == nil {
-		l = &lately{}
-	}
+	l := s.window(c.name())
 	for _, m := range l.lost {
 		if s.counts(m.at, p) {
 			before++
@@ -102,7 +91,7 @@ func (s *step) lost(c *change, pick picker, p pin) (before, after int) {
 		if !pick(id, srv) {
 			continue
 		}
-		if _, is := s.h.spare[id]; is {
+		if _, is := s.h.spare.get(id); is {
 			wasted++
 		} else {
 			gone++
@@ -111,31 +100,31 @@ func (s *step) lost(c *change, pick picker, p pin) (before, after int) {
 	return before, max(before-c.came, 0) + wasted + max(gone-(spare-wasted), 0)
 }
 
-// lossOf is the loss of one upstream.
+// lossOf returns the loss of one upstream.
 func (s *step) lossOf(c *change, pick picker) loss {
 	p := s.h.pins[upstream.KeyOf(c.name())]
 	was, is := s.lost(c, pick, p)
 	return p.loss(c.in, was, is)
 }
 
-// lossOfAll is the loss over all upstreams together.
+// lossOfAll returns the loss over all upstreams together.
 func (s *step) lossOfAll(pick picker) loss {
-	p, was, is := s.h.pin, 0, 0
+	p, was := s.h.pin, s.h.lost
+	for e := range s.h.left.before(s.Now.Add(-s.Window)) {
+		if e.is.lost && !s.counts(e.at, p) {
+			was--
+		}
+	}
+	is := was
 	for _, c := range s.changes {
 		before, after := s.lost(c, pick, p)
-		was, is = was+before, is+after
+		is += after - before
 	}
-	for name, l := range s.readWindow() {
-		if s.change(string(name)) != nil {
-			continue
-		}
-		for _, m := range l.lost {
-			if s.counts(m.at, p) {
-				was, is = was+1, is+1
-			}
-		}
+	l := p.loss(s.in, was, is)
+	if p.start == 0 {
+		l.peak = min(l.peak, s.h.most(s.in)) // a server that came to another service than the one that lost was not there before
 	}
-	return p.loss(s.in, was, is)
+	return l
 }
 
 func (p pin) loss(in, was, is int) loss {
@@ -145,7 +134,7 @@ func (p pin) loss(in, was, is int) loss {
 	return loss{start: in, peak: in + was, was: was, is: is}
 }
 
-// pin notes what there was when the holds on removals began.
+// pin fixes the baseline when the holds on removals begin.
 func (s *step) pin() {
 	begin := func(before pin, l loss) pin {
 		if before.start > 0 {
@@ -166,62 +155,68 @@ func (s *step) pin() {
 	s.h.pin, s.h.pins = all, pins
 }
 
-// count takes in which servers of an upstream came and left.
+// count records which servers of the upstream came and left.
 func (s *step) count(c *change) {
 	name := c.name()
-	l := s.readWindow()[upstream.KeyOf(name)]
-	if l == nil {
-		l = &lately{}
-	}
+	l := s.window(name)
 	l.sort()
 	if c.old.Name != "" {
 		for _, srv := range c.arrivals {
 			s.arrive(ServerID{name, srv.Addr}, l, c.came > 0)
 		}
 	}
-	for _, srv := range c.gone {
+	var others []upstream.Server
+	for _, srv := range c.gone { // spare servers first: they can't replace others
+		if _, spare := s.h.spare.get(ServerID{name, srv.Addr}); spare {
+			s.depart(ServerID{name, srv.Addr}, srv, l)
+		} else {
+			others = append(others, srv)
+		}
+	}
+	for _, srv := range others {
 		s.depart(ServerID{name, srv.Addr}, srv, l)
 	}
 }
 
-// arrive has a server give its own loss back, or take the place of one that is lost, or be spare.
-func (s *step) arrive(id ServerID, l *lately, replaces bool) {
+// arrive records a new server: it cancels its own loss, replaces a lost server, or becomes spare.
+func (s *step) arrive(id ServerID, l *recent, replaces bool) {
 	own := slices.IndexFunc(l.lost, func(m moment) bool { return m.id == id })
 	switch {
 	case own >= 0:
 		l.lost = slices.Delete(l.lost, own, own+1)
-		s.h.found(id)
 	case !replaces:
 	case len(l.lost) > 0:
-		s.h.found(l.lost[0].id)
+		s.h.found(l.lost[0].id, false)
 		l.lost = l.lost[1:]
 	default:
-		s.h.spare[id] = s.Now
+		s.h.spare.put(id, s.Now, struct{}{})
 		l.spare = append(l.spare, moment{id, s.Now})
 	}
+	s.h.found(id, true)
 }
 
-// found notes that a server's place is taken.
-func (h *History) found(id ServerID) {
-	d := h.left[id]
-	d.lost = false
-	h.left[id] = d
+// found records that a lost server is back, or that another one replaced it.
+func (h *History) found(id ServerID, back bool) {
+	if e, left := h.left.get(id); left && (e.is.lost || back && e.is.unhealthy) {
+		e.is.lost, e.is.unhealthy = false, e.is.unhealthy && !back
+		h.leaves(id, e.at, e.is)
+	}
 }
 
-// depart notes that a server left traffic.
-func (s *step) depart(id ServerID, srv upstream.Server, l *lately) {
-	d := departure{server: srv, at: s.Now, times: 1, lost: true, unhealthy: s.unusable[upstream.KeyOf(id.Upstream)][srv.Addr]}
-	if before, known := s.h.left[id]; known && s.within(before.at) {
-		d.times += before.times
+// depart records that a server left traffic.
+func (s *step) depart(id ServerID, srv upstream.Server, l *recent) {
+	d := departure{server: &srv, times: 1, lost: true, unhealthy: s.unusable(id.Upstream)[srv.Addr]}
+	if before, left := s.h.left.get(id); left && s.within(before.at) {
+		d.times += before.is.times
 	}
 	d.until = s.penalty(d.times, s.Now)
-	if _, is := s.h.spare[id]; is {
-		delete(s.h.spare, id)
+	if _, is := s.h.spare.get(id); is {
+		s.h.spare.drop(id)
 		l.spare = slices.DeleteFunc(l.spare, func(m moment) bool { return m.id == id })
 	} else if len(l.spare) > 0 {
 		d.lost = false
-		delete(s.h.spare, l.spare[0].id)
+		s.h.spare.drop(l.spare[0].id)
 		l.spare = l.spare[1:]
 	}
-	s.h.left[id] = d
+	s.h.leaves(id, s.Now, d)
 }

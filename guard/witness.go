@@ -1,34 +1,37 @@
 package guard
 
 import (
-	"fmt"
 	"iter"
 	"net/netip"
+
+	"swallowkeeper/reason"
 )
 
-// Answer is what an address did when it was tried from the gateway's host.
+// Answer is the result of trying an address from the gateway's host.
 type Answer int
 
-// What an address may do.
+// The possible results.
 const (
-	Untried  Answer = iota // nobody tried it since it was asked for, or the try is not over
+	Untried  Answer = iota // not tried since it was requested, or still in progress
 	Answered               // it accepted a connection
-	Refused                // it did not
+	Refused                // it did not, even after servers that are listed as usable had answered
+	Unproven               // it did not, and neither has any other server since
 )
 
-// A witness that reaches none of the servers that nobody doubts says nothing of the others. So some of those are
-// controls: at most this many are on trial at a time, and no more than mostControls after one another.
+// If the witness can't reach any server that is listed as usable, its results about the others mean nothing. So it
+// tries some of those as controls: at most this many at a time, and at most mostControls in all.
 const (
 	controls     = 3
 	mostControls = 15
 )
 
-// proven reports whether none of the servers that a hold keeps is alive, as far as the witness can tell. The
-// hold says what was found. What the registries list too little of as a whole is for a person to judge.
+// proven reports whether all the servers that the hold keeps are dead, as far as the witness can tell. It adds the
+// findings to the hold's reason. If the registries list too little as a whole, an operator must decide.
 func (s *step) proven(h *Hold) bool {
 	if s.Witness == nil || len(h.Removed) == 0 {
 		return false
 	}
+	unproven := 0
 	for _, id := range h.Removed {
 		s.d.Ask = append(s.d.Ask, id.Addr)
 		switch s.Witness(id.Addr) {
@@ -36,37 +39,39 @@ func (s *step) proven(h *Hold) bool {
 			h.Alive = append(h.Alive, id)
 		case Refused:
 			h.Dead = append(h.Dead, id)
+		case Unproven:
+			unproven++
 		}
 	}
 	sighted := s.sighted(h.Removed)
 	alive, all := len(h.Alive), len(h.Removed)
 	switch {
 	case alive > 0:
-		h.Reason += fmt.Sprintf("; %d of %d still %s", alive, all, s.answering("accept connections", "answer"))
-		if untold := all - alive - len(h.Dead); untold > 0 {
-			h.Reason += fmt.Sprintf("; %d could not be tried", untold)
+		h.Reason = reason.Join(h.Reason, s.answering(someAccept, someAnswer, alive, all))
+		if untold := all - alive - len(h.Dead) - unproven; untold > 0 {
+			h.Reason = reason.Join(h.Reason, untried.With(untold))
 		}
-	case len(h.Dead) < all:
+	case len(h.Dead)+unproven < all:
 	case !sighted:
-		h.Reason += fmt.Sprintf("; none of the %d %s, and neither do servers that are listed: that proves nothing",
-			all, s.answering("accepts connections", "answers"))
+		h.Reason = reason.Join(h.Reason, s.answering(noneAccepts, noneAnswers, all))
+	case unproven > 0: // they are tried again
 	case h.Rule == RuleMinServices:
-		h.Reason += fmt.Sprintf("; none of the %d %s: a person decides", all, s.answering("accepts connections", "answers"))
+		h.Reason = reason.Join(h.Reason, s.answering(acceptDecides, answerDecides, all))
 	default:
 		return true
 	}
 	return false
 }
 
-// answering says what servers do that are alive: in words for a connection alone, or for an answer by HTTP.
-func (s *step) answering(tcp, http string) string {
+// answering returns the phrase for a TCP or an HTTP witness.
+func (s *step) answering(tcp, http *reason.Phrase, numbers ...any) reason.Reason {
 	if s.WitnessBy == WitnessHTTP {
-		return http + " " + s.WitnessPath
+		return http.With(append(numbers, s.WitnessPath)...)
 	}
-	return tcp
+	return tcp.With(numbers...)
 }
 
-// mostAnswer reports whether most of the servers are alive.
+// mostAnswer reports whether more than half of the servers are alive.
 func (s *step) mostAnswer(ids []ServerID) bool {
 	if s.Witness == nil {
 		return false
@@ -80,7 +85,7 @@ func (s *step) mostAnswer(ids []ServerID) bool {
 	return 2*answered > len(ids)
 }
 
-// dead reports whether the witness found a server dead. It is asked of what the guard keeps.
+// dead reports whether the witness found a server dead. It is used for servers that the guard keeps.
 func (s *step) dead(id ServerID) bool {
 	if s.Witness == nil {
 		return false
@@ -89,8 +94,8 @@ func (s *step) dead(id ServerID) bool {
 	return s.Witness(id.Addr) == Refused && s.sighted([]ServerID{id})
 }
 
-// sighted reports whether the witness reaches any of some servers that are in traffic and listed as usable. It
-// asks for them. Those of this machine tell only of others of this machine: they answer without a network, too.
+// sighted reports whether the witness can reach any server that is in traffic and listed as usable, and asks it to
+// try. Servers on this machine are no evidence for those elsewhere: they answer even without a network.
 func (s *step) sighted(of []ServerID) bool {
 	here := true
 	for _, id := range of {
@@ -106,10 +111,10 @@ func (s *step) sighted(of []ServerID) bool {
 	return s.sight[here]
 }
 
-// look tries controls until one answers, or enough are on trial.
+// look tries controls until one answers or the limits are reached.
 func (s *step) look(here bool) bool {
 	trying, tried := 0, 0
-	for addr := range s.undoubted() {
+	for addr := range s.controlCandidates() {
 		if !here && s.here(addr) {
 			continue
 		}
@@ -127,9 +132,9 @@ func (s *step) look(here bool) bool {
 	return false
 }
 
-// undoubted yields the servers that are in traffic and listed as usable: first one of each upstream, as what
-// keeps one from answering keeps its like, then the others.
-func (s *step) undoubted() iter.Seq[netip.AddrPort] {
+// controlCandidates yields the servers that are in traffic and listed as usable: first one of each upstream, because what
+// stops one server often stops others of its kind, then the rest.
+func (s *step) controlCandidates() iter.Seq[netip.AddrPort] {
 	return func(yield func(netip.AddrPort) bool) {
 		for round := range 2 {
 			for u := range s.Accepted.All() {

@@ -47,7 +47,7 @@ func TestWitness(t *testing.T) {
 			}
 			d = c.sees(time.Second, seen, reached(tt.answered, tt.refused))
 			c.wants(d, tt.accepted, tt.held)
-			if len(d.Holds) > 0 && !strings.HasSuffix(d.Holds[0].Reason, tt.reason) {
+			if len(d.Holds) > 0 && !strings.HasSuffix(d.Holds[0].Reason.String(), tt.reason) {
 				t.Errorf("reason %q", d.Holds[0].Reason)
 			}
 			if len(d.Holds) == 0 && (len(d.Released) != 1 || d.Released[0].By != ByProof) {
@@ -72,13 +72,51 @@ func TestWitness(t *testing.T) {
 	})
 }
 
+// What failed while nobody else answered is held until it is tried again.
+func TestWitnessUnproven(t *testing.T) {
+	const last, seen = "a: 1 2 3 4 5 6, b: 7 8", "a: 6, b: 7 8"
+	for answered, reason := range map[string]string{
+		"6":   "held",
+		"":    "held; none of the 5 accepts connections, and neither do servers that are listed: that proves nothing",
+		"6 4": "held; 1 of 5 still accept connections; 1 could not be tried",
+	} {
+		c := begin(t, last)
+		d := c.sees(time.Second, seen, func(in *Input) {
+			in.Witness = func(a netip.AddrPort) Answer {
+				switch {
+				case slices.ContainsFunc(strings.Fields(answered), func(n string) bool { return addr(n) == a }):
+					return Answered
+				case a == addr("1"):
+					return Refused
+				case a == addr("5") && answered == "6 4":
+					return Untried
+				}
+				return Unproven
+			}
+		})
+		c.wants(d, last, "max_removal: a 1, a 2, a 3, a 4, a 5")
+		if got := reasonOf(t, d); !strings.HasSuffix(got, reason) {
+			t.Errorf("reason %q, want %q", got, reason)
+		}
+	}
+	c := begin(t, "a: 1 2 3 4 5, b: 6 7 8")
+	c.wants(c.sees(time.Second, "a: !1 !2 !3 4 5, b: 6 7 8", func(in *Input) {
+		in.Witness = func(a netip.AddrPort) Answer {
+			if a == addr("4") {
+				return Answered
+			}
+			return Unproven
+		}
+	}), "a: 1 2 3 4 5, b: 6 7 8", "")
+}
+
 // reasonOf is why the one hold is.
 func reasonOf(t *testing.T, d Decision) string {
 	t.Helper()
 	if len(d.Holds) != 1 {
 		t.Fatalf("holds %+v", d.Holds)
 	}
-	return d.Holds[0].Reason
+	return d.Holds[0].Reason.String()
 }
 
 func TestWitnessOfAnEmptyRegistry(t *testing.T) {
@@ -87,7 +125,7 @@ func TestWitnessOfAnEmptyRegistry(t *testing.T) {
 	c.limits.MinServices = 2
 	d := c.sees(time.Second, "b: 5", reached("5", "1 2 3 4"))
 	c.wants(d, last, "min_services: a 1, a 2, a 3, a 4")
-	if got := reasonOf(t, d); !strings.HasSuffix(got, "; none of the 4 accepts connections: a person decides") {
+	if got := reasonOf(t, d); !strings.HasSuffix(got, "; none of the 4 accepts connections: an operator must decide") {
 		t.Errorf("reason %q", got)
 	}
 	if h := d.Holds[0]; len(h.Dead) != 4 || len(h.Alive) != 0 {

@@ -5,8 +5,13 @@ package kinds
 import (
 	"swallowkeeper/dyups"
 	"swallowkeeper/gateway"
+	"swallowkeeper/gateway/caddy"
+	"swallowkeeper/gateway/nginx"
 	"swallowkeeper/registry"
 	"swallowkeeper/registry/consul"
+	"swallowkeeper/registry/dns"
+	"swallowkeeper/registry/docker"
+	"swallowkeeper/registry/etcd"
 	"swallowkeeper/registry/file"
 )
 
@@ -15,6 +20,9 @@ func Registries() []registry.Kind {
 	return []registry.Kind{
 		consul.Kind(),
 		file.Kind(),
+		docker.Kind(),
+		etcd.Kind(),
+		dns.Kind(),
 	}
 }
 
@@ -22,5 +30,7 @@ func Registries() []registry.Kind {
 func Gateways() []gateway.Kind {
 	return []gateway.Kind{
 		dyups.Kind(),
+		nginx.Kind(),
+		caddy.Kind(),
 	}
 }

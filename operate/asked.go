@@ -8,75 +8,87 @@ import (
 	"sync"
 	"time"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
 	"swallowkeeper/internal/safetext"
 	"swallowkeeper/internal/setting"
 	"swallowkeeper/persist"
+	"swallowkeeper/reason"
 	"swallowkeeper/registry"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
 )
 
-// explainLimit is how long a registry may take to explain: somebody waits for it.
+// explainLimit is how long a registry may take to explain, as somebody is waiting.
 const explainLimit = 3 * time.Second
 
-// Explain asks all registries at once what they have for an upstream. What they can't tell
-// is in the notes.
-func Explain(ctx context.Context, sources []syncer.Source, name string) (instances []status.Finding, notes []string) {
+// Explain asks all registries at the same time about an upstream. What they can't tell is in the notes.
+func Explain(ctx context.Context, sources []syncer.Source, name string) (instances []status.Finding, notes []reason.Reason) {
 	ctx, cancel := context.WithTimeout(ctx, explainLimit)
 	defer cancel()
 	type answer struct {
 		findings []upstream.Finding
 		err      error
+		mute     bool // it explains nothing, but may list the name
 	}
 	answers := make([]answer, len(sources))
 	var asking sync.WaitGroup
 	for i, src := range sources {
-		if r, ok := src.Registry.(registry.Explainer); ok {
-			asking.Go(func() { answers[i].findings, answers[i].err = r.Explain(ctx, name) })
+		r, ok := src.Registry.(registry.Explainer)
+		if !ok {
+			answers[i].mute = true
+			continue
 		}
+		asking.Go(func() { answers[i].findings, answers[i].err = r.Explain(ctx, name) })
 	}
 	asking.Wait()
 	for i, a := range answers {
 		from := sources[i].Name
 		switch {
+		case a.mute:
+			notes = append(notes, registryMute.With(from))
 		case a.err != nil:
-			notes = append(notes, fmt.Sprintf("registry %s: %s", from, safetext.Line(a.err.Error())))
+			notes = append(notes, registryTrouble.With(from, a.err))
 		case len(a.findings) == 0:
-			notes = append(notes, fmt.Sprintf("registry %s has nothing of this name now", from))
+			notes = append(notes, registryNothing.With(from))
+		}
+		if r, tells := sources[i].Registry.(registry.Noticer); tells {
+			if how := r.Noticed(name); !how.IsZero() {
+				notes = append(notes, registryNotices.With(from, how))
+			}
 		}
 		for _, f := range a.findings {
 			instances = append(instances, status.Finding{
-				Registry: from, Addr: safetext.Line(f.Addr), In: f.In, Reason: safetext.Line(f.Reason), Index: f.Index,
+				Registry: from, Addr: safetext.Line(f.Addr), In: f.In, Reason: f.Reason, Code: f.Reason.Code(), Index: f.Index,
 			})
 		}
 	}
 	return instances, notes
 }
 
-// KeepsOut says what keeps a usable instance of an upstream out of traffic, "" for nothing.
-func KeepsOut(st syncer.Status, name string) string {
+// KeepsOut returns what keeps a usable instance of an upstream out of traffic, if anything.
+func KeepsOut(st syncer.Status, name string) reason.Reason {
 	for _, f := range st.Generation.Frozen {
 		switch {
-		case f.Name == upstream.Everything:
-			return "everything is frozen " + FrozenUntil(f.Until)
+		case f.Name == generation.Everything:
+			return until(f, allFrozen, allFrozenFor)
 		case f.Name.Covers(name):
-			return "the upstream is frozen " + FrozenUntil(f.Until)
+			return until(f, theFrozen, theFrozenFor)
 		}
 	}
 	for _, h := range st.Holds {
 		if h.Rule == guard.RuleMinServices {
-			return "the guard holds everything"
+			return guardHoldsAll.With()
 		}
 	}
-	return ""
+	return reason.Reason{}
 }
 
-// KeptOut says of instances that are usable and out what keeps them out.
-func KeptOut(e *status.Explanation, why string) {
+// KeptOut adds the reason why to usable instances that are out.
+func KeptOut(e *status.Explanation, why reason.Reason) {
 	for _, f := range e.Instances {
-		if !f.In || why == "" {
+		if !f.In || why.IsZero() {
 			continue
 		}
 		i := slices.IndexFunc(e.Servers, func(s status.Server) bool { return s.Addr == f.Addr })
@@ -85,28 +97,28 @@ func KeptOut(e *status.Explanation, why string) {
 			e.Servers = append(e.Servers, status.Server{Addr: f.Addr, State: status.Out, Origin: f.Registry})
 		}
 		if s := &e.Servers[i]; s.State == status.Out {
-			s.Reason = fmt.Sprintf("its registry lists it (%s), but %s", f.Reason, why)
+			s.Because(listedButKept.With(f.Reason, why))
 		}
 	}
 }
 
-// NameReasons says of each server that is in by which check, tag or rule.
+// NameReasons names the check, tag or rule that put each server in.
 func NameReasons(servers []status.Server, instances []status.Finding) {
 	for i, s := range servers {
 		n := slices.IndexFunc(instances, func(f status.Finding) bool {
 			return f.In && f.Addr == s.Addr && f.Registry == s.Origin
 		})
 		if s.State == status.In && n >= 0 {
-			servers[i].Reason = instances[n].Reason
+			servers[i].Because(instances[n].Reason)
 		}
 	}
 }
 
-// FreezeOf is the request as the syncer takes it.
-func FreezeOf(f status.FreezeRequest, now time.Time) (upstream.Freeze, error) {
-	var freeze upstream.Freeze
+// FreezeOf converts the request for the syncer.
+func FreezeOf(f status.FreezeRequest, now time.Time) (generation.Freeze, error) {
+	var freeze generation.Freeze
 	var err error
-	if freeze.Name, err = upstream.ParseScope(f.Name); err != nil {
+	if freeze.Name, err = generation.ParseScope(f.Name); err != nil {
 		return freeze, status.As(status.ErrInvalid, fmt.Errorf("freeze: %w", err))
 	}
 	if f.For != "" {
@@ -119,8 +131,8 @@ func FreezeOf(f status.FreezeRequest, now time.Time) (upstream.Freeze, error) {
 	return freeze, nil
 }
 
-// Told marks an error with its kind.
-func Told(err error) error {
+// Classify wraps an error with the kind that package status knows.
+func Classify(err error) error {
 	switch {
 	case errors.Is(err, syncer.ErrUnknown), errors.Is(err, persist.ErrNotKept):
 		return status.As(status.ErrNotFound, err)

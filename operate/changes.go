@@ -1,32 +1,32 @@
 package operate
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"swallowkeeper/internal/nginxconf"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
-func summary(c upstream.Changes) string {
+func summary(c upstream.Changes) reason.Reason {
 	return counted(len(c.Added), len(c.Updated), len(c.Removed))
 }
 
-func counted(added, updated, removed int) string {
+func counted(added, updated, removed int) reason.Reason {
 	if added+updated+removed == 0 {
-		return "no changes"
+		return changesNone.With()
 	}
-	return fmt.Sprintf("%d added, %d updated, %d removed", added, updated, removed)
+	return changesCounted.With(added, updated, removed)
 }
 
-// lines is an upstream as nginx reads it, a directive a line.
+// lines returns an upstream in nginx syntax, a directive per line, with its routes as comments.
 func lines(u upstream.Upstream) []string {
-	return strings.FieldsFunc(string(nginxconf.AppendBody(nil, u)), func(r rune) bool { return r == '\n' })
+	return append(routeLines(u), strings.FieldsFunc(string(nginxconf.AppendBody(nil, u)), func(r rune) bool { return r == '\n' })...)
 }
 
-// lineDiff is what an update puts in and takes out.
+// lineDiff returns the lines that an update adds and removes.
 func lineDiff(u upstream.Update) (in, gone []string) {
 	was, is := lines(u.Old), lines(u.New)
 	in, gone = []string{}, []string{}
@@ -43,7 +43,7 @@ func lineDiff(u upstream.Update) (in, gone []string) {
 	return in, gone
 }
 
-// When is a time as a person reads it.
+// When formats a time for people.
 func When(t time.Time) string {
 	if t.IsZero() {
 		return "at an unknown time"

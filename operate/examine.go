@@ -17,8 +17,7 @@ import (
 	"swallowkeeper/wiring"
 )
 
-// Check asks everything that the configuration names whether it can be used, and says one after the other what it
-// found. It changes nothing.
+// Check tests whether everything in the configuration can be used, and reports each result to say. It changes nothing.
 func (o *Offline) Check(ctx context.Context, limit time.Duration, say func(what, found string, err error)) error {
 	h, err := o.parts()
 	if err != nil {
@@ -31,7 +30,7 @@ func (o *Offline) Check(ctx context.Context, limit time.Duration, say func(what,
 	}
 	for _, src := range h.Sources {
 		set, err := firstSet(ctx, src, limit)
-		say("registry "+src.Name, fmt.Sprintf("%d upstreams, %d servers, %d left out", set.Usable(), set.Servers(), len(set.Out())), err)
+		say("registry "+src.Name, fmt.Sprintf("%d upstreams, %d servers, %d left out", set.Usable(), set.Servers(), set.Outs().Len()), err)
 	}
 	found, err := checkFile(cfg.Persist)
 	say("file "+cfg.Persist.Path, found, err)
@@ -52,12 +51,10 @@ func within[T any](ctx context.Context, limit time.Duration, f func(context.Cont
 	return f(ctx)
 }
 
-// firstSet waits for what the registry publishes first.
+// firstSet waits for the first set that the registry publishes.
 func firstSet(ctx context.Context, src syncer.Source, limit time.Duration) (upstream.Set, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	late := time.NewTimer(limit)
-	defer late.Stop()
 	first := make(chan upstream.Set, 1)
 	ended := make(chan error, 1)
 	go func() {
@@ -68,25 +65,38 @@ func firstSet(ctx context.Context, src syncer.Source, limit time.Duration) (upst
 			}
 		})
 	}()
-	var trouble error
-	select {
-	case s := <-first:
-		cancel()
-		return s, <-ended
-	case <-late.C:
-		trouble = src.Registry.Condition().Trouble
-		cancel()
-		trouble = errors.Join(trouble, <-ended)
-	case err := <-ended:
-		trouble = err
+	late, look := time.NewTimer(limit), time.NewTicker(syncer.LookEvery)
+	defer late.Stop()
+	defer look.Stop()
+	for {
+		select {
+		case s := <-first:
+			cancel()
+			return s, <-ended
+		case now := <-look.C:
+			if is := src.Registry.Condition(); is.Hopeless(now) {
+				cancel()
+				return upstream.Set{}, errors.Join(is.Trouble, <-ended)
+			}
+			continue
+		case <-late.C:
+			trouble := src.Registry.Condition().Trouble
+			cancel()
+			return upstream.Set{}, unanswered(limit, errors.Join(trouble, <-ended))
+		case err := <-ended:
+			return upstream.Set{}, unanswered(limit, err)
+		}
 	}
+}
+
+func unanswered(limit time.Duration, trouble error) error {
 	if trouble == nil {
 		trouble = errors.New("no reason given")
 	}
-	return upstream.Set{}, fmt.Errorf("no answer within %s: %w", limit, trouble)
+	return fmt.Errorf("no answer within %s: %w", limit, trouble)
 }
 
-// checkFile reads the conf file and sees whether it could be written.
+// checkFile reads the conf file and checks whether it could be written.
 func checkFile(cfg persist.Config) (string, error) {
 	gen, edited, err := persist.Read(cfg.Path)
 	if err == nil {
@@ -106,8 +116,8 @@ func checkFile(cfg persist.Config) (string, error) {
 	return found, nil
 }
 
-// Examine asks everybody at the same time. The conf file is read last: what a gateway has
-// got from the daemon stands in it by then.
+// Examine asks all parts at the same time. It reads the conf file last, so that it contains whatever a gateway has
+// received from the daemon.
 func (o *Offline) Examine(ctx context.Context, from doctor.NginxSource) (doctor.Facts, []doctor.Finding, error) {
 	cfg := o.Config
 	facts := doctor.Facts{
@@ -138,14 +148,14 @@ func (o *Offline) Examine(ctx context.Context, from doctor.NginxSource) (doctor.
 			return nil
 		})
 	}
-	_ = group.Wait() // none returns an error
+	_ = group.Wait() // no function returns an error
 	gen, _, err := persist.Read(cfg.Persist.Path)
 	if err != nil {
 		found = append(found, doctor.Finding{
 			Check: "conf-unread", Severity: doctor.Unknown, Where: cfg.Persist.Path,
 			What:   "The conf file can't be read: " + err.Error(),
 			Why:    "What swallowkeeper has written is not known, and the daemon can't go on from it.",
-			Change: "Run it as the account that swallowkeeper runs as; see The conf file in docs/operation.md",
+			Change: "Run it as the account that swallowkeeper runs as; see docs/conf-file.md",
 		})
 	}
 	if damaged, err := persist.Damaged(cfg.Persist.Path); err == nil && len(damaged) > 0 {
@@ -186,5 +196,5 @@ func examineRegistry(ctx context.Context, src syncer.Source) doctor.Registry {
 	return r
 }
 
-// examineLimit is how long a registry may take to answer that is only asked what it lists.
+// examineLimit is how long a registry may take to list its upstreams.
 const examineLimit = 10 * time.Second

@@ -6,22 +6,22 @@ import (
 	"swallowkeeper/status"
 )
 
-// ExitError is an error that ends the program with a code of its own.
+// ExitError is an error with an exit code.
 type ExitError struct {
 	Code int
 	err  error
 }
 
-// Error is the error's own text.
+// Error returns the text of the error.
 func (e *ExitError) Error() string { return e.err.Error() }
 
-// Unwrap returns the error without its code.
+// Unwrap returns the error without the code.
 func (e *ExitError) Unwrap() error { return e.err }
 
-// Exit gives an error an exit code.
+// Exit adds an exit code to an error.
 func Exit(code int, err error) error { return &ExitError{Code: code, err: err} }
 
-// CodeOf is the exit code for an error.
+// CodeOf returns the exit code for an error.
 func CodeOf(err error) int {
 	var coded *ExitError
 	if errors.As(err, &coded) {
@@ -30,5 +30,5 @@ func CodeOf(err error) int {
 	return status.ExitFailed
 }
 
-// ErrSaid ends the program after everything was said already.
-var ErrSaid = errors.New("said already")
+// ErrReported ends the program without another message.
+var ErrReported = errors.New("already reported")

@@ -5,35 +5,35 @@ import (
 	"slices"
 	"sync"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/internal/safetext"
 	"swallowkeeper/persist"
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
 )
 
-// History shows the generations that are kept beside a conf file. It reads what is new to it
-// alone: many large files may be kept, and a page is loaded often. What its own process wrote
-// it need not read at all.
+// History reads the generations that are kept beside a conf file. It caches them, as there may be many large files and
+// the page is loaded often. Generations of its own process need not be read at all.
 type History struct {
 	Path string
-	Most int // it remembers, where it is told of what is written
+	Most int // maximum size of the cache; 0: no cache
 
-	reading sync.Mutex // one reads at a time, and what is written waits for nobody
+	reading sync.Mutex // allows one reader at a time; writers do not wait for it
 
 	mu    sync.Mutex
-	known []knownGeneration // the newest first
-	wrote int               // the number of the last one that this process wrote
+	known []knownGeneration // newest first
+	wrote int               // number of the last generation that this process wrote
 }
 
-// knownGeneration is one with what it changed beside another, the number of which is after;
-// 0: what it changed is not known.
+// knownGeneration is a generation with its changes compared to the one with number after; 0: the changes are unknown.
 type knownGeneration struct {
 	status.Generation
 	after int
 }
 
-// Written takes in a generation that was written just now.
+// Written adds a generation that was just written.
 func (h *History) Written(e syncer.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -43,7 +43,7 @@ func (h *History) Written(e syncer.Event) {
 	h.known = append([]knownGeneration{g}, h.known[:min(len(h.known), max(h.Most-1, 0))]...)
 }
 
-// List is the newest first, each with what it changed.
+// List returns the generations with their changes, newest first.
 func (h *History) List() ([]status.Generation, error) {
 	h.reading.Lock()
 	defer h.reading.Unlock()
@@ -51,7 +51,9 @@ func (h *History) List() ([]status.Generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	read := reader(h.Path)
+	all := persist.NewReader(h.Path)
+	defer all.Close()
+	read := reader(all)
 	known := h.remembered()
 	list := make([]knownGeneration, 0, len(numbers))
 	for i, n := range numbers {
@@ -62,7 +64,7 @@ func (h *History) List() ([]status.Generation, error) {
 		g, ok := knownAfter(known, n, older)
 		if !ok {
 			if g, err = readAfter(read, n, older); errors.Is(err, persist.ErrNotKept) {
-				continue // it was pruned meanwhile
+				continue // pruned in the meantime
 			}
 		}
 		list = append(list, g)
@@ -81,7 +83,7 @@ func (h *History) remembered() []knownGeneration {
 	return slices.Clone(h.known)
 }
 
-// remember keeps a list, and what was written since it was made.
+// remember caches a list, together with what was written since it was made.
 func (h *History) remember(list []knownGeneration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -91,21 +93,23 @@ func (h *History) remember(list []knownGeneration) {
 	h.known = append(newer, list...)
 }
 
-// Diff leads from one generation to another.
+// Diff returns the changes from one generation to another.
 func (h *History) Diff(from, to int) (status.Changes, error) {
-	a, err := ReadKept(h.Path, from)
+	all := persist.NewReader(h.Path)
+	defer all.Close()
+	a, err := readKept(all, from)
 	if err != nil {
 		return status.Changes{}, err
 	}
-	b, err := ReadKept(h.Path, to)
+	b, err := readKept(all, to)
 	if err != nil {
 		return status.Changes{}, err
 	}
 	return ShowChanges(upstream.Diff(a.Set, b.Set)), nil
 }
 
-// knownAfter finds what is known of a generation beside the older one that is kept, 0: none is. A
-// damaged one may have been mended since.
+// knownAfter returns what is known about a generation compared to the older one; 0: no older one is kept. A damaged
+// generation may have been repaired since.
 func knownAfter(known []knownGeneration, number, older int) (knownGeneration, bool) {
 	i := slices.IndexFunc(known, func(g knownGeneration) bool { return g.Number == number })
 	if i < 0 || known[i].Damaged != "" {
@@ -113,13 +117,13 @@ func knownAfter(known []knownGeneration, number, older int) (knownGeneration, bo
 	}
 	g := known[i]
 	if older == 0 {
-		g.Summary, g.after = "", 0
+		g.Summary, g.after = reason.Reason{}, 0
 	}
 	return g, g.after == older
 }
 
-// readAfter reads a generation and what it changed beside the older one. The error is of one that
-// is not kept; one that can't be used is shown as such.
+// readAfter reads a generation and its changes compared to the older one. It returns an error if the generation is not
+// kept. One that is not usable is returned as damaged.
 func readAfter(read func(int) kept, number, older int) (knownGeneration, error) {
 	k := read(number)
 	g := knownGeneration{Generation: ShowGeneration(k.Generation)}
@@ -136,29 +140,36 @@ func readAfter(read func(int) kept, number, older int) (knownGeneration, error) 
 	return g, nil
 }
 
-// reader reads generations; of a pair the older is the next one's newer.
-func reader(path string) func(number int) kept {
+// reader returns a function that reads generations. It caches one: in a sequence, the older one of a pair is the newer
+// one of the next pair.
+func reader(all *persist.Reader) func(number int) kept {
 	var last kept
 	return func(number int) kept {
 		if last.Number != number {
-			last.Generation, last.err = ReadKept(path, number)
+			last.Generation, last.err = readKept(all, number)
 			last.Number = number
 		}
 		return last
 	}
 }
 
-// kept is one generation of the history, or why it can't be used.
+// kept is a generation of the history, or why it is not usable.
 type kept struct {
-	upstream.Generation
+	generation.Generation
 	err error
 }
 
-// ReadKept reads a generation that is kept. Its error is of a kind of package status.
-func ReadKept(path string, number int) (upstream.Generation, error) {
-	g, err := persist.ReadGeneration(path, number)
+// ReadKept reads a generation of the history. Its error has a kind of package status.
+func ReadKept(path string, number int) (generation.Generation, error) {
+	all := persist.NewReader(path)
+	defer all.Close()
+	return readKept(all, number)
+}
+
+func readKept(all *persist.Reader, number int) (generation.Generation, error) {
+	g, err := all.Read(number)
 	if err != nil && !errors.Is(err, persist.ErrNotKept) {
 		return g, status.As(status.ErrConflict, err) // a damaged one
 	}
-	return g, Told(err)
+	return g, Classify(err)
 }

@@ -10,9 +10,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/persist"
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
@@ -51,19 +54,19 @@ func TestHistoryIsReadOnce(t *testing.T) {
 				if told && e.Generation < 4 { // what it is told of while nobody looks is known too
 					return
 				}
-				if diff := cmp.Diff(list(&History{Path: cfg.Path}), list(h)); diff != "" {
+				if diff := cmp.Diff(list(&History{Path: cfg.Path}), list(h), cmpopts.EquateComparable(reason.Reason{})); diff != "" {
 					t.Errorf("generation %d: %s", e.Generation, diff)
 				}
 			})
 			all := list(h)
-			if len(all) != 3 || all[0].Number != 5 || all[0].Summary != "0 added, 1 updated, 0 removed" || all[2].Summary != "" {
+			if len(all) != 3 || all[0].Number != 5 || all[0].Summary.String() != "0 added, 1 updated, 0 removed" || !all[2].Summary.IsZero() {
 				t.Errorf("the history is %+v", all)
 			}
 			damage(4)
-			if diff := cmp.Diff(all, list(h)); diff != "" {
+			if diff := cmp.Diff(all, list(h), cmpopts.EquateComparable(reason.Reason{})); diff != "" {
 				t.Errorf("what is known was read again: %s", diff)
 			}
-			if fresh := list(&History{Path: cfg.Path}); fresh[1].Damaged == "" || fresh[0].Summary != "" || fresh[0].Servers != 5 {
+			if fresh := list(&History{Path: cfg.Path}); fresh[1].Damaged == "" || !fresh[0].Summary.IsZero() || fresh[0].Servers != 5 {
 				t.Errorf("with one that is damaged: %+v", fresh)
 			}
 		})
@@ -116,7 +119,7 @@ func writeGenerations(t *testing.T, cfg persist.Config, n int, tell func(syncer.
 		server := upstream.DefaultTemplate().Server()
 		server.Addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 80)
 		u.Servers = append(slices.Clone(u.Servers), server)
-		g, err := f.Save(t.Context(), upstream.Generation{Set: upstream.NewSet([]upstream.Upstream{u})})
+		g, err := f.Save(t.Context(), generation.Generation{Set: upstream.NewSet([]upstream.Upstream{u})})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,6 @@
-// Package operate is what a person can see and do. [Offline] does it with the conf file, the gateways and the
-// registries alone, the daemon's client asks the daemon, and [Either] whoever answers; what the parts say is
-// turned into package status's words here, for both.
+// Package operate is what an operator can see and do. [Offline] uses only the conf file, the gateways and the
+// registries, the daemon's client asks the daemon, and [Either] uses whichever is available. Both get their answers in
+// package status's types, converted here.
 package operate
 
 import (
@@ -11,31 +11,31 @@ import (
 	"swallowkeeper/status/client"
 )
 
-// Operator is what a person can see and do. The daemon's client is one, [Offline] is one that does without the
-// daemon, and [Either] asks whoever answers. Why is a person's reason for an order.
+// Operator is what an operator can see and do. The daemon's client implements it, as do [Offline], which works without
+// the daemon, and [Either], which uses whichever is available. why is the operator's reason for an order.
 type Operator interface {
-	// Status is what is true now, with the verdict.
+	// Status returns the current state with the verdict.
 	Status(ctx context.Context) (status.Status, error)
 	// Upstreams lists every upstream with its servers.
 	Upstreams(ctx context.Context) ([]status.Upstream, error)
-	// Explain says of every instance of one upstream why it is in or out.
+	// Explain tells for every instance of an upstream why it is in or out.
 	Explain(ctx context.Context, name string) (status.Explanation, error)
-	// Plan is what the next pass would do and what has drifted; it changes nothing.
+	// Plan returns what the next pass would do, and what has drifted. It changes nothing.
 	Plan(ctx context.Context) (status.Plan, error)
-	// History lists the generations that are kept, the newest first.
+	// History lists the kept generations, newest first.
 	History(ctx context.Context) ([]status.Generation, error)
-	// Diff leads from one generation that is kept to another.
+	// Diff returns the changes from one kept generation to another.
 	Diff(ctx context.Context, from, to int) (status.Changes, error)
 
-	// Approve lets exactly the hold with this ID through.
+	// Approve lets the hold with this ID through, and only that.
 	Approve(ctx context.Context, id, why string) error
-	// Freeze leaves an upstream, or everything, as it is written now.
+	// Freeze keeps an upstream, or everything, as currently written.
 	Freeze(ctx context.Context, f status.FreezeRequest, why string) error
-	// Unfreeze ends a freeze; name is "*" for that of everything.
+	// Unfreeze ends a freeze. The name "*" stands for the freeze of everything.
 	Unfreeze(ctx context.Context, name, why string) error
-	// RollbackPlan is what going back to a generation would do; it changes nothing.
+	// RollbackPlan returns what a rollback to a generation would do. It changes nothing.
 	RollbackPlan(ctx context.Context, generation int) (status.RollbackPlan, error)
-	// Rollback writes a generation again, pushes it, and freezes everything at it.
+	// Rollback writes a generation again, pushes it, and freezes everything.
 	Rollback(ctx context.Context, generation int, why string) (status.RollbackResult, error)
 }
 
@@ -47,17 +47,17 @@ var (
 	_ Operator = (*Either)(nil)
 )
 
-// Either asks the daemon, and does without it from the moment on at which it does not answer. It is for one command,
-// and asks one thing after the other.
+// Either asks the daemon until it does not answer, and then works without it. It serves one command, which asks one
+// thing after another.
 type Either struct {
 	Live, Offline Operator
-	// Away is told that the daemon does not answer, and what stands in for its answer. It returns an error
-	// where nothing may. It is told once; of what only prepares an order it is told with no words.
+	// Away is called when the daemon does not answer, with what replaces its answer. An error forbids the replacement.
+	// It is called once. instead is "" for a request that only prepares an order.
 	Away  func(err error, instead string) error
 	alone bool
 }
 
-// Alone reports whether the daemon did not answer, and an answer came from elsewhere.
+// Alone reports whether the daemon did not answer and something else did.
 func (e *Either) Alone() bool { return e.alone }
 
 const (
@@ -65,7 +65,7 @@ const (
 	byHand    = "it is done by hand, in the conf file and the gateways"
 )
 
-// either asks the daemon, or whoever stands in.
+// either asks the daemon, or the replacement.
 func either[T any](e *Either, instead string, ask func(Operator) (T, error)) (T, error) {
 	if !e.alone {
 		answer, err := ask(e.Live)
@@ -80,7 +80,7 @@ func either[T any](e *Either, instead string, ask func(Operator) (T, error)) (T,
 	return ask(e.Offline)
 }
 
-// do is either for an order, which is answered by an error alone.
+// do is either for an order, which only returns an error.
 func (e *Either) do(give func(Operator) error) error {
 	_, err := either(e, byHand, func(o Operator) (struct{}, error) { return struct{}{}, give(o) })
 	return err
@@ -119,7 +119,7 @@ func (e *Either) Diff(ctx context.Context, from, to int) (status.Changes, error)
 	return either(e, fromFiles, func(o Operator) (status.Changes, error) { return o.Diff(ctx, from, to) })
 }
 
-// Approve implements Operator. Nobody but the daemon knows what is held.
+// Approve implements Operator. Only the daemon knows what is held.
 func (e *Either) Approve(ctx context.Context, id, why string) error {
 	return e.Live.Approve(ctx, id, why)
 }
@@ -134,7 +134,7 @@ func (e *Either) Unfreeze(ctx context.Context, name, why string) error {
 	return e.do(func(o Operator) error { return o.Unfreeze(ctx, name, why) })
 }
 
-// RollbackPlan implements Operator. It only shows what may come: that it is done by hand is told with the rollback.
+// RollbackPlan implements Operator. It is only a preview: the rollback itself tells if it runs without the daemon.
 func (e *Either) RollbackPlan(ctx context.Context, generation int) (status.RollbackPlan, error) {
 	quiet := *e
 	return either(&quiet, "", func(o Operator) (status.RollbackPlan, error) { return o.RollbackPlan(ctx, generation) })

@@ -8,38 +8,41 @@ import (
 	"slices"
 	"syscall"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/internal/safetext"
 	"swallowkeeper/persist"
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
-	"swallowkeeper/upstream"
 )
 
-// Once says how a pass goes about it.
+// Once are the options of a pass.
 type Once = syncer.Once
 
-// Pass is what one pass found and did, in the API's words.
+// Pass is what one pass found and did, in the types of the API.
 type Pass struct {
 	ExitCode int                  `json:"exit_code"`
 	DryRun   bool                 `json:"dry_run"`
 	Error    string               `json:"error,omitempty"`
 	File     status.Changes       `json:"file"`
-	Hold     *status.Hold         `json:"hold,omitempty"`  // the first of several
-	Holds    []status.Hold        `json:"holds,omitempty"` // all of them where there are several
+	Hold     *status.Hold         `json:"hold,omitempty"`  // the first one
+	Holds    []status.Hold        `json:"holds,omitempty"` // all of them, if there are several
 	Unserved []status.Unserved    `json:"without_healthy_server,omitempty"`
 	LeftOut  []LeftOut            `json:"left_out"`
 	Gateways []status.GatewayPlan `json:"gateways"`
 }
 
-// LeftOut is one instance that is registered and gets no traffic.
+// LeftOut is an instance that is registered but receives no traffic, or a route that is out.
 type LeftOut struct {
-	Service string `json:"service"`
-	Addr    string `json:"addr,omitempty"`
-	Reason  string `json:"reason"`
-	Detail  string `json:"detail,omitempty"` // which instance, and what its check said
+	Service string        `json:"service"`
+	Addr    string        `json:"addr,omitempty"`
+	Route   string        `json:"route,omitempty"` // set for a route
+	Reason  reason.Reason `json:"reason"`
+	Code    string        `json:"code,omitempty"`  // of the reason
+	Detail  reason.Reason `json:"detail,omitzero"` // the instance, and the output of its check
 }
 
-// Plan is the pass as the API shows one that is to come.
+// Plan returns the pass as a plan of the API.
 func (p Pass) Plan() status.Plan {
 	plan := status.Plan{File: p.File, Hold: p.Hold, Holds: p.Holds, Gateways: []status.GatewayPlan{}}
 	for _, g := range p.Gateways {
@@ -49,24 +52,24 @@ func (p Pass) Plan() status.Plan {
 	return plan
 }
 
-// Pass makes one pass. What it found comes with its error, which is one of the registries or of the conf file.
+// Pass makes one pass. The result is valid even with an error, which is one of the registries or of the conf file.
 func (o *Offline) Pass(ctx context.Context, once Once) (Pass, error) {
 	h, err := o.parts()
 	if err != nil {
 		return Pass{}, err
 	}
 	defer h.Close(o.Log)
-	store, letGo, err := o.store(once.DryRun)
+	store, release, err := o.store(once.DryRun)
 	if err != nil {
 		return Pass{}, Exit(status.ExitFailed, err)
 	}
-	defer letGo()
+	defer release()
 	out, err := syncer.New(h.Parts(o.Config, store, o.Log)).RunOnce(ctx, once)
 	return passOf(out, err, once.DryRun), err
 }
 
-// passOf tells what a pass found. A dry run that found changes for a gateway says that the gateway is
-// out of sync. A service without a healthy server is named and does not count: the pass did its work.
+// passOf returns what a pass found. If a dry run has changes for a gateway, the gateway counts as out of sync. A
+// service without a healthy server is listed but is no failure: the pass did its job.
 func passOf(out syncer.Outcome, err error, dryRun bool) Pass {
 	plan := ShowPlan(out)
 	p := Pass{
@@ -82,15 +85,15 @@ func passOf(out syncer.Outcome, err error, dryRun bool) Pass {
 		p.Error = err.Error()
 	}
 	p.Unserved, _, _ = showOut(syncer.Status{Out: out.Out, Unserved: out.Unserved})
-	for _, o := range out.Out {
-		p.LeftOut = append(p.LeftOut, LeftOut{Service: o.Service, Addr: o.Addr, Reason: o.Reason, Detail: o.Detail()})
+	for o := range out.Out.All() {
+		p.LeftOut = append(p.LeftOut, LeftOut{Service: o.Service, Addr: o.Addr, Route: o.Route, Reason: o.Reason, Code: o.Reason.Code(), Detail: o.Detail()})
 	}
 	behind := slices.ContainsFunc(p.Gateways, func(g status.GatewayPlan) bool { return !g.InSync })
 	p.ExitCode = status.JudgePass(err != nil, behind, len(out.Holds) > 0).ExitCode
 	return p
 }
 
-// store opens the conf file: with its lock, or, in a dry run, to be read only.
+// store opens the conf file: with its lock, or read-only for a dry run.
 func (o *Offline) store(dryRun bool) (syncer.Store, func(), error) {
 	if dryRun {
 		return readOnly(o.Config.Persist.Path), func() {}, nil
@@ -99,21 +102,21 @@ func (o *Offline) store(dryRun bool) (syncer.Store, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return file, func() { file.LetGo(o.Log) }, nil
+	return file, func() { file.Release(o.Log) }, nil
 }
 
-// readOnly is the conf file at a path, for a pass that writes nothing.
+// readOnly is the path of a conf file, for a pass that writes nothing.
 type readOnly string
 
-func (r readOnly) Load() (upstream.Generation, error) {
+func (r readOnly) Load() (generation.Generation, error) {
 	gen, _, err := persist.Read(string(r))
 	return gen, err
 }
 
-func (r readOnly) Save(context.Context, upstream.Generation) (upstream.Generation, error) {
-	return upstream.Generation{}, fmt.Errorf("write %s: this pass only reads", string(r))
+func (r readOnly) Save(context.Context, generation.Generation) (generation.Generation, error) {
+	return generation.Generation{}, fmt.Errorf("write %s: this pass only reads", string(r))
 }
 
-// SurviveBrokenPipe lets a write to standard output or standard error fail whose reader has gone: Go
-// ends a program for that. Unlike an ignored signal a caught one is not handed on to a check's command.
+// SurviveBrokenPipe makes writes to a closed standard output or standard error return an error, instead of ending the
+// program. It catches the signal, as an ignored one would be inherited by a check's command.
 func SurviveBrokenPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }

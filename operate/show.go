@@ -2,7 +2,6 @@ package operate
 
 import (
 	"cmp"
-	"fmt"
 	"iter"
 	"maps"
 	"net/netip"
@@ -10,85 +9,37 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
 	"swallowkeeper/internal/nginxconf"
 	"swallowkeeper/internal/safetext"
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
 )
 
-// What follows turns what the parts say into the API's words.
+// The rest of the file converts values of the parts into types of the API.
 
-// ShowGeneration is a generation without what it changed.
-func ShowGeneration(g upstream.Generation) status.Generation {
+// ShowGeneration returns a generation without its changes.
+func ShowGeneration(g generation.Generation) status.Generation {
 	return status.Generation{
 		Number: g.Number, Time: g.Time, Digest: g.Digest, Reason: g.Reason, By: g.Signed.By, Why: g.Signed.Why,
 		Upstreams: g.Set.Len(), Servers: g.Set.Servers(),
 	}
 }
 
-// showHolds also says which of the servers are registered still: those are among what is out.
-func showHolds(holds []guard.Hold, out []upstream.Out) []status.Hold {
-	shown := make([]status.Hold, 0, len(holds))
-	if len(holds) == 0 {
-		return shown
-	}
-	registered := make(map[outKey]bool, len(out))
-	for _, o := range out {
-		registered[keyOf(o)] = true
-	}
-	for _, h := range holds {
-		one := status.Hold{
-			ID: h.ID, Rule: h.Rule, Upstream: h.Upstream, Reason: h.Reason, Since: h.Since,
-			Servers: []status.HeldServer{}, Of: h.Of, KeptOut: len(h.KeptOut),
-		}
-		found := foundBy(h)
-		for _, r := range h.Removed {
-			addr := r.Addr.String()
-			one.Servers = append(one.Servers, status.HeldServer{
-				Upstream: r.Upstream, Addr: addr, Registered: registered[outKey{upstream.KeyOf(r.Upstream), addr}], Witness: found[r],
-			})
-		}
-		shown = append(shown, one)
-	}
-	return shown
-}
-
-// foundBy is what the witness found out of a hold's servers.
-func foundBy(h guard.Hold) map[guard.ServerID]string {
-	found := make(map[guard.ServerID]string, len(h.Alive)+len(h.Dead))
-	for _, id := range h.Alive {
-		found[id] = status.Alive
-	}
-	for _, id := range h.Dead {
-		found[id] = status.Dead
-	}
-	return found
-}
-
-// outKey is an instance of an upstream.
-type outKey struct {
-	upstream upstream.Key
-	addr     string
-}
-
-func keyOf(o upstream.Out) outKey {
-	return outKey{upstream.KeyOf(cmp.Or(o.Upstream, o.Service)), o.Addr}
-}
-
-// ShowDamaged says that the conf file was found damaged: what stands in it is no older than the history, and
-// its freezes are lost. It does for as long as the damaged file is there, and makes nothing unready.
+// ShowDamaged reports that the conf file was damaged: it was replaced from the history, and its freezes are lost. It is
+// reported as long as the damaged file exists, and does not affect readiness.
 func ShowDamaged(st *status.Status, aside []string) {
 	if len(aside) == 0 {
 		return
 	}
 	st.DamagedFile = aside[len(aside)-1]
-	st.Reasons = append(st.Reasons, "the conf file was damaged, and the newest good generation of the history took its place without "+
-		"its freezes: look at "+st.DamagedFile+", then move it away")
+	st.Reasons = append(st.Reasons, fileDamaged.With(st.DamagedFile))
 }
 
-func showFreezes(freezes []upstream.Freeze) []status.Freeze {
+func showFreezes(freezes []generation.Freeze) []status.Freeze {
 	shown := make([]status.Freeze, 0, len(freezes))
 	for _, f := range freezes {
 		shown = append(shown, status.Freeze{Name: f.Name.String(), Until: f.Until, By: f.Signed.By, Why: f.Signed.Why})
@@ -96,43 +47,49 @@ func showFreezes(freezes []upstream.Freeze) []status.Freeze {
 	return shown
 }
 
-// showSet is what a generation has, where nothing else is known.
-func showSet(g upstream.Generation) []status.Upstream {
+// showSet returns the upstreams of a generation when nothing else is known.
+func showSet(g generation.Generation, refused refusals) []status.Upstream {
 	shown := make([]status.Upstream, 0, g.Set.Len())
-	see := lookout{frozen: g.Frozen}
+	see := explainer{frozen: g.Frozen, refused: refused}
 	for u := range g.Set.All() {
 		shown = append(shown, see.upstream(u))
 	}
 	return shown
 }
 
-// ShowStatus is what is true, with the verdict on it.
-func ShowStatus(st syncer.Status) status.Status {
+// ShowStatus returns the current state with its verdict. since is called if something is held; it may be nil.
+func ShowStatus(st syncer.Status, since func() syncer.Since) status.Status {
 	out := status.Status{
 		Time: time.Now(), InSync: st.InSync() && st.Generation.Number > 0, Generation: ShowGeneration(st.Generation),
-		Upstreams: st.Generation.Set.Len(), Servers: st.Generation.Set.Servers(), Out: len(st.Out),
-		Reasons: []string{}, Freezes: showFreezes(st.Generation.Frozen),
+		Upstreams: st.Generation.Set.Len(), Servers: st.Generation.Set.Servers(), Out: st.Out.Servers(),
+		Routes: st.Generation.Set.RouteCount(), RoutesOut: st.Out.Len() - st.Out.Servers(), Reasons: []reason.Reason{}, Freezes: showFreezes(st.Generation.Frozen),
 	}
 	out.Unserved, out.LeftOut, out.OutOf = showOut(st)
 	if st.StoreErr != nil {
 		out.FileError = safetext.Line(st.StoreErr.Error())
-		out.Reasons = append(out.Reasons, "the conf file can't be written: "+out.FileError)
+		out.FilePlain = status.Plain(out.FileError)
+		out.Reasons = append(out.Reasons, fileFailed.With(out.FileError))
 	}
-	out.Holds = showHolds(st.Holds, st.Out)
+	var known syncer.Since
+	if len(st.Holds) > 0 && since != nil {
+		known = since()
+	}
+	out.Holds = showHolds(st.Holds, st.Out, st.Generation.Set, known)
 	for _, r := range st.Registries {
 		shown := status.Registry{Name: r.Name, Answered: r.Answered, Heard: r.Heard}
 		switch {
 		case r.Trouble != nil:
 			shown.Trouble, shown.TroubleSince = safetext.Line(r.Trouble.Error()), r.TroubleSince
-			out.Reasons = append(out.Reasons, fmt.Sprintf("registry %s: %s", r.Name, shown.Trouble))
+			shown.Plain = status.Plain(shown.Trouble)
+			out.Reasons = append(out.Reasons, registryTrouble.With(r.Name, shown.Trouble))
 		case r.Answered.IsZero():
-			out.Reasons = append(out.Reasons, fmt.Sprintf("registry %s has not answered yet", r.Name))
+			out.Reasons = append(out.Reasons, registrySilent.With(r.Name))
 		}
 		out.Registries = append(out.Registries, shown)
 	}
 	for _, g := range st.Gateways {
 		shown, why := ShowGateway(g, st.Generation.Number)
-		if why != "" {
+		if !why.IsZero() {
 			out.Reasons = append(out.Reasons, why)
 		}
 		out.Gateways = append(out.Gateways, shown)
@@ -142,22 +99,25 @@ func ShowStatus(st syncer.Status) status.Status {
 	return out
 }
 
-// What is named of what is out: upstreams, and reasons of each.
+// How many upstreams with instances that are out are listed, and how many reasons of each.
 const mostLeftOut, mostReasons = 10, 3
 
-// showOut says which upstreams have no healthy server, which have the most instances out, and how many have any.
+// showOut returns the upstreams without a healthy server, those with the most instances out, and how many have any.
 func showOut(st syncer.Status) (unserved []status.Unserved, left []status.LeftOut, upstreams int) {
 	type leaving struct {
 		name    string
-		reasons []string
+		reasons []reason.Reason
 	}
 	byName := map[upstream.Key]*leaving{}
-	for _, o := range st.Out {
+	for o := range st.Out.All() {
+		if o.Route != "" {
+			continue // not an instance
+		}
 		name := keyOf(o).upstream
 		if byName[name] == nil {
 			byName[name] = &leaving{name: cmp.Or(o.Upstream, o.Service)}
 		}
-		byName[name].reasons = append(byName[name].reasons, strings.TrimSuffix(o.Reason, guard.KeptAllTheSame))
+		byName[name].reasons = append(byName[name].reasons, ownReason(o))
 	}
 	all := slices.SortedFunc(maps.Values(byName), func(a, b *leaving) int {
 		return cmp.Or(cmp.Compare(len(b.reasons), len(a.reasons)), strings.Compare(a.name, b.name))
@@ -177,24 +137,24 @@ func showOut(st syncer.Status) (unserved []status.Unserved, left []status.LeftOu
 	return unserved, left, len(all)
 }
 
-// mostFrequent counts texts that are alike, and returns a few.
-func mostFrequent(texts []string) []status.Reason {
-	counts := map[string]int{}
-	for _, text := range texts {
-		counts[text]++
+// mostFrequent groups equal reasons, and returns the most frequent ones.
+func mostFrequent(reasons []reason.Reason) []status.Reason {
+	counts := map[reason.Reason]int{}
+	for _, r := range reasons {
+		counts[r]++
 	}
 	all := []status.Reason{}
-	for text, n := range counts {
-		all = append(all, status.Reason{Text: safetext.Line(text), Count: n})
+	for r, n := range counts {
+		all = append(all, status.Reason{Text: r, Code: r.Code(), Count: n})
 	}
 	slices.SortFunc(all, func(a, b status.Reason) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Text, b.Text))
+		return cmp.Or(cmp.Compare(b.Count, a.Count), a.Text.Compare(b.Text))
 	})
 	return all[:min(len(all), mostReasons)]
 }
 
-// ShowGateway also says why the gateway is out of sync, "" where it is.
-func ShowGateway(g syncer.GatewayStatus, newest int) (shown status.Gateway, why string) {
+// ShowGateway also returns why the gateway is out of sync; the zero Reason if it is in sync.
+func ShowGateway(g syncer.GatewayStatus, newest int) (shown status.Gateway, why reason.Reason) {
 	shown = status.Gateway{
 		Name: g.Name, InSync: g.InSync && g.Generation == newest, Generation: g.Generation,
 		Checked: g.Checked, Since: g.Since, Workers: []status.Worker{},
@@ -209,23 +169,24 @@ func ShowGateway(g syncer.GatewayStatus, newest int) (shown status.Gateway, why 
 	switch {
 	case g.Err != nil:
 		shown.Error = safetext.Line(g.Err.Error())
-		why = fmt.Sprintf("gateway %s is out of sync: %s", g.Name, shown.Error)
+		shown.Plain = status.Plain(shown.Error)
+		why = gatewayTrouble.With(g.Name, shown.Error)
 	case g.Checked.IsZero():
-		why = fmt.Sprintf("gateway %s has not been asked yet", g.Name)
+		why = gatewaySilent.With(g.Name)
 	case !shown.InSync:
-		why = fmt.Sprintf("gateway %s shows generation %d, the newest is %d", g.Name, g.Generation, newest)
+		why = gatewayBehind.With(g.Name, g.Generation, newest)
 	}
 	return shown, why
 }
 
-// ShowUpstreams joins what is accepted with what is left out, one upstream after the other: there
-// may be thousands.
+// ShowUpstreams merges accepted servers with instances that are out. It yields one upstream at a time, as there may be
+// thousands.
 func ShowUpstreams(s *syncer.Syncer) iter.Seq[status.Upstream] {
 	st := s.Status()
-	see := newLookout(st, s.Since())
+	see := newExplainer(st, s.Since())
 	left := map[upstream.Key][]upstream.Out{}
-	var names []upstream.Key // in the order of their first
-	for _, o := range st.Out {
+	var names []upstream.Key // in order of first appearance
+	for o := range st.Out.All() {
 		name := upstream.KeyOf(cmp.Or(o.Upstream, o.Service))
 		if _, there := left[name]; !there {
 			names = append(names, name)
@@ -243,7 +204,7 @@ func ShowUpstreams(s *syncer.Syncer) iter.Seq[status.Upstream] {
 				return
 			}
 		}
-		// A service of which nothing is in traffic has no upstream, and still a place here.
+		// A service without servers in traffic has no upstream, but is listed all the same.
 		for _, name := range names {
 			if _, there := st.Generation.Set.Get(string(name)); there {
 				continue
@@ -263,24 +224,27 @@ func ShowUpstreams(s *syncer.Syncer) iter.Seq[status.Upstream] {
 	}
 }
 
-// lookout is what has to be known to say why a server is in or out, and since when. Of what it does
-// not have it says nothing.
-type lookout struct {
-	running  bool // a registry has said what is usable; else only the conf file speaks
-	frozen   []upstream.Freeze
+// explainer has what is needed to tell why a server is in or out, and since when. What is missing is not reported.
+type explainer struct {
+	running  bool // a registry has answered; otherwise only the conf file is known
+	frozen   []generation.Freeze
 	held     map[guard.ServerID]time.Time // since when
-	found    map[guard.ServerID]string    // what the witness found out of those
-	trial    map[guard.ServerID]bool      // those that it is asked about, before anybody is told of their hold
+	found    map[guard.ServerID]string    // what the witness found out about them
+	trial    map[guard.ServerID]bool      // those the witness is asked about before a hold is reported
 	stays    map[guard.ServerID]bool
 	unserved map[string]bool
 	since    syncer.Since
 
-	body           []byte // used again for each upstream
-	origin, listed string // the last server's, and the words for it: most have the same
+	heldRoutes map[routeKey]bool
+	refused    refusals
+
+	body   []byte // reused for each upstream
+	origin string // of the last server, with the resulting reason: most servers have the same
+	listed reason.Reason
 }
 
-func newLookout(st syncer.Status, since syncer.Since) *lookout {
-	l := &lookout{
+func newExplainer(st syncer.Status, since syncer.Since) *explainer {
+	l := &explainer{
 		running: true, frozen: st.Generation.Frozen, since: since,
 		held: map[guard.ServerID]time.Time{}, found: map[guard.ServerID]string{}, trial: map[guard.ServerID]bool{}, stays: map[guard.ServerID]bool{}, unserved: map[string]bool{},
 	}
@@ -298,21 +262,27 @@ func newLookout(st syncer.Status, since syncer.Since) *lookout {
 	for _, s := range st.Stays {
 		l.stays[s] = true
 	}
+	l.noteRoutes(st)
 	for _, u := range st.Unserved {
 		l.unserved[u.Upstream] = true
 	}
 	return l
 }
 
-// leave adds an instance that is out, or says of one that is in why it would be out.
-func (l *lookout) leave(u *status.Upstream, o upstream.Out) {
+// leave adds an instance that is out, or to one that is in why it should be out.
+func (l *explainer) leave(u *status.Upstream, o upstream.Out) {
+	if o.Route != "" {
+		l.leaveRoute(u, o)
+		return
+	}
 	for i, s := range u.Servers {
 		if o.Addr != "" && s.Addr == o.Addr {
-			u.Servers[i].Reason, u.Servers[i].Detail = safetext.Line(o.Reason), safetext.Line(o.Detail())
-			id, err := netip.ParseAddrPort(o.Addr)
-			if err == nil {
-				u.Servers[i].Reason += l.witnessed(guard.ServerID{Upstream: u.Name, Addr: id})
+			var found reason.Reason
+			if addr, err := netip.ParseAddrPort(o.Addr); err == nil {
+				found = l.witnessed(guard.ServerID{Upstream: u.Name, Addr: addr})
 			}
+			u.Servers[i].Because(reason.Join(o.Reason, found))
+			u.Servers[i].Detail = o.Detail()
 			switch {
 			case s.State == status.In, s.State == status.Held && s.Since.IsZero():
 				u.Servers[i].State, u.Servers[i].Since = status.Held, l.since.Out(o)
@@ -321,24 +291,25 @@ func (l *lookout) leave(u *status.Upstream, o upstream.Out) {
 		}
 	}
 	u.Servers = append(u.Servers, status.Server{
-		Addr: safetext.Line(o.Addr), State: status.Out, Reason: safetext.Line(o.Reason), Detail: safetext.Line(o.Detail()), Since: l.since.Out(o),
+		Addr: safetext.Line(o.Addr), State: status.Out, Reason: o.Reason, Code: o.Reason.Code(), Detail: o.Detail(), Since: l.since.Out(o),
 	})
 }
 
-func (l *lookout) upstream(u upstream.Upstream) status.Upstream {
-	frozen := frozenBy(l.frozen, u.Name)
+func (l *explainer) upstream(u upstream.Upstream) status.Upstream {
+	isFrozen := frozenBy(l.frozen, u.Name)
 	shown := status.Upstream{
-		Name: u.Name, Canary: u.Canary, Frozen: frozen != "",
-		Options: []string{}, Servers: make([]status.Server, 0, len(u.Servers)),
+		Name: u.Name, Canary: u.Canary, Frozen: !isFrozen.IsZero(),
+		Options: []string{}, Servers: make([]status.Server, 0, len(u.Servers)), Routes: l.routes(u),
 	}
 	for _, s := range u.Servers {
 		server := l.server(u.Name, s)
-		if frozen != "" && (server.State == status.In || server.State == status.Held) {
-			why := frozen
+		if shown.Frozen && (server.State == status.In || server.State == status.Held) {
+			why := isFrozen
 			if server.State == status.Held {
-				why = "deregistered, kept because it is " + frozen
+				why = keptFrozen.With(isFrozen)
 			}
-			server.State, server.Reason, server.Since = status.Frozen, why, time.Time{}
+			server.Because(why)
+			server.State, server.Since = status.Frozen, time.Time{}
 		}
 		shown.Servers = append(shown.Servers, server)
 	}
@@ -356,54 +327,63 @@ func (l *lookout) upstream(u upstream.Upstream) status.Upstream {
 	return shown
 }
 
-func (l *lookout) server(name string, s upstream.Server) status.Server {
+func (l *explainer) server(name string, s upstream.Server) status.Server {
 	id := guard.ServerID{Upstream: name, Addr: s.Addr}
-	if l.listed == "" || l.origin != s.Origin {
-		l.origin, l.listed = s.Origin, "in the conf file, from "+s.Origin
+	if l.listed.IsZero() || l.origin != s.Origin {
+		l.origin, l.listed = s.Origin, written.With(s.Origin)
 		if l.running {
-			l.listed = "listed as usable by " + s.Origin
+			l.listed = listed.With(s.Origin)
 		}
 	}
-	shown := status.Server{Addr: s.Addr.String(), State: status.In, Reason: l.listed, Origin: s.Origin, Since: l.since.In(id)}
+	shown := status.Server{Addr: s.Addr.String(), State: status.In, Reason: l.listed, Code: l.listed.Code(), Origin: s.Origin, Since: l.since.In(id)}
 	heldSince, held := l.held[id]
 	switch {
 	case s.Down:
-		shown.State, shown.Reason = status.Down, "marked down: its service is deregistered"
+		shown.State = status.Down
+		shown.Because(syncer.MarkedDown.With())
 	case held:
 		shown.State, shown.Since = status.Held, heldSince
-		shown.Reason = "deregistered, kept by the guard because its removal is held" + l.witnessed(id)
+		shown.Because(reason.Join(keptHeld.With(), l.witnessed(id)))
 	case l.trial[id]:
 		shown.State, shown.Since = status.Held, time.Time{}
-		shown.Reason = "deregistered, kept by the guard until it is known whether it is alive"
+		shown.Because(keptTrial.With())
 	case l.stays[id]:
 		shown.State, shown.Since = status.Held, time.Time{}
-		shown.Reason = "deregistered, kept by the guard because its service has no healthy server"
+		shown.Because(keptUnserved.With())
 	}
 	return shown
 }
 
-// witnessed is what the witness found out of a server that is held, to be added to its reason.
-func (l *lookout) witnessed(id guard.ServerID) string {
+// witnessed returns what the witness found out about a held server, to be added to its reason.
+func (l *explainer) witnessed(id guard.ServerID) reason.Reason {
 	switch l.found[id] {
 	case status.Alive:
-		return "; it answers from here"
+		return alive.With()
 	case status.Dead:
-		return "; it does not answer from here"
+		return dead.With()
 	}
-	return ""
+	return reason.Reason{}
 }
 
-// frozenBy says how an upstream is frozen, "" where it is not.
-func frozenBy(freezes []upstream.Freeze, name string) string {
+// frozenBy returns how an upstream is frozen; the zero Reason if it is not.
+func frozenBy(freezes []generation.Freeze, name string) reason.Reason {
 	for _, f := range freezes {
 		if f.Name.Covers(name) {
-			return "frozen " + FrozenUntil(f.Until)
+			return until(f, frozen, frozenFor)
 		}
 	}
-	return ""
+	return reason.Reason{}
 }
 
-// FrozenUntil says until when; the zero time is until a person ends the freeze.
+// until words a freeze by released, or by ends if it has an end.
+func until(f generation.Freeze, released, ends *reason.Phrase) reason.Reason {
+	if f.Until.IsZero() {
+		return released.With()
+	}
+	return ends.With(When(f.Until))
+}
+
+// FrozenUntil formats the end of a freeze; zero means until it is released.
 func FrozenUntil(t time.Time) string {
 	if t.IsZero() {
 		return "until it is released"
@@ -411,10 +391,10 @@ func FrozenUntil(t time.Time) string {
 	return "until " + When(t)
 }
 
-// ShowPlan is what a dry run found.
+// ShowPlan returns the result of a dry run.
 func ShowPlan(out syncer.Outcome) status.Plan {
 	p := status.Plan{File: ShowChanges(out.Written), Gateways: []status.GatewayPlan{}}
-	if holds := showHolds(out.Holds, out.Out); len(holds) > 0 {
+	if holds := showHolds(out.Holds, out.Out, upstream.Set{}, syncer.Since{}); len(holds) > 0 {
 		p.Hold = &holds[0]
 		if len(holds) > 1 {
 			p.Holds = holds
@@ -430,7 +410,7 @@ func ShowPlan(out syncer.Outcome) status.Plan {
 	return p
 }
 
-// ShowChanges is a difference in lines of nginx syntax.
+// ShowChanges returns changes in lines of nginx syntax.
 func ShowChanges(c upstream.Changes) status.Changes {
 	r := status.Changes{
 		Summary: summary(c),

@@ -14,23 +14,22 @@ import (
 	"swallowkeeper/internal/safetext"
 )
 
-// CheckError says that the check did not let a new file stay.
+// CheckError reports that the check rejected a new file.
 type CheckError struct {
-	// Err has what ran, how it ended and the end of its output.
+	// Err names the command, how it ended, and the end of its output.
 	Err error
 }
 
 // Error implements error.
 func (e *CheckError) Error() string { return e.Err.Error() }
 
-// Unwrap is Err.
+// Unwrap returns Err.
 func (e *CheckError) Unwrap() error { return e.Err }
 
-// CheckFailed tells those who don't know this package, such as metrics, what it was.
+// CheckFailed marks the error for callers that do not import this package, such as metrics.
 func (e *CheckError) CheckFailed() bool { return true }
 
-// runCheck runs the command. It is killed with all that it started when the limit is
-// reached or the context ends.
+// runCheck runs the command. At the limit, or when ctx ends, it kills the whole process group.
 func runCheck(ctx context.Context, command []string, limit time.Duration) error {
 	run, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -42,7 +41,7 @@ func runCheck(ctx context.Context, command []string, limit time.Duration) error 
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrWaitDelay) {
-		// It passed, and something that it left behind holds on to its output.
+		// The check passed, but a process it left behind still holds its output.
 		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 		err = nil
 	}
@@ -82,7 +81,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	return size, nil
 }
 
-// String is the text without what would disturb a terminal.
+// String returns the text without characters that would disturb a terminal.
 func (t *tail) String() string {
 	text := safetext.Output(string(t.kept))
 	if t.cut {

@@ -14,8 +14,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/persist"
-	"swallowkeeper/upstream"
 )
 
 // refusing is a check that fails while the file has three upstreams.
@@ -40,7 +40,7 @@ func TestTheOldFileGoesBackWhereTheCheckFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // the same again is checked again
-		_, err := f.Save(t.Context(), upstream.Generation{Set: set(3, 1)})
+		_, err := f.Save(t.Context(), generation.Generation{Set: set(3, 1)})
 		wantError(t, err, path, "exit status 3", path+" is refused")
 		var failed interface{ CheckFailed() bool }
 		if !errors.As(err, &failed) || !failed.CheckFailed() {
@@ -65,7 +65,7 @@ func TestAFirstFileThatFailsTheCheckIsRemoved(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "u.conf")
 	f, _ := opened(t, path, "false")
-	_, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1)})
+	_, err := f.Save(t.Context(), generation.Generation{Set: set(1, 1)})
 	wantError(t, err, path, `check "false": exit status 1`)
 	if got := files(t, dir); len(got) != 0 {
 		t.Errorf("found %q, want nothing", got)
@@ -77,7 +77,7 @@ func TestAnEmptyFileGoesBackToo(t *testing.T) {
 	path := filepath.Join(dir, "u.conf")
 	put(t, path, "")
 	f, _ := opened(t, path, "false")
-	_, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1)})
+	_, err := f.Save(t.Context(), generation.Generation{Set: set(1, 1)})
 	wantError(t, err, "exit status 1")
 	if got := files(t, dir); !slices.Equal(got, []string{"u.conf"}) || text(t, path) != "" {
 		t.Errorf("found %q, want the empty file", got)
@@ -98,14 +98,14 @@ func TestNoCheckOfWhatNginxDoesNotRead(t *testing.T) {
 func TestCheckThatIsMissing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "u.conf")
 	f, _ := opened(t, path, "/no/such/nginx", "-t")
-	_, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1)})
+	_, err := f.Save(t.Context(), generation.Generation{Set: set(1, 1)})
 	wantError(t, err, path, `check "/no/such/nginx -t"`, "no such file or directory")
 }
 
 func TestOutputOfACheckIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "u.conf")
 	f, _ := opened(t, path, "sh", "-c", `head -c 1000000 /dev/zero | tr '\0' x; printf 'the \033 end'; exit 1`)
-	_, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1)})
+	_, err := f.Save(t.Context(), generation.Generation{Set: set(1, 1)})
 	wantError(t, err, ": …xxx", "xxxthe ? end")
 	if n := len(err.Error()); n > 5000 {
 		t.Errorf("the error has %d bytes", n)
@@ -126,7 +126,7 @@ func TestACheckThatHangsIsKilledWithItsChildren(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	_, err = f.Save(t.Context(), upstream.Generation{Set: set(1, 1)})
+	_, err = f.Save(t.Context(), generation.Generation{Set: set(1, 1)})
 	wantError(t, err, "no answer within 300ms")
 	gone(t, filepath.Join(dir, "pid"))
 	if _, err := os.Stat(cfg.Path); err == nil {
@@ -141,7 +141,7 @@ func TestACheckEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		_, err := f.Save(ctx, upstream.Generation{Set: set(1, 1)})
+		_, err := f.Save(ctx, generation.Generation{Set: set(1, 1)})
 		done <- err
 	}()
 	until(t, func() bool {
@@ -200,7 +200,7 @@ func TestAnUncheckedFileOfAKilledRunGivesWay(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, "u.conf")
-			var first upstream.Generation
+			var first generation.Generation
 			if tt.there {
 				f, _ := opened(t, path)
 				first = save(t, f, set(1, 1))

@@ -11,33 +11,35 @@ import (
 
 // Config is the [persist] table.
 type Config struct {
-	// Path of the nginx conf file, absolute. nginx includes it within its http block.
+	// Path is the absolute path of the nginx conf file. nginx includes it in its http block.
 	Path string `toml:"path"`
-	// Check is a command and its arguments, run after a new file is in place, e.g.
-	// ["nginx", "-t"]. Where it fails the old file goes back and nothing is pushed.
+	// Check is a command with its arguments, run after a new file is in place, e.g. ["nginx", "-t"]. If it fails, the
+	// old file is restored and nothing is pushed.
 	Check []string `toml:"check"`
-	// CheckTimeout ends a check that hangs; it counts as failed.
+	// CheckTimeout ends a check that hangs. The check then counts as failed.
 	CheckTimeout time.Duration `toml:"check_timeout"`
-	// History is how many generations are kept beside the file, to look at and to go back
-	// to; 0 keeps none.
+	// ShardAbove is the size of the upstream blocks above which the file becomes a manifest of shards, such as "256KB".
+	// "0" disables sharding.
+	ShardAbove string `toml:"shard_above"`
+	// IncludeAs is the conf file's folder as nginx sees it, if that differs from ours.
+	IncludeAs string `toml:"include_as"`
+	// History is how many generations are kept beside the file, for inspection and rollback. 0 keeps none.
 	History int `toml:"history"`
-	// Record is how long it is kept what the guard was told, so that it can be replayed with
-	// other limits; 0 records nothing.
+	// Record is how long the guard's inputs are kept for replay with other limits. 0 records nothing.
 	Record time.Duration `toml:"record"`
-	// RecordSize is how much of that is kept at most: 64MB. Of KB, MB and GB each is 1000 times
-	// the one before.
+	// RecordSize limits the size of the record, such as "64MB". KB, MB and GB are powers of 1000.
 	RecordSize string `toml:"record_size"`
 }
 
-// DefaultConfig is what holds where the file says nothing.
+// DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
-		Path: "/etc/nginx/conf.d/dyups.upstream.conf", CheckTimeout: 10 * time.Second, History: 20,
+		Path: "/etc/nginx/conf.d/dyups.upstream.conf", CheckTimeout: 10 * time.Second, ShardAbove: "256KB", History: 20,
 		Record: 7 * 24 * time.Hour, RecordSize: "64MB",
 	}
 }
 
-// Validate returns a *setting.Error for the first key whose value is not allowed.
+// Validate returns a *setting.Error for the first key with an invalid value.
 func (c Config) Validate() error {
 	switch {
 	case !filepath.IsAbs(c.Path) || filepath.Clean(c.Path) != c.Path:
@@ -46,10 +48,15 @@ func (c Config) Validate() error {
 		return &setting.Error{Key: "check", Value: c.Check[0], Allowed: `a command and its arguments, e.g. ["nginx", "-t"]`}
 	case c.CheckTimeout < time.Second || c.CheckTimeout > 10*time.Minute:
 		return &setting.Error{Key: "check_timeout", Value: c.CheckTimeout, Allowed: `a duration from "1s" to "10m"`}
+	case c.IncludeAs != "" && (!filepath.IsAbs(c.IncludeAs) || filepath.Clean(c.IncludeAs) != c.IncludeAs || !includable(c.IncludeAs)):
+		return &setting.Error{Key: "include_as", Value: c.IncludeAs, Allowed: "an absolute path of a folder, without blanks and signs that mean something to nginx"}
 	case c.History < 0 || c.History > 1000:
 		return &setting.Error{Key: "history", Value: c.History, Allowed: "a number from 0 (none) to 1000"}
 	case c.Record != 0 && (c.Record < time.Minute || c.Record > 366*24*time.Hour):
 		return &setting.Error{Key: "record", Value: c.Record, Allowed: `"0s" (none) or a duration from "1m" to "366d"`}
+	}
+	if _, ok := shardAbove(c.ShardAbove); !ok {
+		return &setting.Error{Key: "shard_above", Value: c.ShardAbove, Allowed: `"0" (never) or a size from "1KB" to "1GB"`}
 	}
 	if size, ok := parseSize(c.RecordSize); !ok || size < mega || size > 1000*giga {
 		return &setting.Error{Key: "record_size", Value: c.RecordSize, Allowed: `a size from "1MB" to "1000GB"`}
@@ -63,7 +70,16 @@ const (
 	giga = 1000 * mega
 )
 
-// parseSize reads a size such as 64MB.
+// shardAbove parses the size above which the file is sharded. 0 means never.
+func shardAbove(text string) (bytes int, ok bool) {
+	if text == "0" {
+		return 0, true
+	}
+	size, ok := parseSize(text)
+	return int(size), ok && size >= kilo && size <= giga
+}
+
+// parseSize parses a size such as 64MB.
 func parseSize(text string) (bytes int64, ok bool) {
 	for _, unit := range []struct {
 		name string

@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/persist"
-	"swallowkeeper/upstream"
 )
 
 // mounted is a folder with a tiny disk of its own.
@@ -38,7 +38,7 @@ func TestTheDiskIsFull(t *testing.T) {
 	path := filepath.Join(dir, "u.conf")
 	f, _ := opened(t, path)
 	first := save(t, f, set(10, 2))
-	_, err := f.Save(t.Context(), upstream.Generation{Set: set(1000, 2)})
+	_, err := f.Save(t.Context(), generation.Generation{Set: set(1000, 2)})
 	wantError(t, err, path, "no space left on device")
 	if !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("%v does not tell its cause", err)
@@ -63,7 +63,7 @@ func TestTheDiskIsFullAtTheStart(t *testing.T) {
 	if _, _, err := open(path); err == nil {
 		t.Error("the lock was given twice")
 	}
-	_, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1)})
+	_, err := f.Save(t.Context(), generation.Generation{Set: set(1, 1)})
 	wantError(t, err, path, "no space left on device")
 	if err := os.Remove(filepath.Join(dir, "big")); err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestTheFolderIsReadOnly(t *testing.T) {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	_, err := f.Save(t.Context(), upstream.Generation{Set: set(2, 1)})
+	_, err := f.Save(t.Context(), generation.Generation{Set: set(2, 1)})
 	_, _, openErr := open(filepath.Join(dir, "other.conf"))
 	if err := unix.Unmount(dir, 0); err != nil {
 		t.Fatal(err)

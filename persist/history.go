@@ -1,6 +1,7 @@
 package persist
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -11,21 +12,21 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
-	"swallowkeeper/upstream"
+	"swallowkeeper/generation"
 )
 
-// ErrNotKept is the cause of the error for a generation that the history does not have.
+// ErrNotKept is wrapped by the error for a generation that is not in the history.
 var ErrNotKept = errors.New("it is not in the history")
 
-// The history is a folder beside the conf file, .BASE.history. Each generation is a file
-// there that is called by its number and is the conf file as it was, header included, so
-// its digest tells whether somebody changed it.
+// The history is the folder .BASE.history beside the conf file. Each generation is a file named by its number: the conf
+// file as it was, header included, so its digest shows whether it was changed.
 
-// It may belong to another account than ours, which could put a link in its place at any moment. So it is
-// opened once, and all that is done in it is done by names below what was opened.
+// The folder may belong to another account, which could replace it with a symbolic link at any moment. So it is opened
+// once, and every operation is relative to the open folder.
 
 func historyFolder(path string) string { return beside(path, "history") }
 
@@ -34,7 +35,8 @@ func historyOf(on System, path string, create bool) (Folder, error) {
 	return on.History(historyFolder(path), create)
 }
 
-// openHistory opens the folder. Where it is missing it is created, or the error wraps [fs.ErrNotExist].
+// openHistory opens the folder. If it is missing, openHistory creates it, or without create returns an error that wraps
+// [fs.ErrNotExist].
 func openHistory(folder string, create bool) (*os.Root, error) {
 	above, err := os.OpenRoot(filepath.Dir(folder))
 	if err != nil {
@@ -64,8 +66,8 @@ func openHistory(folder string, create bool) (*os.Root, error) {
 	if err == nil && !os.SameFile(there, opened) {
 		err = fmt.Errorf("%s: it was swapped for another", folder)
 	}
-	if err == nil && made {
-		err = giveFolder(above, history)
+	if err == nil && made { // readers of the conf file must reach what it names, whatever the umask
+		err = errors.Join(history.Chmod(".", 0o755), giveFolder(above, history))
 	}
 	if err != nil {
 		return nil, errors.Join(err, history.Close())
@@ -73,7 +75,7 @@ func openHistory(folder string, create bool) (*os.Root, error) {
 	return history, nil
 }
 
-// giveFolder gives a folder that root has just made to the owner of the one above.
+// giveFolder gives a folder just made by root to the owner of its parent.
 func giveFolder(above, made *os.Root) error {
 	owner, err := above.Stat(".")
 	if err != nil {
@@ -86,8 +88,7 @@ func giveFolder(above, made *os.Root) error {
 	return errors.Join(giveTo(owner, dir), dir.Close())
 }
 
-// History lists the numbers of the generations that are kept beside the conf file at path,
-// the newest first.
+// History lists the generations in the history of the conf file at path, newest first.
 func History(path string) ([]int, error) {
 	path, err := resolve(machine{}, path)
 	if err != nil {
@@ -100,39 +101,75 @@ func History(path string) ([]int, error) {
 	return numbers, nil
 }
 
-// ReadGeneration reads one generation of the history of the conf file at path. Where it
-// is not kept the error wraps [ErrNotKept]; a damaged one is an error too.
-func ReadGeneration(path string, number int) (upstream.Generation, error) {
-	path, err := resolve(machine{}, path)
+// ReadGeneration reads one generation of the history of the conf file at path. If it is not there, the error wraps
+// [ErrNotKept]. A damaged generation is an error too.
+func ReadGeneration(path string, number int) (generation.Generation, error) {
+	r := NewReader(path)
+	defer r.Close()
+	return r.Read(number)
+}
+
+// Reader reads generations of a history one after the other. Shards shared with the previous generation are read once.
+type Reader struct {
+	path string
+	err  error
+	from *shardReader
+}
+
+// NewReader returns a Reader for the history of the conf file at path.
+func NewReader(path string) *Reader {
+	r := &Reader{}
+	if r.path, r.err = resolve(machine{}, path); r.err == nil {
+		r.from = newShardReader(machine{}, r.path)
+		r.from.shares = true
+	}
+	return r
+}
+
+// Read is [ReadGeneration] on the reader's history.
+func (r *Reader) Read(number int) (generation.Generation, error) {
+	err := r.err
 	if err == nil {
-		var g upstream.Generation
-		if g, err = readKept(machine{}, path, number); err == nil {
+		var g generation.Generation
+		if g, err = readKept(machine{}, r.path, r.from, number); err == nil {
 			return g, nil
 		}
 	}
-	return upstream.Generation{}, fmt.Errorf("read generation %d: %w", number, err)
+	return generation.Generation{}, fmt.Errorf("read generation %d: %w", number, err)
 }
 
-// Headers are the generations that are kept beside the conf file at path, the oldest first, as their
-// headers have them: without their sets, and nobody has looked whether their digests fit. What has no
-// header of its number is not among them.
-func Headers(path string) ([]upstream.Generation, error) {
-	numbers, err := History(path)
+// Close releases the Reader's open files.
+func (r *Reader) Close() {
+	if r.from != nil {
+		r.from.close()
+	}
+}
+
+// Headers returns the generations in the history of the conf file at path, oldest first, from their headers alone:
+// without their sets, and without checking digests. It skips files whose header does not have their number.
+func Headers(path string) ([]generation.Generation, error) {
+	path, err := resolve(machine{}, path)
+	if err != nil {
+		return nil, fmt.Errorf("read the history: %w", err)
+	}
+	all, err := headers(machine{}, path)
+	if err != nil {
+		return nil, fmt.Errorf("read the history: %w", err)
+	}
+	return all, nil
+}
+
+func headers(on System, path string) ([]generation.Generation, error) {
+	numbers, err := keptNumbers(on, path)
+	if err != nil || len(numbers) == 0 {
+		return nil, err
+	}
+	history, err := historyOf(on, path, false)
 	if err != nil {
 		return nil, err
 	}
-	if path, err = resolve(machine{}, path); err != nil {
-		return nil, fmt.Errorf("read the history: %w", err)
-	}
-	if len(numbers) == 0 {
-		return nil, nil
-	}
-	history, err := historyOf(machine{}, path, false)
-	if err != nil {
-		return nil, fmt.Errorf("read the history: %w", err)
-	}
 	defer history.Close()
-	var all []upstream.Generation
+	var all []generation.Generation
 	for _, n := range slices.Backward(numbers) {
 		if g, err := readHeader(history, n); err == nil && g.Number == n {
 			all = append(all, g)
@@ -141,32 +178,31 @@ func Headers(path string) ([]upstream.Generation, error) {
 	return all, nil
 }
 
-// mostHeader is more than the header of a generation in the history has: notes of what is under way are
-// not in it.
-const mostHeader = 8 << 10
+// maxHeader is more than the header of a generation in the history takes: the header there has no notes.
+const maxHeader = 8 << 10
 
-func readHeader(history Folder, number int) (upstream.Generation, error) {
+func readHeader(history Folder, number int) (generation.Generation, error) {
 	f, err := openKept(history, number)
 	if err != nil {
-		return upstream.Generation{}, err
+		return generation.Generation{}, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, mostHeader))
+	text, err := io.ReadAll(io.LimitReader(f, maxHeader))
 	if err != nil {
-		return upstream.Generation{}, err
+		return generation.Generation{}, err
 	}
 	h := header{rest: text}
 	_, err = h.read()
 	return h.g, err
 }
 
-// openKept opens a generation. It follows no link out of the history and waits for no pipe.
+// openKept opens a generation. It follows no link out of the history and does not block on a pipe.
 func openKept(history Folder, number int) (Handle, error) {
 	return history.OpenFile(strconv.Itoa(number), os.O_RDONLY|unix.O_NONBLOCK, 0)
 }
 
-func readKept(on System, path string, number int) (upstream.Generation, error) {
-	none := upstream.Generation{Number: number}
+func readKept(on System, path string, from *shardReader, number int) (generation.Generation, error) {
+	none := generation.Generation{Number: number}
 	history, err := historyOf(on, path, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return none, ErrNotKept
@@ -175,29 +211,29 @@ func readKept(on System, path string, number int) (upstream.Generation, error) {
 		return none, err
 	}
 	defer history.Close()
-	return readKeptIn(history, historyFolder(path), number)
+	return readKeptIn(history, historyFolder(path), from, number)
 }
 
-// readKeptIn reads a generation of a history that is open.
-func readKeptIn(history Folder, folder string, number int) (upstream.Generation, error) {
+// readKeptIn reads a generation from an open history.
+func readKeptIn(history Folder, folder string, from *shardReader, number int) (generation.Generation, error) {
 	name := filepath.Join(folder, strconv.Itoa(number))
 	file, err := openKept(history, number)
-	c, err := readOpened(name, file, err)
+	c, err := readOpened(name, from, file, err)
 	switch {
 	case errors.Is(err, ErrForeign):
 		err = fmt.Errorf("%s is not one of ours: it is never used", name)
 	case err != nil:
 	case c.info == nil:
 		err = ErrNotKept
-	case c.empty || c.edited || c.Number != number:
+	case c.empty || c.edited || c.lost != nil || c.Number != number:
 		err = fmt.Errorf("%s is not as it was written: its digest does not fit", name)
 	default:
 		return c.Generation, nil
 	}
-	return upstream.Generation{Number: number}, err
+	return generation.Generation{Number: number}, err
 }
 
-// keptFiles lists what is in the history's folder, nothing where there is none.
+// keptFiles lists the history's folder. It returns nil if there is no history.
 func keptFiles(on System, path string) ([]string, error) {
 	history, err := historyOf(on, path, false)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -210,7 +246,7 @@ func keptFiles(on System, path string) ([]string, error) {
 	return history.List()
 }
 
-// keptNumbers lists the numbers of the generations that are kept, the newest first.
+// keptNumbers lists the generations in the history, newest first.
 func keptNumbers(on System, path string) ([]int, error) {
 	names, err := keptFiles(on, path)
 	if err != nil {
@@ -221,7 +257,7 @@ func keptNumbers(on System, path string) ([]int, error) {
 	return numbers, nil
 }
 
-// generationsAmong finds the numbers of generations among names of files, the oldest first.
+// generationsAmong returns the generation numbers among file names, oldest first.
 func generationsAmong(names []string) []int {
 	var numbers []int
 	for _, name := range names {
@@ -233,37 +269,64 @@ func generationsAmong(names []string) []int {
 	return numbers
 }
 
-// newestKept is the number of the newest generation that is kept undamaged, 0 where there is none.
+// newestKept returns the newest undamaged generation in the history, or 0.
 func newestKept(on System, path string) int {
-	numbers, err := keptNumbers(on, path)
+	history, err := historyOf(on, path, false)
 	if err != nil {
-		return 0 // who keeps or lists a generation is told
+		return 0 // keeping or listing a generation reports the error
 	}
-	for _, n := range numbers {
-		if _, err := readKept(on, path, n); err == nil {
+	defer history.Close()
+	names, err := history.List()
+	if err != nil {
+		return 0
+	}
+	for _, n := range slices.Backward(generationsAmong(names)) {
+		if undamaged(history, n) {
 			return n
 		}
 	}
 	return 0
 }
 
-// keep puts a generation into the history and takes the oldest out. It is no part of the
-// way to the gateways: where it fails the log is told, and the change goes on. It does not
-// wait for the disk either, for the digest tells whether all of it arrived.
-func (f *File) keep(header, blocks []byte, number int) {
+// undamaged reports whether a generation is as it was written. The digest is enough: the blocks are not parsed.
+func undamaged(history Folder, number int) bool {
+	f, err := openKept(history, number)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSize))
+	if err != nil || !bytes.HasPrefix(text, []byte(mark)) {
+		return false
+	}
+	h := header{rest: text}
+	blocks, err := h.read()
+	if h.folder != "" {
+		blocks = expanded(blocks, h.folder)
+	}
+	return err == nil && h.g.Number == number && h.g.Digest == digest(blocks)
+}
+
+// keep adds a generation to the history and removes those past retention. Pushes do not depend on it: an error is
+// logged, and the change goes on. It does not sync either, because the digest shows whether the whole file arrived.
+func (f *File) keep(g generation.Generation, b body) {
 	if f.cfg.History == 0 {
 		return
 	}
-	if err := f.writeKept(header, blocks, number); err != nil {
+	shards, text := b.shards(), b.text
+	if folder := f.includes(); shards != "" {
+		shards, text = shards+inFolder+folder, shortened(text, folder)
+	}
+	if err := f.writeKept(renderHeader(plain(g), shards, nil), text, g.Number); err != nil {
 		f.log.WithError(err).Warn("the generation is not kept in the history")
 		return
 	}
-	if err := f.prune(number); err != nil {
+	if err := f.prune(stamp{g.Number, g.Time}); err != nil {
 		f.log.WithError(err).Warn("old generations stay in the history")
 	}
 }
 
-// keepTemp is what a generation is called while it is written, with something behind it that nobody guesses.
+// keepTemp is the prefix of a generation's name while it is written. A random suffix follows.
 const keepTemp = ".tmp-"
 
 func (f *File) writeKept(header, blocks []byte, number int) error {
@@ -300,8 +363,8 @@ func (f *File) writeKept(header, blocks []byte, number int) error {
 	return nil
 }
 
-// keepBaseline puts the generation that was found at the start into the history, where it
-// is not there: an earlier version may have written it.
+// keepBaseline adds the generation found at startup to the history if it is missing, for example because an earlier
+// version wrote it.
 func (f *File) keepBaseline(c contents) {
 	if f.cfg.History == 0 || c.Number == 0 || c.edited {
 		return
@@ -309,44 +372,65 @@ func (f *File) keepBaseline(c contents) {
 	if numbers, err := keptNumbers(f.on, f.path); err != nil || slices.Contains(numbers, c.Number) {
 		return
 	}
-	blocks, err := f.renderer.render(c.Set)
+	b, err := f.compose(c.Set)
 	if err != nil {
-		return // a hand may have written it otherwise than we would
+		return // edited by hand, perhaps
 	}
-	if g := c.Generation; digest(blocks) == g.Digest {
-		f.keep(renderHeader(plain(g)), blocks, g.Number)
+	if b.digest == c.Digest {
+		f.keep(c.Generation, b)
 	}
 }
 
-// plain is a generation without what only counts while it is the newest.
-func plain(g upstream.Generation) upstream.Generation {
-	g.Leaving, g.Pushing, g.Strangers, g.Frozen, g.Guard = nil, nil, nil, nil, nil
-	return g
+// plain returns g without the notes, which matter only while g is the newest.
+func plain(g generation.Generation) generation.Generation {
+	g.Notes = 0
+	return notes{}.on(g)
 }
 
-// prune leaves the newest generations up to this one, as many as are to be kept. What has a higher
-// number is none of ours, and must not push ours out.
-func (f *File) prune(number int) error {
-	numbers, err := keptNumbers(f.on, f.path)
-	if err != nil {
-		return err
+// prune removes what retention no longer keeps after the newest generation. Files with a higher number are not ours,
+// and must not push ours out.
+func (f *File) prune(newest stamp) error {
+	if f.known == nil {
+		numbers, err := keptNumbers(f.on, f.path)
+		if err != nil {
+			return err
+		}
+		all, err := headers(f.on, f.path)
+		if err != nil {
+			return err
+		}
+		for _, n := range slices.Backward(numbers) {
+			s := stamp{number: n} // unreadable ones have no time
+			if i := slices.IndexFunc(all, func(g generation.Generation) bool { return g.Number == n }); i >= 0 {
+				s.time = all[i].Time
+			}
+			if n < newest.number {
+				f.known = append(f.known, s)
+			}
+		}
+	}
+	f.known = append(f.known, newest)
+	drop := expired(f.known, f.cfg.History, time.Now())
+	if len(drop) == 0 {
+		return nil
 	}
 	history, err := historyOf(f.on, f.path, false)
 	if err != nil {
 		return err
 	}
 	defer history.Close()
-	numbers = slices.DeleteFunc(numbers, func(n int) bool { return n > number })
-	for i, n := range numbers {
-		if i >= f.cfg.History {
-			err = errors.Join(err, history.Remove(strconv.Itoa(n)))
+	for _, n := range drop {
+		if failed := history.Remove(strconv.Itoa(n)); failed != nil && !errors.Is(failed, fs.ErrNotExist) {
+			err = errors.Join(err, failed)
 		}
 	}
+	f.known = slices.DeleteFunc(f.known, func(s stamp) bool { return slices.Contains(drop, s.number) })
+	f.sweepDue = true
 	return err
 }
 
-// clearHistory removes what a run that was killed had begun to write there. As with all of the
-// history, what fails is told and keeps nobody from the conf file.
+// clearHistory removes temporary files left by a killed run. As with all of the history, an error is logged and does
+// not stop the conf file from being opened.
 func (f *File) clearHistory() {
 	if err := removeKeptTemps(f.on, f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		f.log.WithError(err).Warn("temporary files of an earlier run stay in the history")

@@ -13,7 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/persist"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
@@ -53,10 +55,10 @@ func TestTheLastGenerationsAreKept(t *testing.T) {
 	}
 	f := keeping(t, path, 3)
 	load(t, f)
-	var want []upstream.Generation
+	var want []generation.Generation
 	for n := 1; n <= 5; n++ {
-		g, err := f.Save(t.Context(), upstream.Generation{
-			Set: set(n, 2), Reason: "reason " + strconv.Itoa(n), Leaving: []string{"old"}, Guard: []string{"sum 00"},
+		g, err := f.Save(t.Context(), generation.Generation{
+			Set: set(n, 2), Reason: reason.Text("reason " + strconv.Itoa(n)), Leaving: []string{"old"}, Guard: []string{"sum 00"},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -91,7 +93,7 @@ func TestTheHistoryIsOnNobodysWay(t *testing.T) {
 	load(t, f)
 	step := func(n int, want ...int) {
 		t.Helper()
-		if _, err := f.Save(t.Context(), upstream.Generation{Set: set(n, 1)}); err != nil {
+		if _, err := f.Save(t.Context(), generation.Generation{Set: set(n, 1)}); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, numbers(t, path)); diff != "" {
@@ -139,9 +141,9 @@ func TestHeaders(t *testing.T) {
 	}
 	f := keeping(t, path, 4)
 	load(t, f)
-	var want []upstream.Generation
+	var want []generation.Generation
 	for n := 1; n <= 6; n++ {
-		g, err := f.Save(t.Context(), upstream.Generation{Set: set(n, 2), Reason: "reason " + strconv.Itoa(n)})
+		g, err := f.Save(t.Context(), generation.Generation{Set: set(n, 2), Reason: reason.Text("reason " + strconv.Itoa(n))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +165,7 @@ func TestHeaders(t *testing.T) {
 	if err != nil || len(all) != 3 {
 		t.Fatalf("the headers are %+v, %v", all, err)
 	}
-	for i, w := range []upstream.Generation{want[2], want[4], want[5]} { // 4 has none, and 99 another's
+	for i, w := range []generation.Generation{want[2], want[4], want[5]} { // 4 has none, and 99 another's
 		same(t, all[i], w)
 		if all[i].Reason != w.Reason || all[i].Set.Len() != 0 {
 			t.Errorf("the header of %d is %+v", w.Number, all[i])
@@ -210,10 +212,10 @@ func TestAHistoryThatCannotBeWrittenStopsNothing(t *testing.T) {
 func TestFreezesAreKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "u.conf")
 	end := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
-	want := []upstream.Freeze{{}, {Name: "s0", Until: end}}
+	want := []generation.Freeze{{}, {Name: "s0", Until: end}}
 	f := keeping(t, path, 5)
 	first := save(t, f, set(1, 1))
-	g, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1), Frozen: []upstream.Freeze{want[1], want[0]}})
+	g, err := f.Save(t.Context(), generation.Generation{Set: set(1, 1), Frozen: []generation.Freeze{want[1], want[0]}})
 	if err != nil || g.Number != first.Number {
 		t.Fatalf("a freeze made generation %d, %v", g.Number, err)
 	}
@@ -224,7 +226,7 @@ func TestFreezesAreKept(t *testing.T) {
 	if diff := cmp.Diff(want, load(t, keeping(t, path, 5)).Frozen); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := f.Save(t.Context(), upstream.Generation{Frozen: []upstream.Freeze{{Name: "a\nb"}}}); err == nil {
+	if _, err := f.Save(t.Context(), generation.Generation{Frozen: []generation.Freeze{{Name: "a\nb"}}}); err == nil {
 		t.Error("a freeze of a name with a line break is written")
 	}
 }
@@ -232,12 +234,19 @@ func TestFreezesAreKept(t *testing.T) {
 func TestAReasonStaysOnItsLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "u.conf")
 	f := keeping(t, path, 5)
-	if _, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1), Reason: "a\n}\r\nb\u202e\u2028c\xff"}); err != nil {
+	if _, err := f.Save(t.Context(), generation.Generation{Set: set(1, 1), Reason: reason.Text("a\n}\r\nb\u202e\u2028c\xff")}); err != nil {
 		t.Fatal(err)
 	}
 	f.Close()
-	if g := load(t, keeping(t, path, 5)); g.Reason != "a } b c" {
+	if g := load(t, keeping(t, path, 5)); g.Reason.String() != `a\n}\r\nb\u202e\u2028c\xff` {
 		t.Errorf("the reason is %q", g.Reason)
+	}
+	g := keeping(t, filepath.Join(t.TempDir(), "u.conf"), 5)
+	if _, err := g.Save(t.Context(), generation.Generation{Set: set(1, 1), Reason: upstream.RolledBack(7)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := load(t, g).Reason; got != upstream.RolledBack(7) {
+		t.Errorf("the reason is %q", got)
 	}
 }
 
@@ -340,6 +349,51 @@ func TestNumbersGoOnWithoutTheFile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNumbersOfTwoProcesses has a second one write generations of which the conf file says nothing any more when the
+// first one writes next.
+func TestNumbersOfTwoProcesses(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		with func(t *testing.T, path, old string)
+	}{
+		{"lost", func(t *testing.T, path, _ string) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"emptied", func(t *testing.T, path, _ string) { put(t, path, "") }},
+		{"the first one's was brought back", put},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "u.conf")
+			f := keeping(t, path, 9)
+			save(t, f, set(1, 1))
+			ours := text(t, path)
+			for n := 2; n <= 3; n++ { // as another process leaves them, file and history
+				put(t, filepath.Join(filepath.Dir(path), ".u.conf.history", strconv.Itoa(n)), elsewhere(t, n))
+			}
+			c.with(t, path, ours)
+			if g := save(t, f, set(9, 1)); g.Number != 4 {
+				t.Errorf("saved generation %d over one of another process", g.Number)
+			}
+			if g, err := persist.ReadGeneration(path, 2); err != nil || g.Set.Len() != 2 {
+				t.Errorf("generation 2 has %d upstreams, %v", g.Set.Len(), err)
+			}
+		})
+	}
+}
+
+// elsewhere is generation n of another process.
+func elsewhere(t *testing.T, n int) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "u.conf")
+	f := keeping(t, path, 9)
+	for i := 1; i <= n; i++ {
+		save(t, f, set(i, 1))
+	}
+	return text(t, path)
 }
 
 func TestForeignNumbersPushNothingOut(t *testing.T) {

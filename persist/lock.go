@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LockedError says that another process writes the file.
+// LockedError reports that another process writes the file.
 type LockedError struct {
 	Lock string // the lock's path
-	PID  int    // of the other process; 0 where it has not said so
+	PID  int    // of the other process; 0 if unknown
 }
 
 // Error names the process that has the lock.
@@ -30,19 +30,19 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("%s writes it already (it holds %s): stop that one, or set another persist.path", who, e.Lock)
 }
 
-// dying is how long a lock may outlive its process: one that was killed while it started
-// a check leaves a child for a moment, which has the lock until it is that check.
-const dying = time.Second
+// lockLinger is how long a lock may outlive its process. A process killed while it forks a check leaves a child that holds
+// the lock until it executes the check.
+const lockLinger = time.Second
 
-// takeLock locks .BASE.lock beside the file and writes this process's id into it. The
-// system ends the lock with the process, however that ends.
+// takeLock locks .BASE.lock beside the file and writes our process id into it. The kernel releases the lock with the
+// process, however it ends.
 func takeLock(path string) (*os.File, error) {
 	name := beside(path, "lock")
 	lock, err := openLock(name)
 	if err != nil {
 		return nil, err
 	}
-	for until := time.Now().Add(dying); ; <-time.After(dying / 100) {
+	for until := time.Now().Add(lockLinger); ; <-time.After(lockLinger / 100) {
 		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			break
@@ -56,18 +56,18 @@ func takeLock(path string) (*os.File, error) {
 		}
 		return nil, errors.Join(err, lock.Close())
 	}
-	// Without the id, on a full disk say, the lock is as good.
+	// The lock is as good without the id, for example on a full disk.
 	if lock.Truncate(0) == nil {
 		_, _ = lock.WriteAt(strconv.AppendInt(nil, int64(os.Getpid()), 10), 0)
 	}
 	return lock, nil
 }
 
-// openLock opens the lock's file and makes it where there is none. Whoever can open it can lock it, for
-// good: so it is for its owner alone, and for the group where that may write the folder. It follows no
-// link of any kind: whoever may write the folder could have root write a process id into any file.
+// openLock opens the lock file, creating it if needed. Anyone who can open it can hold the lock forever, so only its
+// owner can, and the group if the group may write the folder. It follows no link: anyone who may write the folder could
+// otherwise make root write a process id into any file.
 func openLock(name string) (*os.File, error) {
-	const flags = os.O_RDWR | unix.O_NOFOLLOW | unix.O_NONBLOCK // a pipe there must not hang us
+	const flags = os.O_RDWR | unix.O_NOFOLLOW | unix.O_NONBLOCK // must not block on a pipe
 	folder, err := os.Stat(filepath.Dir(name))
 	if err != nil {
 		return nil, err
@@ -90,17 +90,17 @@ func openLock(name string) (*os.File, error) {
 		return nil, err
 	}
 	if err := errors.Join(giveTo(folder, lock), ownLock(lock, folder, mode)); err != nil {
-		// It must not stay: who finds it there leaves its owner alone.
+		// Remove it: a later run would not change its owner.
 		return nil, errors.Join(err, lock.Close(), os.Remove(name))
 	}
 	return lock, nil
 }
 
-// ownLock gives a new lock its mode, whatever the umask, and the folder's group where that may write.
+// ownLock gives a new lock its mode, whatever the umask, and the folder's group if the group may write.
 func ownLock(lock *os.File, folder fs.FileInfo, mode fs.FileMode) error {
 	if owner, ok := folder.Sys().(*syscall.Stat_t); ok && mode&0o020 != 0 {
 		if err := lock.Chown(-1, int(owner.Gid)); errors.Is(err, fs.ErrPermission) {
-			mode = 0o600 // a group that we are not in
+			mode = 0o600 // we are not in that group
 		} else if err != nil {
 			return err
 		}
@@ -108,8 +108,8 @@ func ownLock(lock *os.File, folder fs.FileInfo, mode fs.FileMode) error {
 	return lock.Chmod(mode)
 }
 
-// mendLock takes away what others may do with a lock that was there: earlier versions let everybody read
-// it. An owner other than us, or root, keeps it as it is.
+// mendLock drops excess permissions of an existing lock: earlier versions made it world-readable. If it belongs to
+// someone else and we are not root, it stays as it is.
 func mendLock(lock *os.File, mode fs.FileMode) error {
 	info, err := lock.Stat()
 	if err != nil {

@@ -1,18 +1,18 @@
 // Package persist keeps the accepted upstreams in an nginx conf file.
 //
-// Whoever reads the file sees the whole old one or the whole new one, also after a
-// kill, a crash or a full disk, and what is there already is not written again. The
-// file is swallowkeeper's own: edits are noticed, reported and lost, and a file that it
-// did not write is never touched. The package knows the disk; nginx's syntax is
-// internal/nginxconf.
+// A reader sees either the whole old file or the whole new one, even after a kill, a crash or a full disk. A state that
+// is already there is not written again. The file belongs to swallowkeeper: edits are noticed, reported and
+// overwritten. A file that swallowkeeper did not write is never touched. This package handles the disk; nginx's syntax
+// is in internal/nginxconf.
 //
-// Beside the file, with names that no `include *.conf` matches, stand a lock, for as
-// long as it is written a temporary file, and for as long as it is checked the
-// previous one.
+// Above a size, the state is split into shards, and the file is a manifest that includes them. A change then writes
+// only the shards that it touches.
+//
+// The lock, the history and the shards are beside the file, with names that no `include *.conf` matches. So are the
+// temporary file while it is written and the previous file while the new one is checked.
 package persist
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -20,60 +20,63 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
-	"swallowkeeper/internal/safetext"
-	"swallowkeeper/upstream"
+	"swallowkeeper/generation"
 )
 
-// File is the conf file of one swallowkeeper, which alone writes it. Its methods may be
-// called from any goroutine.
+// File is the conf file of one swallowkeeper, its only writer. Its methods are safe for concurrent use.
 type File struct {
 	cfg  Config
 	on   System
-	path string // cfg.Path behind its symbolic links
+	path string // cfg.Path with symbolic links resolved
 	log  logrus.FieldLogger
-	// unlock gives the lock back; nil once that is done.
+	// unlock releases the lock; nil once released.
 	unlock func() error
-	// writer names this process in what it writes.
+	// writer identifies this process in what it writes.
 	writer string
 
 	mu       sync.Mutex
 	renderer renderer
-	read     bool                // the file was read once, so last holds
-	last     upstream.Generation // what was read or written last; without its set
-	newest   int                 // in the history at the start
-	kept     func()              // puts what was saved last into the history; nil once that is done
+	read     bool                  // the file was read once, so last is valid
+	last     generation.Generation // last read or written
+	body     *body                 // how last.Set is written; nil: unknown
+	sharded  bool                  // last.Set was written as shards
+	tried    *notes                // notes of a failed Save, which may be in place; nil: none failed
+	newest   int                   // newest in the history at startup, or when someone else changed the file
+	known    []stamp               // the history, oldest first; nil: not read
+	swept    time.Time             // last search for unnamed shards
+	unnamed  map[string]time.Time  // unnamed shards, and since when they are known
+	sweepDue bool                  // there may be unnamed shards
+	orphans  []string              // upstreams of another process's file that we overwrite
+	archives func()                // adds the last save to the history; nil once done
 	disk     disk
 
-	left atomic.Pointer[fs.FileInfo] // the file as the last Load or Save left it; nil before the first
+	left atomic.Pointer[fs.FileInfo] // the file after the last Load or Save; nil before the first
 }
 
 // disk is the file as it was last seen.
 type disk struct {
-	info    fs.FileInfo // nil: none, or not known
-	digest  string      // of the blocks that are there; "" is not known
-	leaving []string
-	pushing []string
-	others  []string // strangers
-	frozen  []upstream.Freeze
-	guard   []string
-	intact  bool // it is what a Save wrote
+	info   fs.FileInfo // nil: no file, or unknown
+	digest string      // of the blocks in place; "": unknown
+	notes  notes
+	intact bool // as a Save wrote it
+
+	layout  *layout  // of its shards, unchanged since written; nil: unknown
+	journal *journal // holds its notes; nil: they are in the file, or unknown
 }
 
-// Open takes the lock of the file and clears away what a crash left behind. The file
-// itself need not exist. Where another process has the lock the error is a
-// *[LockedError].
+// Open locks the file and cleans up after a crash. The file itself need not exist. If another process holds the lock,
+// the error is a *[LockedError].
 func Open(cfg Config, log logrus.FieldLogger) (*File, error) {
 	return OpenOn(machine{}, writer(), cfg, log)
 }
 
-// OpenOn is Open on another file system than the machine's. writer names the process in what it writes.
+// OpenOn is Open on the given file system. writer identifies the process in what it writes.
 func OpenOn(on System, writer string, cfg Config, log logrus.FieldLogger) (*File, error) {
 	path, err := resolve(on, cfg.Path)
 	if err != nil {
@@ -90,8 +93,8 @@ func OpenOn(on System, writer string, cfg Config, log logrus.FieldLogger) (*File
 	return f, nil
 }
 
-// Archive puts what was saved last into the history. Save leaves that for later, so that it is on nobody's
-// way to a gateway; without a call the next Save does it, or Close.
+// Archive adds the last save to the history. Save defers this so that it never delays a push. Without a call, the next
+// Save or Close does it.
 func (f *File) Archive() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -99,14 +102,14 @@ func (f *File) Archive() {
 }
 
 func (f *File) archive() {
-	if f.kept != nil {
-		f.kept()
-		f.kept = nil
+	if f.archives != nil {
+		f.archives()
+		f.archives = nil
 	}
+	f.sweep(time.Now())
 }
 
-// Close gives the lock back. The lock's file stays: removing it would let two others
-// lock two different files.
+// Close releases the lock. The lock file stays: removing it would let two processes lock two different files.
 func (f *File) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -119,15 +122,15 @@ func (f *File) Close() error {
 	return err
 }
 
-// LetGo is Close for who can do no more about an error than log it.
-func (f *File) LetGo(log logrus.FieldLogger) {
+// Release is Close for callers that can only log the error.
+func (f *File) Release(log logrus.FieldLogger) {
 	if err := f.Close(); err != nil {
 		log.WithError(err).Warn("the conf file's lock is not given back cleanly")
 	}
 }
 
-// clear removes temporary files of a run that was killed, and puts the previous file
-// back where such a run had not finished checking the new one.
+// clear removes temporary files of a killed run, and restores the previous file if such a run had not finished checking
+// the new one.
 func (f *File) clear() error {
 	if err := f.removeTemps(); err != nil {
 		return fmt.Errorf("remove temporary files of an earlier run: %w", err)
@@ -147,10 +150,9 @@ func (f *File) recover() error {
 	return nil
 }
 
-// Load returns what the file holds, or the zero Generation where there is no file, or
-// an empty one, yet. A file of another writer is an error that wraps [ErrForeign]. One
-// that was edited is taken as it is, with a warning.
-func (f *File) Load() (upstream.Generation, error) {
+// Load returns what the file holds, or the zero Generation if it does not exist or is empty. For a file that someone
+// else wrote, the error wraps [ErrForeign]. An edited file is accepted as it is, with a warning.
+func (f *File) Load() (generation.Generation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	defer f.leave()
@@ -164,19 +166,24 @@ func (f *File) Load() (upstream.Generation, error) {
 		}
 	}
 	if err != nil {
-		return upstream.Generation{}, fmt.Errorf("load the conf file %w", err)
+		return generation.Generation{}, fmt.Errorf("load the conf file %w", err)
 	}
 	if c.edited {
 		f.log.Warn("the file was edited: it is taken as it is now, and the next change overwrites it")
 	}
+	if c.lost != nil {
+		f.log.WithError(c.lost).Error("some of the file's notes are lost, and the guard's account with them: no removal goes through for the window's time")
+	}
 	f.begin(c)
 	f.disk = c.disk()
 	f.keepBaseline(c)
+	f.sweepDue = true
+	f.sweep(time.Now())
 	return c.Generation, nil
 }
 
-// readSafe reads the file and makes sure that a power cut leaves it there: whoever brought it into place may have been
-// killed before that, and what is read here goes on to the gateways.
+// readSafe reads the file and syncs its folder: whoever renamed it into place may have been killed before syncing, and
+// what is read here goes on to the gateways.
 func (f *File) readSafe() (contents, error) {
 	c, err := readFile(f.on, f.path)
 	if failed := f.folder().Sync(); err == nil && failed != nil {
@@ -185,80 +192,77 @@ func (f *File) readSafe() (contents, error) {
 	return c, err
 }
 
-// begin takes what was read first. The file may have been lost or be an old one that was
-// brought back: the history knows which numbers were used.
+// begin takes over what was read first. The file may be lost, or an old copy; the history shows which numbers were
+// used.
 func (f *File) begin(c contents) {
 	f.read = true
-	f.last, f.last.Set = c.Generation, upstream.Set{}
+	f.take(c)
 	f.newest = newestKept(f.on, f.path)
 }
 
-// Save makes the file hold the generation and returns it as written. It numbers it:
-// the number is the previous one's plus one, or the history's newest plus one where that is
-// more, and the time g's, or now where that is
-// zero. Where the blocks are the same as before, number, time and digest stay, and
-// nothing is written unless the notes differ (Leaving, Pushing, Strangers, Frozen, Guard), or the file was
-// edited or removed.
+// take makes c the last known state.
+func (f *File) take(c contents) {
+	f.last, f.tried = c.Generation, nil
+	f.body, f.sharded = nil, c.shards > 0
+	if c.layout != nil {
+		b := f.manifest(c.layout)
+		f.body = &b
+	}
+}
+
+// Save makes the file hold the generation and returns it as written. The number is one more than the last one's, or
+// than the history's newest if that is higher. The time is g's, or now if that is zero. If the blocks are unchanged,
+// number, time and digest stay, and nothing is written unless the notes differ (Leaving, Pushing, Strangers, Frozen,
+// Guard), or the file was edited or removed. If it overwrites an older copy or another process's file, upstreams that
+// are only there become Leaving.
 //
-// With a check configured, new blocks stay only if the check passes; else the old
-// file goes back and the error has the end of the check's output.
-func (f *File) Save(ctx context.Context, g upstream.Generation) (upstream.Generation, error) {
+// If a check is configured, new blocks stay only if it passes. If not, the old file is restored, and the error has the
+// end of the check's output.
+func (f *File) Save(ctx context.Context, g generation.Generation) (generation.Generation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	defer f.leave()
 	saved, err := f.save(ctx, g)
 	if err != nil {
-		return upstream.Generation{}, fmt.Errorf("save the conf file %s: %w", f.path, err)
+		return generation.Generation{}, fmt.Errorf("save the conf file %s: %w", f.path, err)
 	}
 	return saved, nil
 }
 
-func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Generation, error) {
+func (f *File) save(ctx context.Context, g generation.Generation) (generation.Generation, error) {
 	if f.unlock == nil {
-		return upstream.Generation{}, fs.ErrClosed
+		return generation.Generation{}, fs.ErrClosed
 	}
 	if err := ctx.Err(); err != nil {
-		return upstream.Generation{}, err
+		return generation.Generation{}, err
 	}
-	f.archive() // the renderer is about to use its memory again
-	blocks, err := f.renderer.render(g.Set)
+	f.archive() // before the renderer reuses its buffers
+	is, err := cleanNotes(g)
 	if err != nil {
-		return upstream.Generation{}, err
-	}
-	leaving, err := cleanNames("leaving", g.Leaving)
-	if err != nil {
-		return upstream.Generation{}, err
-	}
-	pushing, err := cleanNames("pushing", g.Pushing)
-	if err != nil {
-		return upstream.Generation{}, err
-	}
-	others, err := cleanNames("stranger", g.Strangers)
-	if err != nil {
-		return upstream.Generation{}, err
-	}
-	frozen, err := cleanFreezes(g.Frozen)
-	if err != nil {
-		return upstream.Generation{}, err
+		return generation.Generation{}, err
 	}
 	if err := g.Signed.Valid(); err != nil {
-		return upstream.Generation{}, fmt.Errorf("the order: %w", err)
-	}
-	var lines []string
-	for _, line := range g.Guard {
-		lines = append(lines, safetext.OneLine(line))
+		return generation.Generation{}, fmt.Errorf("the order: %w", err)
 	}
 	if err := f.look(); err != nil {
-		return upstream.Generation{}, err
+		return generation.Generation{}, err
 	}
+	b, err := f.compose(g.Set)
+	if err != nil {
+		return generation.Generation{}, err
+	}
+	is.leaving = with(is.leaving, f.orphans, g.Set)
 
-	next := upstream.Generation{
-		Number: f.last.Number, Time: f.last.Time, Digest: digest(blocks), Reason: f.last.Reason, Signed: f.last.Signed,
-		Leaving: leaving, Pushing: pushing, Strangers: others, Frozen: frozen, Guard: lines, Writer: f.last.Writer,
+	next := is.on(generation.Generation{
+		Number: f.last.Number, Time: f.last.Time, Digest: b.digest, Reason: f.last.Reason, Signed: f.last.Signed, Writer: f.last.Writer, Notes: f.last.Notes,
+	})
+	if first := next.Notes == 0 && !is.same(notes{}); first || !is.same(notesOf(f.last)) {
+		next.Notes++
 	}
-	if next.Digest != f.last.Digest {
+	same := b.digest == f.last.Digest || f.last.Number > 0 && g.Set.Equal(f.last.Set)
+	if !same {
 		next.Number = max(next.Number, f.newest) + 1
-		next.Reason, next.Signed, next.Writer = safetext.OneLine(g.Reason), g.Signed, f.writer
+		next.Reason, next.Signed, next.Writer = g.Reason, g.Signed, f.writer
 		next.Time = g.Time
 		if next.Time.IsZero() {
 			next.Time = time.Now()
@@ -266,32 +270,28 @@ func (f *File) save(ctx context.Context, g upstream.Generation) (upstream.Genera
 		next.Time = next.Time.UTC().Round(0)
 	}
 	there := f.disk.intact && f.disk.digest == next.Digest
-	if is := (disk{leaving: leaving, pushing: pushing, others: others, frozen: frozen, guard: lines}); !there || !f.disk.sameNotes(is) {
-		info, err := f.write(ctx, next, blocks, !there)
+	if there && same && f.disk.notes.same(is) && !f.untouched() {
+		f.log.Warn("a file that the conf file names was changed by someone else: overwriting that")
+		there = false
+	}
+	if !there || !f.disk.notes.same(is) {
+		next.Set = g.Set
+		written, err := f.write(ctx, next, b, !there)
 		if err != nil {
-			f.disk = disk{} // look again
-			return upstream.Generation{}, err
+			f.disk, f.tried, f.body = disk{}, &is, nil // read again next time
+			return generation.Generation{}, err
 		}
-		is.info, is.digest, is.intact = info, next.Digest, true
-		f.disk = is
+		written.notes = is
+		f.disk, f.sweepDue = written, f.sweepDue || b.layout != nil
 	}
-	if next.Number != f.last.Number {
-		header, number := renderHeader(plain(next)), next.Number
-		f.kept = func() { f.keep(header, blocks, number) }
+	if !same {
+		f.archives = func() { f.keep(next, b) }
 	}
-	f.last = next
-	next.Set, next.Leaving, next.Pushing = g.Set, slices.Clone(leaving), slices.Clone(pushing)
-	next.Frozen, next.Strangers, next.Guard = slices.Clone(frozen), slices.Clone(others), slices.Clone(lines)
-	return next, nil
-}
-
-// sameNotes reports whether both have the same notes in their headers.
-func (d disk) sameNotes(o disk) bool {
-	return slices.Equal(d.guard, o.guard) && slices.Equal(d.leaving, o.leaving) && slices.Equal(d.pushing, o.pushing) &&
-		slices.Equal(d.others, o.others) &&
-		slices.EqualFunc(d.frozen, o.frozen, func(a, b upstream.Freeze) bool {
-			return a.Name == b.Name && a.Until.Equal(b.Until) && a.Signed == b.Signed
-		})
+	f.last, f.tried, f.orphans = next, nil, nil
+	f.last.Set = g.Set
+	f.body, f.sharded = &b, b.layout != nil
+	next.Set = g.Set
+	return is.on(next), nil
 }
 
 func digest(blocks []byte) string {
@@ -299,39 +299,7 @@ func digest(blocks []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func cleanFreezes(freezes []upstream.Freeze) ([]upstream.Freeze, error) {
-	for _, f := range freezes {
-		if err := f.Signed.Valid(); err != nil {
-			return nil, fmt.Errorf("the freeze: %w", err)
-		}
-		if err := f.Name.Valid(); err != nil {
-			return nil, fmt.Errorf("frozen upstream %q: %w", string(f.Name), err)
-		}
-	}
-	freezes = slices.Clone(freezes)
-	for i := range freezes {
-		freezes[i].Until = freezes[i].Until.UTC().Round(0)
-	}
-	slices.SortFunc(freezes, func(a, b upstream.Freeze) int { return cmp.Compare(a.Name, b.Name) })
-	return freezes, nil
-}
-
-func cleanNames(what string, names []string) ([]string, error) {
-	if len(names) == 0 {
-		return nil, nil
-	}
-	for _, name := range names {
-		if err := upstream.ValidName(name); err != nil {
-			return nil, fmt.Errorf("%s upstream %q: %w", what, name, err)
-		}
-	}
-	names = slices.Clone(names)
-	slices.Sort(names)
-	return slices.Compact(names), nil
-}
-
-// look brings what is known of the file up to date: somebody may have removed, edited
-// or replaced it.
+// look refreshes what is known of the file: someone may have removed, edited or replaced it.
 func (f *File) look() error {
 	if path, err := resolve(f.on, f.cfg.Path); err != nil {
 		return err
@@ -339,7 +307,7 @@ func (f *File) look() error {
 		return fmt.Errorf("%s leads to %s now: restart swallowkeeper to follow it", f.cfg.Path, path)
 	}
 	if info, err := f.folder().Lstat(filepath.Base(f.path)); err == nil && unchanged(f.disk.info, info) {
-		f.disk.info = info // mode and owner may be others
+		f.disk.info = info // mode and owner may have changed
 		return nil
 	}
 	if err := f.recover(); err != nil {
@@ -350,10 +318,19 @@ func (f *File) look() error {
 		return err
 	}
 	was := f.disk
-	if f.read && err == nil && f.outdates(c) {
-		return &NewerError{Number: c.Number, Writer: c.Writer, Ours: f.last.Number}
+	f.known = nil
+	if f.read && err == nil {
+		if err := f.outdated(c); err != nil {
+			return err
+		}
+		if c.Number == f.last.Number {
+			f.last.Notes = max(f.last.Notes, c.Notes) // another process may have written the same notes
+		}
 	}
 	f.disk = c.disk()
+	if f.read { // another process may have used numbers that the file no longer shows
+		f.newest = max(f.newest, newestKept(f.on, f.path))
+	}
 	switch {
 	case !f.read:
 		f.begin(c)
@@ -361,12 +338,15 @@ func (f *File) look() error {
 		if was.info != nil {
 			f.log.Warn("the file vanished: writing it again")
 		}
-	case err != nil || c.edited || was.info != nil && c.Digest != f.last.Digest:
+	case err != nil || c.edited || c.lost != nil || was.info != nil && !f.has(c.Generation):
 		f.disk.intact = false
+		if err == nil && !c.edited { // gateways may have received it
+			f.orphans = append(append(f.orphans, c.Set.Names()...), c.Leaving...)
+		}
 		f.log.Warn("the file was changed by someone else: overwriting that")
 	case c.Number > f.last.Number:
-		// A Save that failed after all had brought its file into place, or another process came to the same blocks.
-		f.last, f.last.Set = c.Generation, upstream.Set{}
+		// An earlier Save failed after its file was in place, or another process arrived at the same blocks.
+		f.take(c)
 	}
 	return nil
 }
@@ -375,11 +355,24 @@ func unchanged(was, is fs.FileInfo) bool {
 	return was != nil && sameFile(was, is) && was.Size() == is.Size() && was.ModTime().Equal(is.ModTime())
 }
 
-// write puts the generation's file in place. check says that its blocks are new.
-func (f *File) write(ctx context.Context, g upstream.Generation, blocks []byte, check bool) (fs.FileInfo, error) {
+// write puts the generation's file in place, after the shards that it names. check tells that the blocks are new.
+func (f *File) write(ctx context.Context, g generation.Generation, b body, check bool) (disk, error) {
+	is := disk{digest: b.digest, intact: true, layout: b.layout}
+	var err error
+	if b.layout != nil {
+		if is.journal, err = f.writeShards(b, g); err != nil {
+			return disk{}, err
+		}
+	}
+	is.info, err = f.replace(ctx, renderHeader(g, b.shards(), is.journal), b.text, check)
+	return is, err
+}
+
+// replace replaces the conf file.
+func (f *File) replace(ctx context.Context, header, blocks []byte, check bool) (fs.FileInfo, error) {
 	check = check && len(f.cfg.Check) > 0
 	dir, name := f.folder(), filepath.Base(f.path)
-	temp, err := f.writeTemp(f.disk.info, renderHeader(g), blocks)
+	temp, err := f.writeTemp(f.disk.info, header, blocks)
 	if err != nil {
 		return nil, err
 	}

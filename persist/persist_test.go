@@ -21,6 +21,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"go.uber.org/goleak"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/persist"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
@@ -80,9 +81,9 @@ func set(n, m int) upstream.Set {
 	return upstream.NewSet(list)
 }
 
-func save(t *testing.T, f *persist.File, s upstream.Set, leaving ...string) upstream.Generation {
+func save(t *testing.T, f *persist.File, s upstream.Set, leaving ...string) generation.Generation {
 	t.Helper()
-	g, err := f.Save(t.Context(), upstream.Generation{Set: s, Leaving: leaving})
+	g, err := f.Save(t.Context(), generation.Generation{Set: s, Leaving: leaving})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +91,7 @@ func save(t *testing.T, f *persist.File, s upstream.Set, leaving ...string) upst
 	return g
 }
 
-func load(t *testing.T, f *persist.File) upstream.Generation {
+func load(t *testing.T, f *persist.File) generation.Generation {
 	t.Helper()
 	g, err := f.Load()
 	if err != nil {
@@ -99,7 +100,7 @@ func load(t *testing.T, f *persist.File) upstream.Generation {
 	return g
 }
 
-func same(t *testing.T, got, want upstream.Generation) {
+func same(t *testing.T, got, want generation.Generation) {
 	t.Helper()
 	if got.Number != want.Number || !got.Time.Equal(want.Time) || got.Digest != want.Digest ||
 		!slices.Equal(got.Leaving, want.Leaving) || !got.Set.Identical(want.Set) {
@@ -132,7 +133,7 @@ func files(t *testing.T, dir string) []string {
 	}
 	var names []string
 	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), ".lock") && !strings.HasSuffix(e.Name(), ".history") {
+		if !strings.HasSuffix(e.Name(), ".lock") && !strings.HasSuffix(e.Name(), ".history") && !strings.HasSuffix(e.Name(), ".shards") {
 			names = append(names, e.Name())
 		}
 	}
@@ -152,14 +153,20 @@ func TestTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "u.conf")
 	f, _ := opened(t, path)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 600_000_000, time.UTC)
-	if _, err := f.Save(t.Context(), upstream.Generation{Time: at, Set: set(2, 1), Leaving: []string{"b", "a", "b"}}); err != nil {
+	if _, err := f.Save(t.Context(), generation.Generation{Time: at, Set: set(2, 1), Leaving: []string{"b", "a", "b"}}); err != nil {
 		t.Fatal(err)
 	}
 	host, err := os.Hostname()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf("# Written by swallowkeeper on %s (process %d)", host, os.Getpid()) + `: edits are lost. See docs/operation.md.
+	got := text(t, path)
+	first, _, _ := strings.Cut(got, "\n")
+	if of := fmt.Sprintf(`^# Written by swallowkeeper on %s \(process %d, [A-Z2-7]{8}\): edits are lost\. See docs/operation\.md\. Notes 1\.$`,
+		regexp.QuoteMeta(host), os.Getpid()); !regexp.MustCompile(of).MatchString(first) {
+		t.Errorf("the first line is %s", first)
+	}
+	want := first + `
 # generation: 1
 # time: 2026-01-02T03:04:05.6Z
 # digest: sha256:` + load(t, f).Digest + `
@@ -176,7 +183,7 @@ upstream service-10001 {
     server 10.0.1.1:8080 weight=1 max_fails=3 fail_timeout=2s; # consul@127.0.0.1:8500
 }
 `
-	if got := text(t, path); got != want {
+	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
@@ -251,7 +258,7 @@ func TestNotesAreKept(t *testing.T) {
 	f, _ := opened(t, filepath.Join(t.TempDir(), "u.conf"))
 	first := save(t, f, set(3, 2))
 	for _, names := range [][]string{{"b", "a"}, {"a"}, nil} {
-		g, err := f.Save(t.Context(), upstream.Generation{Set: set(3, 2), Leaving: names, Pushing: names, Strangers: names})
+		g, err := f.Save(t.Context(), generation.Generation{Set: set(3, 2), Leaving: names, Pushing: names, Strangers: names})
 		if err != nil || g.Number != first.Number {
 			t.Fatalf("saved %+v, %v", g, err)
 		}
@@ -266,7 +273,7 @@ func TestWhatTheGuardRemembersIsKept(t *testing.T) {
 	f, _ := opened(t, filepath.Join(t.TempDir(), "u.conf"))
 	first := save(t, f, set(3, 2))
 	for _, lines := range [][]string{{"sum 00", "all 0 40@noon"}, {"sum 01"}, nil} {
-		g, err := f.Save(t.Context(), upstream.Generation{Set: set(3, 2), Guard: lines})
+		g, err := f.Save(t.Context(), generation.Generation{Set: set(3, 2), Guard: lines})
 		if err != nil || !slices.Equal(g.Guard, lines) || g.Number != first.Number {
 			t.Errorf("saved %+v, %v", g, err)
 		}
@@ -291,63 +298,6 @@ func TestBaseIsRead(t *testing.T) {
 	}
 	if g, edited, err := persist.Read(path); err != nil || edited || g.Base != 40 || g.Number != 1 {
 		t.Errorf("read %+v, %v, %v", g, edited, err)
-	}
-}
-
-// What another process wrote after us is not replaced by what we made of an older state.
-func TestAnOlderStateReplacesNoNewerOne(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "u.conf")
-	f, _ := opened(t, path)
-	save(t, f, set(3, 2))
-	other := filepath.Join(t.TempDir(), "u.conf")
-	o, _ := opened(t, other)
-	save(t, o, set(3, 2))
-	save(t, o, set(4, 2))
-	text, err := os.ReadFile(other)
-	if err != nil {
-		t.Fatal(err)
-	}
-	theirs := regexp.MustCompile(" on .*: edits").ReplaceAll(text, []byte(" on elsewhere (process 7): edits"))
-	if err := f.Overtaken(); err != nil {
-		t.Errorf("before: %v", err)
-	}
-	if err := os.WriteFile(path, theirs, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	var newer *persist.NewerError
-	if err := f.Overtaken(); !errors.As(err, &newer) || newer.Number != 2 {
-		t.Errorf("overtaken: %v", err)
-	}
-	for range 2 {
-		if _, err := f.Save(t.Context(), upstream.Generation{Set: set(2, 2)}); !errors.As(err, &newer) ||
-			newer.Number != 2 || newer.Writer != "elsewhere (process 7)" {
-			t.Fatalf("saved over it: %v", err)
-		}
-	}
-	if is, err := os.ReadFile(path); err != nil || !bytes.Equal(is, theirs) {
-		t.Errorf("the file has %s, %v", is, err)
-	}
-	if g := load(t, f); g.Number != 2 || g.Writer != "elsewhere (process 7)" {
-		t.Errorf("loaded %+v", g)
-	}
-	if err := f.Overtaken(); err != nil {
-		t.Errorf("after: %v", err)
-	}
-	// They go on: it is newer again, although what we have is theirs now.
-	save(t, o, set(5, 2))
-	if text, err = os.ReadFile(other); err != nil {
-		t.Fatal(err)
-	}
-	again := regexp.MustCompile(" on .*: edits").ReplaceAll(text, []byte(" on elsewhere (process 7): edits"))
-	if err := os.WriteFile(path, again, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.Save(t.Context(), upstream.Generation{Set: set(2, 2)}); !errors.As(err, &newer) || newer.Number != 3 || f.Overtaken() == nil {
-		t.Errorf("saved over what they wrote next: %v", err)
-	}
-	load(t, f)
-	if g := save(t, f, set(2, 2)); g.Number != 4 {
-		t.Errorf("saved %+v", g)
 	}
 }
 
@@ -377,7 +327,7 @@ func TestSaveRefusesWhatNginxWould(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "u.conf")
 			f, _ := opened(t, path)
-			g := upstream.Generation{Set: tt.set}
+			g := generation.Generation{Set: tt.set}
 			if tt.leaving != "" {
 				g.Leaving = []string{tt.leaving}
 			}
@@ -420,7 +370,7 @@ func TestLoadOfOtherFiles(t *testing.T) {
 			f, _ := opened(t, path)
 			_, err := f.Load()
 			wantError(t, err, path, tt.want)
-			_, err = f.Save(t.Context(), upstream.Generation{Set: set(1, 1)})
+			_, err = f.Save(t.Context(), generation.Generation{Set: set(1, 1)})
 			wantError(t, err, path, tt.want)
 			_, _, err = persist.Read(path)
 			wantError(t, err, path, tt.want)
@@ -543,7 +493,7 @@ func TestChangedWhileRunning(t *testing.T) {
 			first := save(t, f, set(2, 1))
 			ours := text(t, path)
 			tt.change(t, path, ours)
-			g, err := f.Save(t.Context(), upstream.Generation{Set: set(2, 1)})
+			g, err := f.Save(t.Context(), generation.Generation{Set: set(2, 1)})
 			if tt.err != "" {
 				wantError(t, err, tt.err)
 				if got := text(t, path); got != "hello\n" {
@@ -622,7 +572,7 @@ func TestWritesThroughSymlinks(t *testing.T) {
 	if err := os.Symlink(filepath.Join(dir, "other"), link); err != nil {
 		t.Fatal(err)
 	}
-	_, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1)})
+	_, err := f.Save(t.Context(), generation.Generation{Set: set(1, 1)})
 	wantError(t, err, link+" leads to "+filepath.Join(dir, "other")+" now")
 }
 
@@ -652,7 +602,7 @@ func TestFolderIsMissing(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.Save(t.Context(), upstream.Generation{Set: set(1, 1)})
+	_, err = f.Save(t.Context(), generation.Generation{Set: set(1, 1)})
 	wantError(t, err, path, "no such file or directory")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -673,7 +623,7 @@ func TestThePathIsAFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	f, _ := opened(t, path)
-	_, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1)})
+	_, err := f.Save(t.Context(), generation.Generation{Set: set(1, 1)})
 	wantError(t, err, path, "it is no regular file")
 }
 
@@ -708,7 +658,7 @@ func TestSaveAfterClose(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1)}); !errors.Is(err, fs.ErrClosed) {
+	if _, err := f.Save(t.Context(), generation.Generation{Set: set(1, 1)}); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("got %v, want ErrClosed", err)
 	}
 }
@@ -717,7 +667,7 @@ func TestSaveAfterTheContextEnded(t *testing.T) {
 	f, _ := opened(t, filepath.Join(t.TempDir(), "u.conf"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := f.Save(ctx, upstream.Generation{Set: set(1, 1)}); !errors.Is(err, context.Canceled) {
+	if _, err := f.Save(ctx, generation.Generation{Set: set(1, 1)}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want Canceled", err)
 	}
 }
@@ -776,7 +726,7 @@ func BenchmarkSave(b *testing.B) {
 	run := func(b *testing.B, sets []upstream.Set) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			if _, err := f.Save(b.Context(), upstream.Generation{Set: sets[i%len(sets)]}); err != nil {
+			if _, err := f.Save(b.Context(), generation.Generation{Set: sets[i%len(sets)]}); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sirupsen/logrus/hooks/test"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/upstream"
 )
 
@@ -34,14 +35,14 @@ func (f watchedFolder) Sync() error {
 	return f.Folder.Sync()
 }
 
-func one(number string) upstream.Generation {
+func one(number string) generation.Generation {
 	s := upstream.DefaultTemplate().Server()
 	a, err := upstream.ParseAddr("10.0.0."+number, 80)
 	if err != nil {
 		panic(err)
 	}
 	s.Addr = a
-	return upstream.Generation{Set: upstream.NewSet([]upstream.Upstream{{Name: "web", Servers: []upstream.Server{s}}})}
+	return generation.Generation{Set: upstream.NewSet([]upstream.Upstream{{Name: "web", Servers: []upstream.Server{s}}})}
 }
 
 func openOn(t *testing.T, on System, writer, path string) *File {

@@ -11,12 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// While a new file is checked, the one before it stands beside it as .BASE.previous: a
-// hard link where the system allows one, else a copy. Where there was no file it is a
-// symbolic link that leads nowhere, which like the others is made in one step. As long
-// as it exists the file in place is unchecked, also for whoever comes after a crash.
+// While a new file is checked, the previous one is kept beside it as .BASE.previous: a hard link if possible, else a
+// copy. If there was no file, it is a dangling symbolic link, which is created atomically too. While it exists, the
+// file in place is unchecked, also for the next run after a crash.
 
-// noPrevious is where the symbolic link that stands for no file leads.
+// noPrevious is the target of the symbolic link that stands for no file.
 const noPrevious = "there-was-none"
 
 func (f *File) keepPrevious() error {
@@ -27,7 +26,7 @@ func (f *File) keepPrevious() error {
 	if dir.Link(filepath.Base(f.path), previous) == nil {
 		return nil
 	}
-	// Not every file system has hard links, and Linux lets nobody link a foreign file.
+	// Some file systems have no hard links, and Linux restricts links to files of other users.
 	text, err := f.sameText()
 	if err != nil {
 		return err
@@ -39,8 +38,8 @@ func (f *File) keepPrevious() error {
 	return dir.Rename(t.name, previous)
 }
 
-// sameText is the file as it was last seen. Another that was put in its place meanwhile, or a link to one
-// that only root may read, is not copied.
+// sameText returns the text of the file as last seen. It refuses a file that was replaced meanwhile, and follows no
+// link, since that may lead to a file that only root may read.
 func (f *File) sameText() ([]byte, error) {
 	file, err := f.folder().OpenFile(filepath.Base(f.path), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -53,8 +52,7 @@ func (f *File) sameText() ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, maxSize))
 }
 
-// putBack ends a check that was not passed, if there is one: the previous file is in
-// place again. It reports whether a file had to give way.
+// putBack restores the previous file if a check did not pass. It reports whether a file was replaced or removed.
 func putBack(on System, path string) (bool, error) {
 	dir, name, previous := folderOf(on, path), filepath.Base(path), filepath.Base(beside(path, "previous"))
 	was, err := dir.Lstat(previous)
@@ -71,8 +69,7 @@ func putBack(on System, path string) (bool, error) {
 	there := err == nil
 	switch {
 	case there && sameFile(was, is):
-		// The new file never came into place, and a rename of one link of a file onto
-		// another does nothing.
+		// The new file was never put in place. A rename between two links of the same file does nothing.
 		return false, dropPrevious(on, path)
 	case was.Mode().Type() == fs.ModeSymlink:
 		if there {
@@ -88,7 +85,7 @@ func putBack(on System, path string) (bool, error) {
 	return true, dir.Sync()
 }
 
-// dropPrevious ends a check that was passed.
+// dropPrevious ends a check that passed.
 func dropPrevious(on System, path string) error {
 	dir := folderOf(on, path)
 	if err := dir.Remove(filepath.Base(beside(path, "previous"))); err != nil {

@@ -17,24 +17,24 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Recorded is what a history's folder has to replay: its record, or where there is none, the generations.
+// Recorded is what a history's folder has to replay: its record, or if there is none, its generations.
 type Recorded struct {
-	// Folder is where it is.
+	// Folder is the history's folder.
 	Folder string
-	// Generations counts those that it is made of; 0: it is a record.
+	// Generations is the number of generations to replay; 0 if there is a record.
 	Generations int
 
 	history Folder
 	parts   []recordPart
-	kept    []int // numbers of generations, the oldest first
+	kept    []int // generation numbers, oldest first
 	notes   []string
 	err     error
 }
 
-// ErrNothingRecorded is the cause of the error for a folder that has neither a record nor generations.
+// ErrNothingRecorded is wrapped by the error for a folder that has neither a record nor generations.
 var ErrNothingRecorded = errors.New("there is no record in it, and there are no generations")
 
-// HistoryFolder is the history's folder of the conf file at path.
+// HistoryFolder returns the history's folder for the conf file at path.
 func HistoryFolder(path string) (string, error) {
 	path, err := resolve(machine{}, path)
 	if err != nil {
@@ -43,8 +43,8 @@ func HistoryFolder(path string) (string, error) {
 	return historyFolder(path), nil
 }
 
-// OpenRecorded opens a history's folder, or that with the only history in it. It takes no lock: a daemon may be at work
-// there.
+// OpenRecorded opens a history's folder, or a folder that contains exactly one history. It takes no lock, so a daemon
+// may be running.
 func OpenRecorded(folder string) (*Recorded, error) {
 	r, err := openRecorded(folder)
 	if errors.Is(err, ErrNothingRecorded) {
@@ -58,7 +58,7 @@ func OpenRecorded(folder string) (*Recorded, error) {
 	return r, nil
 }
 
-// globbed keeps what a path has of the signs of patterns.
+// globbed escapes a path for [filepath.Glob].
 func globbed(path string) string {
 	return strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`).Replace(path)
 }
@@ -83,10 +83,11 @@ func openRecorded(folder string) (*Recorded, error) {
 	return r, nil
 }
 
-// Close lets go of the folder.
+// Close closes the folder.
 func (r *Recorded) Close() error { return r.history.Close() }
 
-// Moments yields all that was recorded, again at each call. What it could not read is in Notes and Err then.
+// Moments yields everything recorded, from the start at each call. Afterwards Notes and Err have what could not be
+// read.
 func (r *Recorded) Moments() iter.Seq[replay.Moment] {
 	r.notes, r.err = nil, nil
 	if r.Generations > 0 {
@@ -95,10 +96,10 @@ func (r *Recorded) Moments() iter.Seq[replay.Moment] {
 	return r.recorded
 }
 
-// Notes say what was damaged and read past, a line each.
+// Notes returns a line for each damaged part that was skipped.
 func (r *Recorded) Notes() []string { return r.notes }
 
-// Err is why not all could be read.
+// Err returns the error that ended reading early.
 func (r *Recorded) Err() error { return r.err }
 
 func (r *Recorded) recorded(yield func(replay.Moment) bool) {
@@ -122,7 +123,7 @@ func (r *Recorded) file(d *record.Decoder, part recordPart, yield func(replay.Mo
 		return true
 	}
 	if err == nil {
-		defer func() { _ = file.Close() }() // it was only read
+		defer func() { _ = file.Close() }() // only read
 		for m, wrong := range d.Moments(part.name(), file) {
 			if err = wrong; err != nil {
 				break
@@ -136,12 +137,14 @@ func (r *Recorded) file(d *record.Decoder, part recordPart, yield func(replay.Mo
 	return err == nil
 }
 
-// accepted makes moments of generations: what was accepted stands for what was seen.
+// accepted turns generations into moments: what was accepted stands in for what was seen.
 func (r *Recorded) accepted(yield func(replay.Moment) bool) {
 	var before upstream.Set
 	began := true
+	from := &shardReader{on: machine{}, at: strings.TrimSuffix(r.Folder, "history") + "shards", shares: true} // named as beside does
+	defer from.close()
 	for _, n := range r.kept {
-		g, err := readKeptIn(r.history, r.Folder, n)
+		g, err := readKeptIn(r.history, r.Folder, from, n)
 		if err != nil {
 			r.notes = append(r.notes, err.Error())
 			continue

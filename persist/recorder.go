@@ -16,59 +16,59 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// The record of what the guard was told is files in the history's folder, record-1.jsonl and so on. Each begins with a
-// whole state, so the oldest can go at any time. It is no part of the way to the gateways: it is written by a
-// goroutine of its own that nobody waits for, and what fails is told once. Nor does it wait for the disk. A power cut
-// may cost its last seconds, and the conf file, which must not be lost, is another file.
+// The record of the guard's inputs is a set of files in the history's folder: record-1.jsonl and so on. Each begins
+// with a complete state, so the oldest can be removed at any time. Pushes do not depend on the record: a separate
+// goroutine writes it, nothing waits for it, and an error is logged once. It is not synced: a power cut may cost its
+// last seconds. The conf file, which must not be lost, is another file.
 
 const (
 	recordPrefix = "record-"
 	recordSuffix = ".jsonl"
 
-	// recordParts is in how many files the record is kept at least: what is dropped of it at once is one of them.
+	// recordParts is the minimum number of files in a full record. Old data is dropped a file at a time.
 	recordParts = 8
-	// recordQueue is how many decisions wait to be written, at most.
+	// recordQueue is how many decisions may wait to be written.
 	recordQueue = 256
-	// recordCalm is how often the record says that the daemon is at work.
+	// recordCalm is how often the record notes that the daemon is running.
 	recordCalm = time.Minute
-	// recordAgain is how long the record rests after it could not be written.
-	recordAgain = time.Minute
+	// recordRetry is how long to pause after a write error.
+	recordRetry = time.Minute
 )
 
-// Recorder keeps the record. A nil Recorder keeps none.
+// Recorder writes the record. A nil Recorder does nothing.
 type Recorder struct {
-	path  string // of the conf file, behind its links
+	path  string // of the conf file, with symbolic links resolved
 	age   time.Duration
 	most  int64
-	sized string // most, as it was configured
+	sized string // most as configured
 	log   logrus.FieldLogger
 	queue chan replay.Moment
 	done  chan struct{}
-	gap   bool // decisions were left out; Note's own
+	gap   bool // decisions were dropped; used only by Note
 
-	// What follows is run's own.
+	// The following fields are used only by run.
 	encoder *record.Encoder // nil: the next decision begins a file
 	file    Handle
-	began   time.Time // when the file did
+	began   time.Time // when the file was begun
 	size    int64     // of the file
-	full    int64     // the size at which another one is begun
-	rest    time.Time // until then nothing is tried
-	failing bool      // it could not be written last, and that was told
-	large   bool      // a whole state does not fit, and that was told
+	full    int64     // size at which to begin another file
+	rest    time.Time // no attempts until then
+	failing bool      // the last write failed, and that was logged
+	large   bool      // a complete state does not fit, and that was logged
 
-	// waiting are the first decisions, while nothing came of them: a restart that finds all as it was leaves the
-	// folder as it was, too.
+	// waiting holds the first decisions until one changes something: a restart that changes nothing leaves the folder
+	// unchanged too.
 	waiting []replay.Moment
 }
 
-// NewRecorder begins to keep the record beside the conf file, or returns nil where the configuration wants none. Only
-// who has the conf file's lock may have one.
+// NewRecorder starts a recorder beside the conf file, or returns nil if none is configured. The caller must hold the
+// conf file's lock.
 func NewRecorder(cfg Config, log logrus.FieldLogger) *Recorder {
 	path, err := resolve(machine{}, cfg.Path)
 	if cfg.Record == 0 || err != nil {
-		return nil // without its path there is no conf file either
+		return nil // the conf file fails on this path too
 	}
-	most, _ := parseSize(cfg.RecordSize) // it is valid
+	most, _ := parseSize(cfg.RecordSize) // validated
 	r := &Recorder{
 		path: path, age: cfg.Record, most: most, sized: cfg.RecordSize, log: log.WithField("record", historyFolder(path)),
 		queue: make(chan replay.Moment, recordQueue), done: make(chan struct{}),
@@ -77,8 +77,8 @@ func NewRecorder(cfg Config, log logrus.FieldLogger) *Recorder {
 	return r
 }
 
-// Note takes a decision for the record. It never waits: what does not fit into the queue is left out, and the next one
-// that does begins with what the guard remembers. It is for one goroutine.
+// Note queues a decision for the record. It never blocks: if the queue is full, the decision is dropped, and the next
+// one recorded begins with the guard's memory. Note must be called from one goroutine.
 func (r *Recorder) Note(m replay.Moment) {
 	if r == nil {
 		return
@@ -92,7 +92,7 @@ func (r *Recorder) Note(m replay.Moment) {
 	}
 }
 
-// Close writes what was noted and ends.
+// Close writes what is queued and stops the recorder.
 func (r *Recorder) Close() {
 	if r == nil {
 		return
@@ -109,37 +109,37 @@ func (r *Recorder) run() {
 		select {
 		case m, open := <-r.queue:
 			if !open {
-				r.tell(r.calm())
-				r.leave()
+				r.report(r.calm())
+				r.closeFile()
 				return
 			}
 			if r.waiting = append(r.waiting, m); r.file != nil || !idle(m) || len(r.waiting) == recordQueue {
-				r.noteAll()
+				r.flush()
 			}
 		case <-calm.C:
-			r.noteAll()
-			r.tell(r.calm())
+			r.flush()
+			r.report(r.calm())
 		}
 	}
 }
 
-// idle reports whether a decision left what is written as it was.
+// idle reports whether a decision left the written state unchanged.
 func idle(m replay.Moment) bool { return m.Result.Equal(m.Accepted) }
 
-// noteAll writes the decisions that wait.
-func (r *Recorder) noteAll() {
+// flush writes the waiting decisions.
+func (r *Recorder) flush() {
 	for _, m := range r.waiting {
-		r.tell(r.note(m))
+		r.report(r.note(m))
 	}
 	r.waiting = nil
 }
 
-// tell says once that the record can't be written, and once that it can again.
-func (r *Recorder) tell(err error) {
+// report logs once that the record can't be written, and once that it can again.
+func (r *Recorder) report(err error) {
 	switch {
 	case err != nil:
-		r.leave()
-		r.rest = time.Now().Add(recordAgain)
+		r.closeFile()
+		r.rest = time.Now().Add(recordRetry)
 		if !r.failing {
 			r.log.WithError(err).Warn("what the guard is told can't be recorded: all else goes on")
 		}
@@ -150,10 +150,10 @@ func (r *Recorder) tell(err error) {
 	}
 }
 
-// leave closes the file; the next decision begins another one.
-func (r *Recorder) leave() {
+// closeFile closes the file. The next decision begins another one.
+func (r *Recorder) closeFile() {
 	if r.file != nil {
-		_ = r.file.Close() // nothing waits for the disk, and what failed was told
+		_ = r.file.Close() // nothing depends on the record, and write errors were logged
 	}
 	r.file, r.encoder = nil, nil
 }
@@ -184,7 +184,7 @@ func (r *Recorder) note(m replay.Moment) error {
 			return r.write(text)
 		}
 	}
-	r.leave()
+	r.closeFile()
 	encoder := &record.Encoder{}
 	text, err := encoder.Encode(m, true)
 	if err != nil {
@@ -192,7 +192,7 @@ func (r *Recorder) note(m replay.Moment) error {
 	}
 	r.full = max(r.most/recordParts, 2*int64(len(text)))
 	if r.full > r.most {
-		r.rest = now.Add(recordAgain)
+		r.rest = now.Add(recordRetry)
 		if !r.large {
 			r.log.Warnf("nothing is recorded of what the guard is told: record_size is %s, and %d bytes are needed", r.sized, r.full)
 		}
@@ -206,7 +206,7 @@ func (r *Recorder) note(m replay.Moment) error {
 	return r.write(text)
 }
 
-// begin begins a file, and drops the oldest ones for it.
+// begin begins a file and removes the oldest ones to make room.
 func (r *Recorder) begin(now time.Time) error {
 	history, err := historyOf(machine{}, r.path, true)
 	if err != nil {
@@ -252,12 +252,12 @@ func (r *Recorder) write(text []byte) error {
 type recordPart struct {
 	number int
 	size   int64
-	last   time.Time // when it was written last
+	last   time.Time // last modification
 }
 
 func (p recordPart) name() string { return recordPrefix + strconv.Itoa(p.number) + recordSuffix }
 
-// recordFiles lists the files of the record, the oldest first.
+// recordFiles lists the files of the record, oldest first.
 func recordFiles(history Folder) ([]recordPart, error) {
 	names, err := history.List()
 	if err != nil {
@@ -271,7 +271,7 @@ func recordFiles(history Folder) ([]recordPart, error) {
 			continue
 		}
 		info, err := history.Lstat(name)
-		if errors.Is(err, fs.ErrNotExist) { // it was dropped meanwhile
+		if errors.Is(err, fs.ErrNotExist) { // dropped meanwhile
 			continue
 		}
 		if err != nil {

@@ -299,23 +299,65 @@ func TestTheRecordHindersNobody(t *testing.T) {
 	})
 }
 
-// What does not fit into the queue is left out, and the record goes on with all that it needs.
+// stuck is a log that keeps whoever says something until it is released.
+type stuck struct {
+	*test.Hook
+	release chan struct{}
+}
+
+func (s stuck) Fire(e *logrus.Entry) error {
+	<-s.release
+	return s.Hook.Fire(e)
+}
+
+// What does not fit into the queue is left out, nobody waits, and the record goes on with all that it needs.
 func TestARecorderThatIsTooSlow(t *testing.T) {
-	r := newRecorded(t, 2000, nil)
-	r.begin()
-	for range 5000 {
-		r.Note(r.next())
-	}
-	r.Close()
-	last := r.next()
-	r.begin()
-	r.Note(last)
-	r.Close()
-	got, notes := r.read(t)
-	if len(notes) > 0 || len(got) < 100 || len(got) > 5001 || !got[len(got)-1].Result.Equal(last.Result) {
-		t.Errorf("%d moments, %q", len(got), notes)
-	}
-	t.Logf("%d of 5001 are recorded", len(got))
+	const queue, most = 256, 2000
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorded(t, 3, nil)
+		stuck := stuck{r.said, make(chan struct{})}
+		r.log.ReplaceHooks(logrus.LevelHooks{})
+		r.log.AddHook(stuck)
+		if err := os.WriteFile(r.folder, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var told []replay.Moment
+		note := func() {
+			m := r.next()
+			m.Now, m.History = m.Now.Add(time.Duration(len(told))*time.Millisecond), guard.Held(1000+len(told))
+			told = append(told, m)
+			r.Note(m)
+		}
+		r.begin()
+		note()
+		synctest.Wait() // it can't be written, and that is being said
+		for range most {
+			note()
+		}
+		if err := os.Remove(r.folder); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		close(stuck.release)
+		synctest.Wait()
+		note()
+		note()
+		r.Close()
+
+		want := append(slices.Clone(told[1:1+queue]), told[most+1:]...)
+		got, notes := r.read(t)
+		if len(notes) > 0 || len(got) != len(want) {
+			t.Fatalf("%d moments, want %d, %q", len(got), len(want), notes)
+		}
+		for i, m := range got {
+			if !m.Now.Equal(want[i].Now) || !m.Accepted.Equal(want[i].Accepted) || !m.Seen.Equal(want[i].Seen) || !m.Result.Equal(want[i].Result) {
+				t.Fatalf("moment %d is %+v, want %+v", i, m, want[i])
+			}
+			if fresh := i == 0 || i == queue; m.Fresh != fresh && i > 0 || fresh && !slices.Equal(m.History.Lines(), want[i].History.Lines()) {
+				t.Errorf("moment %d: fresh %v, the account is %q, want %q", i, m.Fresh, m.History.Lines(), want[i].History.Lines())
+			}
+		}
+	})
 }
 
 // What a decision costs its daemon for the record: 5,000 services of 10, of which one server comes or goes. The rest is

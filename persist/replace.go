@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resolve follows the symbolic links that path itself may be, also to a file that is
-// not there yet: the link stays, and what it leads to is replaced.
+// resolve follows symbolic links at path, even to a file that does not exist yet. The link stays; its target is what
+// gets replaced.
 func resolve(on System, path string) (string, error) {
-	const most = 40 // as Linux
+	const most = 40 // as in Linux
 	for range most {
 		target, err := on.Readlink(path)
 		switch {
@@ -24,7 +24,7 @@ func resolve(on System, path string) (string, error) {
 			path = filepath.Clean(target)
 		case err == nil:
 			path = filepath.Join(filepath.Dir(path), target)
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.EINVAL): // EINVAL: no link
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.EINVAL): // EINVAL: not a link
 			return path, nil
 		default:
 			return "", err
@@ -33,8 +33,7 @@ func resolve(on System, path string) (string, error) {
 	return "", fmt.Errorf("readlink %s: %w", path, unix.ELOOP)
 }
 
-// beside is the path of a companion of the file. The dot in front keeps it out of
-// nginx's `include *.conf`.
+// beside returns the path of a companion of the file. The leading dot keeps it out of nginx's `include *.conf`.
 func beside(path, kind string) string {
 	dir, base := filepath.Split(path)
 	return filepath.Join(dir, "."+base+"."+kind)
@@ -45,12 +44,15 @@ type temporary struct {
 	info fs.FileInfo
 }
 
-// writeTemp writes a temporary file beside the target, down to the disk. Mode and
-// owner are those of like. Where that is nil the mode is 0644, and what root makes is
-// the folder's owner's.
+// writeTemp writes and syncs a temporary file beside the target. Mode and owner are those of like. If like is nil, the
+// mode is 0644, and a file made by root is given to the folder's owner.
 func (f *File) writeTemp(like fs.FileInfo, parts ...[]byte) (temporary, error) {
-	dir := f.folder()
-	t := temporary{name: f.name("tmp-" + rand.Text())}
+	return f.writeInto(f.folder(), f.name("tmp-"+rand.Text()), like, parts...)
+}
+
+// writeInto is writeTemp for a file in the folder dir.
+func (f *File) writeInto(dir Folder, name string, like fs.FileInfo, parts ...[]byte) (temporary, error) {
+	t := temporary{name: name}
 	file, err := dir.OpenFile(t.name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return temporary{}, err
@@ -61,7 +63,7 @@ func (f *File) writeTemp(like fs.FileInfo, parts ...[]byte) (temporary, error) {
 		}
 	}
 	if err == nil {
-		err = f.takeAfter(file, like)
+		err = f.copyOwner(file, like)
 	}
 	if err == nil {
 		err = file.Sync()
@@ -75,7 +77,7 @@ func (f *File) writeTemp(like fs.FileInfo, parts ...[]byte) (temporary, error) {
 	return t, nil
 }
 
-func (f *File) takeAfter(file Handle, like fs.FileInfo) error {
+func (f *File) copyOwner(file Handle, like fs.FileInfo) error {
 	if like == nil {
 		folder, err := f.folder().Stat()
 		if err == nil {
@@ -92,8 +94,8 @@ func (f *File) takeAfter(file Handle, like fs.FileInfo) error {
 	return file.Chmod(like.Mode().Perm())
 }
 
-// giveTo gives a file that root has just made to owner and group of its folder, where that is another
-// account's: else a pass by root's hand would lock a daemon out that runs as this account.
+// giveTo gives a file just made by root to its folder's owner and group. Without that, a command run once as root would
+// lock out a daemon that runs under that account.
 func giveTo(folder fs.FileInfo, file Handle) error {
 	owner, ok := folder.Sys().(*syscall.Stat_t)
 	if os.Geteuid() != 0 || !ok || owner.Uid == 0 {
@@ -105,8 +107,8 @@ func giveTo(folder fs.FileInfo, file Handle) error {
 	return nil
 }
 
-// chown gives the file the owner of like. An ordinary user can't give files away: the
-// file is then written all the same, since nginx's master reads it as root.
+// chown gives the file the owner of like. An ordinary user can't do that. The file is then written anyway, because
+// nginx's master process reads it as root.
 func (f *File) chown(file Handle, like fs.FileInfo) error {
 	want, ok := like.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -127,7 +129,7 @@ func (f *File) chown(file Handle, like fs.FileInfo) error {
 	return err
 }
 
-// folder is the one that the file is in, and name that of a companion of the file there.
+// folder returns the folder of the file, and name the name of a companion in it.
 func (f *File) folder() Folder          { return folderOf(f.on, f.path) }
 func (f *File) name(kind string) string { return filepath.Base(beside(f.path, kind)) }
 

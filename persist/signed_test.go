@@ -8,19 +8,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/persist"
-	"swallowkeeper/upstream"
 )
 
 func TestWhoseOrderItWasIsKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "u.conf")
 	f := keeping(t, path, 5)
 	load(t, f)
-	alice := upstream.Signature{By: "alice", Why: "deploy 42: until by noon"}
-	bob := upstream.Signature{By: "uid 1000"}
+	alice := generation.Signature{By: "alice", Why: "deploy 42: until by noon"}
+	bob := generation.Signature{By: "uid 1000"}
 	end := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
-	freezes := []upstream.Freeze{{Signed: alice}, {Name: "api"}, {Name: "web", Until: end, Signed: bob}}
-	first, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1), Signed: alice, Frozen: freezes})
+	freezes := []generation.Freeze{{Signed: alice}, {Name: "api"}, {Name: "web", Until: end, Signed: bob}}
+	first, err := f.Save(t.Context(), generation.Generation{Set: set(1, 1), Signed: alice, Frozen: freezes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestWhoseOrderItWasIsKept(t *testing.T) {
 	if now := load(t, f); now.Frozen[2].Signed != alice {
 		t.Errorf("a freeze by somebody else is not written: %+v", now.Frozen)
 	}
-	if next, err := f.Save(t.Context(), upstream.Generation{Set: set(2, 1)}); err != nil || next.Signed != (upstream.Signature{}) {
+	if next, err := f.Save(t.Context(), generation.Generation{Set: set(2, 1)}); err != nil || next.Signed != (generation.Signature{}) {
 		t.Errorf("what nobody ordered is signed %+v: %v", next.Signed, err)
 	}
 	if old, err := persist.ReadGeneration(path, first.Number); err != nil || old.Signed != alice {
@@ -66,21 +66,21 @@ func TestASignatureStaysOnItsLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "u.conf")
 	f := keeping(t, path, 5)
 	load(t, f)
-	for _, bad := range []upstream.Signature{
+	for _, bad := range []generation.Signature{
 		{By: "alice", Why: "a\nupstream evil {}"},
 		{By: "a\nb"},
 		{By: "alice: x", Why: "y"},
 		{Why: "nobody"},
-		{By: "alice", Why: strings.Repeat("x", upstream.MaxWhy+1)},
+		{By: "alice", Why: strings.Repeat("x", generation.MaxWhy+1)},
 	} {
-		if _, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1), Signed: bad}); err == nil {
+		if _, err := f.Save(t.Context(), generation.Generation{Set: set(1, 1), Signed: bad}); err == nil {
 			t.Errorf("a generation signed %q is written", bad)
 		}
-		if _, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1), Frozen: []upstream.Freeze{{Signed: bad}}}); err == nil {
+		if _, err := f.Save(t.Context(), generation.Generation{Set: set(1, 1), Frozen: []generation.Freeze{{Signed: bad}}}); err == nil {
 			t.Errorf("a freeze signed %q is written", bad)
 		}
 	}
-	if _, err := f.Save(t.Context(), upstream.Generation{Set: set(1, 1), Signed: upstream.Signature{By: "alice", Why: "x"}}); err != nil {
+	if _, err := f.Save(t.Context(), generation.Generation{Set: set(1, 1), Signed: generation.Signature{By: "alice", Why: "x"}}); err != nil {
 		t.Fatal(err)
 	}
 	good := text(t, path)

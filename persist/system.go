@@ -9,20 +9,20 @@ import (
 	"syscall"
 )
 
-// System is the file system under a [File], as much of it as the way from a generation to the disk takes. It is
-// the machine's, unless [OpenOn] was handed another: that is how power can fail at each single operation.
+// System is the part of the file system that a [File] uses. It is the machine's, except with [OpenOn], which lets tests
+// make any single operation fail.
 type System interface {
 	Readlink(path string) (string, error)
-	// Folder is the folder at a path, which is looked up anew at each call.
+	// Folder returns the folder at path, which is resolved again at each call.
 	Folder(path string) Folder
-	// History opens the folder of that path once: whatever is put in its place later, the calls stay in it.
-	// Where it is missing it is made, or the error wraps [fs.ErrNotExist].
+	// History opens the folder at path once: if it is replaced later, calls still go to the open one. If it is missing,
+	// History creates it, or without create returns an error that wraps [fs.ErrNotExist].
 	History(path string, create bool) (Folder, error)
-	// Lock takes the lock of the conf file at a path. Where another process has it the error is a *[LockedError].
+	// Lock locks the conf file at path. If another process holds the lock, the error is a *[LockedError].
 	Lock(path string) (release func() error, err error)
 }
 
-// Folder is one folder. Names are those of files right within it.
+// Folder is a folder. Names are of files directly in it.
 type Folder interface {
 	Stat() (fs.FileInfo, error)
 	Lstat(name string) (fs.FileInfo, error)
@@ -32,7 +32,7 @@ type Folder interface {
 	Link(name, as string) error
 	Symlink(to, name string) error
 	List() ([]string, error)
-	// Sync makes what was renamed, linked and removed last.
+	// Sync makes renames, links and removals durable.
 	Sync() error
 	Close() error
 }
@@ -68,7 +68,7 @@ func (machine) History(path string, create bool) (Folder, error) {
 	return opened{root}, nil
 }
 
-// folder is one by its path.
+// folder is a folder by its path.
 type folder string
 
 func (f folder) at(name string) string { return filepath.Join(string(f), name) }
@@ -88,7 +88,7 @@ func (f folder) OpenFile(name string, flag int, perm fs.FileMode) (Handle, error
 func (f folder) List() ([]string, error) { return listed(os.Open(string(f))) }
 func (f folder) Sync() error             { return synced(os.Open(string(f))) }
 
-// opened is one that was opened once.
+// opened is a folder that stays open.
 type opened struct{ *os.Root }
 
 func (o opened) Stat() (fs.FileInfo, error) { return o.Root.Stat(".") }
@@ -100,7 +100,7 @@ func (o opened) OpenFile(name string, flag int, perm fs.FileMode) (Handle, error
 func (o opened) List() ([]string, error) { return listed(o.Open(".")) }
 func (o opened) Sync() error             { return synced(o.Open(".")) }
 
-// handle keeps a nil file from becoming a handle that is none.
+// handle avoids an interface that holds a nil *os.File.
 func handle(f *os.File, err error) (Handle, error) {
 	if err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func listed(dir *os.File, err error) ([]string, error) {
 	return dir.Readdirnames(-1)
 }
 
-// synced syncs a folder. Some file systems have no sync for folders, and nothing to say about it.
+// synced syncs a folder. Some file systems do not support that, and their errors are ignored.
 func synced(dir *os.File, err error) error {
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func synced(dir *os.File, err error) error {
 	return errors.Join(err, dir.Close())
 }
 
-// sameFile reports whether both are of one file.
+// sameFile reports whether both describe the same file.
 func sameFile(a, b fs.FileInfo) bool {
 	x, ok := a.Sys().(*syscall.Stat_t)
 	y, too := b.Sys().(*syscall.Stat_t)

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Writable returns why this account could not write the file and what stands beside it. It tries that
-// with a temporary file and leaves nothing behind; it takes no lock.
+// Writable returns an error if this account can't write the file and its companions. It tries with a temporary file,
+// which it removes, and takes no lock.
 func Writable(c Config) error {
 	path, err := resolve(machine{}, c.Path)
 	if err != nil {
@@ -39,23 +39,33 @@ func Writable(c Config) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("user %d can't open the lock: %w", account, err)
 	}
+	if c.ShardAbove != "0" {
+		if err := writableBeside(shardsFolder(path)); err != nil {
+			return fmt.Errorf("user %d can't write the shards %s: %w", account, shardsFolder(path), err)
+		}
+	}
 	if c.History == 0 && c.Record == 0 {
 		return nil
 	}
-	history, err := openHistory(historyFolder(path), false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = errors.Join(tryToWrite(history, keepTemp+"check"), history.Close())
-	}
-	if err != nil {
+	if err := writableBeside(historyFolder(path)); err != nil {
 		return fmt.Errorf("user %d can't write the history %s: %w", account, historyFolder(path), err)
 	}
 	return nil
 }
 
-// tryToWrite makes a file and removes it.
+// writableBeside tries to write to a folder beside the conf file, if it exists.
+func writableBeside(path string) error {
+	folder, err := openHistory(path, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(tryToWrite(folder, keepTemp+"check"), folder.Close())
+}
+
+// tryToWrite creates a file and removes it.
 func tryToWrite(folder *os.Root, name string) error {
 	name = fmt.Sprintf("%s-%d", name, os.Getpid())
 	file, err := folder.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -65,8 +75,8 @@ func tryToWrite(folder *os.Root, name string) error {
 	return errors.Join(file.Close(), folder.Remove(name))
 }
 
-// replaceable says why a file of a folder that may be written can't be replaced: in one such as /tmp that
-// is for the owners of file and folder.
+// replaceable returns why a file in a writable folder can't be replaced: with the sticky bit, as on /tmp, only the
+// owner of the file or of the folder can.
 func replaceable(folder *os.Root, name string, account int) error {
 	above, err := folder.Stat(".")
 	if err != nil {

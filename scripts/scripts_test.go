@@ -71,7 +71,7 @@ func TestShellcheck(t *testing.T) {
 	}
 }
 
-// TestUnit has systemd read the unit, alone and as the template that docs/operation.md makes of it.
+// TestUnit has systemd read the unit, alone and as the template that docs/install.md makes of it.
 func TestUnit(t *testing.T) {
 	tool := find(t, "systemd-analyze")
 	dir := t.TempDir()
@@ -222,8 +222,8 @@ func eventually(t *testing.T, what string, holds func() bool) {
 // TestSetup runs setup-tests.sh among tools that only note how they were called.
 func TestSetup(t *testing.T) {
 	all := []string{
-		"go", "shellcheck", "supervisord", "systemd-analyze", "debootstrap", "rpm", "nginx", "ngx_http_lua_module.so",
-		"dockerd", "docker-compose", "chromium", "liberation/LiberationSans-Regular.ttf", "dejavu/DejaVuSans.ttf",
+		"go", "shellcheck", "supervisord", "systemd-analyze", "debootstrap", "rpm", "nginx", "curl", "ngx_http_lua_module.so",
+		"dockerd", "etcd", "caddy", "dnsmasq", "docker-compose", "chromium", "liberation/LiberationSans-Regular.ttf", "dejavu/DejaVuSans.ttf",
 		"wqy/wqy-microhei.ttc", "promtool", "gcc", "apt-get", "sudo",
 	}
 	without := func(missing ...string) []string {
@@ -246,6 +246,8 @@ func TestSetup(t *testing.T) {
 			name: "fonts and promtool", tools: without("wqy/wqy-microhei.ttc", "liberation/LiberationSans-Regular.ttf", "promtool"),
 			says: "ready", calls: install + "fonts-liberation fonts-wqy-microhei prometheus\n",
 		},
+		{name: "no etcd", tools: append(without("etcd"), "invoke-rc.d", "update-rc.d"), says: "installed etcd-server", calls: install + "etcd-server\ninvoke-rc.d --quiet etcd stop\nupdate-rc.d etcd disable\n"},
+		{name: "no Caddy", tools: append(without("caddy"), "invoke-rc.d", "update-rc.d"), says: "installed caddy", calls: install + "caddy\ninvoke-rc.d --quiet caddy stop\nupdate-rc.d caddy disable\n"},
 		{name: "no C compiler", tools: without("gcc"), says: "installed gcc libc6-dev", calls: install + "gcc libc6-dev\n"},
 		{name: "no apt-get, as on macOS", tools: []string{"go", "shellcheck"}, says: "are skipped: supervisor systemd"},
 		{name: "no Go", tools: []string{"shellcheck"}, says: "go is not on the PATH", fails: true},
@@ -263,6 +265,8 @@ func TestSetup(t *testing.T) {
 				switch tool {
 				case "apt-get":
 					text += `echo "$*" >> ` + calls + "\n"
+				case "invoke-rc.d", "update-rc.d":
+					text += `echo "` + tool + ` $*" >> ` + calls + "\n"
 				case "sudo":
 					text += `exec "$@"` + "\n"
 				}
@@ -273,7 +277,7 @@ func TestSetup(t *testing.T) {
 				write(t, path, text, 0o755)
 			}
 			cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "bash"), "setup-tests.sh")
-			cmd.Env = []string{"PATH=" + dir, "NGINX_MODULES=" + dir, "FONTS=" + dir, "CONSUL_BIN=" + filepath.Join(dir, "bash")}
+			cmd.Env = []string{"PATH=" + dir, "NGINX_MODULES=" + dir, "FONTS=" + dir, "CONSUL_BIN=" + filepath.Join(dir, "bash"), "CADDY_BIN=" + filepath.Join(dir, "bash")}
 			out, err := cmd.CombinedOutput()
 			if (err != nil) != test.fails || !strings.Contains(string(out), test.says) {
 				t.Errorf("%v, want %q in\n%s", err, test.says, out)

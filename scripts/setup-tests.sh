@@ -11,7 +11,11 @@ needed=(
 	rpm:rpm                    # the .rpm
 	nginx:nginx                # dyups/lua on a stock nginx
 	"libnginx-mod-http-lua:${NGINX_MODULES:-/usr/lib/nginx/modules}/ngx_http_lua_module.so"
+	curl:curl                  # the README's quick start
 	docker.io:dockerd          # the demo image
+	etcd-server:etcd           # the registry etcd
+	dnsmasq-base:dnsmasq       # the registry dns
+	caddy:caddy                # the gateway caddy
 	docker-compose:docker-compose
 	chromium:chromium          # the page
 	"fonts-liberation:${FONTS:-/usr/share/fonts/truetype}/liberation/LiberationSans-Regular.ttf" # its Latin text
@@ -35,6 +39,7 @@ main() {
 	if [[ "${1:-}" != --without-consul ]]; then
 		consul=$("$here/consul.sh")
 		log "Consul: $consul"
+		log "Caddy: $("$here/caddy.sh")"
 	fi
 	tengine
 	log "ready"
@@ -63,7 +68,17 @@ packages() {
 	log "installing ${missing[*]}"
 	as_root apt-get update -qq >&2
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >&2
+	[[ " ${missing[*]} " != *" etcd-server "* ]] || no_daemon etcd
+	[[ " ${missing[*]} " != *" caddy "* ]] || no_daemon caddy
 	log "installed ${missing[*]}"
+}
+
+# no_daemon ends the daemon that Debian starts when it installs one: tests start their own, and an open one is nobody's wish.
+no_daemon() {
+	if PATH=$PATH:/usr/sbin type -P invoke-rc.d >/dev/null; then
+		as_root env PATH="$PATH:/usr/sbin:/sbin" invoke-rc.d --quiet "$1" stop >&2 || true
+		as_root env PATH="$PATH:/usr/sbin:/sbin" update-rc.d "$1" disable >&2 || true
+	fi
 }
 
 as_root() {
@@ -102,15 +117,18 @@ Sets up what the tests need, and says what it found and did:
   Go                                must be there
   shellcheck, supervisor, systemd,  from Debian where missing, as root or through sudo
   debootstrap, rpm,                 (Debian starts the daemons of supervisor, docker.io, nginx and prometheus)
-  nginx, libnginx-mod-http-lua,
+  nginx, libnginx-mod-http-lua, curl,
   gcc with libc6-dev,
   prometheus (for its promtool),
   fonts-liberation, fonts-dejavu-core,
   fonts-wqy-microhei,
   chromium                          or the browser that CHROME_BIN names
+  dnsmasq-base                      (the program alone: no daemon)
+  etcd-server, caddy                (their daemons are stopped again, and do not start by themselves)
   docker.io, docker-compose         (demo/imagetest starts dockerd where none runs, and ends it)
   Consul                            scripts/consul.sh: built once, then kept in the cache
                                     (--without-consul: not now)
+  a newer Caddy                     scripts/caddy.sh: the same, after that
   Tengine                           never installed: TENGINE_BIN names one that you built
 
 It may run again at any time, does nothing where all is there, and needs no root then. Where

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"crypto/sha256"
+	"encoding/base32"
 	"encoding/hex"
 	"fmt"
 	"regexp"
@@ -14,14 +15,16 @@ import (
 type conf struct {
 	number   int
 	writer   string
-	digest   string // of the blocks as they are
+	digest   string // of the blocks as they are, in order, whether they are shards or not
 	upstream map[string]block
+	shards   []string // that it includes
 	leaving  []string
 	frozen   []string // "*" is everything
 }
 
 // block is what nginx makes of an upstream's block.
 type block struct {
+	name    string // in the conf file
 	options string
 	servers []entry
 	text    string // what nginx sees of it
@@ -52,9 +55,18 @@ var (
 	upstreamLine = regexp.MustCompile(`^upstream ([A-Za-z0-9_][A-Za-z0-9_.-]*) \{$`)
 	optionLine   = regexp.MustCompile(`^    (least_conn|keepalive [0-9]+);$`)
 	serverLine   = regexp.MustCompile(`^    server ([0-9.]+:[0-9]+) (weight=[0-9]+ max_fails=[0-9]+ fail_timeout=[0-9]+s(?: backup)?( down)?); # ([A-Za-z0-9,-]+)$`)
-	headerLine   = regexp.MustCompile(`^# ([a-z]+): ([ -~]*)$`)
-	firstLine    = regexp.MustCompile(`^# Written by swallowkeeper on ([ -~]+): edits are lost\. See docs/operation\.md\.$`)
+	includeLine  = regexp.MustCompile(`^include ` + regexp.QuoteMeta(shardFolder) + `/([a-z2-7]{32})\.conf;$`)
+	shardsLine   = regexp.MustCompile(`^[0-9]+$`)
+	firstLine    = regexp.MustCompile(`^# Written by swallowkeeper on ([ -~]+): edits are lost\. See docs/operation\.md\.(?: Notes [0-9]+(?:, with the guard's account)?\.)?$`)
 )
+
+// headerLine is a key and its value in a line of the header.
+func headerLine(line string) (key, value string, ok bool) {
+	key, value, ok = strings.Cut(line, ": ")
+	key, begins := strings.CutPrefix(key, "# ")
+	odd := func(r rune) bool { return r < ' ' || r > '~' }
+	return key, value, ok && begins && !strings.ContainsFunc(value, odd)
+}
 
 // flaw is what is wrong with a conf file, and which invariant says so.
 type flaw struct {
@@ -69,8 +81,8 @@ func wrong(invariant int, format string, a ...any) error {
 }
 
 // readConf reads a conf file to the letter: a line that it does not know is one that nginx might know. Blocks that it has
-// read before are in known, by their text.
-func readConf(text string, known map[string]block) (c conf, err error) {
+// read before are in known, by their text, and shard has the shards.
+func readConf(text string, shard func(name string) []byte, known map[string]block) (c conf, err error) {
 	head, blocks, found := strings.Cut(text, "\n\n")
 	if !found && !strings.HasSuffix(text, "\n") {
 		return c, wrong(3, "the file has no end of its header")
@@ -81,24 +93,32 @@ func readConf(text string, known map[string]block) (c conf, err error) {
 		return c, wrong(3, "the first line is %q", lines[0])
 	}
 	c.writer = first[1]
-	said := ""
+	said, sharded := "", false
 	for _, line := range lines[1:] {
-		m := headerLine.FindStringSubmatch(line)
-		if m == nil {
+		key, value, is := headerLine(line)
+		if !is {
 			return c, wrong(6, "%q is no line of the header", line)
 		}
-		switch m[1] {
+		switch key {
 		case "generation":
-			if c.number, err = strconv.Atoi(m[2]); err != nil {
+			if c.number, err = strconv.Atoi(value); err != nil {
 				return c, err
 			}
 		case "digest":
-			said = strings.TrimPrefix(m[2], "sha256:")
+			said = strings.TrimPrefix(value, "sha256:")
 		case "leaving":
-			c.leaving = append(c.leaving, m[2])
+			c.leaving = append(c.leaving, value)
 		case "frozen":
-			name, _, _ := strings.Cut(m[2], " ")
+			name, _, _ := strings.Cut(value, " ")
 			c.frozen = append(c.frozen, name)
+		case "shards":
+			if sharded = true; !shardsLine.MatchString(value) {
+				return c, wrong(3, "%q is no number of shards", value)
+			}
+		case "notes":
+			if name, _, _ := strings.Cut(value, " "); shard(name) == nil {
+				return c, wrong(3, "the journal %s is not there", name)
+			}
 		case "time", "reason", "by", "pushing", "stranger", "guard":
 		default:
 			return c, wrong(6, "%q is no line of the header", line)
@@ -108,8 +128,44 @@ func readConf(text string, known map[string]block) (c conf, err error) {
 	if c.digest = hex.EncodeToString(sum[:]); c.digest != said {
 		return c, wrong(3, "the digest is another than the header says")
 	}
+	if sharded {
+		if blocks, err = c.included(blocks, shard); err != nil {
+			return c, err
+		}
+		sum = sha256.Sum256([]byte(blocks))
+		c.digest = hex.EncodeToString(sum[:])
+	}
 	c.upstream, err = readBlocks(blocks, known)
 	return c, err
+}
+
+// included is what nginx makes of includes, in the order that the blocks would have in one file. Each shard has to be what
+// it is called.
+func (c *conf) included(text string, shard func(name string) []byte) (string, error) {
+	var parts []string
+	for line := range strings.Lines(text) {
+		m := includeLine.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
+		if m == nil {
+			return "", wrong(6, "%q includes no shard", line)
+		}
+		name := m[1] + ".conf"
+		part := shard(name)
+		if err := isShard(name, part); err != nil {
+			return "", err
+		}
+		c.shards = append(c.shards, name)
+		parts = append(parts, strings.Split(strings.TrimSuffix(string(part), "}\n"), "}\n\n")...)
+	}
+	slices.SortFunc(parts, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
+	return strings.Join(parts, "}\n\n") + "}\n", nil
+}
+
+func isShard(name string, text []byte) error {
+	sum := sha256.Sum256(text)
+	if is := base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").EncodeToString(sum[:20]); text == nil || is+".conf" != name {
+		return wrong(3, "shard %s is missing, or another one: %q", name, text)
+	}
+	return nil
 }
 
 func readBlocks(text string, known map[string]block) (map[string]block, error) {
@@ -118,36 +174,43 @@ func readBlocks(text string, known map[string]block) (map[string]block, error) {
 		return all, nil
 	}
 	for part := range strings.SplitSeq(strings.TrimSuffix(text, "}\n"), "}\n\n") {
-		first, rest, _ := strings.Cut(strings.TrimSuffix(part, "\n"), "\n")
-		head := upstreamLine.FindStringSubmatch(first)
-		if head == nil {
-			return nil, wrong(6, "%q begins no upstream", first)
-		}
-		if _, twice := all[head[1]]; twice {
-			return nil, wrong(6, "upstream %s is there twice", head[1])
-		}
-		if b, is := known[part]; is {
-			all[head[1]] = b
-			continue
-		}
-		var b block
-		if rest == "" {
-			return nil, wrong(7, "upstream %s has no server", head[1])
-		}
-		for line := range strings.SplitSeq(rest, "\n") {
-			if m := serverLine.FindStringSubmatch(line); m != nil {
-				b.servers = append(b.servers, entry{addr: m[1], rest: m[2], down: m[3] != "", origin: m[4]})
-			} else if m := optionLine.FindStringSubmatch(line); m != nil {
-				b.options += m[1] + ";"
-			} else {
-				return nil, wrong(6, "%q is no line of an upstream", line)
+		b, is := known[part]
+		if !is {
+			var err error
+			if b, err = readBlock(part); err != nil {
+				return nil, err
 			}
+			known[part] = b
 		}
-		if len(b.servers) == 0 {
-			return nil, wrong(7, "upstream %s has no server", head[1])
+		if _, twice := all[b.name]; twice {
+			return nil, wrong(6, "upstream %s is there twice", b.name)
 		}
-		b = b.sealed()
-		all[head[1]], known[part] = b, b
+		all[b.name] = b
 	}
 	return all, nil
+}
+
+func readBlock(text string) (b block, err error) {
+	first, rest, _ := strings.Cut(strings.TrimSuffix(text, "\n"), "\n")
+	head := upstreamLine.FindStringSubmatch(first)
+	if head == nil {
+		return b, wrong(6, "%q begins no upstream", first)
+	}
+	b.name = head[1]
+	if rest == "" {
+		return b, wrong(7, "upstream %s has no server", b.name)
+	}
+	for line := range strings.SplitSeq(rest, "\n") {
+		if m := serverLine.FindStringSubmatch(line); m != nil {
+			b.servers = append(b.servers, entry{addr: m[1], rest: m[2], down: m[3] != "", origin: m[4]})
+		} else if m := optionLine.FindStringSubmatch(line); m != nil {
+			b.options += m[1] + ";"
+		} else {
+			return b, wrong(6, "%q is no line of an upstream", line)
+		}
+	}
+	if len(b.servers) == 0 {
+		return b, wrong(7, "upstream %s has no server", b.name)
+	}
+	return b.sealed(), nil
 }

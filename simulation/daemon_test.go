@@ -5,16 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
 	"swallowkeeper/internal/retry"
 	"swallowkeeper/persist"
 	"swallowkeeper/syncer"
-	"swallowkeeper/upstream"
 )
 
 // daemon is one process: the real syncer, guard, store and delivery, on the simulated world.
@@ -25,6 +27,7 @@ type daemon struct {
 	limits     guard.Config
 	sources    []*source
 	adapters   []*adapter
+	witness    *witness       // nil: it has none
 	syncer     *syncer.Syncer // nil until it has the conf file
 	began      time.Time
 	ctx        context.Context //nolint:containedctx // the process
@@ -32,10 +35,11 @@ type daemon struct {
 	ended      chan error
 	next       *guard.Config // it is being reloaded, and goes on with that
 
-	dead    bool // guarded by the world's mu
-	orders  int  // of people, that are being carried out
-	asked   bool // a gateway has just shown something
-	written []upstream.Generation
+	dead    bool      // guarded by the world's mu
+	orders  int       // of people, that are being carried out
+	ordered time.Time // when the last of them was
+	asked   bool      // a gateway has just shown something
+	written []generation.Generation
 	checked map[string]time.Time // when each gateway's state was looked at last, for the oracle
 }
 
@@ -47,8 +51,11 @@ func silent() *logrus.Logger {
 	return log
 }
 
-func (w *world) daemons() []*daemon {
-	return filter([]*daemon{w.daemon, w.other}, func(d *daemon) bool { return d != nil })
+// daemons are those that run.
+func (w *world) daemons() iter.Seq[*daemon] {
+	return func(yield func(*daemon) bool) {
+		_ = (w.daemon == nil || yield(w.daemon)) && (w.other == nil || yield(w.other))
+	}
 }
 
 // quarrels reports whether a second daemon is at work, or was a moment ago: each tells file and gateways things that
@@ -61,10 +68,15 @@ func (w *world) starts(name, host string, limits guard.Config) *daemon {
 	d := &daemon{w: w, name: name, host: host, process: w.processes, limits: limits, began: time.Now(), ended: make(chan error, 1), checked: map[string]time.Time{}}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	for _, r := range w.land {
-		d.sources = append(d.sources, &source{w: w, r: r, d: d, listed: map[string]time.Time{}, gone: map[string]time.Time{}})
+		d.sources = append(d.sources, &source{w: w, r: r, d: d, listed: map[string]time.Time{}, gone: map[string]time.Time{}, before: map[string]time.Time{}, last: map[string]time.Time{}})
 	}
 	for _, n := range w.front {
-		d.adapters = append(d.adapters, &adapter{n: n, d: d, lag: w.between(0, time.Millisecond)})
+		d.adapters = append(d.adapters, &adapter{n: n, d: d, actor: name + "/" + n.name, lag: w.between(0, time.Millisecond)})
+	}
+	if w.script.witness {
+		d.witness = &witness{
+			d: d, lag: w.between(time.Millisecond, secondTry), wake: make(chan struct{}, 1), wanted: map[netip.AddrPort]bool{}, servers: map[netip.AddrPort]*suspect{},
+		}
 	}
 	w.trace.line("world", name+" starts on "+host)
 	w.oracle.begins()
@@ -73,17 +85,21 @@ func (w *world) starts(name, host string, limits guard.Config) *daemon {
 }
 
 func (d *daemon) run() (err error) {
-	config := persist.Config{Path: confPath, CheckTimeout: time.Second, History: 4}
-	file, err := persist.OpenOn(view{d.w, d}, fmt.Sprintf("%s (process %d)", d.host, d.process), config, silent())
+	config := persist.Config{Path: confPath, CheckTimeout: time.Second, ShardAbove: "0", History: 4}
+	if d.w.seed%3 == 0 {
+		config.ShardAbove = "1KB"
+	}
+	file, err := persist.OpenOn(view{d.w, d}, d.writer(), config, silent())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	if _, err := file.Load(); err != nil {
+	on := store{file, d}
+	if _, err := on.Load(); err != nil {
 		return err
 	}
 	parts := syncer.Parts{
-		Guard: d.limits, Store: store{file, d}, Schedule: patient(), Log: silent(), Event: d.event, Changed: d.rest,
+		Guard: d.limits, Store: on, Schedule: patient(), Log: silent(), Event: d.event, Changed: d.rest,
 		Retry: retry.Policy{First: 200 * time.Millisecond, Longest: 15 * time.Second, Healthy: 30 * time.Second, Steady: true},
 	}
 	for _, s := range d.sources {
@@ -92,12 +108,18 @@ func (d *daemon) run() (err error) {
 	for i, a := range d.adapters {
 		parts.Targets = append(parts.Targets, syncer.Target{Name: a.n.name, Gateway: a, Resync: d.w.script.resync + time.Duration(i)*7*time.Millisecond})
 	}
+	if d.witness != nil {
+		parts.Witness = d.witness
+	}
 	s := syncer.New(parts)
 	if err := d.w.turn(turn{daemon: d, actor: d.name, loop: true, what: "begins", do: func() error { d.syncer = s; return nil }}); err != nil {
 		return err
 	}
 	return s.Run(d.ctx)
 }
+
+// writer names the process in what it writes.
+func (d *daemon) writer() string { return fmt.Sprintf("%s (process %d)", d.host, d.process) }
 
 // store is the real one. It begins a Save when it is the daemon's turn: what it reads then is so until it is done. Two
 // machines that look at the same moment, and both write, are what a lock is for.
@@ -106,9 +128,18 @@ type store struct {
 	d *daemon
 }
 
-func (s store) Save(ctx context.Context, g upstream.Generation) (upstream.Generation, error) {
+func (s store) Load() (generation.Generation, error) {
+	g, err := s.File.Load()
+	if err == nil {
+		s.d.w.oracle.reads(s.d)
+	}
+	return g, err
+}
+
+// Save implements syncer.Store.
+func (s store) Save(ctx context.Context, g generation.Generation) (generation.Generation, error) {
 	if err := s.d.w.turn(turn{daemon: s.d, actor: s.d.name, loop: true, what: "saves", do: func() error { return nil }}); err != nil {
-		return upstream.Generation{}, err
+		return generation.Generation{}, err
 	}
 	return s.File.Save(ctx, g)
 }
@@ -127,11 +158,13 @@ func (d *daemon) rest() {
 }
 
 func (d *daemon) event(e syncer.Event) {
+	d.w.tally("event: " + e.Kind)
 	if e.Kind != syncer.EventGeneration {
 		return
 	}
-	_ = d.w.turn(turn{daemon: d, actor: d.name, loop: true, what: "tells of " + e.Text, do: func() error {
-		d.written = append(d.written, e.Written)
+	text, written := e.Text, e.Written
+	_ = d.w.turn(turn{daemon: d, actor: d.name, loop: true, what: "tells of " + text.String(), do: func() error {
+		d.written = append(d.written, written)
 		return nil
 	}})
 }
@@ -141,7 +174,7 @@ func (w *world) attend() {
 	if w.other != nil {
 		w.quarrel = time.Now()
 	}
-	for _, d := range w.daemons() {
+	for d := range w.daemons() {
 		select {
 		case err := <-d.ended:
 			w.exited(d, err)
@@ -235,11 +268,15 @@ func (w *world) order(what string, o syncer.Order, done func(error)) {
 	}
 	w.trace.line("person", what)
 	d.orders++
-	w.oracle.ordered(d, what)
+	by := generation.Signature{By: "alice", Why: "at " + what}
+	if !w.script.shielded && w.rng.IntN(8) == 0 {
+		by.Why = hostile
+	}
 	go func() {
-		_, err := d.syncer.Do(d.ctx, syncer.Signed(upstream.Signature{By: "alice", Why: "at " + what}, o))
+		_, err := d.syncer.Do(d.ctx, syncer.Signed(by, o))
 		_ = d.w.turn(turn{daemon: d, actor: d.name + "/person", what: "is done", do: func() error {
 			d.orders--
+			d.ordered = time.Now()
 			done(err)
 			return nil
 		}})

@@ -22,6 +22,8 @@ const (
 	confFolder = "/conf.d"
 	confName   = "upstreams.conf"
 	confPath   = confFolder + "/" + confName
+
+	shardFolder = confFolder + "/." + confName + ".shards"
 )
 
 // disk is a file system that loses what was not synced. What a file holds is safe when the file was synced, and what
@@ -84,14 +86,18 @@ func (d *disk) loseWhatIsNotSafe(rng *rand.Rand) {
 }
 
 func (n *inode) lose(rng *rand.Rand) {
+	kept := 0 // what is appended to takes nothing of what was synced with it
+	if bytes.HasPrefix(n.data, n.safe) {
+		kept = len(n.safe)
+	}
 	switch rng.IntN(4) {
 	case 0: // all of it arrived
 	case 1:
 		n.data = n.safe
 	case 2:
-		n.data = n.data[:rng.IntN(len(n.data)+1)]
+		n.data = n.data[:kept+rng.IntN(len(n.data)-kept+1)]
 	case 3:
-		n.data = make([]byte, len(n.data))
+		n.data = append(bytes.Clone(n.data[:kept]), make([]byte, len(n.data)-kept)...)
 	}
 	n.data, n.safe, n.synced = bytes.Clone(n.data), bytes.Clone(n.data), true
 }
@@ -102,8 +108,24 @@ func (d *disk) visible() []byte { return content(d.folders[confFolder].live, fal
 // safe is what there would be of it after a power cut at the worst.
 func (d *disk) safe() []byte { return content(d.folders[confFolder].safe, true) }
 
-func content(names map[string]*inode, safe bool) []byte {
-	n := names[confName]
+// shard is a shard as a reader finds it, and safeShard what there would be of it after a power cut; nil: there is none.
+func (d *disk) shard(name string) []byte     { return d.shardOf(name, false) }
+func (d *disk) safeShard(name string) []byte { return d.shardOf(name, true) }
+
+func (d *disk) shardOf(name string, safe bool) []byte {
+	f := d.folders[shardFolder]
+	switch {
+	case f == nil:
+		return nil
+	case safe:
+		return contentOf(f.safe[name], true)
+	}
+	return contentOf(f.live[name], false)
+}
+
+func content(names map[string]*inode, safe bool) []byte { return contentOf(names[confName], safe) }
+
+func contentOf(n *inode, safe bool) []byte {
 	switch {
 	case n == nil:
 		return nil
@@ -212,9 +234,6 @@ func (f viewOf) OpenFile(name string, flag int, _ fs.FileMode) (h persist.Handle
 		if err != nil || f.w.isDead(f.d) {
 			return nil, cmp.Or(err, errKilled)
 		}
-		if name == confName {
-			f.w.oracle.reads(f.d)
-		}
 		return &file{f: f, name: name, n: n, rest: n.data}, nil
 	}
 	err = f.turn("create "+shown(name), func() error {
@@ -241,6 +260,7 @@ func (f viewOf) Rename(from, to string) error {
 		})
 		if to == confName {
 			f.w.oracle.replaced(f.d)
+			f.w.trace.with(string(f.w.disk.visible()))
 		}
 		return nil
 	})

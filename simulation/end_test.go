@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/syncer"
-	"swallowkeeper/upstream"
 )
 
 // heal ends all trouble, has people look after what is held and frozen, and then everything must be as the
@@ -24,15 +24,18 @@ func (w *world) heal() {
 	}
 	for _, n := range w.front {
 		n.hung, n.slow, n.deaf = now, now, now
+		n.ill()
+		n.spawn()
 	}
 	if w.daemon == nil {
 		w.again(time.Millisecond)
 	}
+	clear(w.dark)
 	for _, r := range w.land {
 		r.away = now
 		for _, name := range r.truth.names() {
 			for addr := range r.truth[name] {
-				r.truth[name][addr] = usable
+				w.up(r.truth[name], addr)
 			}
 			if len(r.truth[name]) == 0 {
 				delete(r.truth, name)
@@ -50,7 +53,12 @@ func (w *world) heal() {
 			break
 		}
 	}
-	w.until(time.Now().Add(limits.Window + limits.Recovery + 2*w.script.resync + 2*time.Second))
+	for range 3 { // a hold may be one of the window, or have waited for the witness
+		w.until(time.Now().Add(limits.Window + limits.Recovery + 2*w.script.resync + 2*time.Second))
+		if w.failure != nil || w.attended() {
+			break
+		}
+	}
 	if w.failure == nil {
 		w.allIsWell()
 	}
@@ -65,7 +73,7 @@ func (w *world) attended() bool {
 	nothing := true
 	for _, text := range w.oracle.now().frozen {
 		nothing = false
-		name, _ := upstream.ParseScope(text)
+		name, _ := generation.ParseScope(text)
 		w.order("unfreeze", syncer.Unfreeze(name), func(error) {})
 		w.calm()
 	}
@@ -108,6 +116,14 @@ func (w *world) allIsWell() {
 			w.fail(9, "all is well, and %s gets traffic that no registry lists: %s", key, w.daemon.says(key))
 		}
 	}
+	for _, r := range w.land {
+		for name, o := range r.options {
+			twice := slices.ContainsFunc(w.land, func(other *station) bool { return other != r && other.truth[name] != nil })
+			if b, in := now.upstream[name]; in && !twice && r.truth[name] != nil && b.options != optionsText(o) {
+				w.fail(9, "all is well, and upstream %s has the options %q, not %q", name, b.options, optionsText(o))
+			}
+		}
+	}
 	for _, n := range w.front {
 		for name, b := range now.upstream {
 			if !n.everywhere(post{name, b}) {
@@ -129,9 +145,9 @@ func (w *world) allIsWell() {
 func (d *daemon) says(key string) string {
 	name, addr, _ := strings.Cut(key, " ")
 	text := ""
-	for _, o := range d.syncer.Status().Out {
+	for o := range d.syncer.Status().Out.All() {
 		if o.Upstream == name && (o.Addr == addr || o.Addr == "") {
-			text += o.Reason + "; "
+			text += o.Reason.String() + "; "
 		}
 	}
 	for _, g := range d.syncer.Status().Gateways {

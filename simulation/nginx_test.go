@@ -1,14 +1,11 @@
 package simulation
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"swallowkeeper/gateway"
@@ -22,8 +19,9 @@ type nginx struct {
 	name    string
 	local   bool             // on the machine of the daemon: it goes with its power
 	own     map[string]block // of nginx.conf itself
-	loaded  map[string]block // by the last start: what a new worker begins with
+	loaded  *table           // by the last start: what a new worker begins with
 	workers []*worker
+	size    int // how many workers it has, but for those that crashed a moment ago
 	pids    int
 	touched int                  // how often it was changed by whomever
 	strange map[string]time.Time // what a person put there, that was not ours then
@@ -36,7 +34,7 @@ type nginx struct {
 type worker struct {
 	pid   int
 	since time.Time
-	has   map[string]block
+	has   *table
 	queue []post
 }
 
@@ -48,16 +46,8 @@ type post struct {
 
 func (p post) gone() bool { return len(p.to.servers) == 0 }
 
-func (p post) makes(has map[string]block) {
-	if p.gone() {
-		delete(has, p.name)
-	} else {
-		has[p.name] = p.to
-	}
-}
-
-func (p post) shown(has map[string]block) bool {
-	is, there := has[p.name]
+func (p post) shown(t *table) bool {
+	is, there := t.blocks[p.name]
 	if p.gone() {
 		return !there
 	}
@@ -66,9 +56,9 @@ func (p post) shown(has map[string]block) bool {
 
 // start is what nginx does at its start: it reads its configuration, or it does not come up.
 func (n *nginx) start() {
-	n.loaded = maps.Clone(n.own)
+	blocks := maps.Clone(n.own)
 	if text := n.w.disk.visible(); len(text) > 0 {
-		c, err := readConf(string(text), n.w.oracle.blocks)
+		c, err := readConf(string(text), n.w.disk.shard, n.w.oracle.blocks)
 		if err != nil {
 			n.w.fail(12, "nginx %s does not start: %s", n.name, err)
 			return
@@ -78,52 +68,76 @@ func (n *nginx) start() {
 				n.w.fail(12, "nginx %s does not start: upstream %s is in nginx.conf too", n.name, name)
 				return
 			}
-			n.loaded[name] = b
+			blocks[name] = b
 		}
 	}
-	for i := range n.workers {
-		n.spawn(i)
+	n.loaded = newTable(blocks)
+	n.workers = nil
+	n.spawn()
+}
+
+// spawn fills the places of workers with new ones, which have what was loaded last and none of what was told since.
+func (n *nginx) spawn() {
+	for len(n.workers) < n.size {
+		n.pids++
+		n.touched++
+		n.workers = append(n.workers, &worker{pid: n.pids, since: time.Now(), has: n.loaded})
+		n.w.oracle.comesBack(n, n.workers[len(n.workers)-1])
+		n.ill()
 	}
 }
 
-// spawn puts a new worker in a place, with what was loaded last.
-func (n *nginx) spawn(i int) {
-	n.pids++
+// crash is the end of a worker. The one that takes its place sleeps first.
+func (n *nginx) crash() {
+	if len(n.workers) == 0 {
+		return
+	}
+	i := n.w.rng.IntN(len(n.workers))
+	n.workers = slices.Delete(slices.Clone(n.workers), i, i+1)
 	n.touched++
-	n.workers[i] = &worker{pid: n.pids, since: time.Now(), has: maps.Clone(n.loaded)}
-	n.w.oracle.comesBack(n, n.workers[i])
 	n.ill()
+	n.w.after(n.w.between(0, 2*time.Second), "", n.spawn)
 }
 
 func (n *nginx) ill() { n.well = time.Now() }
 
-// take is what becomes of a call that changes something.
-func (n *nginx) take(a *adapter, p post) {
+// isWell reports whether nothing is wrong with it.
+func (n *nginx) isWell() bool {
+	now := time.Now()
+	return len(n.workers) == n.size && now.After(n.hung) && now.After(n.slow) && now.After(n.deaf)
+}
+
+// take is what becomes of a call that changes something, and what the call says.
+func (n *nginx) take(a *adapter, p post) error {
 	if n.touched == a.touched {
 		a.touched++
 	}
 	n.touched++
 	first := n.w.rng.IntN(len(n.workers))
 	if time.Now().Before(n.deaf) {
-		if n.w.rng.IntN(2) == 0 {
-			return // it says 200
+		how := n.w.rng.IntN(3)
+		if how > 0 { // it tells none of the others
+			n.workers[first].has = n.workers[first].has.with(p)
 		}
-		p.makes(n.workers[first].has) // and tells nobody
-		return
+		if how > 1 {
+			return errNoRoom
+		}
+		return nil
 	}
 	for i, w := range n.workers {
 		if i == first {
 			w.read()
-			p.makes(w.has)
+			w.has = w.has.with(p)
 		} else {
 			w.queue = append(w.queue, p)
 		}
 	}
+	return nil
 }
 
 func (w *worker) read() {
 	for _, p := range w.queue {
-		p.makes(w.has)
+		w.has = w.has.with(p)
 	}
 	w.queue = nil
 }
@@ -133,16 +147,16 @@ func (n *nginx) byHand(p post) {
 	n.touched++
 	for _, w := range n.workers {
 		w.read()
-		p.makes(w.has)
+		w.has = w.has.with(p)
 	}
 }
 
 // everywhere reports whether all workers show it, those that have not read their queue yet as if they had.
 func (n *nginx) everywhere(p post) bool {
 	for _, w := range n.workers {
-		has := maps.Clone(w.has)
+		has := w.has
 		for _, q := range w.queue {
-			q.makes(has)
+			has = has.with(q)
 		}
 		if !p.shown(has) {
 			return false
@@ -153,21 +167,26 @@ func (n *nginx) everywhere(p post) bool {
 
 // adapter is a daemon's gateway to an nginx. It trusts nothing but what every worker shows.
 type adapter struct {
-	n *nginx
-	d *daemon
+	n     *nginx
+	d     *daemon
+	actor string
+	timer *time.Timer // of the way to it
 	// lag is how long the next call is on its way.
 	lag  time.Duration
 	pids []int
 	// What follows is for the oracle, and changes in turns alone.
 	touched  int             // of nginx when all was read last
 	failed   bool            // something went wrong since
+	behind   bool            // or a worker showed what it had before it had read its queue
 	looked   time.Time       // when that was
 	verified int             // the turn in which something was read back of all workers
 	names    map[string]bool // of what; nil is all
+	older    *version        // what another process had written when it was begun to be told; nil: nothing
 }
 
 var (
 	errNoAnswer   = errors.New("no answer")
+	errNoRoom     = errors.New("update success but not sync to other process")
 	errNotShown   = errors.New("not every worker shows it")
 	errNewWorkers = errors.New("workers started meanwhile")
 )
@@ -176,18 +195,18 @@ const callTimeout = 5 * time.Second
 
 // call has something happen in nginx.
 func (a *adapter) call(ctx context.Context, what string, do func()) error {
-	if err := pause(ctx, a.lag); err != nil {
+	if err := a.pause(ctx, a.lag); err != nil {
 		return err
 	}
 	w := a.n.w
-	err := w.turn(turn{daemon: a.d, actor: a.d.name + "/" + a.n.name, what: what, do: func() error {
+	err := w.turn(turn{daemon: a.d, actor: a.actor, what: what, do: func() error {
 		now := time.Now()
 		most := 3 * time.Millisecond
 		if now.Before(a.n.slow) {
 			most = time.Second
 		}
 		a.lag = w.between(0, most)
-		if now.Before(a.n.hung) {
+		if now.Before(a.n.hung) || len(a.n.workers) == 0 {
 			a.failed = true
 			return errNoAnswer
 		}
@@ -195,48 +214,64 @@ func (a *adapter) call(ctx context.Context, what string, do func()) error {
 		return nil
 	}})
 	if errors.Is(err, errNoAnswer) {
-		if err := pause(ctx, callTimeout); err != nil {
+		if err := a.pause(ctx, callTimeout); err != nil {
 			return err
 		}
 	}
 	return err
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+func (a *adapter) pause(ctx context.Context, d time.Duration) error {
 	if d == 0 {
 		return ctx.Err()
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+	if a.timer == nil {
+		a.timer = time.NewTimer(d)
+	} else {
+		a.timer.Reset(d)
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-timer.C:
+	case <-a.timer.C:
 		return nil
 	}
 }
 
+var asks = []string{"ask 0", "ask 1", "ask 2"}
+
 // ask reads all workers, one by one.
-func (a *adapter) ask(ctx context.Context, names map[string]bool) (copies []map[string]block, pids []int, err error) {
-	last := len(a.n.workers) - 1
-	for i := range a.n.workers {
-		err := a.call(ctx, "ask "+strconv.Itoa(i), func() {
+func (a *adapter) ask(ctx context.Context, names map[string]bool) (tables []*table, pids []int, err error) {
+	for done := false; !done; {
+		i, changed := len(pids), false
+		err := a.call(ctx, asks[i], func() {
+			if changed = i >= len(a.n.workers); changed {
+				return
+			}
 			w := a.n.workers[i]
-			w.read()
-			copies, pids = append(copies, maps.Clone(w.has)), append(pids, w.pid)
-			if i == last {
+			if a.n.w.rng.IntN(8) > 0 {
+				w.read()
+			} else if len(w.queue) > 0 { // the queue is locked
+				a.behind = true
+			}
+			tables, pids = append(tables, w.has), append(pids, w.pid)
+			if done = len(pids) == len(a.n.workers); done {
+				changed = !slices.EqualFunc(pids, a.n.workers, func(pid int, w *worker) bool { return pid == w.pid })
 				a.verified, a.names, a.d.asked = a.n.w.trace.lines, names, true
 			}
 		})
+		if err == nil && changed {
+			err = errNewWorkers
+		}
 		if err != nil {
 			return nil, nil, err
 		}
 	}
-	return copies, pids, nil
+	return tables, pids, nil
 }
 
 // Abilities implements gateway.Gateway.
-func (a *adapter) Abilities() gateway.Abilities { return gateway.Abilities{} }
+func (a *adapter) Abilities() gateway.Abilities { return gateway.Nginx() }
 
 // Close implements gateway.Gateway.
 func (a *adapter) Close() error { return nil }
@@ -244,30 +279,15 @@ func (a *adapter) Close() error { return nil }
 // Live implements gateway.Gateway.
 func (a *adapter) Live(ctx context.Context) (gateway.Live, error) {
 	before := 0
-	if err := a.call(ctx, "look", func() { before = a.n.touched }); err != nil {
+	if err := a.call(ctx, "look", func() { before, a.behind = a.n.touched, false }); err != nil {
 		return gateway.Live{}, err
 	}
-	copies, pids, err := a.ask(ctx, nil)
+	tables, pids, err := a.ask(ctx, nil)
 	if err != nil {
 		return gateway.Live{}, err
 	}
 	a.pids, a.touched, a.failed, a.looked = pids, before, false, time.Now()
-	agreed := map[string]bool{}
-	var list []upstream.Upstream
-	for _, has := range copies {
-		for name, b := range has {
-			if agreed[name] {
-				continue
-			}
-			agreed[name] = true
-			u := upstream.Upstream{Name: name}
-			if !slices.ContainsFunc(copies, func(o map[string]block) bool { return !(post{name, b}).shown(o) }) {
-				u = words(name, b)
-			}
-			list = append(list, u)
-		}
-	}
-	return gateway.Live{Set: upstream.NewSet(list), Reserved: slices.Sorted(maps.Keys(a.n.own))}, nil
+	return gateway.Live{Set: agreed(tables), Reserved: slices.Sorted(maps.Keys(a.n.own))}, nil
 }
 
 // Apply implements gateway.Gateway.
@@ -282,6 +302,7 @@ func (a *adapter) Apply(ctx context.Context, c upstream.Changes) (gateway.Receip
 	for _, u := range c.Removed {
 		posts = append(posts, post{name: u.Name})
 	}
+	a.older = a.n.w.oracle.overtaken(a.d)
 	err := a.apply(ctx, posts)
 	a.failed = a.failed || err != nil
 	return gateway.Receipt{}, err
@@ -295,23 +316,26 @@ func (a *adapter) apply(ctx context.Context, posts []post) error {
 		if p.gone() {
 			what = "delete "
 		}
-		if err := a.call(ctx, what+p.name, func() {
+		var refused error
+		err := a.call(ctx, what+p.name, func() {
 			a.n.w.oracle.posts(a, p)
-			a.n.take(a, p)
-		}); err != nil {
+			a.n.w.trace.with(p.to.text)
+			refused = a.n.take(a, p)
+		})
+		if err = cmp.Or(err, refused); err != nil {
 			return err
 		}
 	}
 	for try := 0; ; try++ {
-		copies, pids, err := a.ask(ctx, names)
+		tables, pids, err := a.ask(ctx, names)
 		switch {
 		case err != nil:
 			return err
 		case a.pids != nil && !slices.Equal(pids, a.pids):
 			return errNewWorkers
 		}
-		shown := !slices.ContainsFunc(copies, func(has map[string]block) bool {
-			return slices.ContainsFunc(posts, func(p post) bool { return !p.shown(has) })
+		shown := !slices.ContainsFunc(tables, func(t *table) bool {
+			return slices.ContainsFunc(posts, func(p post) bool { return !p.shown(t) })
 		})
 		if shown {
 			return nil
@@ -320,53 +344,4 @@ func (a *adapter) apply(ctx context.Context, posts []post) error {
 			return errNotShown
 		}
 	}
-}
-
-// words is a block in the product's words, and written the other way round.
-func words(name string, b block) upstream.Upstream {
-	u := upstream.Upstream{Name: name}
-	for option := range strings.SplitSeq(b.options, ";") {
-		if n, is := strings.CutPrefix(option, "keepalive "); is {
-			u.Options.Keepalive, _ = strconv.Atoi(n)
-		} else {
-			u.Options.Method += option
-		}
-	}
-	for _, e := range b.servers {
-		s := upstream.Server{Addr: netip.MustParseAddrPort(e.addr), Down: e.down}
-		for word := range strings.FieldsSeq(e.rest) {
-			key, value, _ := strings.Cut(word, "=")
-			n, _ := strconv.Atoi(strings.TrimSuffix(value, "s"))
-			switch key {
-			case "weight":
-				s.Weight = n
-			case "max_fails":
-				s.MaxFails = n
-			case "fail_timeout":
-				s.FailTimeout = time.Duration(n) * time.Second
-			}
-		}
-		u.Servers = append(u.Servers, s)
-	}
-	return u
-}
-
-func written(u upstream.Upstream) (b block) {
-	if u.Options.Method != "" {
-		b.options = u.Options.Method + ";"
-	}
-	if u.Options.Keepalive > 0 {
-		b.options += fmt.Sprintf("keepalive %d;", u.Options.Keepalive)
-	}
-	for _, s := range u.Servers {
-		e := entry{
-			addr: s.Addr.String(), down: s.Down,
-			rest: fmt.Sprintf("weight=%d max_fails=%d fail_timeout=%ds", s.Weight, s.MaxFails, int(s.FailTimeout.Seconds())),
-		}
-		if s.Down {
-			e.rest += " down"
-		}
-		b.servers = append(b.servers, e)
-	}
-	return b.sealed()
 }

@@ -19,9 +19,12 @@ type oracle struct {
 	seen     []byte     // the conf file when it was looked at last
 	sure     []byte
 	ours     map[string]bool // names that were in the file at any time
+	lost     map[string]bool // those that were in a file that a person removed
 	read     map[*daemon]*version
-	blocks   map[string]block // that were read before, by their text
-	pardoned time.Time        // since when what is gone counts: before, a person or a power cut changed the file
+	had      map[*daemon][]holding // what each daemon went by, one after the other
+	blocks   map[string]block      // that were read before, by their text
+	buried   map[string]time.Time  // who left traffic dead
+	pardoned time.Time             // since when what is gone counts: before, a person or a power cut changed the file
 }
 
 // version is one content of the conf file.
@@ -34,7 +37,10 @@ type version struct {
 }
 
 func newOracle(w *world) *oracle {
-	return &oracle{w: w, ours: map[string]bool{}, read: map[*daemon]*version{}, blocks: map[string]block{}}
+	return &oracle{
+		w: w, ours: map[string]bool{}, lost: map[string]bool{}, read: map[*daemon]*version{}, had: map[*daemon][]holding{}, blocks: map[string]block{},
+		buried: map[string]time.Time{},
+	}
 }
 
 func (o *oracle) now() *version {
@@ -44,10 +50,13 @@ func (o *oracle) now() *version {
 	return o.versions[len(o.versions)-1]
 }
 
-// version reads what was in the file, or is that which it was before.
-func (o *oracle) version(text []byte) (*version, error) {
+// version reads what was in the file, or is that which it was before. shard has the shards that were there.
+func (o *oracle) version(text []byte, shard func(name string) []byte) (*version, error) {
 	for _, v := range slices.Backward(o.versions[max(0, len(o.versions)-3):]) {
 		if v.text == string(text) {
+			if err := whole(v, shard); err != nil {
+				return nil, err
+			}
 			again := *v
 			again.at = time.Now()
 			return &again, nil
@@ -58,8 +67,12 @@ func (o *oracle) version(text []byte) (*version, error) {
 		return v, nil
 	}
 	var err error
-	if v.conf, err = readConf(v.text, o.blocks); err != nil {
+	if v.conf, err = readConf(v.text, shard, o.blocks); err != nil {
 		return nil, err
+	}
+	if now := o.now(); now != nil && now.digest == v.digest { // it has the same blocks
+		v.upstream, v.traffic, v.size = now.upstream, now.traffic, now.size
+		return v, nil
 	}
 	for name, b := range v.upstream {
 		for _, e := range b.servers {
@@ -80,19 +93,62 @@ func (o *oracle) refuse(err error, otherwise int, format string, a ...any) {
 	o.w.fail(otherwise, "%s: %s", fmt.Sprintf(format, a...), err)
 }
 
-// reads notes that a daemon has read what is in place.
+// reads notes that a daemon goes by what is in place: it has loaded it, or put it there.
 func (o *oracle) reads(d *daemon) {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
-	o.read[d] = o.now()
+	v, before := o.now(), o.read[d]
+	if o.read[d] = v; v == nil || v == before {
+		return
+	}
+	o.had[d] = append(o.had[d], holding{v, time.Now()})
+	if before != nil && v.writer != before.writer && v.number > 0 && d.syncer != nil {
+		o.w.tallies["a daemon takes over what another process wrote"]++
+	}
 }
 
-// ordered notes that a person has given an order.
-func (o *oracle) ordered(*daemon, string) {}
+// holding is what a daemon goes by, and since when.
+type holding struct {
+	*version
+	since time.Time
+}
+
+// generation is a daemon's last one of that number: another daemon may have another one.
+func (o *oracle) generation(d *daemon, number int) *version {
+	for _, h := range slices.Backward(o.had[d]) {
+		if h.number == number {
+			return h.version
+		}
+	}
+	return nil
+}
+
+// lately is what a daemon may be telling gateways: what it goes by, and what it went by when a delivery may have begun.
+func (o *oracle) lately(d *daemon) []holding {
+	had := o.had[d]
+	i := len(had) - 1
+	for i > 0 && time.Since(had[i].since) < longestDelivery {
+		i--
+	}
+	return had[max(0, i):]
+}
+
+// overtaken is what another process wrote after all that a daemon goes by, before this moment; nil: nothing.
+func (o *oracle) overtaken(d *daemon) *version {
+	now, read := o.now(), o.read[d]
+	if now == nil || read == nil || now.number == 0 || now.at.Equal(time.Now()) || now.digest == read.digest {
+		return nil
+	}
+	later := now.number > read.number || now.number == read.number && now.writer != read.writer
+	if now.writer == d.writer() || !later {
+		return nil
+	}
+	return now
+}
 
 // forgive is for what no daemon did: a hand, or a power cut.
 func (o *oracle) forgive() {
-	v, err := o.version(o.w.disk.visible())
+	v, err := o.version(o.w.disk.visible(), o.w.disk.shard)
 	if err != nil {
 		o.refuse(err, 3, "after a power cut, or a hand, the conf file is not whole")
 		return
@@ -117,7 +173,7 @@ func (o *oracle) take(v *version) {
 
 // replaced judges what a daemon has put in the place of the conf file.
 func (o *oracle) replaced(d *daemon) {
-	v, err := o.version(o.w.disk.visible())
+	v, err := o.version(o.w.disk.visible(), o.w.disk.shard)
 	if err != nil {
 		o.refuse(err, 3, "what %s has written is not whole", d.name)
 		return
@@ -125,11 +181,10 @@ func (o *oracle) replaced(d *daemon) {
 	before := o.now()
 	o.take(v)
 	o.w.count("write")
-	o.w.mu.Lock()
 	seen := o.read[d]
-	o.read[d] = v
-	o.w.mu.Unlock()
+	o.reads(d)
 	if before == nil || before.number == 0 {
+		o.bereft(v, seen)
 		return
 	}
 	o.older(before, v)
@@ -140,16 +195,47 @@ func (o *oracle) replaced(d *daemon) {
 		return
 	case v.number <= before.number:
 		o.w.fail(11, "%s writes generation %d over generation %d", d.name, v.number, before.number)
-	case before.writer != v.writer && before.number > 0 && seen != before && (seen == nil || seen.digest != before.digest):
+	case before.writer != v.writer && (seen == nil || seen.digest != before.digest && seen.number <= before.number):
 		o.w.fail(11, "%s writes over generation %d of another process, which it has not read", d.name, before.number)
 	}
 	o.w.count("generation")
+	if len(v.shards) > 0 != (len(before.shards) > 0) {
+		o.w.count("the conf file takes another form")
+	}
+	o.bury(before, v, d)
+	o.w.after(prompt, "", func() { o.arrived(d, v) })
 	o.keepsFrozen(before, v, d)
 	if d.orders > 0 {
 		o.pardoned = time.Now()
 		return
 	}
 	o.judge(before, v, d)
+}
+
+const (
+	// prompt is how soon a generation is on every worker of a gateway that is well, whatever the others are like.
+	prompt = 3 * time.Second
+	// settled is after what time a gateway that is well again has been tried again, too.
+	settled = 20 * time.Second
+)
+
+// arrived looks whether a generation is where it should be by now.
+func (o *oracle) arrived(d *daemon, v *version) {
+	now := o.now()
+	if d != o.w.daemon || d.ctx.Err() != nil || time.Since(d.began) < settled || now.number != v.number || o.w.quarrels() {
+		return
+	}
+	for _, n := range o.w.front {
+		if !n.isWell() || time.Since(n.well) < settled {
+			continue
+		}
+		o.w.count("a generation that has to be there by now")
+		for _, name := range slices.Sorted(maps.Keys(v.upstream)) {
+			if !n.everywhere(post{name, v.upstream[name]}) {
+				o.w.fail(4, "generation %d was written %s ago, and %s, which is well, has another %s", v.number, prompt, n.name, name)
+			}
+		}
+	}
 }
 
 func (o *oracle) keepsFrozen(before, v *version, d *daemon) {
@@ -177,7 +263,7 @@ func (o *oracle) look() {
 	}
 	if seen := o.w.disk.visible(); !same(seen, o.seen) {
 		o.seen = seen
-		v, err := o.version(seen)
+		v, err := o.version(seen, o.w.disk.shard)
 		if err != nil {
 			o.refuse(err, 3, "a reader finds a conf file that is not whole")
 			return
@@ -189,19 +275,41 @@ func (o *oracle) look() {
 	}
 	if sure := o.w.disk.safe(); !same(sure, o.sure) {
 		o.sure = sure
-		v, err := o.version(sure)
+		v, err := o.version(sure, o.w.disk.safeShard)
 		if err != nil {
 			o.refuse(err, 3, "a power cut would leave a conf file that is not whole")
 			return
 		}
 		o.safe = append(o.safe, v)
 	}
-	for _, d := range o.w.daemons() {
+	if now := o.now(); now != nil && now.text == string(o.seen) {
+		if err := whole(now, o.w.disk.shard); err != nil {
+			o.refuse(err, 3, "a shard of the conf file goes")
+			return
+		}
+	}
+	if last := len(o.safe) - 1; last >= 0 {
+		if err := whole(o.safe[last], o.w.disk.safeShard); err != nil {
+			o.refuse(err, 3, "a power cut would take a shard of the conf file")
+			return
+		}
+	}
+	for d := range o.w.daemons() {
 		if d.syncer != nil && d.asked {
 			d.asked = false
 			o.believes(d)
 		}
 	}
+}
+
+// whole reports whether the shards of a version are there.
+func whole(v *version, shard func(name string) []byte) error {
+	for _, name := range v.shards {
+		if len(shard(name)) == 0 {
+			return isShard(name, nil)
+		}
+	}
+	return nil
 }
 
 func same(a, b []byte) bool {
@@ -221,7 +329,7 @@ func (o *oracle) believes(d *daemon) {
 			continue
 		}
 		o.w.count("in sync")
-		v := o.numbered(g.Generation)
+		v := o.generation(d, g.Generation)
 		if a.touched != a.n.touched || !g.Checked.Equal(time.Now()) {
 			continue // somebody else changed it while it was read
 		}
@@ -231,20 +339,11 @@ func (o *oracle) believes(d *daemon) {
 		for _, w := range a.n.workers {
 			for name, b := range v.upstream {
 				if (a.names == nil || a.names[name]) && !(post{name, b}).shown(w.has) {
-					o.w.fail(4, "%s says that %s is in sync with generation %d, and worker %d shows another %s: %q, not %q", d.name, g.Name, g.Generation, w.pid, name, w.has[name].text, b.text)
+					o.w.fail(4, "%s says that %s is in sync with generation %d, and worker %d shows another %s: %q, not %q", d.name, g.Name, g.Generation, w.pid, name, w.has.blocks[name].text, b.text)
 				}
 			}
 		}
 	}
-}
-
-func (o *oracle) numbered(number int) *version {
-	for _, v := range slices.Backward(o.versions) {
-		if v.number == number {
-			return v
-		}
-	}
-	return nil
 }
 
 // posts judges what a daemon tells an nginx.
@@ -256,10 +355,14 @@ func (o *oracle) posts(a *adapter, p post) {
 	switch {
 	case own:
 		o.w.fail(5, "%s changes upstream %s of nginx.conf on %s", d.name, p.name, n.name)
-	case len(o.versions) > 0 && !o.ours[p.name]:
+	case !o.ours[p.name]:
 		o.w.fail(5, "%s changes upstream %s on %s, which was never in the conf file", d.name, p.name, n.name)
 	case strange && a.looked.After(since):
 		o.w.fail(5, "%s changes upstream %s on %s, which a person put there", d.name, p.name, n.name)
+	}
+	if len(o.versions) == 0 {
+		o.w.fail(3, "%s tells %s of %s before anything was written", d.name, n.name, p.name)
+		return
 	}
 	if _, wanted := o.now().upstream[p.name]; o.w.other != nil && !p.gone() && !wanted {
 		o.w.count("a quarrel: a gateway hears of the older plan")
@@ -273,6 +376,10 @@ func (o *oracle) posts(a *adapter, p post) {
 	switch at := slices.IndexFunc(o.safe, agrees); {
 	case at < 0:
 		o.w.fail(3, "%s tells %s of %s what is not safe on the disk: %s", d.name, n.name, p.name, p.to.text)
+	case a.older != nil:
+		o.w.fail(11, "%s tells %s of %s after it could see that %s had written generation %d", d.name, n.name, p.name, a.older.writer, a.older.number)
+	case !slices.ContainsFunc(o.lately(d), func(h holding) bool { return agrees(h.version) }):
+		o.w.fail(11, "%s tells %s of %s what it does not go by", d.name, n.name, p.name)
 	case o.w.quarrels(): // a delivery that has begun ends with what it began with
 	case !d.heard() && !agrees(o.safe[last]):
 		o.w.fail(10, "%s has heard of no registry and tells %s of %s another thing than the conf file says", d.name, n.name, p.name)
@@ -280,7 +387,7 @@ func (o *oracle) posts(a *adapter, p post) {
 		o.w.fail(11, "%s tells %s of %s what an older generation had", d.name, n.name, p.name)
 	}
 	// Two daemons that quarrel tell the gateways things that the other one can't know.
-	if !o.w.quarrels() && a.pids != nil && a.touched == n.touched && !a.failed && n.everywhere(p) {
+	if !o.w.quarrels() && a.pids != nil && a.touched == n.touched && !a.failed && !a.behind && n.everywhere(p) {
 		o.w.fail(8, "%s tells %s of %s what all of its workers show", d.name, n.name, p.name)
 	}
 	if strange && !p.gone() {
@@ -312,7 +419,7 @@ func (o *oracle) comesBack(n *nginx, w *worker) {
 	if now == nil {
 		return
 	}
-	for name := range w.has {
+	for name := range w.has.blocks {
 		_, wanted := now.upstream[name]
 		if _, own := n.own[name]; own || wanted || !o.ours[name] {
 			continue
@@ -328,7 +435,7 @@ func (o *oracle) begins() {
 	}
 	for _, n := range o.w.front {
 		for _, w := range n.workers {
-			for name := range w.has {
+			for name := range w.has.blocks {
 				if _, own := n.own[name]; !own {
 					n.excused[name] = true
 				}
@@ -337,21 +444,27 @@ func (o *oracle) begins() {
 	}
 }
 
-// takenAway is a person who removes the conf file that another process wrote, before the daemon has read that: of what
-// stood in it alone nothing says any more that it is ours.
-func (o *oracle) takenAway(d *daemon) {
-	now, read := o.now(), o.read[d]
-	if now == nil || read == nil || read.digest == now.digest {
-		return
+// takenAway is a person who removes the conf file.
+func (o *oracle) takenAway() {
+	for name := range o.now().upstream {
+		o.lost[name] = true
 	}
-	for name := range now.upstream {
-		if _, known := read.upstream[name]; known {
-			continue
+}
+
+// bereft is the first file after that, by a daemon that had seen another one before. Of what had stood in the lost one
+// nothing says any more that it is ours, unless that daemon still knows.
+func (o *oracle) bereft(v, seen *version) {
+	for name := range o.lost {
+		_, still := v.upstream[name]
+		if seen != nil {
+			_, known := seen.upstream[name]
+			still = still || known
 		}
 		for _, n := range o.w.front {
-			n.excused[name] = true
+			n.excused[name] = n.excused[name] || !still
 		}
 	}
+	clear(o.lost)
 }
 
 // older is a file that takes the place of another process's older plan, which came there because a person had taken the
@@ -382,19 +495,19 @@ func (o *oracle) explains(d *daemon) {
 	if st.StoreErr != nil || st.Generation.Number != now.number {
 		return
 	}
-	if time.Since(o.pardoned) < slack {
+	if time.Since(o.pardoned) < slack || d.orders > 0 || time.Since(d.ordered) < slack {
 		return // a person has just changed the file, by a rollback say, and nothing was decided since
 	}
 	out, kept := map[string]bool{}, map[string]bool{}
-	for _, e := range st.Out {
-		out[e.Upstream+" "+e.Addr] = e.Reason != ""
+	for e := range st.Out.All() {
+		out[e.Upstream+" "+e.Addr] = !e.Reason.IsZero()
 	}
 	add := func(to map[string]bool, ids []guard.ServerID) {
 		for _, id := range ids {
 			to[id.Upstream+" "+id.Addr.String()] = true
 		}
 	}
-	for _, h := range st.Holds {
+	for _, h := range slices.Concat(st.Holds, st.OnTrial) {
 		add(out, h.KeptOut)
 		add(kept, h.Removed)
 	}
@@ -404,8 +517,11 @@ func (o *oracle) explains(d *daemon) {
 			all = false
 			continue
 		}
-		if time.Since(s.Condition().Heard) < slack {
+		switch heard := s.Condition().Heard; {
+		case time.Since(heard) < slack:
 			return // it may not have decided yet
+		case now.writer != d.writer() && heard.Before(now.at):
+			return // what another process has written is newer than what the registry said, and it says nothing since
 		}
 		for service, instances := range s.said {
 			for addr, is := range instances {
@@ -440,7 +556,7 @@ func (o *oracle) leftovers(n *nginx) []string {
 	now := o.now()
 	left := map[string]bool{}
 	for _, w := range n.workers {
-		for name := range w.has {
+		for name := range w.has.blocks {
 			_, wanted := now.upstream[name]
 			_, own := n.own[name]
 			_, strange := n.strange[name]

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/registry"
 	"swallowkeeper/upstream"
 )
@@ -47,6 +48,8 @@ type station struct {
 	past  []word    // what it said some time ago
 	away  time.Time // until then it can't be read
 	index uint64
+	// options are those of services that have others than usual, at any time.
+	options map[string]upstream.Options
 }
 
 type land []*station
@@ -68,6 +71,8 @@ type source struct {
 	began  time.Time
 	listed map[string]time.Time
 	gone   map[string]time.Time
+	before map[string]time.Time // and until when it had been, when it was listed again
+	last   map[string]time.Time // since when it is not listed, also where it was for so short that perhaps no decision saw it
 	lapses []time.Time
 }
 
@@ -127,6 +132,10 @@ func (s *source) tell(said word, index uint64) {
 	publish(s.set(said))
 }
 
+// unseen is how briefly a server may be listed again without any decision seeing it: what comes close together is
+// taken together.
+const unseen = 25 * time.Millisecond
+
 func (s *source) note(said word, now time.Time) {
 	listed := map[string]time.Time{}
 	for service, instances := range said {
@@ -135,16 +144,23 @@ func (s *source) note(said word, now time.Time) {
 				key := service + " " + addr
 				if since, was := s.listed[key]; was {
 					listed[key] = since
-				} else {
-					listed[key] = now
+					continue
 				}
-				delete(s.gone, key)
+				listed[key] = now
+				if went, was := s.gone[key]; was {
+					s.before[key] = went
+					delete(s.gone, key)
+				}
 			}
 		}
 	}
-	for key := range s.listed {
-		if _, still := listed[key]; !still {
-			s.gone[key] = now
+	for key, since := range s.listed {
+		if _, still := listed[key]; still {
+			continue
+		}
+		s.gone[key], s.last[key] = now, now
+		if went, was := s.before[key]; was && now.Sub(since) < unseen {
+			s.gone[key] = went
 		}
 	}
 	s.listed, s.said = listed, said
@@ -162,14 +178,17 @@ func (s *source) missingSince(key string, now time.Time) time.Time {
 	return s.gone[key]
 }
 
-// hostile is what whoever registers a service may have a check say.
+// hostile is what whoever registers a service may have a check say, and what a person may write.
 const hostile = "ok\"; }\nupstream evil { server 10.9.9.9:1; }\n\x1b[2J\u202e"
 
 func (s *source) set(said word) upstream.Set {
-	var list []upstream.Upstream
+	list := make([]upstream.Upstream, 0, len(said))
 	var out []upstream.Out
 	for _, name := range said.names() {
 		u := upstream.Upstream{Name: name, Options: upstream.Options{Keepalive: 20}}
+		if o, has := s.r.options[name]; has {
+			u.Options = o
+		}
 		for _, addr := range slices.Sorted(maps.Keys(said[name])) {
 			if said[name][addr] == usable {
 				u.Servers = append(u.Servers, upstream.Server{
@@ -177,7 +196,7 @@ func (s *source) set(said word) upstream.Set {
 				})
 			} else {
 				out = append(out, upstream.Out{
-					Service: name, Upstream: name, Addr: addr, Reason: "check is critical", Unhealthy: true, Output: hostile, Instance: hostile,
+					Service: name, Upstream: name, Addr: addr, Reason: reason.Text("check is critical"), Unhealthy: true, Output: hostile, Instance: hostile,
 				})
 			}
 		}
@@ -186,17 +205,18 @@ func (s *source) set(said word) upstream.Set {
 	return upstream.NewSet(list, out...)
 }
 
-// says has every daemon that watches the registry hear what it says now. One with an older plan hears old news.
+// says has every daemon that watches the registry hear what it says now: a word that nobody changes any more. One with an
+// older plan hears old news.
 func (w *world) says(r *station, said word) {
 	if time.Now().Before(r.away) {
 		return
 	}
 	r.index++
-	r.past = append(r.past, said.clone())
-	for _, d := range w.daemons() {
+	r.past = append(r.past, said)
+	for d := range w.daemons() {
 		for _, s := range d.sources {
 			if s.r == r && s.greeted {
-				w.hear(s, said.clone())
+				w.hear(s, said)
 			}
 		}
 	}
@@ -209,7 +229,7 @@ func (w *world) hear(s *source, said word) {
 	index := s.r.index
 	if s.d == w.other && len(s.r.past) > 1 {
 		old := w.rng.IntN(len(s.r.past))
-		said, index = s.r.past[old].clone(), uint64(old+1)
+		said, index = s.r.past[old], uint64(old+1)
 	}
 	w.trace.line(s.r.name, fmt.Sprintf("tells %s %s", s.d.name, brief(said)))
 	s.tell(said, index)

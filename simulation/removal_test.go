@@ -15,6 +15,7 @@ import (
 //   - What went missing right after its registry was away, or went backwards, has been missing for the recovery.
 //   - Nothing goes of a registry that has not answered since the start, of one that lists nothing usable while others
 //     do, nor at all while there are fewer services than min_services.
+//   - Whom a witness may have found dead counts for none of that.
 //   - There are no more than max_growth times as many servers as before, but for those that were there once, and what is
 //     new does not go beyond max_servers.
 
@@ -56,7 +57,8 @@ func (o *oracle) judge(before, v *version, d *daemon) {
 
 // fewest is how many servers there were a window ago, over all and of each service.
 // What came within the window before that may have taken the place of one that left since: so it is the fewest that
-// there were from two windows ago until one window ago.
+// each had from two windows ago until one window ago. Together they may be fewer than there ever were at once: what one
+// service lost then hides what came to another.
 func (o *oracle) fewest() (all int, each map[string]int) {
 	window := o.w.script.limits.Window
 	from, until := time.Now().Add(-2*window), time.Now().Add(-window)
@@ -66,13 +68,15 @@ func (o *oracle) fewest() (all int, each map[string]int) {
 			continue
 		}
 		if each == nil {
-			all, each = len(v.traffic), maps.Clone(v.size)
+			each = maps.Clone(v.size)
 			continue
 		}
-		all = min(all, len(v.traffic))
 		for name, n := range each {
 			each[name] = min(n, v.size[name])
 		}
+	}
+	for _, n := range each {
+		all += n
 	}
 	return all, each
 }
@@ -106,18 +110,24 @@ func (o *oracle) fewEnough(before, v *version, d *daemon) {
 	o.w.count("removal within a window")
 	then, had := o.fewest()
 	all, each := o.peak()
-	if then >= smallest && beyond(then-len(v.traffic), most.MaxRemovalWindow, all) {
+	if then >= smallest && beyond(then-len(v.traffic)-o.buriedOf(""), most.MaxRemovalWindow, all) {
 		o.w.fail(2, "%s has left %d of the %d servers of a window ago", d.name, len(v.traffic), then)
 	}
 	for name, was := range had {
 		is := v.size[name]
-		if is < before.size[name] && is > 0 && d.serves(name) && was >= smallest && beyond(was-is, most.MaxServiceRemoval, each[name]) {
+		if is < before.size[name] && is > 0 && d.serves(name) && was >= smallest && beyond(was-is-o.buriedOf(name), most.MaxServiceRemoval, each[name]) {
 			o.w.fail(2, "%s has left %d of the %d servers that %s had a window ago", d.name, is, was, name)
 		}
 	}
 }
 
 func (o *oracle) largeStep(before *version, d *daemon, gone []string) {
+	gone = filter(gone, func(key string) bool { return !o.buries(d, key) })
+	// Before its first decision a daemon hears of several states and judges the last: what was missing when it ended is
+	// missing still, whatever was listed for a moment in between.
+	if time.Since(d.began) < slack {
+		return
+	}
 	if beyond(len(gone), o.w.script.loosest.MaxRemoval, len(before.traffic)) {
 		o.w.count("large step")
 		for _, key := range gone {
@@ -161,12 +171,15 @@ func (o *oracle) missingLong(before *version, d *daemon, gone []string) {
 				continue
 			}
 			went, known := s.gone[key]
-			if !known {
+			if !known || o.buries(d, key) {
 				continue
 			}
-			for _, lapse := range s.lapses {
+			doubted := func(went, lapse time.Time) bool {
 				after := went.Sub(lapse)
-				if after >= 0 && after < recovery-slack && time.Since(went) < recovery-slack {
+				return after >= 0 && after < recovery-slack && time.Since(went) < recovery-slack
+			}
+			for _, lapse := range s.lapses {
+				if after := went.Sub(lapse); doubted(went, lapse) && doubted(s.last[key], lapse) {
 					o.w.fail(2, "%s takes away %s, which went missing %s after its registry lapsed, %s ago", d.name, key, after, time.Since(went))
 				}
 			}
@@ -188,7 +201,7 @@ func (o *oracle) known(before *version, d *daemon, gone []string) {
 				o.w.fail(1, "%s takes away %s, and %s has told it nothing yet", d.name, key, s.r.name)
 			}
 			others := slices.ContainsFunc(d.sources, func(other *source) bool { return other != s && len(other.listed) > 0 })
-			if s.said != nil && !usableNow[s.r.name] && others && d.limits.MinServices > 0 && d.missing(key) < o.w.script.limits.Recovery-slack {
+			if s.said != nil && !usableNow[s.r.name] && others && d.limits.MinServices > 0 && d.missing(key) < o.w.script.limits.Recovery-slack && !o.buries(d, key) {
 				o.w.fail(2, "%s takes away %s of %s, which lists nothing at all", d.name, key, s.r.name)
 			}
 		}
@@ -228,7 +241,7 @@ func (o *oracle) notTooMany(before, v *version, d *daemon, came []string) {
 	}
 	most := o.w.script.loosest
 	kept, held := d.perhapsReplaced(before, v)
-	of, is := len(before.traffic)-kept, len(v.traffic)-kept
+	of, is := len(before.traffic), len(v.traffic)-kept
 	if len(before.traffic)-held >= 20 && float64(is-back) > most.MaxGrowth*float64(of)+1e-9 {
 		o.w.fail(2, "%s has %d servers where there were %d: %d of them are back, and %d were perhaps replaced; max_growth is %g",
 			d.name, len(v.traffic), len(before.traffic), back, kept, most.MaxGrowth)

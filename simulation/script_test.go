@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
@@ -22,6 +23,7 @@ type script struct {
 	length   time.Duration
 	events   int
 	services int
+	witness  bool
 	kills    int // of so many turns of a daemon one is its last; 0: it is never killed
 	weights  []int
 	shielded bool // nothing strikes any more
@@ -72,11 +74,12 @@ func (w *world) begin() {
 	if rng.IntN(2) == 0 {
 		s.kills = 50 + rng.IntN(400)
 	}
+	s.witness = rng.IntN(2) == 0
 	for range incidents {
 		s.weights = append(s.weights, rng.IntN(4))
 	}
 	for i := range 1 + rng.IntN(2) {
-		w.land = append(w.land, &station{name: fmt.Sprintf("r%d", i), truth: word{}, index: 100})
+		w.land = append(w.land, &station{name: fmt.Sprintf("r%d", i), truth: word{}, index: 100, options: map[string]upstream.Options{}})
 	}
 	for n := range s.services {
 		r := w.land[n%len(w.land)]
@@ -88,7 +91,7 @@ func (w *world) begin() {
 	for i := range 1 + rng.IntN(3) {
 		n := &nginx{
 			w: w, name: fmt.Sprintf("g%d", i), local: i == 0, own: map[string]block{}, strange: map[string]time.Time{},
-			excused: map[string]bool{}, workers: make([]*worker, 2+rng.IntN(2)),
+			excused: map[string]bool{}, size: 2 + rng.IntN(2),
 		}
 		if rng.IntN(3) == 0 {
 			n.own[serviceName(s.services)] = byHandBlock // the next service will be called as it
@@ -219,7 +222,7 @@ var incidents = []incident{
 			n := 0
 			_, _ = fmt.Sscanf(name, "svc-%d", &n)
 			for range 1 + w.rng.IntN(3) {
-				r.truth[name][address(n, w.rng.IntN(20))] = usable
+				w.up(r.truth[name], address(n, w.rng.IntN(20)))
 			}
 			w.says(r, r.truth.clone())
 		}
@@ -230,14 +233,26 @@ var incidents = []incident{
 			r.truth[serviceName(n)] = map[string]state{}
 		}
 		for i := range 1 + w.rng.IntN(5) {
-			r.truth[serviceName(n)][address(n, i)] = usable
+			w.up(r.truth[serviceName(n)], address(n, i))
 		}
 		w.says(r, r.truth.clone())
 	}},
 	{"a service is deregistered", func(w *world) {
 		r := w.registry()
 		if name, ok := w.service(r); ok {
+			if w.rng.IntN(2) == 0 {
+				for addr := range r.truth[name] {
+					w.down(addr)
+				}
+			}
 			delete(r.truth, name)
+			w.says(r, r.truth.clone())
+		}
+	}},
+	{"a service gets other options", func(w *world) {
+		r := w.registry()
+		if name, ok := w.service(r); ok {
+			r.options[name] = upstream.Options{Keepalive: 8 + w.rng.IntN(3), Method: []string{"", "least_conn"}[w.rng.IntN(2)]}
 			w.says(r, r.truth.clone())
 		}
 	}},
@@ -255,7 +270,8 @@ var incidents = []incident{
 			w.after(wait, "", func() {
 				if r.truth[name] != nil {
 					delete(r.truth[name], addr)
-					r.truth[name][address(n, base+i)] = usable
+					w.down(addr)
+					w.up(r.truth[name], address(n, base+i))
 					w.says(r, r.truth.clone())
 				}
 			})
@@ -268,12 +284,24 @@ var incidents = []incident{
 	{"checks pass again", func(w *world) {
 		w.each(w.registry(), 0.8, time.Second, func(i map[string]state, a string) {
 			if _, there := i[a]; there {
-				i[a] = usable
+				w.up(i, a)
 			}
 		})
 	}},
 	{"a slow bleed", func(w *world) {
 		w.each(w.registry(), []float64{0.3, 0.7, 0.95}[w.rng.IntN(3)], time.Minute, func(i map[string]state, a string) { delete(i, a) })
+	}},
+	{"servers die, and their registrations with them", func(w *world) {
+		r, share, within := w.registry(), []float64{0.3, 0.6, 0.9, 1}[w.rng.IntN(4)], time.Duration(w.rng.IntN(3))*time.Second
+		w.each(r, share, within, func(i map[string]state, a string) {
+			w.down(a)
+			if i[a] = critical; w.rng.IntN(2) == 0 {
+				delete(i, a)
+			}
+		})
+	}},
+	{"a host has no network", func(w *world) {
+		w.dark[[]string{"one", "two"}[w.rng.IntN(2)]] = time.Now().Add(w.between(time.Second, time.Minute))
 	}},
 	{"a wiped registry gets it back in pieces", func(w *world) {
 		r := w.registry()
@@ -350,7 +378,7 @@ var incidents = []incident{
 			return
 		}
 		n := w.rng.IntN(len(r.past))
-		said := r.past[n].clone()
+		said := r.past[n]
 		r.index = uint64(n)
 		w.misleads(r, func(word) word { return said })
 	}},
@@ -382,7 +410,7 @@ var incidents = []incident{
 	{"nginx hangs", func(w *world) { n := w.nginx(); n.hung = w.trouble(n, time.Minute) }},
 	{"nginx is slow", func(w *world) { n := w.nginx(); n.slow = w.trouble(n, time.Minute) }},
 	{"nginx says 200 and does nothing", func(w *world) { n := w.nginx(); n.deaf = w.trouble(n, 30*time.Second) }},
-	{"a worker crashes", func(w *world) { n := w.nginx(); n.spawn(w.rng.IntN(len(n.workers))) }},
+	{"a worker crashes", func(w *world) { w.nginx().crash() }},
 	{"nginx starts again", func(w *world) { w.nginx().start() }},
 	{"the disk is full", func(w *world) {
 		w.disk.fails = unix.ENOSPC
@@ -420,11 +448,14 @@ var incidents = []incident{
 	}},
 	{"a person puts an upstream into nginx", func(w *world) {
 		n, name := w.nginx(), fmt.Sprintf("hand-%d", w.rng.IntN(3))
-		if w.rng.IntN(2) == 0 {
+		switch w.rng.IntN(4) {
+		case 0, 1:
 			name = serviceName(w.script.services + 1 + w.rng.IntN(2))
+		case 2:
+			name = hostile
 		}
 		now := w.oracle.now()
-		if now == nil || now.number == 0 || w.oracle.ours[name] {
+		if now == nil || now.number == 0 || w.oracle.ours[name] || len(n.workers) == 0 {
 			return
 		}
 		if _, own := n.own[name]; !own {
@@ -434,7 +465,7 @@ var incidents = []incident{
 	}},
 	{"a person removes the conf file", func(w *world) {
 		if f := w.disk.folders[confFolder]; f.live[confName] != nil && w.daemon != nil && w.daemon.syncer != nil {
-			w.oracle.takenAway(w.daemon)
+			w.oracle.takenAway()
 			f.happen(func(names map[string]*inode) { delete(names, confName) })
 			w.oracle.forgive()
 		}
@@ -449,10 +480,10 @@ var incidents = []incident{
 		}
 	}},
 	{"a person freezes everything", func(w *world) { w.freeze("") }},
-	{"a person freezes a service", func(w *world) { w.freeze(upstream.Scope(serviceName(w.rng.IntN(w.script.services)))) }},
+	{"a person freezes a service", func(w *world) { w.freeze(generation.Scope(serviceName(w.rng.IntN(w.script.services)))) }},
 	{"a person unfreezes", func(w *world) {
 		if now := w.oracle.now(); now != nil && len(now.frozen) > 0 {
-			name, _ := upstream.ParseScope(now.frozen[w.rng.IntN(len(now.frozen))])
+			name, _ := generation.ParseScope(now.frozen[w.rng.IntN(len(now.frozen))])
 			w.order("unfreeze", syncer.Unfreeze(name), func(err error) { w.did("unfrozen", err) })
 		}
 	}},
@@ -487,8 +518,8 @@ func (w *world) did(what string, err error) {
 	}
 }
 
-func (w *world) freeze(name upstream.Scope) {
-	f := upstream.Freeze{Name: name}
+func (w *world) freeze(name generation.Scope) {
+	f := generation.Freeze{Name: name}
 	if w.rng.IntN(2) == 0 {
 		f.Until = time.Now().Add(w.between(time.Second, time.Minute))
 	}
@@ -497,7 +528,7 @@ func (w *world) freeze(name upstream.Scope) {
 
 func (w *world) sourcesOf(r *station) []*source {
 	var all []*source
-	for _, d := range w.daemons() {
+	for d := range w.daemons() {
 		for _, s := range d.sources {
 			if s.r == r {
 				all = append(all, s)

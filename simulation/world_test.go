@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"hash"
 	"hash/fnv"
+	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -24,6 +26,9 @@ type world struct {
 	disk   *disk
 	land   land
 	front  []*nginx
+	// dead are the servers that accept no connections, since when; revived those that do again.
+	dead, revived map[string]time.Time
+	dark          map[string]time.Time // until when a host reaches nobody
 
 	daemon *daemon // the one whose file it is
 	other  *daemon // a second one, with an older plan; nil: there is none
@@ -32,14 +37,17 @@ type world struct {
 	// quarrel is when both were last seen to be at work.
 	quarrel time.Time
 
-	agenda []appointment
+	agenda []appointment // in order
+	timer  *time.Timer
 	trace  trace
 	counts map[string]int
 
 	mu      sync.Mutex
-	waiting []*turn // who wants to do something to the world
+	tallies map[string]int // counts of those who have no turn
+	waiting []*turn        // who wants to do something to the world
 	kick    chan struct{}
-	looped  *daemon // whose loop had the last turn
+	spare   []chan error // of turns that are over
+	looped  *daemon      // whose loop had the last turn
 	failure *failure
 }
 
@@ -71,19 +79,40 @@ var errKilled = errors.New("this process was killed")
 
 // turn waits until it is somebody's turn, and returns what came of it.
 func (w *world) turn(t turn) error {
+	shake()
 	w.mu.Lock()
 	if t.daemon.dead {
 		w.mu.Unlock()
 		return errKilled
 	}
-	t.done = make(chan error, 1)
+	if n := len(w.spare); n > 0 {
+		t.done, w.spare = w.spare[n-1], w.spare[:n-1]
+	} else {
+		t.done = make(chan error, 1)
+	}
 	w.waiting = append(w.waiting, &t)
 	w.mu.Unlock()
 	select {
 	case w.kick <- struct{}{}:
 	default:
 	}
-	return <-t.done
+	err := <-t.done
+	w.mu.Lock()
+	w.spare = append(w.spare, t.done)
+	w.mu.Unlock()
+	shake()
+	return err
+}
+
+// shaken has everybody held up for no reason, which must change nothing.
+var shaken bool
+
+func shake() {
+	if shaken {
+		for range rand.IntN(4) { // dice of nobody's seed
+			runtime.Gosched()
+		}
+	}
 }
 
 func (w *world) isDead(d *daemon) bool {
@@ -92,26 +121,30 @@ func (w *world) isDead(d *daemon) bool {
 	return d.dead
 }
 
-// pick takes one of those who wait, by the seed.
+// pick takes one of those who wait, by the seed. The loop that had the last turn goes on, and loops come before others.
 func (w *world) pick() *turn {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	slices.SortFunc(w.waiting, func(a, b *turn) int { return cmp.Compare(a.actor, b.actor) })
-	ready := w.waiting
-	for _, only := range []func(*turn) bool{
-		func(t *turn) bool { return t.loop && t.daemon == w.looped },
-		func(t *turn) bool { return t.loop },
-	} {
-		if some := filter(w.waiting, only); len(some) > 0 {
-			ready = some
-			break
-		}
-	}
-	if len(ready) == 0 {
+	if len(w.waiting) == 0 {
 		return nil
 	}
-	t := ready[w.rng.IntN(len(ready))]
-	w.waiting = slices.DeleteFunc(w.waiting, func(o *turn) bool { return o == t })
+	rank := func(t *turn) int {
+		switch {
+		case t.loop && t.daemon == w.looped:
+			return 0
+		case t.loop:
+			return 1
+		}
+		return 2
+	}
+	slices.SortFunc(w.waiting, func(a, b *turn) int { return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.actor, b.actor)) })
+	equal := 1
+	for equal < len(w.waiting) && rank(w.waiting[equal]) == rank(w.waiting[0]) {
+		equal++
+	}
+	i := w.rng.IntN(equal)
+	t := w.waiting[i]
+	w.waiting = slices.Delete(w.waiting, i, i+1)
 	if t.loop {
 		w.looped = t.daemon
 	}
@@ -157,17 +190,15 @@ func (w *world) until(end time.Time) {
 		w.calm()
 		now := time.Now()
 		next := end
-		slices.SortStableFunc(w.agenda, func(a, b appointment) int { return a.at.Compare(b.at) })
 		if len(w.agenda) > 0 && w.agenda[0].at.Before(end) {
 			next = w.agenda[0].at
 		}
 		if now.Before(next) {
-			timer := time.NewTimer(next.Sub(now))
+			w.timer.Reset(next.Sub(now))
 			select {
 			case <-w.kick:
-			case <-timer.C:
+			case <-w.timer.C:
 			}
-			timer.Stop()
 			continue
 		}
 		if len(w.agenda) == 0 || w.agenda[0].at.After(now) {
@@ -185,7 +216,12 @@ func (w *world) until(end time.Time) {
 // after makes an appointment. No two things are due at the same nanosecond, or only the runtime would know which
 // comes first.
 func (w *world) after(wait time.Duration, what string, do func()) {
-	w.agenda = append(w.agenda, appointment{time.Now().Add(wait + w.uneven()), what, do})
+	at := time.Now().Add(wait + w.uneven())
+	i := len(w.agenda)
+	for i > 0 && w.agenda[i-1].at.After(at) {
+		i--
+	}
+	w.agenda = slices.Insert(w.agenda, i, appointment{at, what, do})
 }
 
 func (w *world) uneven() time.Duration {
@@ -198,6 +234,13 @@ func (w *world) between(least, most time.Duration) time.Duration {
 }
 
 func (w *world) count(what string) { w.counts[what]++ }
+
+// tally is count for who is no turn.
+func (w *world) tally(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tallies[what]++
+}
 
 func (w *world) fail(invariant int, format string, a ...any) {
 	if w.failure == nil {
@@ -213,6 +256,7 @@ type trace struct {
 	buf   []byte
 	last  []line
 	lines int
+	more  string
 }
 
 // line is written out only where somebody reads it.
@@ -228,10 +272,15 @@ var (
 	keepTraces bool // also of a story that ended well
 )
 
+// with is what the next line's actor writes or tells: it counts for the hash alone.
+func (t *trace) with(text string) { t.more = text }
+
 func (t *trace) line(actor, what string) {
 	l := line{time.Since(t.began), actor, what}
 	t.buf = binary.LittleEndian.AppendUint64(t.buf[:0], uint64(l.at))
 	t.buf = append(append(append(append(t.buf, actor...), 0), what...), 0)
+	t.buf = append(append(t.buf, t.more...), 0)
+	t.more = ""
 	t.sum.Write(t.buf)
 	t.lines++
 	if t.last = append(t.last, l); len(t.last) > 2*traceTail {
@@ -263,13 +312,15 @@ type outcome struct {
 func simulate(t *testing.T, seed uint64) (o outcome) {
 	synctest.Test(t, func(*testing.T) {
 		w := &world{
-			seed: seed, rng: rand.New(rand.NewPCG(seed, 12)), disk: newDisk(), counts: map[string]int{},
-			kick: make(chan struct{}, 1), trace: trace{began: time.Now(), sum: fnv.New64a()},
+			seed: seed, rng: rand.New(rand.NewPCG(seed, 12)), disk: newDisk(), counts: map[string]int{}, tallies: map[string]int{},
+			dead: map[string]time.Time{}, revived: map[string]time.Time{}, dark: map[string]time.Time{},
+			kick: make(chan struct{}, 1), timer: time.NewTimer(time.Hour), trace: trace{began: time.Now(), sum: fnv.New64a()},
 		}
 		w.oracle = newOracle(w)
 		w.play()
 		w.kill(w.daemon)
 		w.kill(w.other)
+		maps.Copy(w.counts, w.tallies)
 		o = outcome{seed, w.trace.sum.Sum64(), w.trace.lines, time.Since(w.trace.began), w.counts, w.failure, nil}
 		if w.failure != nil || *story > 0 || keepTraces {
 			o.last = w.trace.tail()

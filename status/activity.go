@@ -6,27 +6,28 @@ import (
 	"time"
 )
 
-// Activity is what happened in ten seconds. It counts beyond the events that a [Timeline] keeps.
+// Activity counts what happened within ten seconds. It covers more than the events that a [Timeline] keeps.
 type Activity struct {
-	Time time.Time `json:"time"` // when they began
-	// In and Out are how many servers began and ceased to get traffic, Generations how many were written.
+	Time time.Time `json:"time"` // beginning of the ten seconds
+	// In and Out are how many servers began and stopped receiving traffic, Generations how many generations were
+	// written.
 	In          int `json:"in"`
 	Out         int `json:"out"`
 	Generations int `json:"generations"`
-	// TookMS is how long changes took until a gateway had them, in milliseconds: the worst, and some others.
+	// TookMS has how long changes took to reach a gateway, in milliseconds: the slowest, and some others.
 	TookMS []float64 `json:"took_ms"`
 }
 
 const (
 	activitySpan = 10 * time.Second
 	activityKept = 6 * time.Hour
-	mostTook     = 20 // times of one span that are kept
+	maxTook      = 20 // maximum number of times kept per span
 )
 
-// activities are the counts of the last hours, by the beginning of their span in seconds of Unix.
+// activities are the spans of the last hours, by Unix time of their beginning.
 type activities map[int64]*Activity
 
-// count takes an event in.
+// count adds an event.
 func (a activities) count(e Event) {
 	if e.Kind != eventGeneration && e.TookMS == 0 {
 		return
@@ -46,16 +47,16 @@ func (a activities) count(e Event) {
 	}
 	if e.TookMS > 0 {
 		span.TookMS = append(span.TookMS, e.TookMS)
-		if slices.Sort(span.TookMS); len(span.TookMS) > mostTook {
-			span.TookMS = slices.Delete(span.TookMS, mostTook/2, mostTook/2+1) // the middle one
+		if slices.Sort(span.TookMS); len(span.TookMS) > maxTook {
+			span.TookMS = slices.Delete(span.TookMS, maxTook/2, maxTook/2+1) // drop the median
 		}
 	}
 }
 
-// eventGeneration is the kind of the event that counts servers: see syncer.EventGeneration.
+// eventGeneration is the kind of event that counts servers: see syncer.EventGeneration.
 const eventGeneration = "generation"
 
-// Activity lists what happened in the last hours, the oldest first, without the spans in which nothing did.
+// Activity returns the spans of the last hours in which something happened, oldest first.
 func (t *Timeline) Activity() []Activity {
 	t.mu.Lock()
 	defer t.mu.Unlock()

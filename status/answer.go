@@ -14,7 +14,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// show answers with what f returns, or with its error. It leaves time to write either.
+// show answers with the result of f, or its error. Its timeout leaves time to write the answer.
 func show(f func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
@@ -28,27 +28,27 @@ func show(f func(*http.Request) (any, error)) http.HandlerFunc {
 	}
 }
 
-// answer writes JSON, and compressed where that is understood.
+// answer writes JSON, compressed if the client accepts that.
 func answer(w http.ResponseWriter, r *http.Request, code int, value any) {
-	text, err := json.Marshal(whole(value))
+	text, err := json.Marshal(whole(value, language(r)))
 	if err != nil {
 		fail(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	body, end := begin(w, r, code, len(text) >= worthZipping)
+	body, end := begin(w, r, code, len(text) >= gzipMin)
 	_, _ = body.Write(append(text, '\n'))
 	end()
 }
 
-// answerEach writes an object with one list, an element at a time: all of it at once may be megabytes.
+// answerEach writes an object with one list, encoding one element at a time: the whole list may be megabytes.
 func answerEach[E any](w http.ResponseWriter, r *http.Request, name string, list iter.Seq[E]) {
 	body, end := begin(w, r, http.StatusOK, true)
 	_, _ = fmt.Fprintf(body, "{%q:[", name)
-	encoder, separator := json.NewEncoder(body), ""
+	encoder, separator, in := json.NewEncoder(body), "", language(r)
 	for e := range list {
 		_, _ = io.WriteString(body, separator)
-		if encoder.Encode(whole(e)) != nil {
-			panic(http.ErrAbortHandler) // the reader has gone
+		if encoder.Encode(whole(e, in)) != nil {
+			panic(http.ErrAbortHandler) // the client is gone
 		}
 		separator = ","
 	}
@@ -56,8 +56,8 @@ func answerEach[E any](w http.ResponseWriter, r *http.Request, name string, list
 	end()
 }
 
-// begin writes the head of an answer in JSON. What is written to body is compressed where that
-// is understood and worth it; end is for when all is written.
+// begin writes the header of a JSON answer. What is written to body is compressed if the client accepts that and it is
+// worth it. Call end after the last write.
 func begin(w http.ResponseWriter, r *http.Request, code int, worth bool) (body io.Writer, end func()) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Add("Vary", "Accept-Encoding")
@@ -67,22 +67,22 @@ func begin(w http.ResponseWriter, r *http.Request, code int, worth bool) (body i
 	}
 	w.Header().Set("Content-Encoding", "gzip")
 	w.WriteHeader(code)
-	z, _ := gzip.NewWriterLevel(w, gzip.StatelessCompression) // it fails only for a level that there is not
-	buffered := bufio.NewWriterSize(z, zippedAtOnce)
+	z, _ := gzip.NewWriterLevel(w, gzip.StatelessCompression) // fails only for an unknown level
+	buffered := bufio.NewWriterSize(z, gzipBuffer)
 	return buffered, func() {
-		_, _ = buffered.Flush(), z.Close() // what fails has failed because the reader has gone
+		_, _ = buffered.Flush(), z.Close() // write errors mean that the client is gone
 	}
 }
 
 const (
-	// worthZipping is from how many bytes on an answer is compressed.
-	worthZipping = 2048
-	// zippedAtOnce is what is compressed together. The writer remembers nothing beyond it, while that of
-	// the standard library has more than a megabyte for each answer.
-	zippedAtOnce = 32 << 10
+	// gzipMin is the size from which an answer is compressed.
+	gzipMin = 2048
+	// gzipBuffer is how much is compressed at a time. Stateless compression keeps nothing beyond that, while the
+	// default compressor needs more than a megabyte per answer.
+	gzipBuffer = 32 << 10
 )
 
-// failure is the JSON of every error.
+// failure is the JSON form of every error.
 type failure struct {
 	Error string `json:"error"`
 }
@@ -93,7 +93,7 @@ func fail(w http.ResponseWriter, code int, text string) {
 	_ = json.NewEncoder(w).Encode(failure{text})
 }
 
-// code is the status of an error.
+// code returns the HTTP status for an error.
 func code(err error) int {
 	var tooLarge *http.MaxBytesError
 	switch {

@@ -12,28 +12,28 @@ import (
 	"swallowkeeper/internal/setting"
 )
 
-// Config is the [status] table: where the operator's surface is.
+// Config is the [status] table: the addresses of the operator's interface.
 type Config struct {
-	// Address of the page, the API, the metrics and health, host:port; "" switches it off.
+	// Address serves the page, the API, metrics and health, host:port. "" disables it.
 	Address string `toml:"address"`
-	// Socket is the path of a unix socket with the same, over which things may also be changed
-	// by whoever may write to it; "" switches it off.
+	// Socket is the path of a unix socket that serves the same. Anyone who can write to it may also make changes. ""
+	// disables it.
 	Socket string `toml:"socket"`
-	// Token lets changes through at Address, sent as a bearer token; "" lets none through there. They are signed
+	// Token authorizes changes at Address, sent as a bearer token. "" allows no changes there. Such changes are signed
 	// "token".
 	Token string `toml:"token" secret:"true"`
-	// TokenFile is a file with the token, instead of Token. What it lets through is signed "token" and the file's name.
+	// TokenFile is a file with the token, instead of Token. Changes are then signed "token" and the file's name.
 	TokenFile string `toml:"token_file"`
-	// UpstreamMetrics has a metric of each upstream: its label values come from the registries.
+	// UpstreamMetrics enables metrics per upstream; their label values come from the registries.
 	UpstreamMetrics bool `toml:"upstream_metrics"`
 }
 
-// DefaultConfig is what holds where the file says nothing.
+// DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{Address: "127.0.0.1:9180", Socket: "/run/swallowkeeper/swallowkeeper.sock"}
 }
 
-// Validate returns a *setting.Error for the first key whose value is not allowed.
+// Validate returns a *setting.Error for the first key with an invalid value.
 func (c Config) Validate() error {
 	switch {
 	case !validAddress(c.Address):
@@ -50,14 +50,14 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// CheckToken returns why the token can't be had: its file can't be read, or has none.
+// CheckToken returns an error if the token file can't be read or has no valid token.
 func (c Config) CheckToken() error {
 	_, err := readToken(c)
 	return err
 }
 
-// CheckSocket returns why the socket can't be had. Whether another process answers there is no matter:
-// that may be the daemon. Where its folder is missing the first result says so.
+// CheckSocket returns an error if the socket can't be created. It ignores a process that already answers there, which
+// may be the daemon. The first result describes the folder.
 func (c Config) CheckSocket() (string, error) {
 	folder := filepath.Dir(c.Socket)
 	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
@@ -71,7 +71,7 @@ func (c Config) CheckSocket() (string, error) {
 		return "", fmt.Errorf("user %d can't write its folder: %w", os.Geteuid(), err)
 	}
 	if info, err := os.Lstat(c.Socket); err == nil && info.Mode().Type() != os.ModeSocket {
-		return "", fmt.Errorf("%s: it is there and no socket: move it away", c.Socket)
+		return "", fmt.Errorf("%s: it exists and is not a socket: move it away", c.Socket)
 	}
 	return "its folder may be written", nil
 }

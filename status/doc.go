@@ -1,3 +1,3 @@
-// Package status is the operator's surface over HTTP: the page, the API, metrics and
-// health. It shows and steers what a [Daemon] is, and knows no registry, gateway or disk.
+// Package status serves the operator's HTTP interface: the page, the API, metrics and health. It shows and controls a
+// [Daemon], and knows nothing about registries, gateways or disks.
 package status

@@ -12,23 +12,22 @@ import (
 )
 
 const (
-	// pingEvery keeps a stream open through what closes idle connections, and tells a reader
-	// that it is.
+	// pingEvery keeps a stream open through proxies that close idle connections, and shows the client that it is alive.
 	pingEvery = 15 * time.Second
-	// statusEvery is how often at most the whole status follows what happens.
+	// statusEvery is the minimum interval between statuses that follow events.
 	statusEvery = 250 * time.Millisecond
-	// writeLimit is how long a reader may take for what is written to it.
+	// writeLimit is the timeout of a write to a client.
 	writeLimit = 10 * time.Second
 )
 
-// events streams what happens, as server-sent events: each with its kind and the Event as
-// JSON, and as "status" the whole Status at the start and after what happened.
+// events streams server-sent events: each [Event] under its kind, and the whole [Status] as "status", at the start and
+// after events.
 func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 	select {
 	case s.streams <- struct{}{}:
 		defer func() { <-s.streams }()
 	default:
-		fail(w, http.StatusServiceUnavailable, fmt.Sprintf("there are %d streams already", mostStreams))
+		fail(w, http.StatusServiceUnavailable, fmt.Sprintf("there are %d streams already", maxStreams))
 		return
 	}
 	ctx, cancel := context.WithCancel(r.Context())
@@ -37,7 +36,7 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 	missed := s.missed(r.Header.Get("Last-Event-ID"))
 	control := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep them back
+	w.Header().Set("X-Accel-Buffering", "no") // nginx must not buffer it
 	if r.Method == http.MethodHead {
 		return
 	}
@@ -51,15 +50,16 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 		}
 		return control.Flush() == nil
 	}
-	sendStatus := func() bool { return send("event: status\ndata: %s\n\n", encoded(whole(s.daemon.Status()))) }
+	in := language(r)
+	sendStatus := func() bool { return send("event: status\ndata: %s\n\n", encoded(whole(s.daemon.Status(), in))) }
 
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
-	// Gateways are compared without an event too: the status follows by itself.
+	// Comparing gateways causes no event, so the status is also sent at intervals.
 	status := time.NewTimer(time.Second)
 	defer status.Stop()
 	if len(missed) == 0 && r.Header.Get("Last-Event-ID") == "" {
-		// Who comes back later gets what comes from now on, also where nothing has come meanwhile.
+		// Even if nothing happens until then, a client that reconnects gets the events since now.
 		if !send("id: %d\n", s.newest()) {
 			return
 		}
@@ -67,7 +67,9 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 	if !sendStatus() {
 		return
 	}
-	sendEvent := func(e Event) bool { return send("id: %d\nevent: %s\ndata: %s\n\n", e.ID, e.Kind, encoded(e)) }
+	sendEvent := func(e Event) bool {
+		return send("id: %d\nevent: %s\ndata: %s\n\n", e.ID, e.Kind, encoded(whole(e, in)))
+	}
 	last := uint64(0)
 	for _, e := range missed {
 		if last = e.ID; !sendEvent(e) {
@@ -81,10 +83,10 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 		case <-s.ending:
 			return
 		case e, open := <-happened:
-			if !open { // the reader has gone
+			if !open { // the client is gone
 				return
 			}
-			ok = e.ID <= last || sendEvent(e) // what came while it subscribed is among what it missed
+			ok = e.ID <= last || sendEvent(e) // events during Subscribe are also in missed
 			if !soon {
 				soon = true
 				status.Reset(statusEvery)
@@ -102,16 +104,15 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// newest is the ID of the last event. Before the first one it is below all that this process gives.
+// newest returns the ID of the last event. If there is none yet, it returns an ID below all IDs of this process.
 func (s *Site) newest() uint64 {
 	if last := s.daemon.Timeline(1); len(last) > 0 {
 		return last[0].ID
 	}
-	return uint64(max(1, s.daemon.Status().Started.UnixMicro()) - 1) //nolint:gosec // it is not below 0
+	return uint64(max(1, s.daemon.Status().Started.UnixMicro()) - 1) //nolint:gosec // not negative
 }
 
-// missed is what a reader that was away has not seen, as far as it is kept: its header names
-// the last event that it has.
+// missed returns the kept events after the one with the ID last, the client's Last-Event-ID header.
 func (s *Site) missed(last string) []Event {
 	id, err := strconv.ParseUint(last, 10, 64)
 	if err != nil {
@@ -125,7 +126,7 @@ func (s *Site) missed(last string) []Event {
 	return all[i:]
 }
 
-// encoded is JSON on one line; no value of the API can't be encoded.
+// encoded returns JSON on one line. Values of the API can always be encoded.
 func encoded(v any) []byte {
 	text, err := json.Marshal(v)
 	if err != nil {

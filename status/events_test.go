@@ -15,10 +15,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"swallowkeeper/generation"
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 	"swallowkeeper/status/client"
 	"swallowkeeper/status/statustest"
-	"swallowkeeper/upstream"
 )
 
 // pipes is a listener whose connections are pipes: they can live in a synctest bubble, where
@@ -145,7 +146,7 @@ func TestEventsTellWhatHappens(t *testing.T) {
 		}
 		began := time.Now()
 		for range 100 {
-			d.Tell(status.Event{Kind: "server_out", Text: "two\nlines\r\n\r\nevent: forged " + statustest.Hostile})
+			d.Tell(status.Event{Kind: "server_out", Text: reason.Text("two\nlines\r\n\r\nevent: forged " + statustest.Hostile)})
 			pass(10 * time.Millisecond)
 		}
 		pass(time.Minute)
@@ -250,11 +251,11 @@ func TestAReaderKnowsWhereItBegan(t *testing.T) {
 			if newest := d.Timeline(1); len(newest) > 0 && last != newest[0].ID {
 				t.Errorf("it knows of %d, the newest is %d", last, newest[0].ID)
 			}
-			d.Tell(status.Event{Kind: "pushed", Text: "while nobody was there"})
+			d.Tell(status.Event{Kind: "pushed", Text: reason.Text("while nobody was there")})
 			var missed string
 			err = c.Watch(ctx, &last, func(_ *status.Status, e *status.Event) bool {
 				if e != nil {
-					missed = e.Text
+					missed = e.Text.String()
 				}
 				return e == nil
 			})
@@ -276,7 +277,7 @@ func TestAReaderThatDoesNotReadIsLetGo(t *testing.T) {
 		}
 		began := time.Now()
 		for range 1000 { // it holds nobody up
-			d.Tell(status.Event{Kind: "server_in", Text: strings.Repeat("x", 1000)})
+			d.Tell(status.Event{Kind: "server_in", Text: reason.Text(strings.Repeat("x", 1000))})
 		}
 		if time.Since(began) > 0 {
 			t.Error("it took time to tell")
@@ -371,7 +372,7 @@ type order struct {
 	wait    chan struct{}
 }
 
-func (o order) Rollback(ctx context.Context, n int, by upstream.Signature) (status.RollbackResult, error) {
+func (o order) Rollback(ctx context.Context, n int, by generation.Signature) (status.RollbackResult, error) {
 	close(o.started)
 	select {
 	case <-o.wait:

@@ -19,16 +19,16 @@ func Routes() []string {
 func OpenAPI() []byte { return openAPI }
 
 // MostStreams is how many streams of events there may be.
-const MostStreams = mostStreams
+const MostStreams = maxStreams
 
 // MostConnections is how many connections there may be at the address.
-const MostConnections = mostConnections
+const MostConnections = maxConnections
 
 // MostAnswers is how many large answers are made at once.
-const MostAnswers = mostAnswers
+const MostAnswers = maxAnswers
 
 // Whole is what is done to a value before it becomes JSON.
-func Whole(v any) any { return whole(v) }
+func Whole(v any, language string) any { return whole(v, language) }
 
 // Put has the site answer at a listener of the test as it does at its address, or its socket.
 func (s *Site) Put(l net.Listener, trusted bool) {
@@ -56,6 +56,6 @@ type Crowd struct {
 
 // NewCrowd makes one.
 func NewCrowd(l net.Listener, most int) Crowd {
-	c := newCrowd(l, most)
+	c := newConnLimiter(l, most)
 	return Crowd{c, c.moved}
 }

@@ -13,11 +13,11 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/internal/peer"
-	"swallowkeeper/upstream"
 )
 
-// token is what lets changes through over TCP. Only its hash is kept. Its name signs what it lets through.
+// token authorizes changes over TCP. Only its hash is kept. Changes are signed with its name.
 type token struct {
 	name string
 	set  bool
@@ -34,8 +34,8 @@ func (t token) fits(given string) bool {
 	return t.set && subtle.ConstantTimeCompare(hash[:], t.hash[:]) == 1
 }
 
-// protect is in front of every answer: a panic ends one answer and not the daemon, what
-// another site sends is refused, and so is a name that somebody else made point here.
+// protect wraps all handlers. It recovers from panics, and rejects cross-site requests and host names that are not
+// ours.
 func (s *Site) protect(next http.Handler, trusted bool) http.Handler {
 	sameSite := http.NewCrossOriginProtection()
 	sameSite.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -43,7 +43,7 @@ func (s *Site) protect(next http.Handler, trusted bool) http.Handler {
 	}))
 	next = sameSite.Handler(next)
 	return http.HandlerFunc(func(to http.ResponseWriter, r *http.Request) {
-		w := &begun{ResponseWriter: to}
+		w := &startedWriter{ResponseWriter: to}
 		defer func() {
 			switch caught := recover(); caught {
 			case nil:
@@ -52,7 +52,7 @@ func (s *Site) protect(next http.Handler, trusted bool) http.Handler {
 			default:
 				s.parts.Log.WithField("path", r.URL.Path).Errorf("an answer panicked: %v\n%s", caught, debug.Stack())
 				if w.wrote {
-					panic(http.ErrAbortHandler) // the reader sees that it is cut
+					panic(http.ErrAbortHandler) // so the client sees a truncated answer
 				}
 				fail(w, http.StatusInternalServerError, "the answer failed: the log has more")
 			}
@@ -60,44 +60,44 @@ func (s *Site) protect(next http.Handler, trusted bool) http.Handler {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'") // the page has its own
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'") // the page sets its own
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
-		if !trusted && !s.ourName(r.Host) {
+		if !trusted && !s.isOurHost(r.Host) {
 			fail(w, http.StatusForbidden, "this is not the server of that name: ask for it by its address")
 			return
 		}
 		next.ServeHTTP(w, r)
 		if r.ContentLength != 0 {
-			// What nobody has read of the body nobody waits for, or a body that comes byte by byte would
-			// hold its connection.
+			// Nothing waits for the rest of a body that was not read: a body sent byte by byte would keep the
+			// connection.
 			_ = http.NewResponseController(to).SetReadDeadline(time.Now())
 		}
 	})
 }
 
-// begun is an answer, and whether some of it is on its way.
-type begun struct {
+// startedWriter records whether an answer has begun.
+type startedWriter struct {
 	http.ResponseWriter
 	wrote bool
 }
 
 // Unwrap is for http.ResponseController.
-func (b *begun) Unwrap() http.ResponseWriter { return b.ResponseWriter }
+func (b *startedWriter) Unwrap() http.ResponseWriter { return b.ResponseWriter }
 
-func (b *begun) WriteHeader(code int) {
+func (b *startedWriter) WriteHeader(code int) {
 	b.wrote = true
 	b.ResponseWriter.WriteHeader(code)
 }
 
-func (b *begun) Write(p []byte) (int, error) {
+func (b *startedWriter) Write(p []byte) (int, error) {
 	b.wrote = true
 	return b.ResponseWriter.Write(p)
 }
 
-// ourName reports whether a request is for us: a page on the net may have its own name
-// point to a loopback address, and would then read here as the browser on this machine does.
-func (s *Site) ourName(host string) bool {
+// isOurHost reports whether a host name is ours. A page on the internet could resolve its own name to a loopback address,
+// and would then read this server through the local browser.
+func (s *Site) isOurHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
@@ -111,12 +111,12 @@ func (s *Site) ourName(host string) bool {
 	}
 	ip, err := netip.ParseAddr(listening)
 	loopback := listening == "localhost" || err == nil && ip.IsLoopback()
-	return !loopback // whoever listens for others knows under which names
+	return !loopback // other listeners have unknown names
 }
 
-// change is in front of what changes things. Its order bears the name of who gives it: over the socket the
-// user's whose process connected, else the token's.
-func (s *Site) change(next func(*http.Request, upstream.Signature) (any, error), trusted bool) http.HandlerFunc {
+// change wraps handlers of changes. The order is signed with the user of the connecting process on the socket, or with
+// the token's name.
+func (s *Site) change(next func(*http.Request, generation.Signature) (any, error), trusted bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !trusted {
 			given, is := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -135,26 +135,26 @@ func (s *Site) change(next func(*http.Request, upstream.Signature) (any, error),
 				return
 			}
 		}
-		by := upstream.Signature{By: upstream.Signer(s.secret.name), Why: strings.TrimSpace(r.URL.Query().Get("why"))}
+		by := generation.Signature{By: generation.Signer(s.secret.name), Why: strings.TrimSpace(r.URL.Query().Get("why"))}
 		if trusted {
 			by.By = peerName(r.Context())
 		}
-		if err := upstream.ValidWhy(by.Why); err != nil {
+		if err := generation.ValidWhy(by.Why); err != nil {
 			fail(w, http.StatusBadRequest, "why: "+err.Error())
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, mostBody)
-		s.parts.Log.WithFields(logrus.Fields{"request": r.Method + " " + r.URL.EscapedPath(), "by": by.By}).Info("a person asks for a change")
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		s.parts.Log.WithFields(logrus.Fields{"request": r.Method + " " + r.URL.EscapedPath(), "by": by.By}).Info("an operator requests a change")
 		show(func(r *http.Request) (any, error) { return next(r, by) })(w, r)
 	}
 }
 
-// peerKey is where the connection's context has the user that connected, as a uint32.
+// peerKey is the context key of the connected user, a uint32.
 type peerKey struct{}
 
-// withPeer is for http.Server.ConnContext.
+// withPeer is used as http.Server.ConnContext.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
-	if m, is := c.(*member); is {
+	if m, is := c.(*limitedConn); is {
 		c = m.Conn
 	}
 	if uid, told := peer.UID(c); told {
@@ -165,7 +165,7 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 
 func peerName(ctx context.Context) string {
 	if uid, told := ctx.Value(peerKey{}).(uint32); told {
-		return upstream.Signer(peer.Name(uid))
+		return generation.Signer(peer.Name(uid))
 	}
-	return upstream.Unknown
+	return generation.Unknown
 }

@@ -231,7 +231,7 @@ type failing struct{ *statustest.Fake }
 
 func (f failing) Upstreams() iter.Seq[status.Upstream] {
 	return func(yield func(status.Upstream) bool) {
-		for range 1000 {
+		for range 50 { // more than any buffer takes
 			for u := range f.Fake.Upstreams() {
 				if !yield(u) {
 					return

@@ -13,29 +13,30 @@ import (
 	"strconv"
 	"strings"
 
-	"swallowkeeper/upstream"
+	"swallowkeeper/generation"
+	"swallowkeeper/reason"
 )
 
 //go:embed openapi.yaml
 var openAPI []byte
 
-// route is one path of the API.
+// route is a path of the API.
 type route struct {
-	pattern string // as http.ServeMux takes it
+	pattern string // for http.ServeMux
 	kind    kind
 	serve   http.HandlerFunc
-	order   func(*http.Request, upstream.Signature) (any, error) // of a change, instead of serve
+	order   func(*http.Request, generation.Signature) (any, error) // handles a change, instead of serve
 }
 
-// kind is how a route is guarded.
+// kind is how a route is limited.
 type kind int
 
 const (
-	small kind = iota // it is answered at once, whatever else is
-	large             // it waits for its turn
+	small kind = iota // answered at once, whatever the load
+	large             // waits for its turn
 )
 
-// routes are all that there are, but for the page's.
+// routes returns all routes except the page's.
 func (s *Site) routes() []route {
 	d := s.daemon
 	return []route{
@@ -51,6 +52,13 @@ func (s *Site) routes() []route {
 		}},
 		{pattern: "GET /api/v1/upstreams/{name}", kind: large, serve: show(func(r *http.Request) (any, error) {
 			return d.Explain(r.Context(), r.PathValue("name"))
+		})},
+		{pattern: "GET /api/v1/routes", kind: large, serve: show(func(*http.Request) (any, error) {
+			return map[string]any{"routes": AllRoutes(d.Upstreams())}, nil
+		})},
+		{pattern: "GET /api/v1/routes/match", kind: large, serve: show(func(r *http.Request) (any, error) {
+			q := r.URL.Query()
+			return MatchRoute(AllRoutes(d.Upstreams()), q.Get("method"), q.Get("url"))
 		})},
 		{pattern: "GET /api/v1/gateways", kind: large, serve: show(func(*http.Request) (any, error) {
 			return map[string]any{"gateways": d.Status().Gateways}, nil
@@ -97,20 +105,20 @@ func (s *Site) routes() []route {
 		}},
 		{pattern: "GET /api/v1/events", kind: small, serve: s.events},
 
-		{pattern: "POST /api/v1/holds/{id}/approve", order: func(r *http.Request, by upstream.Signature) (any, error) {
+		{pattern: "POST /api/v1/holds/{id}/approve", order: func(r *http.Request, by generation.Signature) (any, error) {
 			return done{}, d.Approve(r.Context(), r.PathValue("id"), by)
 		}},
-		{pattern: "POST /api/v1/freezes", order: func(r *http.Request, by upstream.Signature) (any, error) {
+		{pattern: "POST /api/v1/freezes", order: func(r *http.Request, by generation.Signature) (any, error) {
 			var f FreezeRequest
 			if err := read(r, &f); err != nil {
 				return nil, err
 			}
 			return done{}, d.Freeze(r.Context(), f, by)
 		}},
-		{pattern: "DELETE /api/v1/freezes/{name}", order: func(r *http.Request, by upstream.Signature) (any, error) {
+		{pattern: "DELETE /api/v1/freezes/{name}", order: func(r *http.Request, by generation.Signature) (any, error) {
 			return done{}, d.Unfreeze(r.Context(), r.PathValue("name"), by)
 		}},
-		{pattern: "POST /api/v1/rollback", order: func(r *http.Request, by upstream.Signature) (any, error) {
+		{pattern: "POST /api/v1/rollback", order: func(r *http.Request, by generation.Signature) (any, error) {
 			var to RollbackRequest
 			if err := read(r, &to); err != nil {
 				return nil, err
@@ -120,10 +128,10 @@ func (s *Site) routes() []route {
 	}
 }
 
-// done is the answer where there is nothing to say.
+// done is an empty answer.
 type done struct{}
 
-// handler answers everything. trusted is what comes over the socket.
+// handler returns the handler of everything. trusted is true for the socket.
 func (s *Site) handler(trusted bool) http.Handler {
 	mux := http.NewServeMux()
 	methods := map[string][]string{} // by path
@@ -167,8 +175,8 @@ func (s *Site) health(w http.ResponseWriter, _ *http.Request) {
 
 // readiness is the JSON of /readyz.
 type readiness struct {
-	Ready   bool     `json:"ready"`
-	Reasons []string `json:"reasons"`
+	Ready   bool            `json:"ready"`
+	Reasons []reason.Reason `json:"reasons"`
 }
 
 func (s *Site) ready(w http.ResponseWriter, r *http.Request) {
@@ -181,13 +189,13 @@ func (s *Site) ready(w http.ResponseWriter, r *http.Request) {
 		answer(w, r, code, readiness{st.Ready, st.Reasons})
 		return
 	}
-	text := "ready"
+	text := ready.With()
 	if !st.Ready {
-		text = "not ready: " + strings.Join(st.Reasons, "; ")
+		text = notReadyFor.With(reason.Join(st.Reasons...))
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(code)
-	_, _ = io.WriteString(w, text+"\n")
+	_, _ = io.WriteString(w, text.In(language(r))+"\n")
 }
 
 // read decodes the body of a request.
@@ -206,7 +214,7 @@ func read(r *http.Request, into any) error {
 	return nil
 }
 
-// number reads one of the query, from 1 on. what says what it is.
+// number parses a positive number from the query. what describes it.
 func number(r *http.Request, name, what string) (int, error) {
 	n, err := strconv.Atoi(r.URL.Query().Get(name))
 	if err != nil || n < 1 {

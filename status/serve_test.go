@@ -129,7 +129,7 @@ func TestConnectionsThatSendNothingKeepNobodyOut(t *testing.T) {
 			if _, err := io.ReadFull(late, answer); err != nil || string(answer) != "HTTP/1.1 200 OK" {
 				t.Errorf("got %q, %v", answer, err)
 			}
-			if took := time.Since(began); took > 2*time.Second {
+			if took := time.Since(began); took > status.HeaderTimeout/2 {
 				t.Errorf("it took %s", took)
 			}
 			if c.begins == "" || c.begins == half { // the one that has waited longest had to go
@@ -205,7 +205,7 @@ func TestAHeaderHasATimeLimit(t *testing.T) {
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	began := time.Now()
-	if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) > status.HeaderTimeout+3*time.Second {
+	if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) > status.HeaderTimeout+10*time.Second {
 		t.Errorf("after %s: %v", time.Since(began), err)
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/internal/peer"
 	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
-	"swallowkeeper/upstream"
 )
 
 // TestOrdersBearTheNameOfWhoGaveThem has each order come over the socket and with the token: what is told of
@@ -46,7 +46,7 @@ func TestOrdersBearTheNameOfWhoGaveThem(t *testing.T) {
 				if a := r.ask(t, c.client, o.method, o.path+why, o.body, "Authorization", "Bearer "+secret); a.StatusCode != http.StatusOK {
 					t.Fatalf("%s %s: %d %s", name, o.path, a.StatusCode, a.text)
 				}
-				want := upstream.Signature{By: c.by}
+				want := generation.Signature{By: c.by}
 				if why != "" {
 					want.Why = "deploy 42; 部署"
 				}

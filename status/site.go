@@ -19,53 +19,53 @@ import (
 	"swallowkeeper/internal/logs"
 )
 
-// Parts are what a server shows beside the API.
+// Parts are what a server serves besides the API.
 type Parts struct {
 	Metrics http.Handler // at /metrics; nil: none
-	Page    http.Handler // at / and for what belongs to it; nil: none
+	Page    http.Handler // at / and below; nil: none
 	Log     logrus.FieldLogger
 }
 
-// Site serves the operator's surface at an address and on a unix socket.
+// Site serves the operator's interface at an address and on a unix socket.
 type Site struct {
 	config  Config
 	daemon  Daemon
 	parts   Parts
 	secret  token
-	streams chan struct{} // has room for as many event streams as there may be
-	answers chan struct{} // has room for as many large answers as are made at once
-	ending  chan struct{} // closed when the event streams must end
+	streams chan struct{} // its capacity limits event streams
+	answers chan struct{} // its capacity limits concurrent large answers
+	ending  chan struct{} // closed when event streams must end
 	tcp     net.Listener  // nil: none
 	unix    net.Listener  // nil: none
 }
 
-// Limits of what a client may ask for.
+// Limits on clients.
 const (
-	mostStreams = 64
-	// mostConnections is at the address, which anybody may reach, and as many at the socket: see crowd.
-	mostConnections = 512
-	mostBody        = 64 << 10
-	headerTimeout   = 5 * time.Second
-	readTimeout     = 10 * time.Second
-	// workTimeout is what the daemon may take of answerTimeout.
+	maxStreams = 64
+	// maxConnections applies to the address, which anyone may reach, and separately to the socket: see connLimiter.
+	maxConnections = 512
+	maxBody        = 64 << 10
+	headerTimeout  = 5 * time.Second
+	readTimeout    = 10 * time.Second
+	// workTimeout is the daemon's share of answerTimeout.
 	answerTimeout = 30 * time.Second
 	workTimeout   = 25 * time.Second
 	idleTimeout   = 2 * time.Minute
-	// grace is how long an answer under way may take at the end.
+	// grace is how long an answer in progress may take at shutdown.
 	grace = 2 * time.Second
 )
 
-// Listen takes the address and the socket. Close, or the end of Serve, gives them back.
+// Listen opens the address and the socket. Close, or the end of Serve, releases them.
 func Listen(c Config, d Daemon, p Parts) (*Site, error) {
 	secret, err := readToken(c)
 	if err != nil {
 		return nil, err
 	}
 	s := &Site{config: c, daemon: d, parts: p, secret: secret}
-	s.streams, s.ending = make(chan struct{}, mostStreams), make(chan struct{})
-	s.answers = make(chan struct{}, mostAnswers)
+	s.streams, s.ending = make(chan struct{}, maxStreams), make(chan struct{})
+	s.answers = make(chan struct{}, maxAnswers)
 	if c.Address != "" {
-		tcp, err := net.Listen("tcp", c.Address) //nolint:noctx // it ends at once
+		tcp, err := net.Listen("tcp", c.Address) //nolint:noctx // returns at once
 		if err != nil {
 			return nil, fmt.Errorf("status.address: %w", err)
 		}
@@ -79,7 +79,7 @@ func Listen(c Config, d Daemon, p Parts) (*Site, error) {
 	return s, nil
 }
 
-// URL is the page's, "" where there is no address.
+// URL returns the URL of the page, or "" without an address.
 func (s *Site) URL() string {
 	if s.tcp == nil {
 		return ""
@@ -87,7 +87,7 @@ func (s *Site) URL() string {
 	return "http://" + s.tcp.Addr().String() + "/"
 }
 
-// Close gives address and socket back.
+// Close releases the address and the socket.
 func (s *Site) Close() error {
 	var errs []error
 	for _, l := range []net.Listener{s.tcp, s.unix} {
@@ -100,20 +100,20 @@ func (s *Site) Close() error {
 	return errors.Join(errs...)
 }
 
-// Serve answers until the context ends, and lets what is under way end shortly. It can be
-// called once. Another configuration takes another Site, once this one has ended.
+// Serve answers requests until ctx ends, and then gives requests in progress a short time. It can be called once. A new
+// configuration needs a new Site, after this one has ended.
 func (s *Site) Serve(ctx context.Context) error {
-	defer func() { _ = s.Close() }() // what a server has closed is closed already
+	defer func() { _ = s.Close() }() // the servers have closed their listeners already
 	group, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, func() { close(s.ending) })()
-	// What is under way, a rollback perhaps, goes on for a moment when the context ends.
+	// Requests in progress, such as a rollback, go on for a moment after ctx ends.
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	serve := func(l net.Listener, trusted bool) {
 		if l == nil {
 			return
 		}
-		bounded := newCrowd(l, mostConnections)
+		bounded := newConnLimiter(l, maxConnections)
 		server := &http.Server{
 			Handler:           s.handler(trusted),
 			ReadHeaderTimeout: headerTimeout,
@@ -148,10 +148,10 @@ func (s *Site) Serve(ctx context.Context) error {
 	return group.Wait()
 }
 
-// listenUnix takes a socket that the account and its group may write to. It is made under
-// another name and gets its own once its mode is set, so nobody else gets in meanwhile. A
-// socket that a killed process left gives way, one that somebody answers at does not. The folder
-// may be another account's, which could put links there: mode and name are set below what was opened.
+// listenUnix opens a socket that the account and its group may write to. The socket is created under a private name and
+// renamed once its mode is set, so nobody else can connect in between. A socket left by a killed process is replaced;
+// one that a process answers on is not. The folder may belong to another account, which could put symbolic links into
+// it, so mode and name are set relative to the open folder.
 func listenUnix(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
@@ -174,7 +174,7 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.SetUnlinkOnClose(false) // the name that it was made under is not its own any more
+	l.SetUnlinkOnClose(false) // it will be renamed
 	if err = folder.Chmod(made, 0o660); err == nil {
 		err = folder.Rename(made, filepath.Base(path))
 	}
@@ -188,7 +188,7 @@ func listenUnix(path string) (net.Listener, error) {
 	return &socket{UnixListener: l, path: path, own: own}, nil
 }
 
-// free reports whether the name may be taken: nothing has it, or a socket that nobody answers at.
+// free returns an error unless the name is unused, or is a socket on which nobody answers.
 func free(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -197,9 +197,9 @@ func free(path string) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != os.ModeSocket:
-		return fmt.Errorf("%s: it is there and no socket: move it away", path)
+		return fmt.Errorf("%s: it exists and is not a socket: move it away", path)
 	}
-	c, err := net.DialTimeout("unix", path, time.Second) //nolint:noctx // it has its limit
+	c, err := net.DialTimeout("unix", path, time.Second) //nolint:noctx // has its own timeout
 	switch {
 	case err == nil:
 		return errors.Join(fmt.Errorf("%s: another process answers there", path), c.Close())
@@ -209,7 +209,7 @@ func free(path string) error {
 	return nil
 }
 
-// socket takes its name away at the end, unless another has it by then.
+// socket removes its file on Close, unless another has replaced it.
 type socket struct {
 	*net.UnixListener
 	path string
@@ -226,8 +226,7 @@ func (s *socket) Close() error {
 	return nil
 }
 
-// readToken reads the token of the configuration; without one there is none. It is called after its file, and
-// never as a user may be.
+// readToken reads the configured token. It is named after its file; the name is never that of a user.
 func readToken(c Config) (token, error) {
 	name, text := "token", c.Token
 	if c.TokenFile != "" {

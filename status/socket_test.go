@@ -58,12 +58,12 @@ func TestWhatStandsWhereTheSocketGoes(t *testing.T) {
 			if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, "no socket"},
+		}, "is not a socket"},
 		{"a folder", "s.sock", func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
 				t.Fatal(err)
 			}
-		}, "no socket"},
+		}, "is not a socket"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), c.path)

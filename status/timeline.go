@@ -6,32 +6,31 @@ import (
 	"time"
 )
 
-// Timeline keeps what happened lately and hands it to those who listen. It outlives a
-// reload of the configuration. The zero value is not usable: see [NewTimeline].
+// Timeline keeps recent events and sends them to subscribers. It survives a reload of the configuration. Use
+// [NewTimeline] to create one.
 type Timeline struct {
 	most int
 
 	mu        sync.Mutex
-	next      uint64  // the number of the next event
-	kept      []Event // a ring once it is full: the oldest is where the next one goes
+	next      uint64  // ID of the next event
+	kept      []Event // a ring once it is full: oldest is the next to be replaced
 	oldest    int
 	counts    activities
 	listeners map[chan Event]struct{}
 }
 
-// behind is how many events a listener may be behind before it loses the oldest.
-const behind = 256
+// maxLag is how many events a subscriber may lag before it loses the oldest.
+const maxLag = 256
 
-// NewTimeline makes one that keeps at most so many events.
+// NewTimeline returns a Timeline that keeps up to most events.
 func NewTimeline(most int) *Timeline {
-	// Numbers go on where those of an earlier process ended, so that a reader that was away
-	// during a restart gets all that it missed.
-	next := uint64(time.Now().UnixMicro()) //nolint:gosec // it is after 1970
+	// IDs continue above those of an earlier process, so a client that was away during a restart gets all it missed.
+	next := uint64(time.Now().UnixMicro()) //nolint:gosec // after 1970
 	return &Timeline{most: most, next: next, counts: activities{}, listeners: map[chan Event]struct{}{}}
 }
 
-// Before puts in what happened before this process, the oldest first, as long as nothing else has. It is
-// told to nobody: the numbers are below those of every process.
+// Before adds events from before this process, oldest first, if no event was added yet. They are not sent to
+// subscribers, and their IDs are below those of any process.
 func (t *Timeline) Before(events []Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -40,13 +39,13 @@ func (t *Timeline) Before(events []Event) {
 	}
 	events = events[max(0, len(events)-t.most):]
 	for i, e := range events {
-		e.ID = uint64(i) + 1 //nolint:gosec // it is not negative
+		e.ID = uint64(i) + 1 //nolint:gosec // not negative
 		t.kept = append(t.kept, e)
 		t.counts.count(e)
 	}
 }
 
-// Add numbers an event, keeps it and hands it on. It never blocks.
+// Add numbers an event, keeps it, and sends it to subscribers. It never blocks.
 func (t *Timeline) Add(e Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -66,7 +65,7 @@ func (t *Timeline) Add(e Event) {
 				sent = true
 			default:
 				select {
-				case <-c: // the oldest gives way
+				case <-c: // drop the oldest
 				default:
 				}
 			}
@@ -74,7 +73,7 @@ func (t *Timeline) Add(e Event) {
 	}
 }
 
-// Newest lists at most so many of the events that are kept, the oldest first.
+// Newest returns up to most of the newest events, oldest first.
 func (t *Timeline) Newest(most int) []Event {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -86,9 +85,9 @@ func (t *Timeline) Newest(most int) []Event {
 	return list
 }
 
-// Subscribe yields what is added from now on, until the context ends; then the channel is closed.
+// Subscribe returns a channel of the events added from now on. The channel is closed when ctx ends.
 func (t *Timeline) Subscribe(ctx context.Context) <-chan Event {
-	c := make(chan Event, behind)
+	c := make(chan Event, maxLag)
 	t.mu.Lock()
 	t.listeners[c] = struct{}{}
 	t.mu.Unlock()

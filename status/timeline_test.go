@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 )
 
@@ -13,13 +14,13 @@ func TestTheTimelineKeepsTheNewest(t *testing.T) {
 	tl := status.NewTimeline(3)
 	var first uint64
 	for i := range 10 {
-		tl.Add(status.Event{Text: strconv.Itoa(i)})
+		tl.Add(status.Event{Text: reason.Text(strconv.Itoa(i))})
 		want := min(i+1, 3)
 		got := tl.Newest(5)
 		if i == 0 {
 			first = got[0].ID
 		}
-		if len(got) != want || got[want-1].Text != strconv.Itoa(i) || got[want-1].ID != first+uint64(i) {
+		if len(got) != want || got[want-1].Text.String() != strconv.Itoa(i) || got[want-1].ID != first+uint64(i) {
 			t.Fatalf("after %d it has %v", i, got)
 		}
 		for j, e := range got {
@@ -39,15 +40,15 @@ func TestTheTimelineKeepsTheNewest(t *testing.T) {
 func TestTheTimelineBefore(t *testing.T) {
 	tl := status.NewTimeline(3)
 	listening := tl.Subscribe(t.Context())
-	before := []status.Event{{Text: "0"}, {Text: "1"}, {Text: "2"}, {Text: "3"}}
+	before := []status.Event{{Text: reason.Text("0")}, {Text: reason.Text("1")}, {Text: reason.Text("2")}, {Text: reason.Text("3")}}
 	tl.Before(before)
-	tl.Add(status.Event{Text: "4"})
+	tl.Add(status.Event{Text: reason.Text("4")})
 	tl.Before(before) // there is something already
 	got := tl.Newest(10)
-	if len(got) != 3 || got[0].Text != "2" || got[2].Text != "4" || got[0].ID != 2 || got[2].ID <= 3 {
+	if len(got) != 3 || got[0].Text.String() != "2" || got[2].Text.String() != "4" || got[0].ID != 2 || got[2].ID <= 3 {
 		t.Errorf("it has %+v", got)
 	}
-	if e := <-listening; e.Text != "4" {
+	if e := <-listening; e.Text.String() != "4" {
 		t.Errorf("a listener is told of %+v", e)
 	}
 }
@@ -59,7 +60,7 @@ func TestASlowListenerLosesTheOldest(t *testing.T) {
 		events := tl.Subscribe(ctx)
 		const all = 1000
 		for i := range all {
-			tl.Add(status.Event{Text: strconv.Itoa(i)})
+			tl.Add(status.Event{Text: reason.Text(strconv.Itoa(i))})
 		}
 		cancel()
 		synctest.Wait()
@@ -67,7 +68,7 @@ func TestASlowListenerLosesTheOldest(t *testing.T) {
 		for e := range events {
 			got = append(got, e)
 		}
-		if n := len(got); n == 0 || n == all || got[n-1].Text != strconv.Itoa(all-1) || got[n-1].ID-got[0].ID != uint64(n-1) {
+		if n := len(got); n == 0 || n == all || got[n-1].Text.String() != strconv.Itoa(all-1) || got[n-1].ID-got[0].ID != uint64(n-1) {
 			t.Errorf("it read %d events", n)
 		}
 		tl.Add(status.Event{}) // to nobody: a closed channel would panic

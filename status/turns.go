@@ -8,20 +8,19 @@ import (
 )
 
 const (
-	// mostAnswers is how many answers that may be large are made at once. Each is megabytes where
-	// there are thousands of upstreams, for as long as its reader takes, and the daemon has more to
-	// do than to answer.
-	mostAnswers = 16
-	// turnTimeout is how long a request waits for its turn; with workTimeout it is within answerTimeout.
+	// maxAnswers limits how many large answers are in progress. With thousands of upstreams, each takes megabytes for
+	// as long as its client reads, and the daemon has other work.
+	maxAnswers = 16
+	// turnTimeout is how long a request waits for its turn. Together with workTimeout it fits into answerTimeout.
 	turnTimeout = 3 * time.Second
 )
 
-// inTurn is in front of what may be large.
+// inTurn wraps handlers whose answers may be large.
 func (s *Site) inTurn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.turn(r.Context()) {
 			w.Header().Set("Retry-After", "5")
-			fail(w, http.StatusServiceUnavailable, fmt.Sprintf("%d others are being answered: try again", mostAnswers))
+			fail(w, http.StatusServiceUnavailable, fmt.Sprintf("%d others are being answered: try again", maxAnswers))
 			return
 		}
 		defer func() { <-s.answers }()
@@ -29,7 +28,7 @@ func (s *Site) inTurn(next http.Handler) http.Handler {
 	})
 }
 
-// turn waits for a turn. One that is free is taken, however long a busy machine took to get here.
+// turn waits for a turn. A free one is taken even if ctx has ended meanwhile on a busy machine.
 func (s *Site) turn(ctx context.Context) bool {
 	select {
 	case s.answers <- struct{}{}:

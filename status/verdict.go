@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"swallowkeeper/reason"
 )
 
 // Levels of a verdict.
@@ -14,20 +16,20 @@ const (
 	LevelBad  = "bad"
 )
 
-// Codes of a verdict, the worst first. Of several the first that holds names it.
+// Codes of a verdict, worst first. The first that applies is used.
 const (
 	NotWritten      = "not_written"       // the conf file can't be written
 	OutOfSync       = "not_in_step"       // a gateway is out of sync, or nothing was written yet
 	NoHealthyServer = "no_healthy_server" // an upstream keeps its last servers, none of them usable
 	ChangesHeld     = "held"              // the guard holds a change
 	NotReady        = "not_ready"         // a registry can't be read
-	WasDamaged      = "was_damaged"       // the conf file gave way to the history
+	WasDamaged      = "was_damaged"       // the conf file was damaged and replaced from the history
 	AllFrozen       = "frozen"            // everything is frozen
-	SomeFrozen      = "frozen_some"       // single upstreams are
+	SomeFrozen      = "frozen_some"       // some upstreams are frozen
 	InSync          = "in_step"
 )
 
-// Exit codes of the commands that give a verdict.
+// Exit codes of commands that give a verdict.
 const (
 	ExitInSync    = 0
 	ExitFailed    = 1
@@ -36,8 +38,8 @@ const (
 	ExitOutOfSync = 4
 )
 
-// ExitCode is the one of several that counts: what failed comes before a gateway that is out of sync, and
-// that before what the guard keeps.
+// ExitCode returns the exit code with the highest precedence: a failure, then a gateway out of sync, then changes held
+// by the guard.
 func ExitCode(failed, outOfSync, held bool) int {
 	switch {
 	case failed:
@@ -51,17 +53,17 @@ func ExitCode(failed, outOfSync, held bool) int {
 	}
 }
 
-// Verdict is how things are, in one line.
+// Verdict is the overall state in one line.
 type Verdict struct {
-	Level string `json:"level"` // LevelOK, LevelWarn or LevelBad
-	Code  string `json:"code"`  // names the worst that holds
-	Text  string `json:"text"`
-	// ExitCode is what the status command ends with.
+	Level string        `json:"level"` // LevelOK, LevelWarn or LevelBad
+	Code  string        `json:"code"`  // the worst code that applies
+	Text  reason.Reason `json:"text"`
+	// ExitCode is the exit code of the status command.
 	ExitCode int `json:"exit_code"`
 }
 
-// Judge gives the verdict on a status. It is pure, and the only place that does: the page, the commands
-// and systemd's status line say what it says.
+// Judge returns the verdict on a status. It is pure, and the only source of verdicts: the page, the commands and
+// systemd's status line all use it.
 func Judge(s Status) Verdict {
 	trouble := slices.ContainsFunc(s.Registries, func(r Registry) bool { return r.Trouble != "" || r.Answered.IsZero() })
 	behind := slices.ContainsFunc(s.Gateways, func(g Gateway) bool { return !g.InSync })
@@ -92,8 +94,8 @@ func Judge(s Status) Verdict {
 	return v
 }
 
-// JudgePlan gives the verdict on what a pass would do: a gateway that needs something is out of sync. failed says that a registry can't be read or the
-// conf file not be written.
+// JudgePlan returns the verdict on what a pass would do: a gateway that needs something is out of sync. failed reports
+// that a registry can't be read, or the conf file can't be written.
 func JudgePlan(p Plan, failed bool) Verdict {
 	behind := slices.ContainsFunc(p.Gateways, func(g GatewayPlan) bool {
 		return g.Error != "" || len(g.Changes.Added)+len(g.Changes.Updated)+len(g.Changes.Removed) > 0
@@ -101,58 +103,62 @@ func JudgePlan(p Plan, failed bool) Verdict {
 	return JudgePass(failed, behind, len(p.Held()) > 0)
 }
 
-// JudgePass gives the verdict on a pass by what it led to.
+// JudgePass returns the verdict on a pass from its result.
 func JudgePass(failed, outOfSync, held bool) Verdict {
 	v := Verdict{Level: LevelBad, ExitCode: ExitCode(failed, outOfSync, held)}
 	switch v.ExitCode {
 	case ExitFailed:
-		v.Code, v.Text = NotReady, "not ready"
+		v.Code, v.Text = NotReady, notReady.With()
 	case ExitOutOfSync:
-		v.Code, v.Text = OutOfSync, "out of sync"
+		v.Code, v.Text = OutOfSync, saysOutOfSync.With()
 	case ExitHeld:
-		v.Level, v.Code, v.Text = LevelWarn, ChangesHeld, "in sync, but the guard holds changes"
+		v.Level, v.Code, v.Text = LevelWarn, ChangesHeld, but.With(saysInSync.With(), holdsChanges.With())
 	default:
-		v.Level, v.Code, v.Text = LevelOK, InSync, "in sync"
+		v.Level, v.Code, v.Text = LevelOK, InSync, saysInSync.With()
 	}
 	return v
 }
 
-// words says all that holds at once, the worst first.
-func words(s Status) string {
-	text, and := "in sync", ", but "
+// words returns everything that applies, worst first.
+func words(s Status) reason.Reason {
+	text, well := saysInSync.With(), false
 	switch {
 	case s.FileError != "":
-		text, and = "the conf file can't be written", "; "
+		text = cannotWrite.With()
 	case !s.InSync:
-		text, and = "out of sync", "; "
+		text = saysOutOfSync.With()
+	default:
+		well = true
 	}
-	var more []string
+	var more []reason.Reason
 	switch n := len(s.Unserved); n {
 	case 0:
 	case 1:
-		more = append(more, s.Unserved[0].Upstream+" has no healthy server")
+		more = append(more, noHealthy.With(s.Unserved[0].Upstream))
 	default:
-		more = append(more, fmt.Sprintf("%d upstreams have no healthy server: %s", n, UnservedNames(s)))
+		more = append(more, noneHealthy.With(n, UnservedNames(s)))
 	}
 	switch n := HeldChanges(s); {
 	case n == 1:
-		more = append(more, "the guard holds 1 change")
+		more = append(more, holdsOne.With())
 	case n > 1:
-		more = append(more, fmt.Sprintf("the guard holds %d changes", n))
+		more = append(more, holdsSome.With(n))
 	}
-	if len(more) == 0 && s.InSync && !s.Ready && s.FileError == "" {
-		more = append(more, "not ready")
+	if len(more) == 0 && well && !s.Ready {
+		more = append(more, notReady.With())
 	}
 	if s.DamagedFile != "" {
-		more = append(more, "the conf file was damaged")
+		more = append(more, wasDamaged.With())
 	}
 	switch {
+	case len(more) > 0 && well:
+		return but.With(text, reason.Join(more...))
 	case len(more) > 0:
-		text += and + strings.Join(more, "; ")
+		return reason.Join(append([]reason.Reason{text}, more...)...)
 	case s.InSync && everythingFrozen(s):
-		text += ", and everything is frozen"
+		return andAllFrozen.With(text)
 	case s.InSync && len(s.Freezes) > 0:
-		text += ", and frozen: " + FrozenNames(s)
+		return andFrozen.With(text, FrozenNames(s))
 	}
 	return text
 }
@@ -161,8 +167,8 @@ func everythingFrozen(s Status) bool {
 	return slices.ContainsFunc(s.Freezes, func(f Freeze) bool { return f.Name == Everything })
 }
 
-// HeldChanges is how many removals the holds keep back. A hold on everything may keep back additions only:
-// it counts as one.
+// HeldChanges returns how many removals the holds keep back. A hold on everything may keep back additions only; it then
+// counts as one.
 func HeldChanges(s Status) int {
 	n := 0
 	for _, h := range s.Holds {
@@ -171,12 +177,12 @@ func HeldChanges(s Status) int {
 	return n
 }
 
-// UnservedNames names a few of the upstreams without a healthy server, and says how many there are besides.
+// UnservedNames returns the names of the first few upstreams without a healthy server, and the number of the others.
 func UnservedNames(s Status) string {
 	return few(len(s.Unserved), func(i int) string { return s.Unserved[i].Upstream })
 }
 
-// FrozenNames names a few of what is frozen, in the same way.
+// FrozenNames does the same for what is frozen.
 func FrozenNames(s Status) string {
 	return few(len(s.Freezes), func(i int) string { return s.Freezes[i].Name })
 }
@@ -193,22 +199,22 @@ func few(n int, name func(int) string) string {
 	return strings.Join(names, ", ")
 }
 
-// Ranks of an upstream's trouble, the worst first.
+// Troubles of an upstream, worst first.
 const (
 	TroubleNoHealthy = "no_healthy_server"
-	TroubleKept      = "held"     // servers stay that are not usable
-	TroubleMostOut   = "most_out" // half of its instances or more are out, or marked down
+	TroubleKept      = "held"     // unusable servers are kept
+	TroubleMostOut   = "most_out" // at least half of its instances are out or marked down
 	TroubleOut       = "out"      // some are
-	TroubleFrozen    = "frozen"   // nothing of it changes
+	TroubleFrozen    = "frozen"   // frozen
 )
 
-// rank is the place of a trouble; without one is last.
+// rank returns the order of a trouble. No trouble comes last.
 func rank(trouble string) int {
 	return slices.Index([]string{TroubleNoHealthy, TroubleKept, TroubleMostOut, TroubleOut, TroubleFrozen, ""}, trouble)
 }
 
-// Trouble is the worst that is so of an upstream, "" where all of its servers simply serve. unserved says
-// that none of them is usable.
+// Trouble returns the worst trouble of an upstream, or "" if all of its servers simply serve. unserved reports that
+// none of them is usable.
 func Trouble(u Upstream, unserved bool) string {
 	count := func(states ...string) (n int) {
 		for _, server := range u.Servers {
@@ -234,12 +240,12 @@ func Trouble(u Upstream, unserved bool) string {
 	return ""
 }
 
-// CompareTrouble orders upstreams by their trouble, the worst first, then by name.
+// CompareTrouble orders upstreams by trouble, worst first, then by name.
 func CompareTrouble(a, b Upstream) int {
 	return cmp.Or(cmp.Compare(rank(a.Trouble), rank(b.Trouble)), strings.Compare(a.Name, b.Name))
 }
 
-// CountHeld tells the servers of a hold that are deregistered from those that are registered and not usable.
+// CountHeld counts a hold's servers that are deregistered, and those that are registered but unusable.
 func CountHeld(h Hold) (gone, unusable int) {
 	for _, s := range h.Servers {
 		if s.Registered {
@@ -251,14 +257,17 @@ func CountHeld(h Hold) (gone, unusable int) {
 	return gone, unusable
 }
 
-// Alike puts the servers of one upstream together that are in the same state for the same reason, in the
-// order of their first. Those that simply serve stay by themselves. Since is that of the first.
+// Alike groups the servers of an upstream that are in the same state for the same reason, in the order of the first of
+// each group. Servers that simply serve are not grouped.
 func Alike(servers []Server) [][]Server {
-	type key struct{ state, reason, options string }
+	type key struct {
+		state, options string
+		why            reason.Reason
+	}
 	at := map[key]int{}
 	var groups [][]Server
 	for _, s := range servers {
-		k := key{s.State, s.Reason, s.Options}
+		k := key{s.State, s.Options, s.Reason}
 		if i, there := at[k]; there && s.State != In {
 			groups[i] = append(groups[i], s)
 			continue

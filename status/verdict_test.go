@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 )
 
@@ -45,42 +46,44 @@ func TestJudge(t *testing.T) {
 		change changes
 		want   status.Verdict
 	}{
-		{"all is well", nil, status.Verdict{Level: "ok", Code: "in_step", Text: "in sync"}},
-		{"no healthy server", changes{unserved("web")}, status.Verdict{Level: "bad", Code: "no_healthy_server", Text: "in sync, but web has no healthy server", ExitCode: 3}},
+		{"all is well", nil, status.Verdict{Level: "ok", Code: "in_step", Text: reason.Text("in sync")}},
+		{"no healthy server", changes{unserved("web")}, status.Verdict{Level: "bad", Code: "no_healthy_server", Text: reason.Text("in sync, but web has no healthy server"), ExitCode: 3}},
 		{
 			"many have none",
 			changes{unserved("a", "b", "c", "d", "e")},
-			status.Verdict{Level: "bad", Code: "no_healthy_server", Text: "in sync, but 5 upstreams have no healthy server: a, b, c, 2 more", ExitCode: 3},
+			status.Verdict{Level: "bad", Code: "no_healthy_server", Text: reason.Text("in sync, but 5 upstreams have no healthy server: a, b, c, 2 more"), ExitCode: 3},
 		},
-		{"held", changes{held}, status.Verdict{Level: "warn", Code: "held", Text: "in sync, but the guard holds 2 changes", ExitCode: 3}},
-		{"held, and nothing would go", changes{waits}, status.Verdict{Level: "warn", Code: "held", Text: "in sync, but the guard holds 1 change", ExitCode: 3}},
+		{"held", changes{held}, status.Verdict{Level: "warn", Code: "held", Text: reason.Text("in sync, but the guard holds 2 changes"), ExitCode: 3}},
+		{"held, and nothing would go", changes{waits}, status.Verdict{Level: "warn", Code: "held", Text: reason.Text("in sync, but the guard holds 1 change"), ExitCode: 3}},
 		{"both", changes{held, unserved("web")}, status.Verdict{
-			Level: "bad", Code: "no_healthy_server", Text: "in sync, but web has no healthy server; the guard holds 2 changes", ExitCode: 3,
+			Level: "bad", Code: "no_healthy_server", Text: reason.Text("in sync, but web has no healthy server; the guard holds 2 changes"), ExitCode: 3,
 		}},
-		{"the gateway is dead", changes{dead}, status.Verdict{Level: "bad", Code: "not_in_step", Text: "out of sync", ExitCode: 4}},
+		{"the gateway is dead", changes{dead}, status.Verdict{Level: "bad", Code: "not_in_step", Text: reason.Text("out of sync"), ExitCode: 4}},
 		{"the gateway is dead, and a hold", changes{dead, held}, status.Verdict{
-			Level: "bad", Code: "not_in_step", Text: "out of sync; the guard holds 2 changes", ExitCode: 4,
+			Level: "bad", Code: "not_in_step", Text: reason.Text("out of sync; the guard holds 2 changes"), ExitCode: 4,
 		}},
-		{"a registry can't be read", changes{unread}, status.Verdict{Level: "warn", Code: "not_ready", Text: "in sync, but not ready", ExitCode: 1}},
+		{"a registry can't be read", changes{unread}, status.Verdict{Level: "warn", Code: "not_ready", Text: reason.Text("in sync, but not ready"), ExitCode: 1}},
 		{"all of it", changes{unread, dead, held, frozen("*"), unserved("web")}, status.Verdict{
-			Level: "bad", Code: "not_in_step", Text: "out of sync; web has no healthy server; the guard holds 2 changes", ExitCode: 1,
+			Level: "bad", Code: "not_in_step", Text: reason.Text("out of sync; web has no healthy server; the guard holds 2 changes"), ExitCode: 1,
 		}},
 		{"the file can't be written", changes{unwritten, held}, status.Verdict{
-			Level: "bad", Code: "not_written", Text: "the conf file can't be written; the guard holds 2 changes", ExitCode: 1,
+			Level: "bad", Code: "not_written", Text: reason.Text("the conf file can't be written; the guard holds 2 changes"), ExitCode: 1,
 		}},
-		{"the file was damaged", changes{damaged, frozen("web")}, status.Verdict{Level: "warn", Code: "was_damaged", Text: "in sync, but the conf file was damaged"}},
+		{"the file was damaged", changes{damaged, frozen("web")}, status.Verdict{Level: "warn", Code: "was_damaged", Text: reason.Text("in sync, but the conf file was damaged")}},
 		{"it was, and a registry can't be read", changes{damaged, unread}, status.Verdict{
-			Level: "warn", Code: "not_ready", Text: "in sync, but not ready; the conf file was damaged", ExitCode: 1,
+			Level: "warn", Code: "not_ready", Text: reason.Text("in sync, but not ready; the conf file was damaged"), ExitCode: 1,
 		}},
-		{"everything is frozen", changes{frozen("web", "*")}, status.Verdict{Level: "warn", Code: "frozen", Text: "in sync, and everything is frozen"}},
-		{"some is frozen", changes{frozen("web", "api")}, status.Verdict{Level: "warn", Code: "frozen_some", Text: "in sync, and frozen: web, api"}},
+		{"everything is frozen", changes{frozen("web", "*")}, status.Verdict{Level: "warn", Code: "frozen", Text: reason.Text("in sync, and everything is frozen")}},
+		{"some is frozen", changes{frozen("web", "api")}, status.Verdict{Level: "warn", Code: "frozen_some", Text: reason.Text("in sync, and frozen: web, api")}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := good()
 			for _, change := range c.change {
 				change(&s)
 			}
-			if got := status.Judge(s); got != c.want {
+			got := status.Judge(s)
+			got.Text = reason.Text(got.Text.String())
+			if got != c.want {
 				t.Errorf("got  %+v\nwant %+v", got, c.want)
 			}
 		})

@@ -1,34 +1,51 @@
 package status
 
-import "reflect"
+import (
+	"net/http"
+	"reflect"
 
-// whole is a value in which each list that is nil is empty: a reader of the JSON never meets null
-// where the API says there is a list. What it is given stays as it is; what needs no change is not
-// copied.
-func whole(value any) any {
+	"swallowkeeper/reason"
+)
+
+// whole prepares a value for JSON: nil lists become empty, so that a client never gets null for a list, and reasons are
+// rendered in the language. It does not modify value, and copies only what changes.
+func whole(value any, language string) any {
 	if value == nil {
 		return nil
 	}
-	made, _ := wholeValue(reflect.ValueOf(value))
+	made, _ := wholeValue(reflect.ValueOf(value), language)
 	return made.Interface()
 }
 
-// wholeValue also says whether it is another than v.
-func wholeValue(v reflect.Value) (made reflect.Value, changed bool) {
-	if !mayHoldList(v.Type()) {
+// language returns the language for the reasons in an answer: English, unless the request asks for another known one.
+func language(r *http.Request) string {
+	if r.URL.Query().Get("lang") == reason.Chinese {
+		return reason.Chinese
+	}
+	return reason.English
+}
+
+var reasonType = reflect.TypeFor[reason.Reason]()
+
+// wholeValue also reports whether the result differs from v.
+func wholeValue(v reflect.Value, language string) (made reflect.Value, changed bool) {
+	if !mayChange(v.Type(), language) {
 		return v, false
+	}
+	if why, is := reflect.TypeAssert[reason.Reason](v); is {
+		return reflect.ValueOf(reason.Text(why.In(language))), true
 	}
 	made = v
 	switch v.Kind() {
 	case reflect.Interface:
 		if !v.IsNil() {
-			return wholeValue(v.Elem())
+			return wholeValue(v.Elem(), language)
 		}
 	case reflect.Pointer:
 		if v.IsNil() {
 			return v, false
 		}
-		if pointee, other := wholeValue(v.Elem()); other {
+		if pointee, other := wholeValue(v.Elem(), language); other {
 			made, changed = reflect.New(v.Type().Elem()), true
 			made.Elem().Set(pointee)
 		}
@@ -36,11 +53,11 @@ func wholeValue(v reflect.Value) (made reflect.Value, changed bool) {
 		if v.IsNil() {
 			return reflect.MakeSlice(v.Type(), 0, 0), true
 		}
-		if !mayHoldList(v.Type().Elem()) {
+		if !mayChange(v.Type().Elem(), language) {
 			return v, false
 		}
 		for i := range v.Len() {
-			element, other := wholeValue(v.Index(i))
+			element, other := wholeValue(v.Index(i), language)
 			if other && !changed {
 				made, changed = reflect.MakeSlice(v.Type(), v.Len(), v.Len()), true
 				reflect.Copy(made, v)
@@ -52,7 +69,7 @@ func wholeValue(v reflect.Value) (made reflect.Value, changed bool) {
 	case reflect.Map:
 		made, changed = reflect.MakeMapWithSize(v.Type(), v.Len()), true
 		for key, element := range v.Seq2() {
-			element, _ = wholeValue(element)
+			element, _ = wholeValue(element, language)
 			made.SetMapIndex(key, element)
 		}
 	default: // a struct
@@ -60,7 +77,7 @@ func wholeValue(v reflect.Value) (made reflect.Value, changed bool) {
 			if !v.Type().Field(i).IsExported() {
 				continue
 			}
-			field, other := wholeValue(v.Field(i))
+			field, other := wholeValue(v.Field(i), language)
 			if other && !changed {
 				made, changed = reflect.New(v.Type()).Elem(), true
 				made.Set(v)
@@ -73,16 +90,20 @@ func wholeValue(v reflect.Value) (made reflect.Value, changed bool) {
 	return made, changed
 }
 
-// mayHoldList tells the types that need a look; times and plain values are taken as they are.
-func mayHoldList(t reflect.Type) bool {
+// mayChange reports whether values of a type may need changes. Times and plain values do not, nor do reasons in
+// English, which is their default encoding.
+func mayChange(t reflect.Type, language string) bool {
+	if t == reasonType {
+		return language != reason.English
+	}
 	switch t.Kind() {
 	case reflect.Slice, reflect.Map, reflect.Interface:
 		return true
 	case reflect.Pointer:
-		return mayHoldList(t.Elem())
+		return mayChange(t.Elem(), language)
 	case reflect.Struct:
 		for i := range t.NumField() {
-			if f := t.Field(i); f.IsExported() && mayHoldList(f.Type) {
+			if f := t.Field(i); f.IsExported() && mayChange(f.Type, language) {
 				return true
 			}
 		}

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -9,9 +10,9 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
 	"swallowkeeper/registry"
-	"swallowkeeper/upstream"
 )
 
 // What the guard remembers holds over a restart, and over one pass after the other.
@@ -33,6 +34,44 @@ func TestTheGuardRemembers(t *testing.T) {
 		if h := first(w.syncer.Status().Holds); h == nil || h.Rule != guard.RuleMaxRemovalWindow {
 			t.Errorf("held is %+v", h)
 		}
+	})
+	run(t, "what could not be written has not gone, and counts from when it goes", 1, 1, func(t *testing.T, w *world) {
+		w.start(guard.DefaultConfig())
+		defer w.stop()
+		w.registries[0].publish(eight)
+		w.pass(time.Minute)
+		w.store.setFail(errors.New("no space left on device"))
+		w.registries[0].publish("a: 1 2, b: 5 6")
+		w.pass(20 * time.Minute) // longer than the window
+		w.wantLive(0, eight)
+		w.store.setFail(nil)
+		w.pass(time.Minute)
+		w.wantStored("a: 1 2, b: 5 6")
+		w.registries[0].publish("a: 1 2, b: 5")
+		w.pass(8 * time.Minute)
+		w.wantStored("a: 1 2, b: 5 6")
+		if h := first(w.syncer.Status().Holds); h == nil || h.Rule != guard.RuleMaxRemovalWindow {
+			t.Errorf("held is %+v", h)
+		}
+	})
+	run(t, "a loss while nothing could be written", 1, 1, func(t *testing.T, w *world) {
+		r := &lapsing{fakeRegistry: w.registries[0]}
+		r.set(time.Time{}, 400)
+		w.wrap = func(registry.Registry) registry.Registry { return r }
+		w.start(guard.DefaultConfig())
+		defer w.stop()
+		r.publish(eight)
+		w.pass(time.Minute)
+		w.store.setFail(errors.New("no space left on device"))
+		r.set(time.Now(), 3) // it was wiped
+		r.publish("")
+		w.pass(10 * time.Second)
+		r.set(r.Condition().Lapsed, 500)
+		r.publish("a: 1 2 3, b: 5 6 7") // within every limit, and not all are back yet
+		w.pass(10 * time.Second)
+		w.store.setFail(nil)
+		w.pass(time.Minute)
+		w.wantStored(eight)
 	})
 	run(t, "since when there is a hold", 1, 1, func(t *testing.T, w *world) {
 		limits := guard.DefaultConfig()
@@ -71,7 +110,7 @@ func TestTheGuardRemembers(t *testing.T) {
 		pass("a: 1 2 3, b: 5 6 7", "a: 1 2 3, b: 5 6 7", false)
 	})
 	run(t, "an account that can't be read lets nothing go, and the log says so", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set(eight), Guard: []string{"sum 00", "hello"}}
+		w.store.gen = generation.Generation{Number: 7, Set: set(eight), Guard: []string{"sum 00", "hello"}}
 		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3 4, b: 5 6 7")
@@ -87,7 +126,7 @@ func TestTheGuardRemembers(t *testing.T) {
 		w.wantStored("a: 1 2 3 4, b: 5 6 7")
 	})
 	run(t, "a hold of before there was an account", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1 2 3 4, b: 5 6 7 8 9"), Base: 5}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1 2 3 4, b: 5 6 7 8 9"), Base: 5}
 		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 4, b: 5 6 7 8 9")
@@ -198,7 +237,7 @@ func TestFreezeHidesNoEmptyRegistry(t *testing.T) {
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(time.Second)
-		if _, err := w.syncer.Do(t.Context(), Freeze(upstream.Freeze{Name: "a"})); err != nil {
+		if _, err := w.syncer.Do(t.Context(), Freeze(generation.Freeze{Name: "a"})); err != nil {
 			t.Fatal(err)
 		}
 		w.registries[0].publish("")

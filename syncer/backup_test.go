@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
@@ -45,6 +46,7 @@ func TestBackups(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			v := guard.DefaultConfig().Decide(guard.Input{Accepted: tt.written, Seen: upstream.Merge(tt.written, tt.parts...)})
+			v = (&Syncer{}).admit(generation.Generation{Set: tt.written}, v)
 			var got []string
 			for u := range v.Accepted.All() {
 				for _, s := range u.Servers {

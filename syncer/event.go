@@ -1,40 +1,39 @@
 package syncer
 
 import (
-	"cmp"
-	"fmt"
 	"iter"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
 // Kinds of events.
 const (
 	EventGeneration  = "generation"        // a new set was accepted and written
-	EventServerIn    = "server_in"         // a server gets traffic
-	EventServerOut   = "server_out"        // a server gets none any more
+	EventServerIn    = "server_in"         // a server begins to get traffic
+	EventServerOut   = "server_out"        // a server no longer gets traffic
 	EventHeld        = "held"              // the guard holds a change
-	EventHoldEnded   = "hold_ended"        // it holds it no more
-	EventProven      = "proven"            // what a rule would hold goes: the witness found all of it dead
-	EventApproved    = "approved"          // a person let a hold through
-	EventFrozen      = "frozen"            // a person froze an upstream or everything
+	EventHoldEnded   = "hold_ended"        // the guard no longer holds it
+	EventProven      = "proven"            // a change goes through although a rule would hold it: the witness found all its servers dead
+	EventApproved    = "approved"          // an operator approved a hold
+	EventFrozen      = "frozen"            // an operator froze an upstream or everything
 	EventUnfrozen    = "unfrozen"          // a freeze ended
-	EventRolledBack  = "rolled_back"       // a person went back to an earlier generation
+	EventRolledBack  = "rolled_back"       // an operator rolled back to an earlier generation
 	EventPushed      = "pushed"            // a gateway confirmed a generation on all of its workers
 	EventInSync      = "in_step"           // a gateway is in sync again
 	EventOutOfSync   = "out_of_step"       // a gateway is no longer in sync
 	EventStoreFailed = "store_failed"      // the conf file could not be written
-	EventStored      = "stored"            // it could again
-	EventUnserved    = "no_healthy_server" // an upstream keeps its last servers: none is usable any more
+	EventStored      = "stored"            // the conf file can be written again
+	EventUnserved    = "no_healthy_server" // an upstream keeps its last servers although none is usable
 	EventServed      = "healthy_again"     // it has a usable one again
 )
 
-// Event is something that happened. Which fields are set depends on its kind.
+// Event is something that happened. Its kind determines which fields are set.
 type Event struct {
 	Time       time.Time
 	Kind       string
@@ -42,81 +41,82 @@ type Event struct {
 	Upstream   string
 	Addr       string
 	Gateway    string
-	// Signed is whose order it came of; the zero value where it came of none.
-	Signed upstream.Signature
-	// Text says it in words; it may hold text from a registry.
-	Text string
+	// Signed is who ordered it; the zero value if nobody did.
+	Signed generation.Signature
+	// Text describes it. Cause is the reason alone, for EventServerOut.
+	Text  reason.Reason
+	Cause reason.Reason
 	// Written is the generation, for EventGeneration.
-	Written upstream.Generation
-	// Timing is of the change that a generation carries, for EventGeneration and EventPushed.
+	Written generation.Generation
+	// Timing is the timing of the change in the generation, for EventGeneration and EventPushed.
 	Timing Timing
-	// Added, Updated and Removed count upstreams, In and Out servers, for EventGeneration; EventProven has Out.
+	// Added, Updated and Removed count upstreams, In and Out servers, for EventGeneration. EventProven sets Out.
 	Added, Updated, Removed, In, Out int
-	// Workers counts those that can be told apart, for EventPushed.
+	// Workers is the number of workers that can be told apart, for EventPushed.
 	Workers int
-	// Err is why, for EventOutOfSync and EventStoreFailed.
+	// Err is the cause, for EventOutOfSync and EventStoreFailed.
 	Err error
 }
 
-// Timing is when a change went through the stages; those it has not reached are zero.
+// Timing is when a change passed each stage. Times of stages that it has not reached are zero.
 type Timing struct {
-	Seen    time.Time // the first registry's answer that was taken
+	Seen    time.Time // the first pending answer of a registry arrived
 	Decided time.Time // the guard's verdict
 	Saved   time.Time // the conf file was in place
-	Pushing time.Time // the gateway was about to be told
-	Posted  time.Time // its API had taken the change; zero where it does not tell
+	Pushing time.Time // the push to the gateway began
+	Posted  time.Time // its API had accepted the change; zero if it does not tell
 	Pushed  time.Time // its workers had all confirmed it
 }
 
-// event passes on what happened.
+// event emits an event.
 func (s *Syncer) event(e Event) {
-	if s.Event == nil {
+	if s.parts.Event == nil {
 		return
 	}
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
-	s.Event(e)
+	s.parts.Event(e)
 }
 
-// mostServerEvents bounds what one decision tells of single servers; its own event counts all of them.
+// mostServerEvents limits the events on single servers per decision. The event of the decision counts all of them.
 const mostServerEvents = 200
 
 func (s *Syncer) serverEvents(generation int, c upstream.Changes, why reasons) {
 	left := mostServerEvents
-	tell := func(kind, name string, addrs []netip.AddrPort, text func(netip.AddrPort) string) {
+	tell := func(kind, name string, addrs []netip.AddrPort, text func(netip.AddrPort) (text, cause reason.Reason)) {
 		for _, a := range addrs {
 			if left--; left >= 0 {
-				s.event(Event{Kind: kind, Generation: generation, Upstream: name, Addr: a.String(), Text: text(a)})
+				text, cause := text(a)
+				s.event(Event{Kind: kind, Generation: generation, Upstream: name, Addr: a.String(), Text: text, Cause: cause})
 			}
 		}
 	}
 	for m := range moves(c) {
-		tell(EventServerIn, m.name, m.in, func(a netip.AddrPort) string {
-			return fmt.Sprintf("%s gets traffic of %s", a, m.name)
-		})
-		tell(EventServerOut, m.name, m.out, func(a netip.AddrPort) string {
-			return fmt.Sprintf("%s gets no traffic any more of %s: %s", a, m.name, why(m.name, a))
+		tell(EventServerIn, m.name, m.in, func(a netip.AddrPort) (text, cause reason.Reason) { return gets.With(a, m.name), cause })
+		tell(EventServerOut, m.name, m.out, func(a netip.AddrPort) (text, cause reason.Reason) {
+			cause = why(m.name, a)
+			return getsNone.With(a, m.name, cause), cause
 		})
 	}
 }
 
-// reasons says of a server that is out of its upstream why.
-type reasons func(name string, addr netip.AddrPort) string
+// reasons returns why a server is out of its upstream.
+type reasons func(name string, addr netip.AddrPort) reason.Reason
 
-// reasonsOf finds them in what is out now. What is not there is no instance of that upstream any more.
-func reasonsOf(accepted upstream.Set, out []upstream.Out) reasons {
-	return func(name string, addr netip.AddrPort) string {
+// reasonsOf looks for the reason among the current notes. A server without a note is no longer listed.
+func reasonsOf(accepted upstream.Set, out upstream.Outs) reasons {
+	return func(name string, addr netip.AddrPort) reason.Reason {
 		if u, _ := accepted.Get(name); slices.ContainsFunc(u.Servers, func(s upstream.Server) bool { return s.Addr == addr && s.Down }) {
-			return "marked down: its service is deregistered"
+			return MarkedDown.With()
 		}
 		text := addr.String()
-		for _, o := range out {
-			if (o.Addr == "" || o.Addr == text) && upstream.SameName(cmp.Or(o.Upstream, o.Service), name) {
+		for o := range out.Of(name) {
+			if o.Route == "" && (o.Addr == "" || o.Addr == text) {
 				return o.Reason
 			}
 		}
-		return "no registry lists it there any more"
+		return notListed.With()
 	}
 }
 
@@ -126,7 +126,7 @@ func (s *Syncer) holdEvents(before, now []guard.Hold) {
 	}
 	for _, h := range others(before, now) {
 		if !slices.ContainsFunc(now, h.Continued) {
-			s.event(Event{Kind: EventHoldEnded, Upstream: h.Upstream, Text: "hold " + h.ID + " has ended"})
+			s.event(Event{Kind: EventHoldEnded, Upstream: h.Upstream, Text: holdEnded.With(h.ID)})
 		}
 	}
 }
@@ -134,19 +134,19 @@ func (s *Syncer) holdEvents(before, now []guard.Hold) {
 func (s *Syncer) storeEvents(before, now error) {
 	switch {
 	case now != nil && (before == nil || before.Error() != now.Error()):
-		s.event(Event{Kind: EventStoreFailed, Text: now.Error(), Err: now})
+		s.event(Event{Kind: EventStoreFailed, Text: reason.Of(now), Err: now})
 	case now == nil && before != nil:
-		s.event(Event{Kind: EventStored, Text: "the conf file can be written again"})
+		s.event(Event{Kind: EventStored, Text: fileWritable.With()})
 	}
 }
 
-// move is what addresses begin and cease to get traffic of one upstream.
+// move lists the addresses that begin and cease to get traffic in an upstream.
 type move struct {
 	name    string
 	in, out []netip.AddrPort
 }
 
-// moves yields what changes do to the traffic, an upstream at a time.
+// moves yields the effect of changes on traffic, one upstream at a time.
 func moves(c upstream.Changes) iter.Seq[move] {
 	return func(yield func(move) bool) {
 		for _, u := range c.Added {
@@ -168,7 +168,7 @@ func moves(c upstream.Changes) iter.Seq[move] {
 	}
 }
 
-// serving is the addresses that get traffic.
+// serving returns the addresses that get traffic.
 func serving(u upstream.Upstream) []netip.AddrPort {
 	var all []netip.AddrPort
 	for _, s := range u.Servers {
@@ -181,32 +181,4 @@ func serving(u upstream.Upstream) []netip.AddrPort {
 
 func without[T comparable](all, some []T) []T {
 	return slices.DeleteFunc(slices.Clone(all), func(a T) bool { return slices.Contains(some, a) })
-}
-
-// inWords names what changes, a few upstreams of each kind.
-func inWords(c upstream.Changes) string {
-	var parts []string
-	say := func(what string, names []string) {
-		const most = 3
-		if n := len(names); n > most {
-			names = append(names[:most], fmt.Sprintf("%d more", n-most))
-		}
-		if len(names) > 0 {
-			parts = append(parts, what+" "+strings.Join(names, ", "))
-		}
-	}
-	var added, updated, removed []string
-	for _, u := range c.Added {
-		added = append(added, u.Name)
-	}
-	for _, u := range c.Updated {
-		updated = append(updated, u.New.Name)
-	}
-	for _, u := range c.Removed {
-		removed = append(removed, u.Name)
-	}
-	say("added", added)
-	say("changed", updated)
-	say("removed", removed)
-	return strings.Join(parts, "; ")
 }

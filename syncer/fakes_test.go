@@ -16,8 +16,10 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 
 	"swallowkeeper/gateway"
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
 	"swallowkeeper/registry"
+	"swallowkeeper/route"
 	"swallowkeeper/upstream"
 )
 
@@ -80,7 +82,7 @@ type fakeStore struct {
 	archived []int // generations
 	events   *events
 	mu       sync.Mutex
-	gen      upstream.Generation
+	gen      generation.Generation
 	fail     error
 	failOnce error
 	newer    error // somebody else wrote since it was loaded
@@ -88,7 +90,7 @@ type fakeStore struct {
 	saves    int
 }
 
-func (f *fakeStore) Load() (upstream.Generation, error) {
+func (f *fakeStore) Load() (generation.Generation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.newer = nil
@@ -102,15 +104,15 @@ func (f *fakeStore) Overtaken() error {
 	return f.newer
 }
 
-func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Generation, error) {
+func (f *fakeStore) Save(_ context.Context, g generation.Generation) (generation.Generation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := cmp.Or(f.fail, f.newer); err != nil {
-		return upstream.Generation{}, err
+	if err := cmp.Or(f.fail, f.newer, g.Signed.Valid()); err != nil {
+		return generation.Generation{}, err
 	}
 	if err := f.failOnce; err != nil {
 		f.failOnce = nil
-		return upstream.Generation{}, err
+		return generation.Generation{}, err
 	}
 	same := f.gen.Number > 0 && g.Set.Equal(f.gen.Set) // the first generation is one, whatever it has
 	if same && slices.Equal(g.Guard, f.gen.Guard) && sameFreezes(g.Frozen, f.gen.Frozen) && slices.Equal(g.Leaving, f.gen.Leaving) && slices.Equal(g.Pushing, f.gen.Pushing) && slices.Equal(g.Strangers, f.gen.Strangers) {
@@ -125,7 +127,7 @@ func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Gen
 	if !same {
 		reason, signed = g.Reason, g.Signed
 	}
-	f.gen = upstream.Generation{
+	f.gen = generation.Generation{
 		Number: number, Time: time.Now(), Set: g.Set, Leaving: g.Leaving, Pushing: g.Pushing, Guard: g.Guard,
 		Strangers: g.Strangers, Frozen: g.Frozen, Reason: reason, Signed: signed,
 	}
@@ -139,7 +141,7 @@ func (f *fakeStore) Save(_ context.Context, g upstream.Generation) (upstream.Gen
 func (f *fakeStore) overtake(number int, theirs string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.gen = upstream.Generation{Number: number, Set: set(theirs)}
+	f.gen = generation.Generation{Number: number, Set: set(theirs)}
 	f.newer = newerError{fmt.Errorf("generation %d was written by another process", number)}
 }
 
@@ -149,7 +151,7 @@ func (f *fakeStore) setFail(err error) {
 	f.fail = err
 }
 
-func (f *fakeStore) now() (upstream.Generation, int) {
+func (f *fakeStore) now() (generation.Generation, int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.gen, f.saves
@@ -173,9 +175,18 @@ type fakeGateway struct {
 	unsettled bool
 	// looked is told when what is live was read, and has not been handed over yet.
 	looked func()
+	// methods are as in gateway.Abilities.
+	methods []gateway.Method
+	// interval and routes are as in gateway.Abilities.
+	interval time.Duration
+	routes   gateway.Routes
+	// telling is told before it takes changes.
+	telling func()
 }
 
-func (g *fakeGateway) Abilities() gateway.Abilities { return gateway.Abilities{} }
+func (g *fakeGateway) Abilities() gateway.Abilities {
+	return gateway.Abilities{Methods: g.methods, Interval: g.interval, Routes: g.routes}
+}
 
 func (g *fakeGateway) Close() error { return nil }
 
@@ -223,7 +234,9 @@ func (g *fakeGateway) Apply(ctx context.Context, c upstream.Changes) (gateway.Re
 	if g.fail != nil {
 		return gateway.Receipt{}, g.fail
 	}
-	g.applied++
+	if g.applied++; g.telling != nil {
+		g.telling()
+	}
 	if g.deaf {
 		return receipt, nil
 	}
@@ -242,6 +255,19 @@ func (g *fakeGateway) Apply(ctx context.Context, c upstream.Changes) (gateway.Re
 	g.live = upstream.NewSet(list)
 	g.events.add("apply " + line(g.live))
 	return receipt, nil
+}
+
+// onLook and onTell set what is told when it is asked, and before it takes changes.
+func (g *fakeGateway) onLook(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.looked = f
+}
+
+func (g *fakeGateway) onTell(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.telling = f
 }
 
 func (g *fakeGateway) set(live string) {
@@ -317,6 +343,7 @@ type world struct {
 	t          *testing.T
 	registries []*fakeRegistry
 	store      *fakeStore
+	file       Store // in its place, where not nil
 	gateways   []*fakeGateway
 	events     *events
 	told       told
@@ -324,7 +351,9 @@ type world struct {
 	reach      func() Reach
 	taken      func([][]gateway.Worker) map[upstream.Key]Taken
 	dotted     bool
+	unrouted   bool
 	witness    Witness
+	routes     []route.Belonging
 	wrap       func(registry.Registry) registry.Registry
 	syncer     *Syncer
 	stop       func()
@@ -349,6 +378,10 @@ func (w *world) parts(limits guard.Config) Parts {
 	w.log = hook
 	p := Parts{
 		Guard: limits, Store: w.store, Schedule: DefaultSchedule(), Log: log, Reach: w.reach, Taken: w.taken, Witness: w.witness,
+		Routes: w.routes,
+	}
+	if w.file != nil {
+		p.Store = w.file
 	}
 	for i, r := range w.registries {
 		// The servers of set(line) come from "r": with one registry that is its name.
@@ -356,7 +389,7 @@ func (w *world) parts(limits guard.Config) Parts {
 		if i > 0 {
 			name = string(rune('r' + i))
 		}
-		src := Source{Name: name, Registry: r, Dotted: w.dotted}
+		src := Source{Name: name, Registry: r, Dotted: w.dotted, Unrouted: w.unrouted}
 		if w.wrap != nil {
 			src.Registry = w.wrap(r)
 		}

@@ -2,63 +2,76 @@ package syncer
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 	"time"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
-// frozen is what the registries gave with everything that a person froze as it is written.
-// What a freeze keeps out is out with that reason.
+// frozen returns what the registries list with every frozen upstream as written. Servers that a freeze keeps out get
+// a note.
 //
 //	written      seen           frozen      judged
 //	a: 1, b: 2   a: 3, b: 4     b           a: 3, b: 2
 //	a: 1         a: 1, b: 2     b           a: 1
 //	a: 1, b: 2   a: 3           everything  a: 1, b: 2
-func frozen(written upstream.Generation, seen upstream.Set) upstream.Set {
-	if len(written.Frozen) == 0 {
-		return seen
-	}
-	var list, kept []upstream.Upstream
-	for u := range seen.All() {
-		if isFrozen(written.Frozen, u.Name) {
-			kept = append(kept, u)
+func frozen(written generation.Generation, seen upstream.Set) upstream.Set {
+	var put, kept []upstream.Upstream
+	var drop []string
+	for old, listed := range thaws(written, seen) {
+		if listed.Name != "" {
+			kept = append(kept, listed)
+		}
+		if old.Name != "" {
+			put = append(put, old)
 		} else {
-			list = append(list, u)
+			drop = append(drop, listed.Name)
 		}
 	}
-	out := guard.KeptOut(written.Set, slices.Values(kept), seen.Out(), "a freeze")
-	for u := range written.Set.All() {
-		if isFrozen(written.Frozen, u.Name) {
-			list = append(list, u)
-		}
-	}
-	return upstream.NewSet(list, out...)
+	return seen.With(put, drop).AlsoOut(guard.KeptOut(written.Set, slices.Values(kept), seen.Outs(), outByFreeze.With())...)
 }
 
-// onlyFrozen counts the upstreams that have a usable server as they are frozen, and none as the registries list them.
-func onlyFrozen(written upstream.Generation, seen upstream.Set) int {
+// onlyFrozen counts the upstreams that are usable as frozen but not as listed.
+func onlyFrozen(written generation.Generation, seen upstream.Set) int {
 	n := 0
-	for u := range written.Set.All() {
-		if listed, _ := seen.Get(u.Name); u.Usable() && !listed.Usable() && isFrozen(written.Frozen, u.Name) {
+	for old, listed := range thaws(written, seen) {
+		if old.Usable() && !listed.Usable() {
 			n++
 		}
 	}
 	return n
 }
 
-// isFrozen reports whether an upstream is frozen, by its name or with all others.
-func isFrozen(freezes []upstream.Freeze, name string) bool {
-	return slices.ContainsFunc(freezes, func(f upstream.Freeze) bool {
+// thaws yields the upstreams that would change if nothing were frozen: as written and as listed. The zero Upstream
+// stands for one that is missing.
+func thaws(written generation.Generation, seen upstream.Set) iter.Seq2[upstream.Upstream, upstream.Upstream] {
+	if isFrozen(written.Frozen, "") { // everything is
+		return upstream.Changed(written.Set, seen)
+	}
+	return func(yield func(upstream.Upstream, upstream.Upstream) bool) {
+		for _, f := range written.Frozen {
+			old, _ := written.Set.Get(string(f.Name))
+			listed, _ := seen.Get(string(f.Name))
+			if !old.Identical(listed) && !yield(old, listed) {
+				return
+			}
+		}
+	}
+}
+
+// isFrozen reports whether an upstream is frozen, by name or with everything.
+func isFrozen(freezes []generation.Freeze, name string) bool {
+	return slices.ContainsFunc(freezes, func(f generation.Freeze) bool {
 		return f.Name.Covers(name)
 	})
 }
 
-// thawed is the freezes without those whose time is up, and after which time the next one
-// is over, 0 where none ends by itself.
-func thawed(freezes []upstream.Freeze, now time.Time) (left []upstream.Freeze, next time.Duration) {
+// thawed returns the freezes that have not expired, and the time until the next one does, or 0 if none will.
+func thawed(freezes []generation.Freeze, now time.Time) (left []generation.Freeze, next time.Duration) {
 	for _, f := range freezes {
 		if f.Until.IsZero() {
 			left = append(left, f)
@@ -72,7 +85,7 @@ func thawed(freezes []upstream.Freeze, now time.Time) (left []upstream.Freeze, n
 	return left, next
 }
 
-// sooner is the shorter of two waits, of which 0 is none.
+// sooner returns the shorter of two waits. 0 means no wait.
 func sooner(a, b time.Duration) time.Duration {
 	if a == 0 || b > 0 && b < a {
 		return b
@@ -80,14 +93,14 @@ func sooner(a, b time.Duration) time.Duration {
 	return a
 }
 
-func sameFreezes(a, b []upstream.Freeze) bool {
-	return slices.EqualFunc(a, b, func(a, b upstream.Freeze) bool {
+func sameFreezes(a, b []generation.Freeze) bool {
+	return slices.EqualFunc(a, b, func(a, b generation.Freeze) bool {
 		return a.Name == b.Name && a.Until.Equal(b.Until) && a.Signed == b.Signed
 	})
 }
 
-// frozenNow is what to say to somebody who names a freeze that there is not.
-func frozenNow(freezes []upstream.Freeze) string {
+// frozenNow lists the current freezes, for an error about an unknown one.
+func frozenNow(freezes []generation.Freeze) string {
 	if len(freezes) == 0 {
 		return "nothing is frozen"
 	}

@@ -1,24 +1,25 @@
 package syncer
 
 import (
-	"maps"
 	"slices"
 
 	"swallowkeeper/upstream"
 )
 
-// mostGone is how many names of removed upstreams a delivery remembers. They count until nginx has read
-// its configuration again, which nothing shows; services whose names have a date or a commit in them come
-// and go for ever.
+// mostGone is how many names of removed upstreams a delivery remembers. A name matters until nginx has read its
+// configuration again, which can't be observed. Services with a date or a commit in their names would otherwise pile
+// up for ever.
 const mostGone = 4096
 
-// gone is the upstreams that a gateway has confirmed to be without, those that went last.
+// gone is the set of upstreams that a gateway has most recently confirmed to be without.
 type gone struct {
 	names names
-	order []upstream.Key // those of names, the one that went first in front
+	order []upstream.Key // the keys of names, oldest first
+	// wanted is what was wanted at the last call of forget.
+	wanted upstream.Set
 }
 
-// add takes in what a gateway is without now.
+// add adds upstreams that the gateway no longer has.
 func (g *gone) add(list []upstream.Upstream) {
 	for _, u := range list {
 		key := upstream.KeyOf(u.Name)
@@ -35,14 +36,30 @@ func (g *gone) add(list []upstream.Upstream) {
 	g.order = slices.Delete(g.order, 0, over)
 }
 
-// forget takes out what is wanted again.
+// forget removes names that are wanted again.
 func (g *gone) forget(wanted upstream.Set) {
 	before := len(g.names)
-	maps.DeleteFunc(g.names, func(key upstream.Key, _ bool) bool {
-		_, is := wanted.Get(string(key))
-		return is
-	})
-	if len(g.names) < before {
-		g.order = slices.DeleteFunc(g.order, func(key upstream.Key) bool { return !g.names[key] })
+	for was, is := range upstream.Changed(g.wanted, wanted) {
+		if was.Name == "" {
+			delete(g.names, upstream.KeyOf(is.Name))
+		}
 	}
+	g.wanted = wanted
+	if len(g.names) < before {
+		g.tidy()
+	}
+}
+
+// adopt removes names that the gateway may have again although they were not wanted here.
+func (g *gone) adopt(orphans []string) {
+	for _, name := range orphans {
+		delete(g.names, upstream.KeyOf(name))
+	}
+	if len(orphans) > 0 {
+		g.tidy()
+	}
+}
+
+func (g *gone) tidy() {
+	g.order = slices.DeleteFunc(g.order, func(key upstream.Key) bool { return !g.names[key] })
 }

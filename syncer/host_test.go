@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
@@ -26,7 +27,7 @@ func TestUnknownAddressesStay(t *testing.T) {
 	const host = "lb.example:80"
 	in := newIntake([]Source{{Name: "r"}, {Name: "s"}})
 	written := upstream.Join(named(host, 1, 2), named("", 3))
-	unknown := upstream.Out{Service: "ext", Upstream: "ext", Addr: host, Reason: "look up", Unknown: host}
+	unknown := upstream.Out{Service: "ext", Upstream: "ext", Addr: host, Reason: reason.Text("look up"), Unknown: host}
 	in.publish("s", upstream.Set{})
 	for _, tt := range []struct {
 		name string
@@ -35,6 +36,8 @@ func TestUnknownAddressesStay(t *testing.T) {
 	}{
 		{"beside another", upstream.NewSet(slices.Collect(named("", 3).All()), unknown), "ext: 1 2 3"},
 		{"alone", upstream.NewSet([]upstream.Upstream{{Name: "ext"}}, unknown), "ext: 1 2"},
+		{"the whole upstream", upstream.NewSet(nil, upstream.Out{Service: "ext", Upstream: "ext", Reason: reason.Text("NXDOMAIN"), Unknown: upstream.Whole}), "ext: 1 2 3"},
+		{"a whole other one", upstream.NewSet(slices.Collect(named("", 3).All()), upstream.Out{Upstream: "web", Unknown: upstream.Whole}), "ext: 3"},
 		{"of another service", upstream.NewSet(slices.Collect(named("", 3).All()), upstream.Out{Upstream: "web", Unknown: host}), "ext: 3"},
 		{"known again", named(host, 7), "ext: 7"},
 	} {

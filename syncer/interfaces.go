@@ -3,25 +3,23 @@ package syncer
 import (
 	"context"
 
-	"swallowkeeper/upstream"
+	"swallowkeeper/generation"
 )
 
-// Store keeps the accepted set where nginx reads it at its start.
+// Store keeps the accepted set where nginx reads it at startup.
 //
-// Load returns the last generation saved, or the zero Generation where there was
-// none yet.
+// Load returns the last saved generation, or the zero Generation if there is none.
 //
-// Save makes the store hold the generation, whole or not at all, and returns it
-// with its digest. It does not write what is there already.
+// Save stores the generation atomically and returns it with its digest. It does not write what is already there.
 type Store interface {
-	Load() (upstream.Generation, error)
-	Save(ctx context.Context, g upstream.Generation) (upstream.Generation, error)
+	Load() (generation.Generation, error)
+	Save(ctx context.Context, g generation.Generation) (generation.Generation, error)
 }
 
-// Overtaken is a store that another process may write to as well. Its error says that one did after our last
-// generation, and has a method Newer that says so: what we have is older, and reaches no gateway any more.
+// Overtaken is a store that other processes may write to. Overtaken returns an error with a method Newer if one wrote
+// after our last generation. Ours is outdated then and must not be pushed.
 type Overtaken interface{ Overtaken() error }
 
-// Archiver is a store that keeps earlier generations. What it does for that is asked for when the new
-// one is on its way to the gateways.
+// Archiver is a store that keeps earlier generations. Archive is called once the new generation is on its way to the
+// gateways.
 type Archiver interface{ Archive() }

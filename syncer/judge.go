@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -10,39 +9,38 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
 	"swallowkeeper/guard/replay"
 	"swallowkeeper/upstream"
 )
 
-// Witness connects to servers, to find out whether they are alive.
+// Witness connects to servers to find out whether they are alive.
 type Witness interface {
-	// Run tries what was asked for until the context ends. It calls heard, which does not block, after answers came.
+	// Run tries the requested servers until the context ends. It calls heard, which must not block, after new
+	// answers.
 	Run(ctx context.Context, heard func())
-	// Ask names the servers of which the guard wants to know from now on, and reports whether answers are still
-	// to come. It does not block.
+	// Ask sets the servers that the guard wants to know about, and reports whether answers are still pending. It does
+	// not block.
 	Ask(servers []netip.AddrPort) (pending bool)
-	// Answer is what one of them did when it was tried last.
+	// Answer returns the result of the last try.
 	Answer(server netip.AddrPort) guard.Answer
 }
 
-// Recorder keeps what the guard was told and what became of it, so that it can be replayed. It does not block.
+// Recorder records the inputs and outcomes of the guard for later replay. It must not block.
 type Recorder interface{ Note(m replay.Moment) }
 
-// hearing is how long a new hold waits for the witness before anybody is told of it: often it ends with that.
-const hearing = 5 * time.Second
+// witnessWait is how long a new hold waits for the witness before it is reported: the answer often ends the hold.
+const witnessWait = 5 * time.Second
 
-// judge asks the guard what of the registries' answers may be written.
-func (s *Syncer) judge(written upstream.Generation, now time.Time, approved string) guard.Decision {
+// judge asks the guard which of the registries' changes may be written.
+func (s *Syncer) judge(written generation.Generation, now time.Time, approved string) guard.Decision {
 	all := written
 	written = s.reachable(written)
-	for _, src := range s.Sources {
-		if src.Registry.Condition().Trouble == nil {
-			s.intake.counts(src.Name)
-		}
-	}
+	s.heardAgain()
 	seen, empty := s.intake.seen(written.Set)
-	listed := withoutStrangers(all, s.withoutTaken(all, s.reach().seen(seen)))
+	listed, unrouted := s.wanted.Apply(s.screened(all, seen), written.Set, s.parts.Routes)
+	listed = listed.AlsoOut(slices.Collect(unrouted.All())...)
 	in := guard.Input{
 		Accepted: written.Set, Seen: frozen(written, listed), Frozen: onlyFrozen(written, listed), Empty: empty,
 		Approved: approved, History: s.history, Now: now, Away: map[string]time.Time{}, Indexes: map[string]uint64{},
@@ -53,7 +51,7 @@ func (s *Syncer) judge(written upstream.Generation, now time.Time, approved stri
 			return u, isFrozen(written.Frozen, name)
 		}
 	}
-	for _, src := range s.Sources {
+	for _, src := range s.parts.Sources {
 		c := src.Registry.Condition()
 		if !c.Lapsed.IsZero() {
 			in.Away[src.Name] = c.Lapsed
@@ -62,36 +60,37 @@ func (s *Syncer) judge(written upstream.Generation, now time.Time, approved stri
 			in.Indexes[src.Name] = c.Index
 		}
 	}
-	s.told = replay.Moment{Input: in, Limits: s.Guard, Fresh: s.fresh, Began: s.starting, Waiting: s.waiting != ""}
-	if s.Witness != nil {
-		s.told.Asking(s.Witness.Answer, s.reach().Here)
+	s.input = replay.Moment{Input: in, Limits: s.parts.Guard, Fresh: s.fresh, Began: s.starting, Waiting: !s.waiting.IsZero()}
+	if s.parts.Witness != nil {
+		s.input.Asking(s.parts.Witness.Answer, s.reach().Here)
 	}
-	return s.admit(all, s.Guard.Decide(s.told.Input))
+	return s.admit(all, s.parts.Guard.Decide(s.input.Input))
 }
 
-// record notes what the last decision led to.
+// record records the outcome of the last decision.
 func (s *Syncer) record(saved bool) {
-	m := s.told
-	s.fresh, s.starting, s.told = false, false, replay.Moment{}
-	if s.Recorder == nil {
+	m := s.input
+	s.fresh, s.starting, s.input = false, false, replay.Moment{}
+	if s.parts.Recorder == nil {
 		return
 	}
 	m.Result, m.Unsaved = s.gen.Set, !saved
-	s.Recorder.Note(m)
+	s.parts.Recorder.Note(m)
 }
 
-// witnessed is judge with the witness's word: it is asked for what the decision wants to know, and pending says that
-// some of its answers are still to come.
-func (s *Syncer) witnessed(written upstream.Generation, now time.Time, approved string) (d guard.Decision, pending bool) {
+// witnessed is judge with a witness. It asks the witness for what the decision wants to know; pending means that
+// answers are outstanding.
+func (s *Syncer) witnessed(written generation.Generation, now time.Time, approved string) (d guard.Decision, pending bool) {
 	d = s.judge(written, now, approved)
-	if s.Witness == nil {
+	if s.parts.Witness == nil {
 		return d, false
 	}
 	for {
-		if pending = s.Witness.Ask(d.Ask); pending || len(d.Ask) == 0 {
+		if pending = s.parts.Witness.Ask(d.Ask); pending || len(d.Ask) == 0 {
 			return d, pending
 		}
-		// All is answered, perhaps since it was decided; and with that other servers may be of interest.
+		// All answers are in, perhaps only since the decision. With them the guard may want to know about other
+		// servers.
 		next := s.judge(written, now, approved)
 		if slices.Equal(next.Ask, d.Ask) {
 			return next, false
@@ -100,19 +99,19 @@ func (s *Syncer) witnessed(written upstream.Generation, now time.Time, approved 
 	}
 }
 
-// witnessedOnce is witnessed for a pass that decides once: it waits for the answers, for a while at most, and so
-// comes to the verdict that a running syncer would come to.
-func (s *Syncer) witnessedOnce(ctx context.Context, written upstream.Generation, approved string) guard.Decision {
+// witnessedOnce is witnessed for a single pass: it waits for the answers for a limited time, to reach the decision
+// that a running syncer would reach.
+func (s *Syncer) witnessedOnce(ctx context.Context, written generation.Generation, approved string) guard.Decision {
 	d, pending := s.witnessed(written, time.Now(), approved)
 	if !pending {
 		return d
 	}
-	ctx, cancel := context.WithTimeout(ctx, hearing)
+	ctx, cancel := context.WithTimeout(ctx, witnessWait)
 	heard := make(chan struct{}, 1)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	running.Go(func() { s.Witness.Run(ctx, func() { signal(heard) }) })
+	running.Go(func() { s.parts.Witness.Run(ctx, func() { signal(heard) }) })
 	for pending {
 		select {
 		case <-heard:
@@ -124,10 +123,10 @@ func (s *Syncer) witnessedOnce(ctx context.Context, written upstream.Generation,
 	return d
 }
 
-// trial sorts the holds of a decision: those that may be told of, and those that wait until the witness is heard, as
-// they often end with that. It says after which time the latter are told of all the same.
+// trial splits the holds of a decision into those to report now and those that wait for the witness, because its
+// answer often ends them. again is when to report the waiting ones in any case.
 //
-// One that was there before this start, or goes on with one that was told of, does not wait.
+// A hold from before this start, or one that continues a reported hold, does not wait.
 func (s *Syncer) trial(d guard.Decision, pending bool, now time.Time) (told, waiting []guard.Hold, again time.Duration) {
 	for _, h := range d.Holds {
 		if pending && !h.Since.Before(s.began) && len(h.Removed) > 0 && !slices.ContainsFunc(s.holds, h.Continued) {
@@ -143,47 +142,55 @@ func (s *Syncer) trial(d guard.Decision, pending bool, now time.Time) (told, wai
 	case s.quiet.IsZero():
 		s.quiet = now
 	}
-	if again = hearing - now.Sub(s.quiet); again > 0 {
+	if again = witnessWait - now.Sub(s.quiet); again > 0 {
 		return told, waiting, again
 	}
 	return d.Holds, nil, 0
 }
 
-// remember carries on what a decision led to.
+// remember keeps the history of a decision and reports the holds that it released.
 func (s *Syncer) remember(d guard.Decision) {
 	s.history = d.History
 	if len(d.Released) > 0 {
 		signal(s.intake.changed) // the next decision asks the witness for less
 	}
 	for _, r := range d.Released {
-		log := s.Log.WithFields(logrus.Fields{"hold": r.Hold.ID, "rule": r.Hold.Rule, "servers": len(r.Hold.Removed) + len(r.Hold.KeptOut)})
+		log := s.parts.Log.WithFields(logrus.Fields{"hold": r.Hold.ID, "rule": r.Hold.Rule, "servers": len(r.Hold.Removed) + len(r.Hold.KeptOut)})
 		switch r.By {
 		case guard.ByTime:
-			log.WithField("hold_for", s.Guard.HoldFor.String()).Warn("the hold's time is up: the change goes through")
+			log.WithField("hold_for", s.parts.Guard.HoldFor.String()).Warn("the hold's time is up: the change goes through")
 		case guard.ByProof:
-			text := fmt.Sprintf("none of %d servers answers from here: they go, though %s would hold them", len(r.Hold.Removed), r.Hold.Rule)
-			log.Warn(text)
+			text := allDead.With(len(r.Hold.Removed), r.Hold.Rule)
+			log.Warn(text.String())
 			s.event(Event{Kind: EventProven, Upstream: r.Hold.Upstream, Text: text, Out: len(r.Hold.Removed)})
 		}
 	}
 }
 
-// hold keeps what is held; of what waits for the witness nobody is told yet.
+// hold sets the current holds. The waiting ones are not reported yet.
 func (s *Syncer) hold(holds, waiting []guard.Hold) {
-	logHolds(s.Log, s.holds, holds)
+	logHolds(s.parts.Log, s.holds, holds)
 	s.holdEvents(s.holds, holds)
 	s.mu.Lock()
 	s.holds, s.onTrial = holds, waiting
 	s.mu.Unlock()
 }
 
-// leave writes what the guard remembers before the run ends, where that is more than what was written with the
-// last generation.
-func (s *Syncer) leave(ctx context.Context) {
-	if s.gen.Number == 0 || s.storeErr != nil || guard.SameHolds(s.gen.Guard, s.history.Lines()) {
-		return
-	}
-	if _, err := s.keep(context.WithoutCancel(ctx), s.gen); err != nil {
-		s.Log.WithError(err).Warn("what the guard remembers is not written: a restart begins without it")
+// saveMemory saves the guard's memory and the leaving upstreams before the run ends, if they changed since the last
+// generation.
+func (s *Syncer) saveMemory(ctx context.Context) {
+	s.takeOver(s.newer())
+	for range tries {
+		if s.gen.Number == 0 || s.storeErr != nil || guard.SameHolds(s.gen.Guard, s.history.Lines()) && !s.unwritten {
+			return
+		}
+		_, err := s.keep(context.WithoutCancel(ctx), s.gen)
+		if err == nil {
+			return
+		}
+		if !s.takeOver(err) {
+			s.parts.Log.WithError(err).Warn("what the guard remembers is not written: a restart begins without it")
+			return
+		}
 	}
 }

@@ -2,19 +2,21 @@ package syncer
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/sirupsen/logrus/hooks/test"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
-func outs(n int) []upstream.Out {
+func outs(n int) upstream.Outs {
 	var list []upstream.Out
 	for i := range n {
-		list = append(list, upstream.Out{Service: "web", Upstream: "web", Addr: fmt.Sprintf("10.0.0.1:%d", i+1), Reason: "critical"})
+		list = append(list, upstream.Out{Service: "web", Upstream: "web", Addr: fmt.Sprintf("10.0.0.1:%d", i+1), Reason: reason.Text("critical")})
 	}
-	return upstream.NewSet(nil, list...).Out()
+	return upstream.NewOuts(list...)
 }
 
 func TestLogOutSaysWhatIsNewAlone(t *testing.T) {
@@ -24,18 +26,18 @@ func TestLogOutSaysWhatIsNewAlone(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	hook.Reset()
-	before, now := outs(1), outs(1)
+	before, now := slices.Collect(outs(1).All()), slices.Collect(outs(1).All())
 	before[0].Output, now[0].Output = "503", "502"
-	if logOut(log, before, now); hook.LastEntry() != nil {
+	if logOut(log, upstream.NewOuts(before...), upstream.NewOuts(now...)); hook.LastEntry() != nil {
 		t.Errorf("another output alone: %v", hook.LastEntry().Data)
 	}
 	now[0].Instance, now[0].Node = "web-1", "n1"
-	logOut(log, nil, now)
+	logOut(log, upstream.Outs{}, upstream.NewOuts(now...))
 	if d := hook.LastEntry().Data; d["instance"] != "web-1" || d["node"] != "n1" || d["output"] != "502" || d["reason"] != "critical" {
 		t.Errorf("%v", d)
 	}
 	hook.Reset()
-	logOut(log, nil, outs(mostLines+7))
+	logOut(log, upstream.Outs{}, outs(mostLines+7))
 	if got := hook.LastEntry().Message; got != "and 7 left out more" {
 		t.Errorf("%q", got)
 	}

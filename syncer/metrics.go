@@ -9,11 +9,11 @@ import (
 	"swallowkeeper/guard"
 )
 
-// Metrics measures a syncer: what is true when it is asked, from Status, and what has
-// happened since the start, from events. It outlives a reload of the configuration.
+// Metrics measures a syncer: the current state from Status, and totals since the start from events. It survives a
+// reload of the configuration.
 type Metrics struct {
 	status func() (Status, bool)
-	// upstreams has a series for each upstream. Their names come from the registries.
+	// upstreams reports whether to export a series for each upstream. Their names come from the registries.
 	upstreams func() bool
 
 	changes     *prometheus.CounterVec
@@ -27,10 +27,10 @@ type Metrics struct {
 	confirmed   *prometheus.HistogramVec
 }
 
-// What is true now.
+// descs describe the metrics of the current state.
 var descs = struct {
 	inSync, gatewayInSync, workerInSync, gatewayGeneration, gatewayLive, gatewayLiveServers, generation,
-	upstreams, servers, out, unserved, stays, holds, held, heldOut, freezes, registryUp, registryAnswered, registryHeard, fileOK, upstreamServers *prometheus.Desc
+	upstreams, servers, out, unserved, stays, routes, routesOut, holds, held, heldOut, freezes, registryUp, registryAnswered, registryHeard, fileOK, upstreamServers *prometheus.Desc
 }{
 	inSync:             desc("in_step", "1 where every gateway shows the newest generation and the conf file is as it was written."),
 	gatewayInSync:      desc("gateway_in_step", "1 where the gateway's own answers show the newest generation.", "gateway"),
@@ -41,6 +41,8 @@ var descs = struct {
 	generation:         desc("generation", "The newest generation."),
 	upstreams:          desc("upstreams", "Upstreams that are accepted, and wanted of each gateway."),
 	servers:            desc("servers", "Servers that are accepted, and wanted of each gateway."),
+	routes:             desc("routes", "Routes that are accepted: which requests go to which upstream."),
+	routesOut:          desc("routes_out", "Routes that are said and out."),
 	out:                desc("instances_out", "Instances and services that are registered and get no traffic."),
 	unserved:           desc("upstreams_without_healthy_server", "Upstreams of registered services that keep their last servers, none of them usable."),
 	stays:              desc("kept_servers", "Servers that get traffic although no registry lists them as usable: on_unhealthy, a hold or a freeze keeps them."),
@@ -60,13 +62,13 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("swallowkeeper_"+name, help, labels, nil)
 }
 
-// buckets go from what one change takes on an idle machine to what a down gateway takes.
+// buckets range from one change on an idle machine to a gateway that is down.
 func buckets() []float64 {
 	return []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 }
 
-// NewMetrics registers the metrics. status says what is true now, and false where nothing
-// runs yet; upstreams asks for a series for each upstream too.
+// NewMetrics registers the metrics. status returns the current state, or false if nothing is running yet. upstreams
+// reports whether to export a series for each upstream.
 func NewMetrics(r prometheus.Registerer, status func() (Status, bool), upstreams func() bool) (*Metrics, error) {
 	m := &Metrics{
 		status: status, upstreams: upstreams,
@@ -125,7 +127,7 @@ func NewMetrics(r prometheus.Registerer, status func() (Status, bool), upstreams
 	return m, nil
 }
 
-// Observe takes in what happened.
+// Observe counts an event.
 func (m *Metrics) Observe(e Event) {
 	switch e.Kind {
 	case EventGeneration:
@@ -150,13 +152,13 @@ func (m *Metrics) Observe(e Event) {
 	}
 }
 
-// Stages in which the conf file can fail.
+// Stages at which the conf file can fail.
 const (
 	stageWrite = "write"
 	stageCheck = "check"
 )
 
-// stage is where it did. The store tells it of itself: the syncer does not know it.
+// stage returns the stage of the failure. It asks the error, because the syncer does not know the store.
 func stage(err error) string {
 	var check interface{ CheckFailed() bool }
 	if errors.As(err, &check) && check.CheckFailed() {
@@ -167,8 +169,7 @@ func stage(err error) string {
 
 func seconds(from, to time.Time) float64 { return to.Sub(from).Seconds() }
 
-// Describe implements prometheus.Collector. What there is depends on the configuration, so
-// it is not described.
+// Describe implements prometheus.Collector. It describes nothing, as the metrics depend on the configuration.
 func (m *Metrics) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
@@ -181,27 +182,29 @@ func (m *Metrics) Collect(c chan<- prometheus.Metric) {
 		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	newest := st.Generation.Number
-	gauge(descs.inSync, one(st.InSync()))
+	gauge(descs.inSync, boolValue(st.InSync()))
 	gauge(descs.generation, float64(newest))
 	gauge(descs.upstreams, float64(st.Generation.Set.Len()))
 	gauge(descs.servers, float64(st.Generation.Set.Servers()))
-	gauge(descs.out, float64(len(st.Out)))
+	gauge(descs.out, float64(st.Out.Servers()))
+	gauge(descs.routes, float64(st.Generation.Set.RouteCount()))
+	gauge(descs.routesOut, float64(st.Out.Len()-st.Out.Servers()))
 	gauge(descs.unserved, float64(len(st.Unserved)))
 	gauge(descs.stays, float64(len(st.Stays)))
 	gauge(descs.freezes, float64(len(st.Generation.Frozen)))
-	gauge(descs.fileOK, one(st.StoreErr == nil))
+	gauge(descs.fileOK, boolValue(st.StoreErr == nil))
 	rules, stay, out := map[string]bool{}, 0, 0
 	for _, h := range st.Holds {
 		rules[h.Rule] = true
 		stay, out = stay+len(h.Removed), out+len(h.KeptOut)
 	}
 	for _, rule := range guard.Rules() {
-		gauge(descs.holds, one(rules[rule]), rule)
+		gauge(descs.holds, boolValue(rules[rule]), rule)
 	}
 	gauge(descs.held, float64(stay))
 	gauge(descs.heldOut, float64(out))
 	for _, r := range st.Registries {
-		gauge(descs.registryUp, one(r.Trouble == nil && !r.Answered.IsZero()), r.Name)
+		gauge(descs.registryUp, boolValue(r.Trouble == nil && !r.Answered.IsZero()), r.Name)
 		if !r.Heard.IsZero() {
 			gauge(descs.registryHeard, float64(r.Heard.UnixMilli())/1000, r.Name)
 		}
@@ -211,12 +214,12 @@ func (m *Metrics) Collect(c chan<- prometheus.Metric) {
 	}
 	for _, g := range st.Gateways {
 		inSync := g.InSync && g.Generation == newest
-		gauge(descs.gatewayInSync, one(inSync), g.Name)
+		gauge(descs.gatewayInSync, boolValue(inSync), g.Name)
 		gauge(descs.gatewayGeneration, float64(g.Generation), g.Name)
 		gauge(descs.gatewayLive, float64(g.Live), g.Name)
 		gauge(descs.gatewayLiveServers, float64(g.LiveServers), g.Name)
 		for _, w := range g.Workers {
-			gauge(descs.workerInSync, one(inSync && w.Err == nil), g.Name, w.ID)
+			gauge(descs.workerInSync, boolValue(inSync && w.Err == nil), g.Name, w.ID)
 		}
 	}
 	if m.upstreams() {
@@ -226,7 +229,7 @@ func (m *Metrics) Collect(c chan<- prometheus.Metric) {
 	}
 }
 
-func one(yes bool) float64 {
+func boolValue(yes bool) float64 {
 	if yes {
 		return 1
 	}

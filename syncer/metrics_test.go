@@ -11,8 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"swallowkeeper/gateway"
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
-	"swallowkeeper/upstream"
 )
 
 // metered has the world measured from its start on.
@@ -111,7 +111,7 @@ func TestMetrics(t *testing.T) {
 			swallowkeeper_held_servers 4
 		`)
 		w.do(Approve(first(w.syncer.Status().Holds).ID))
-		w.do(Freeze(upstream.Freeze{}))
+		w.do(Freeze(generation.Freeze{}))
 		w.pass(soon)
 		w.gateways[0].setFail(errors.New("down"))
 		w.pass(time.Minute)

@@ -12,21 +12,24 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/gateway"
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
-// Errors of orders, to be told apart by whoever passes them on.
+// Causes of errors of orders.
 var (
-	// ErrUnknown is the cause where an order names a hold, an upstream or a freeze that there is not.
+	// ErrUnknown is the cause if an order names an unknown hold, upstream or freeze.
 	ErrUnknown = errors.New("not known")
-	// ErrNotNow is the cause where an order can't be carried out as things are.
+	// ErrNotNow is the cause if an order can't be carried out at present.
 	ErrNotNow = errors.New("not possible now")
-	// ErrPresent is the cause where a [Rollback] leads to what is written already: nothing is done.
-	ErrPresent = errors.New("it is the present one: nothing is changed and nothing is frozen")
+	// ErrPresent is the cause if a [Rollback] leads to what is already written. Nothing is done then.
+	ErrPresent = errors.New("it is the current one: nothing is changed and nothing is frozen")
 )
 
-// refusal is why an order can't be carried out, in words that need no more of the cause.
+// refusal is an error that does not repeat its cause in its text.
 type refusal struct {
 	text  string
 	cause error
@@ -39,22 +42,26 @@ func refuse(cause error, format string, a ...any) error {
 func (r *refusal) Error() string { return r.text }
 func (r *refusal) Unwrap() error { return r.cause }
 
-// Order is what a person wants done: see [Approve], [Freeze], [Unfreeze] and [Rollback]. It
-// returns what the person should know besides.
-type Order func(ctx context.Context, s *Syncer) (remark string, err error)
+// Order is an operator's order: see [Approve], [Freeze], [Unfreeze] and [Rollback]. It may return a remark for the
+// operator.
+type Order func(ctx context.Context, s *Syncer) (remark reason.Reason, err error)
 
-// Signed is an order with who gave it, and why. What comes of it bears that name.
-func Signed(by upstream.Signature, o Order) Order {
-	return func(ctx context.Context, s *Syncer) (string, error) {
+// Signed returns the order with a signature, which is recorded with its effects. It is refused if the signature can't
+// be written.
+func Signed(by generation.Signature, o Order) Order {
+	return func(ctx context.Context, s *Syncer) (reason.Reason, error) {
+		if err := by.Valid(); err != nil { // otherwise its effects, and everything after them, could not be written
+			return reason.Reason{}, refuse(ErrNotNow, "the order can't be signed so: %v", err)
+		}
 		s.signer = by
-		defer func() { s.signer = upstream.Signature{} }()
+		defer func() { s.signer = generation.Signature{} }()
 		return o(ctx, s)
 	}
 }
 
-// signed is the log with whose order it is.
-func (s *Syncer) signed(by upstream.Signature) logrus.FieldLogger {
-	log := s.Log
+// signed returns the logger with the signature as fields.
+func (s *Syncer) signed(by generation.Signature) logrus.FieldLogger {
+	log := s.parts.Log
 	if by.By != "" {
 		log = log.WithField("by", by.By)
 	}
@@ -66,45 +73,55 @@ func (s *Syncer) signed(by upstream.Signature) logrus.FieldLogger {
 
 type request struct {
 	order Order
-	reply chan reply // has room for the one reply
+	reply chan reply // has capacity one
 }
 
 type reply struct {
-	remark string
+	remark reason.Reason
 	err    error
 }
 
-// Do has the running syncer carry out an order, between two decisions.
-func (s *Syncer) Do(ctx context.Context, o Order) (remark string, err error) {
+// Do has the running syncer carry out an order between two decisions.
+func (s *Syncer) Do(ctx context.Context, o Order) (remark reason.Reason, err error) {
 	r := request{order: o, reply: make(chan reply, 1)}
 	select {
 	case s.orders <- r:
 	case <-ctx.Done():
-		return "", fmt.Errorf("the daemon is busy: %w", ctx.Err())
+		return reason.Reason{}, fmt.Errorf("the daemon is busy: %w", ctx.Err())
 	}
 	select {
 	case done := <-r.reply:
 		return done.remark, done.err
 	case <-ctx.Done():
-		return "", fmt.Errorf("the daemon has the order and has not carried it out yet: %w", ctx.Err())
+		return reason.Reason{}, fmt.Errorf("the daemon has the order and has not carried it out yet: %w", ctx.Err())
 	}
 }
 
-// DoOnce carries out an order without a running syncer, and brings the gateways to what it
-// led to. No registry is asked.
-func (s *Syncer) DoOnce(ctx context.Context, o Order) (remark string, gateways []GatewayOutcome, err error) {
+// carryOut carries out an order on the current conf file, whoever wrote it.
+func (s *Syncer) carryOut(ctx context.Context, o Order) (remark reason.Reason, err error) {
+	s.takeOver(s.newer())
+	for range tries {
+		if remark, err = o(ctx, s); !s.takeOver(err) {
+			break
+		}
+	}
+	return remark, err
+}
+
+// DoOnce carries out an order without a running syncer, and brings the gateways to the result. It asks no registry.
+func (s *Syncer) DoOnce(ctx context.Context, o Order) (remark reason.Reason, gateways []GatewayOutcome, err error) {
 	if err := s.load(); err != nil {
-		return "", nil, err
+		return reason.Reason{}, nil, err
 	}
 	s.ask(ctx)
-	if remark, err = o(ctx, s); err != nil {
-		return "", nil, err
+	if remark, err = s.carryOut(ctx, o); err != nil {
+		return reason.Reason{}, nil, err
 	}
-	gateways = make([]GatewayOutcome, len(s.Targets))
+	gateways = make([]GatewayOutcome, len(s.parts.Targets))
 	var running sync.WaitGroup
-	for i, t := range s.Targets {
+	for i, t := range s.parts.Targets {
 		running.Go(func() {
-			changes, err := bringOnce(ctx, t.Gateway, s.gen)
+			changes, err := s.bringOnce(ctx, t.Gateway, s.gen)
 			gateways[i] = GatewayOutcome{Name: t.Name, Changes: changes, Err: err}
 		})
 	}
@@ -112,27 +129,27 @@ func (s *Syncer) DoOnce(ctx context.Context, o Order) (remark string, gateways [
 	return remark, gateways, s.forget(ctx, s.gen, gateways)
 }
 
-// Approve lets exactly the hold with this ID through.
+// Approve releases exactly the hold with this ID.
 func Approve(id string) Order {
-	return func(ctx context.Context, s *Syncer) (string, error) {
+	return func(ctx context.Context, s *Syncer) (reason.Reason, error) {
 		before := ids(s.holds)
 		switch {
 		case len(before) == 0:
-			return "", refuse(ErrUnknown, "no hold %s; nothing is held now", id)
+			return reason.Reason{}, refuse(ErrUnknown, "no hold %s; nothing is held now", id)
 		case !slices.Contains(before, id):
-			return "", refuse(ErrUnknown, "no hold %s; held now: %s", id, strings.Join(before, " and "))
+			return reason.Reason{}, refuse(ErrUnknown, "no hold %s; held now: %s", id, strings.Join(before, " and "))
 		}
 		s.decide(ctx, id)
 		others := slices.DeleteFunc(ids(s.holds), func(id string) bool { return slices.Contains(before, id) })
 		switch {
 		case s.storeErr != nil:
-			return "", s.storeErr
+			return reason.Reason{}, s.storeErr
 		case len(others) > 0 || slices.Contains(ids(s.holds), id):
-			return "", refuse(ErrNotNow, "hold %s: the change is another meanwhile, and held as %s", id, strings.Join(ids(s.holds), " and "))
+			return reason.Reason{}, refuse(ErrNotNow, "hold %s: the change is another meanwhile, and held as %s", id, strings.Join(ids(s.holds), " and "))
 		}
-		s.signed(s.signer).WithField("hold", id).Warn("a person approved the hold: the change goes through")
-		s.event(Event{Kind: EventApproved, Signed: s.signer, Text: "hold " + id + " was approved"})
-		return "", nil
+		s.signed(s.signer).WithField("hold", id).Warn("an operator approved the hold: the change goes through")
+		s.event(Event{Kind: EventApproved, Signed: s.signer, Text: holdApproved.With(id)})
+		return reason.Reason{}, nil
 	}
 }
 
@@ -144,117 +161,121 @@ func ids(holds []guard.Hold) []string {
 	return all
 }
 
-// Freeze leaves an upstream, or everything, as it is written. A freeze of the same name that
-// there is already gives way.
-func Freeze(f upstream.Freeze) Order {
-	return func(ctx context.Context, s *Syncer) (string, error) {
+// Freeze freezes an upstream, or everything, as written. It replaces an existing freeze of the same name.
+func Freeze(f generation.Freeze) Order {
+	return func(ctx context.Context, s *Syncer) (reason.Reason, error) {
 		if s.gen.Number == 0 {
-			return "", refuse(ErrNotNow, "%s can't be frozen: nothing was written yet", f.Name.Words())
+			return reason.Reason{}, refuse(ErrNotNow, "%s can't be frozen: nothing was written yet", f.Name.Words())
 		}
-		if f.Name != upstream.Everything {
+		if f.Name != generation.Everything {
 			u, ok := s.gen.Set.Get(string(f.Name))
 			if !ok {
-				return "", refuse(ErrUnknown, "upstream %q is not in the conf file", string(f.Name))
+				return reason.Reason{}, refuse(ErrUnknown, "upstream %q is not in the conf file", string(f.Name))
 			}
-			f.Name = upstream.Scope(u.Name)
+			f.Name = generation.Scope(u.Name)
 		}
 		f.Signed = s.signer
-		others := slices.DeleteFunc(slices.Clone(s.gen.Frozen), func(o upstream.Freeze) bool { return o.Name == f.Name })
+		others := slices.DeleteFunc(slices.Clone(s.gen.Frozen), func(o generation.Freeze) bool { return o.Name == f.Name })
 		if err := s.freeze(ctx, append(others, f)); err != nil {
-			return "", err
+			return reason.Reason{}, err
 		}
-		text := f.Name.Words() + " is frozen until it is released"
-		if !f.Until.IsZero() {
-			text = f.Name.Words() + " is frozen until " + f.Until.UTC().Format(time.RFC3339)
-		}
-		s.signed(s.signer).WithField("upstream", string(f.Name)).Warn(text)
+		text := frozenWords(f)
+		s.signed(s.signer).WithField("upstream", string(f.Name)).Warn(text.String())
 		s.event(Event{Kind: EventFrozen, Signed: s.signer, Upstream: string(f.Name), Text: text})
-		return "", nil
+		return reason.Reason{}, nil
 	}
 }
 
-// Unfreeze ends the freeze of an upstream, or that of everything.
-func Unfreeze(name upstream.Scope) Order {
-	return func(ctx context.Context, s *Syncer) (string, error) {
-		f := upstream.Freeze{Name: name}
-		left := slices.DeleteFunc(slices.Clone(s.gen.Frozen), func(o upstream.Freeze) bool {
+func frozenWords(f generation.Freeze) reason.Reason {
+	until := f.Until.UTC().Format(time.RFC3339)
+	switch {
+	case f.Name == generation.Everything && f.Until.IsZero():
+		return allFrozen.With()
+	case f.Name == generation.Everything:
+		return allFrozenFor.With(until)
+	case f.Until.IsZero():
+		return oneFrozen.With(string(f.Name))
+	}
+	return oneFrozenFor.With(string(f.Name), until)
+}
+
+// Unfreeze ends the freeze of an upstream, or of everything.
+func Unfreeze(name generation.Scope) Order {
+	return func(ctx context.Context, s *Syncer) (reason.Reason, error) {
+		f := generation.Freeze{Name: name}
+		left := slices.DeleteFunc(slices.Clone(s.gen.Frozen), func(o generation.Freeze) bool {
 			return upstream.SameName(string(o.Name), string(name))
 		})
 		if len(left) == len(s.gen.Frozen) {
-			return "", refuse(ErrUnknown, "%s is not frozen; %s", f.Name.Words(), frozenNow(s.gen.Frozen))
+			return reason.Reason{}, refuse(ErrUnknown, "%s is not frozen; %s", f.Name.Words(), frozenNow(s.gen.Frozen))
 		}
 		if err := s.freeze(ctx, left); err != nil {
-			return "", err
+			return reason.Reason{}, err
 		}
 		s.released(f, s.signer)
 		s.unfroze = s.signer
-		signal(s.intake.changed) // what the freeze kept back comes now
-		return "", nil
+		signal(s.intake.changed) // now comes what the freeze kept back
+		return reason.Reason{}, nil
 	}
 }
 
-// Opinion changes nothing: the remark is what the guard would have against a [Rollback].
-func Opinion(to upstream.Generation) Order {
-	return func(_ context.Context, s *Syncer) (string, error) {
+// Opinion changes nothing. Its remark is what the guard would object to in a [Rollback].
+func Opinion(to generation.Generation) Order {
+	return func(_ context.Context, s *Syncer) (reason.Reason, error) {
 		_, remark := s.step(to)
 		return remark, nil
 	}
 }
 
-// step is what of an earlier generation may be written, and what the guard has against it.
-func (s *Syncer) step(to upstream.Generation) (upstream.Set, string) {
+// step returns what of an earlier generation may be written, and the guard's objections.
+func (s *Syncer) step(to generation.Generation) (upstream.Set, reason.Reason) {
 	written := s.gen
 	written.Strangers = s.known()
-	set := withoutStrangers(written, s.withoutTaken(written, s.reach().seen(to.Set)))
-	set = s.reachable(upstream.Generation{Set: set}).Set
-	d := s.Guard.Decide(guard.Input{Accepted: s.gen.Set, Seen: set, History: s.history, Now: time.Now()})
-	admitted := s.admit(written, guard.Decision{Accepted: set, Out: set.Out()})
-	var remarks []string
-	if n := len(admitted.Out); n > 0 {
-		remarks = append(remarks, fmt.Sprintf("of it %d are left out, first %s: %s", n, admitted.Out[0].Upstream, admitted.Out[0].Reason))
+	set := s.reachable(generation.Generation{Set: s.screened(written, to.Set)}).Set
+	d := s.parts.Guard.Decide(guard.Input{Accepted: s.gen.Set, Seen: set, History: s.history, Now: time.Now()})
+	admitted := s.admit(written, guard.Decision{Accepted: set, Out: set.Outs()})
+	remark := guard.Reasons(d.Holds)
+	for first := range admitted.Out.All() {
+		remark = reason.Join(leftOut.With(admitted.Out.Len(), first.Upstream, first.Reason), remark)
+		break
 	}
-	if len(d.Holds) > 0 {
-		remarks = append(remarks, guard.Reasons(d.Holds))
-	}
-	return admitted.Accepted, strings.Join(remarks, "; ")
+	return admitted.Accepted, remark
 }
 
-// Rollback writes an earlier generation again, pushes it and freezes everything at it. The
-// remark is what the guard has against the step; a person's word counts for more. Where that
-// generation has what is written already the error is [ErrPresent].
-func Rollback(to upstream.Generation) Order {
-	return func(ctx context.Context, s *Syncer) (string, error) {
+// Rollback writes an earlier generation again, pushes it and freezes everything. The remark is the guard's
+// objections; the operator overrides them. If that generation equals what is written, the error is [ErrPresent].
+func Rollback(to generation.Generation) Order {
+	return func(ctx context.Context, s *Syncer) (reason.Reason, error) {
 		before := s.gen
-		if to.Set.Loadable().Equal(before.Set) {
-			return "", fmt.Errorf("generation %d: %w", to.Number, ErrPresent)
+		if gateway.Loadable(to.Set).Equal(before.Set) {
+			return reason.Reason{}, fmt.Errorf("generation %d: %w", to.Number, ErrPresent)
 		}
 		set, remark := s.step(to)
-		set = set.Loadable()
 		g := next(before, set)
-		// Those of single upstreams stay, and hold when the one of everything ends.
-		g.Frozen = append(slices.DeleteFunc(slices.Clone(before.Frozen), func(f upstream.Freeze) bool { return f.Name == upstream.Everything }),
-			upstream.Freeze{Signed: s.signer})
+		// Freezes of single upstreams stay in force when the freeze of everything ends.
+		g.Frozen = append(slices.DeleteFunc(slices.Clone(before.Frozen), func(f generation.Freeze) bool { return f.Name == generation.Everything }),
+			generation.Freeze{Signed: s.signer})
 		g.Signed = s.signer
-		g.Reason = fmt.Sprintf("rolled back to generation %d", to.Number)
+		g.Reason = upstream.RolledBack(to.Number)
 		decided := time.Now()
-		saved, err := s.Store.Save(ctx, g)
+		saved, err := s.parts.Store.Save(ctx, g)
 		if err != nil {
-			return "", err
+			return reason.Reason{}, err
 		}
-		s.history, s.fresh = guard.History{}, true // what a person took away or brought back is no loss and no growth
+		s.history, s.fresh = guard.History{}, true // an operator's removals and additions count as neither loss nor growth
 		s.hold(nil, nil)
 		s.note(saved, s.out, nil)
 		s.adopt(before, Timing{Seen: decided, Decided: decided, Saved: time.Now()},
-			func(string, netip.AddrPort) string { return g.Reason })
-		text := g.Reason + " and froze everything at it"
-		s.signed(s.signer).WithFields(logrus.Fields{"generation": saved.Number, "to": to.Number}).Warn("a person " + text)
+			func(string, netip.AddrPort) reason.Reason { return g.Reason })
+		text := wentBack.With(g.Reason)
+		s.signed(s.signer).WithFields(logrus.Fields{"generation": saved.Number, "to": to.Number}).Warn("a person " + text.String())
 		s.event(Event{Kind: EventRolledBack, Signed: s.signer, Generation: saved.Number, Text: text})
 		return remark, nil
 	}
 }
 
-// freeze writes other freezes; the set stays as it is.
-func (s *Syncer) freeze(ctx context.Context, freezes []upstream.Freeze) error {
+// freeze writes a new list of freezes. The set stays as it is.
+func (s *Syncer) freeze(ctx context.Context, freezes []generation.Freeze) error {
 	g := s.gen
 	g.Frozen = freezes
 	saved, err := s.keep(ctx, g)
@@ -265,12 +286,12 @@ func (s *Syncer) freeze(ctx context.Context, freezes []upstream.Freeze) error {
 	return nil
 }
 
-// released tells of a freeze that has ended, by somebody's order or of itself.
-func (s *Syncer) released(f upstream.Freeze, by upstream.Signature) {
-	text := f.Name.Words() + " is not frozen any more"
-	if f.Name == upstream.Everything {
-		text = "the freeze of everything has ended; those of single upstreams stay"
+// released reports a freeze that has ended, by order or by expiry.
+func (s *Syncer) released(f generation.Freeze, by generation.Signature) {
+	text := oneThawed.With(string(f.Name))
+	if f.Name == generation.Everything {
+		text = allThawed.With()
 	}
-	s.signed(by).WithField("upstream", string(f.Name)).Warn(text)
+	s.signed(by).WithField("upstream", string(f.Name)).Warn(text.String())
 	s.event(Event{Kind: EventUnfrozen, Signed: by, Upstream: string(f.Name), Text: text})
 }

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
@@ -21,7 +22,7 @@ func (w *world) do(o Order) string {
 		w.t.Errorf("the order: %v", err)
 	}
 	synctest.Wait()
-	return remark
+	return remark.String()
 }
 
 // refused wants an order refused because of a cause, in these words where some are given.
@@ -123,21 +124,21 @@ func TestFreeze(t *testing.T) {
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(time.Minute)
-		w.do(Freeze(upstream.Freeze{Name: "A"}))
+		w.do(Freeze(generation.Freeze{Name: "A"}))
 		w.registries[0].publish("b: 2 3, c: 4")
 		w.pass(time.Minute)
 		w.wantLive(0, "a: 1, b: 2 3, c: 4")
 		w.registries[0].publish("a: 9, b: 2 3, c: 4")
 		w.pass(time.Minute)
 		w.wantLive(0, "a: 1, b: 2 3, c: 4")
-		want := []upstream.Out{{Service: "a", Upstream: "a", Addr: "10.0.0.9:80", Reason: "it is usable, and a freeze keeps it out"}}
-		if out := w.syncer.Status().Out; !slices.Equal(out, want) {
+		want := []upstream.Out{{Service: "a", Upstream: "a", Addr: "10.0.0.9:80", Reason: outByFreeze.With()}}
+		if out := slices.Collect(w.syncer.Status().Out.All()); !slices.Equal(out, want) {
 			t.Errorf("out are %v", out)
 		}
 		w.do(Unfreeze("a"))
 		w.pass(soon)
 		w.wantLive(0, "a: 9, b: 2 3, c: 4")
-		if out := w.syncer.Status().Out; len(out) != 0 {
+		if out := slices.Collect(w.syncer.Status().Out.All()); len(out) != 0 {
 			t.Errorf("out are %v", out)
 		}
 		if f, u := w.told.of(EventFrozen), w.told.of(EventUnfrozen); len(f) != 1 || len(u) != 1 || f[0].Upstream != "a" {
@@ -149,7 +150,7 @@ func TestFreeze(t *testing.T) {
 		defer w.stop()
 		w.registries[0].publish("a: 1 2 3 4, b: 5")
 		w.pass(time.Minute)
-		w.do(Freeze(upstream.Freeze{}))
+		w.do(Freeze(generation.Freeze{}))
 		for _, seen := range []string{"a: 1", "", "a: 1 2 3 4 5 6, c: 7"} {
 			w.registries[0].publish(seen)
 			w.pass(time.Minute)
@@ -168,10 +169,10 @@ func TestFreeze(t *testing.T) {
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(time.Minute)
 		until := end(2 * time.Hour)
-		w.do(Freeze(upstream.Freeze{Name: "a"}))
-		w.do(Freeze(upstream.Freeze{Name: "b"}))
-		w.do(Freeze(upstream.Freeze{}))
-		w.do(Freeze(upstream.Freeze{Name: "a", Until: until}))
+		w.do(Freeze(generation.Freeze{Name: "a"}))
+		w.do(Freeze(generation.Freeze{Name: "b"}))
+		w.do(Freeze(generation.Freeze{}))
+		w.do(Freeze(generation.Freeze{Name: "a", Until: until}))
 		var names, texts []string
 		for _, f := range w.syncer.Status().Generation.Frozen {
 			names = append(names, string(f.Name))
@@ -180,7 +181,7 @@ func TestFreeze(t *testing.T) {
 			}
 		}
 		for _, e := range w.told.of(EventFrozen) {
-			texts = append(texts, e.Text)
+			texts = append(texts, e.Text.String())
 		}
 		want := []string{
 			"upstream a is frozen until it is released", "upstream b is frozen until it is released",
@@ -195,7 +196,7 @@ func TestFreeze(t *testing.T) {
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(time.Minute)
-		w.do(Freeze(upstream.Freeze{Name: "a", Until: end(time.Hour)}))
+		w.do(Freeze(generation.Freeze{Name: "a", Until: end(time.Hour)}))
 		w.registries[0].publish("a: 2")
 		w.pass(59 * time.Minute)
 		w.wantLive(0, "a: 1")
@@ -210,14 +211,14 @@ func TestFreeze(t *testing.T) {
 		defer w.stop()
 		w.registries[0].publish("a: 1")
 		w.pass(time.Minute)
-		w.do(Freeze(upstream.Freeze{Name: "a", Until: end(time.Hour)}))
+		w.do(Freeze(generation.Freeze{Name: "a", Until: end(time.Hour)}))
 		w.pass(61 * time.Minute)
 		if g, _ := w.store.now(); len(g.Frozen) != 0 {
 			t.Errorf("frozen is %v", g.Frozen)
 		}
 	})
 	run(t, "it survives a restart", 1, 1, func(_ *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1"), Frozen: []upstream.Freeze{{Name: "a"}}}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1"), Frozen: []generation.Freeze{{Name: "a"}}}
 		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 2, b: 3")
@@ -227,12 +228,12 @@ func TestFreeze(t *testing.T) {
 	run(t, "what is not there can't be frozen or released", 1, 1, func(_ *testing.T, w *world) {
 		w.start(guard.DefaultConfig())
 		defer w.stop()
-		w.refused(Freeze(upstream.Freeze{}), ErrNotNow, "everything can't be frozen: nothing was written yet")
+		w.refused(Freeze(generation.Freeze{}), ErrNotNow, "everything can't be frozen: nothing was written yet")
 		w.registries[0].publish("a: 1")
 		w.pass(soon)
-		w.refused(Freeze(upstream.Freeze{Name: "b"}), ErrUnknown, `upstream "b" is not in the conf file`)
+		w.refused(Freeze(generation.Freeze{Name: "b"}), ErrUnknown, `upstream "b" is not in the conf file`)
 		w.refused(Unfreeze("a"), ErrUnknown, "upstream a is not frozen; nothing is frozen")
-		w.do(Freeze(upstream.Freeze{Name: "a"}))
+		w.do(Freeze(generation.Freeze{Name: "a"}))
 		w.refused(Unfreeze(""), ErrUnknown, "everything is not frozen; frozen now: a")
 	})
 	run(t, "a file that can't be written freezes nothing", 1, 1, func(_ *testing.T, w *world) {
@@ -242,7 +243,7 @@ func TestFreeze(t *testing.T) {
 		w.pass(soon)
 		full := errors.New("no space left")
 		w.store.setFail(full)
-		w.refused(Freeze(upstream.Freeze{}), full)
+		w.refused(Freeze(generation.Freeze{}), full)
 		w.store.setFail(nil)
 		w.registries[0].publish("a: 2")
 		w.pass(time.Minute)
@@ -250,7 +251,7 @@ func TestFreeze(t *testing.T) {
 	})
 	t.Run("one pass keeps to it", func(t *testing.T) {
 		w := newWorld(t, 1, 1)
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1"), Frozen: []upstream.Freeze{{Name: "a"}}}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1"), Frozen: []generation.Freeze{{Name: "a"}}}
 		w.registries[0].publish("a: 2, b: 3")
 		if _, err := New(w.parts(guard.DefaultConfig())).RunOnce(t.Context(), Once{Limit: time.Second}); err != nil {
 			t.Fatal(err)
@@ -260,7 +261,7 @@ func TestFreeze(t *testing.T) {
 }
 
 func TestRollback(t *testing.T) {
-	earlier := upstream.Generation{Number: 3, Set: set("a: 1 2")}
+	earlier := generation.Generation{Number: 3, Set: set("a: 1 2")}
 	run(t, "writes, pushes and freezes", 1, 1, func(t *testing.T, w *world) {
 		w.start(guard.DefaultConfig())
 		defer w.stop()
@@ -278,7 +279,7 @@ func TestRollback(t *testing.T) {
 		w.pass(time.Minute)
 		w.wantLive(0, "a: 1 2")
 		g, _ := w.store.now()
-		if g.Number != 2 || g.Reason != "rolled back to generation 3" || len(w.told.of(EventRolledBack)) != 1 {
+		if g.Number != 2 || g.Reason.String() != "rolled back to generation 3" || len(w.told.of(EventRolledBack)) != 1 {
 			t.Errorf("generation %+v", g)
 		}
 		w.do(Unfreeze(""))
@@ -290,8 +291,8 @@ func TestRollback(t *testing.T) {
 		defer w.stop()
 		w.registries[0].publish("a: 1, b: 2")
 		w.pass(time.Minute)
-		w.do(Freeze(upstream.Freeze{Name: "a"}))
-		w.do(Freeze(upstream.Freeze{}))
+		w.do(Freeze(generation.Freeze{Name: "a"}))
+		w.do(Freeze(generation.Freeze{}))
 		w.do(Rollback(earlier))
 		if g, _ := w.store.now(); len(g.Frozen) != 2 {
 			t.Errorf("frozen are %v", g.Frozen)
@@ -313,7 +314,7 @@ func TestRollback(t *testing.T) {
 		w.wantLive(0, "a: 5")
 	})
 	run(t, "it works while no registry answers", 1, 1, func(_ *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 5")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 5")}
 		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.do(Rollback(earlier))
@@ -322,7 +323,7 @@ func TestRollback(t *testing.T) {
 	})
 	t.Run("without a daemon", func(t *testing.T) {
 		w := newWorld(t, 1, 1)
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 5, b: 6")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 5, b: 6")}
 		w.gateways[0].set("a: 5, b: 6, mine: 7")
 		_, gateways, err := New(w.parts(guard.DefaultConfig())).DoOnce(t.Context(), Rollback(earlier))
 		if err != nil || len(gateways) != 1 || gateways[0].Err != nil {
@@ -358,7 +359,7 @@ func TestEventsOfAChange(t *testing.T) {
 		w.registries[0].publish("a: 1 3")
 		w.pass(time.Second)
 		gen, pushed := w.told.of(EventGeneration), w.told.of(EventPushed)
-		if len(gen) != 1 || gen[0].Updated != 1 || gen[0].Removed != 1 || gen[0].Text != "changed a; removed b" ||
+		if len(gen) != 1 || gen[0].Updated != 1 || gen[0].Removed != 1 || gen[0].Text.String() != "changed a; removed b" ||
 			!gen[0].Timing.Seen.Equal(published) {
 			t.Errorf("told of %+v", gen)
 		}
@@ -409,6 +410,31 @@ func TestEventsOfAChange(t *testing.T) {
 		w.pass(10 * time.Minute)
 		if len(w.told.of(EventStoreFailed)) != 1 || len(w.told.of(EventStored)) != 1 {
 			t.Error("not told of once each")
+		}
+	})
+}
+
+// A plan asks the gateways between two deliveries, and waits for one that does not answer no longer than whoever asked.
+func TestAPlanAsksTheGateways(t *testing.T) {
+	run(t, "of which one does not answer", 1, 2, func(t *testing.T, w *world) {
+		w.start(guard.DefaultConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1 2 3 4, b: 5")
+		w.pass(time.Minute)
+		w.gateways[0].set("a: 1 2 3, b: 5")
+		out, err := w.syncer.Plan(t.Context())
+		if err != nil || len(out.Gateways) != 2 || len(out.Gateways[0].Changes.Updated) != 1 || !out.Gateways[1].Changes.Empty() {
+			t.Errorf("gateways %+v, %v", out.Gateways, err)
+		}
+		w.wantLive(0, "a: 1 2 3, b: 5")
+		w.gateways[1].mu.Lock()
+		w.gateways[1].delay = time.Hour
+		w.gateways[1].mu.Unlock()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		out, err = w.syncer.Plan(ctx)
+		if err != nil || out.Gateways[0].Err != nil || !errors.Is(out.Gateways[1].Err, context.DeadlineExceeded) {
+			t.Errorf("gateways %+v, %v", out.Gateways, err)
 		}
 	})
 }

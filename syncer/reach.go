@@ -1,37 +1,37 @@
 package syncer
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
-// Reach says which addresses a registration may lead the traffic to. Whoever may register a service
-// would otherwise open what listens for this machine alone to everybody whom nginx serves.
+// Reach restricts the addresses that a registration may direct traffic to. Otherwise, anyone who can register a
+// service could expose what listens only for this machine to all clients of nginx.
 //
-//	refused always               an address of our own: a gateway's interface, a registry, the status page
-//	                             0.0.0.0/8, ::             no address of a machine
-//	                             224.0.0.0/4, ff00::/8, 255.255.255.255   of many machines
-//	refused unless allowed       169.254.0.0/16, fe80::/10  link-local; a range of Allow within them must name it
-//	refused by the operator      what is in Deny, and what is in no range of Allow where that has any
+//	always refused               our own addresses: a gateway's interface, a registry, the status page
+//	                             0.0.0.0/8, ::             not the address of a machine
+//	                             224.0.0.0/4, ff00::/8, 255.255.255.255   addresses of many machines
+//	refused unless allowed       169.254.0.0/16, fe80::/10  link-local; a range in Allow within them must name it
+//	refused by the operator      what is in Deny, and what is in no range of Allow unless Allow is empty
 //
-// An IPv6 address that stands for an IPv4 one (mapped, compatible, NAT64, 6to4) is refused with it.
-// The zero value refuses what is refused always.
+// An IPv6 address that stands for an IPv4 one (mapped, compatible, NAT64, 6to4) is refused if that one is. The zero
+// value refuses only what is always refused.
 type Reach struct {
 	Allow, Deny []netip.Prefix
 	Own         []Own
-	// Local are the addresses of this machine beside those of the loopback.
+	// Local are the addresses of this machine besides loopback.
 	Local []netip.Addr
 }
 
-// Own is an address that belongs to swallowkeeper itself.
+// Own is an address that swallowkeeper itself uses.
 type Own struct {
-	Of string // in words, as in "the status page"
-	// Addr is where it is asked or listens. Something on one address of this machine may listen on
-	// all of them, so its port counts for every local address.
+	Of reason.Reason // whose address it is, as in "the status page"
+	// Addr is where it listens or is reached. A service on one address of this machine may listen on all of them, so
+	// its port is protected on every local address.
 	Addr netip.AddrPort
 }
 
@@ -40,59 +40,59 @@ var (
 	linkLocal   = []netip.Prefix{netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fe80::/10")}
 	broadcast   = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-	// In these the last four bytes are an IPv4 address.
+	// In these prefixes the last four bytes are an IPv4 address.
 	carriers = []netip.Prefix{
 		netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("::/96"),
 	}
 	sixToFour = netip.MustParsePrefix("2002::/16") // the address follows
 )
 
-// Refuses says why an address may not be reached, or "".
-func (r Reach) Refuses(addr netip.AddrPort) string {
+// Refuses returns why an address may not be used, or the zero Reason.
+func (r Reach) Refuses(addr netip.AddrPort) reason.Reason {
 	ip := addr.Addr().Unmap().WithZone("")
 	inner, carries := embedded(ip)
 	if carries {
-		if why := r.refuses(netip.AddrPortFrom(inner, addr.Port())); why != "" {
-			return fmt.Sprintf("%s stands for %s: %s", ip, inner, why)
+		if why := r.refuses(netip.AddrPortFrom(inner, addr.Port())); !why.IsZero() {
+			return standsFor.With(ip, inner, why)
 		}
 	}
-	if why := r.refuses(netip.AddrPortFrom(ip, addr.Port())); why != "" {
+	if why := r.refuses(netip.AddrPortFrom(ip, addr.Port())); !why.IsZero() {
 		return why
 	}
 	if len(r.Allow) > 0 && !within(r.Allow, ip) {
-		return fmt.Sprintf("%s is in no range of allow_addresses", ip)
+		return notAllowed.With(ip)
 	}
-	return ""
+	return reason.Reason{}
 }
 
-func (r Reach) refuses(addr netip.AddrPort) string {
+func (r Reach) refuses(addr netip.AddrPort) reason.Reason {
 	ip := addr.Addr()
 	switch {
 	case ip.IsUnspecified() || thisNetwork.Contains(ip):
-		return fmt.Sprintf("%s is no address of a machine", ip)
+		return nobodys.With(ip)
 	case ip.IsMulticast() || ip == broadcast:
-		return fmt.Sprintf("%s is an address of many machines", ip)
+		return manyMachines.With(ip)
 	}
 	for _, own := range r.Own {
 		if own.Addr.Port() == addr.Port() && (own.Addr.Addr() == ip || r.local(own.Addr.Addr()) && r.local(ip)) {
-			return fmt.Sprintf("%s is the address of %s", addr, own.Of)
+			return ownAddress.With(addr, own.Of)
 		}
 	}
 	if i := slices.IndexFunc(r.Deny, func(p netip.Prefix) bool { return p.Contains(ip) }); i >= 0 {
-		return fmt.Sprintf("%s is in %s of deny_addresses", ip, r.Deny[i])
+		return denied.With(ip, r.Deny[i])
 	}
 	if within(linkLocal, ip) && !slices.ContainsFunc(r.Allow, func(p netip.Prefix) bool {
 		return p.Contains(ip) && within(linkLocal, p.Addr()) && p.Bits() >= 10
 	}) {
-		return fmt.Sprintf("%s is link-local, and no range of allow_addresses names it", ip)
+		return isLinkLocal.With(ip)
 	}
-	return ""
+	return reason.Reason{}
 }
 
-// Forbids says why nothing may connect to an address from this machine only because a registry listed it, or "":
-// what Refuses, and what listens for this machine alone unless a range of Allow within 127.0.0.0/8 or ::1 names it.
-func (r Reach) Forbids(addr netip.AddrPort) string {
-	if why := r.Refuses(addr); why != "" {
+// Forbids returns why this machine must not connect to an address just because a registry listed it: whatever Refuses
+// refuses, and loopback addresses unless a range in Allow within 127.0.0.0/8 or ::1 names them.
+func (r Reach) Forbids(addr netip.AddrPort) reason.Reason {
+	if why := r.Refuses(addr); !why.IsZero() {
 		return why
 	}
 	ip := addr.Addr().Unmap().WithZone("")
@@ -102,12 +102,12 @@ func (r Reach) Forbids(addr netip.AddrPort) string {
 	if ip.IsLoopback() && !slices.ContainsFunc(r.Allow, func(p netip.Prefix) bool {
 		return p.Contains(ip) && p.Addr().IsLoopback() && p.Bits() >= 8
 	}) {
-		return fmt.Sprintf("%s is this machine itself, and no range of allow_addresses names it", ip)
+		return thisMachine.With(ip)
 	}
-	return ""
+	return reason.Reason{}
 }
 
-// Here reports whether an address is this machine's.
+// Here reports whether the address belongs to this machine.
 func (r Reach) Here(ip netip.Addr) bool {
 	ip = ip.Unmap().WithZone("")
 	if inner, carries := embedded(ip); carries {
@@ -124,7 +124,7 @@ func within(ranges []netip.Prefix, ip netip.Addr) bool {
 	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
-// embedded is the IPv4 address that an IPv6 one stands for, if it does. The loopback ::1 and :: do not.
+// embedded returns the IPv4 address that an IPv6 one stands for, if any. The loopback ::1 and :: stand for none.
 func embedded(ip netip.Addr) (netip.Addr, bool) {
 	if !ip.Is6() || ip.IsLoopback() || ip.IsUnspecified() {
 		return ip, false
@@ -139,35 +139,29 @@ func embedded(ip netip.Addr) (netip.Addr, bool) {
 	return ip, false
 }
 
-// seen leaves out the servers that may not be reached, each with its reason.
-func (r Reach) seen(s upstream.Set) upstream.Set {
+// leaves returns the part of an upstream that may be reached, and notes for the rest. If no server is left, the
+// upstream stays with none.
+func (r Reach) leaves(u upstream.Upstream) (upstream.Upstream, []upstream.Out) {
 	var out []upstream.Out
-	kept := s.Select(func(u upstream.Upstream, srv upstream.Server) bool {
+	servers := u.Servers
+	for i, srv := range servers {
 		why := r.Refuses(srv.Addr)
-		if why != "" {
-			out = append(out, upstream.Out{
-				Service: strings.TrimSuffix(u.Name, "_"+u.Canary), Upstream: u.Name, Addr: srv.Addr.String(), Reason: why,
-			})
+		if why.IsZero() {
+			if out != nil {
+				u.Servers = append(u.Servers, srv)
+			}
+			continue
 		}
-		return why == ""
-	})
-	if out == nil {
-		return s
+		if out == nil {
+			u.Servers = slices.Clone(servers[:i])
+		}
+		out = append(out, upstream.Out{
+			Service: strings.TrimSuffix(u.Name, "_"+u.Canary), Upstream: u.Name, Addr: srv.Addr.String(), Reason: why,
+		})
 	}
-	return upstream.NewSet(slices.Collect(kept.All()), append(s.Out(), out...)...)
+	return u, out
 }
 
-// written is what was written without the servers that may not be reached any more: the configuration
-// has changed, or the machine's addresses. No hold, no freeze and no on_unhealthy = "keep" brings them
-// back, so they count for none of the guard's limits. An upstream that has none left is no more there.
-func (r Reach) written(g upstream.Generation) upstream.Generation {
-	kept := g.Set.Select(func(_ upstream.Upstream, srv upstream.Server) bool { return r.Refuses(srv.Addr) == "" })
-	var empty []string
-	for u := range kept.All() {
-		if len(u.Servers) == 0 {
-			empty = append(empty, u.Name)
-		}
-	}
-	g.Set = kept.Without(empty)
-	return g
+func (r Reach) equal(o Reach) bool {
+	return slices.Equal(r.Allow, o.Allow) && slices.Equal(r.Deny, o.Deny) && slices.Equal(r.Own, o.Own) && slices.Equal(r.Local, o.Local)
 }

@@ -7,16 +7,17 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
-	"swallowkeeper/upstream"
+	"swallowkeeper/reason"
 )
 
 func TestReachRefuses(t *testing.T) {
 	own := []Own{
-		{Of: "the interface of gateway gw", Addr: netip.MustParseAddrPort("127.0.0.1:18882")},
-		{Of: "registry far", Addr: netip.MustParseAddrPort("10.9.9.9:8500")},
-		{Of: "registry six", Addr: netip.MustParseAddrPort("[2001:db8::5]:8500")},
-		{Of: "the status page", Addr: netip.MustParseAddrPort("[::]:9180")},
+		{Of: reason.Text("the interface of gateway gw"), Addr: netip.MustParseAddrPort("127.0.0.1:18882")},
+		{Of: reason.Text("registry far"), Addr: netip.MustParseAddrPort("10.9.9.9:8500")},
+		{Of: reason.Text("registry six"), Addr: netip.MustParseAddrPort("[2001:db8::5]:8500")},
+		{Of: reason.Text("the status page"), Addr: netip.MustParseAddrPort("[::]:9180")},
 	}
 	local := []netip.Addr{netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("fd00::5")}
 	tests := []struct {
@@ -93,7 +94,7 @@ func TestReachRefuses(t *testing.T) {
 			if r.Deny, err = guard.ParseRanges("deny_addresses", strings.Fields(tt.deny)); err != nil {
 				t.Fatal(err)
 			}
-			got := r.Refuses(netip.MustParseAddrPort(tt.addr))
+			got := r.Refuses(netip.MustParseAddrPort(tt.addr)).String()
 			if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
@@ -142,8 +143,8 @@ func TestWhatMayNotBeReached(t *testing.T) {
 		}
 	})
 	run(t, "goes where it is written, whatever keeps the others", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{
-			Number: 7, Set: set("a: 1 2, b: 2, c: 2 3, d: 4 5 6 7"), Frozen: []upstream.Freeze{{Name: "c"}},
+		w.store.gen = generation.Generation{
+			Number: 7, Set: set("a: 1 2, b: 2, c: 2 3, d: 4 5 6 7"), Frozen: []generation.Freeze{{Name: "c"}},
 		}
 		w.gateways[0].set("a: 1 2, b: 2, c: 2 3, d: 4 5 6 7")
 		w.barred(guard.DefaultConfig(), two)
@@ -164,8 +165,27 @@ func TestWhatMayNotBeReached(t *testing.T) {
 		}
 		w.wantLive(0, "a: 1, c: 3, d: 4 5 6 7")
 	})
+	run(t, "it is told once, however long a gateway is waited for", 1, 1, func(t *testing.T, w *world) {
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1 2")}
+		w.gateways[0].set("a: 1 2")
+		w.gateways[0].delay = firstLook / 2
+		w.barred(guard.DefaultConfig(), two)
+		defer w.stop()
+		w.registries[0].publish("a: 1")
+		w.pass(time.Second)
+		w.wantStored("a: 1")
+		told := 0
+		for _, e := range w.log.AllEntries() {
+			if strings.Contains(e.Message, "are no longer allowed") {
+				told++
+			}
+		}
+		if told != 1 {
+			t.Errorf("the log says it %d times", told)
+		}
+	})
 	run(t, "a hold does not keep it", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1 2 3 4 5 6 7 8")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1 2 3 4 5 6 7 8")}
 		w.gateways[0].set("a: 1 2 3 4 5 6 7 8")
 		var most []string
 		for _, n := range []string{"2", "3", "4", "5", "6", "7"} {
@@ -181,7 +201,7 @@ func TestWhatMayNotBeReached(t *testing.T) {
 		}
 	})
 	run(t, "an upstream that is ours gets other servers though a gateway was never asked", 1, 2, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 2, b: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 2, b: 1")}
 		w.gateways[0].set("a: 2, b: 1")
 		w.gateways[1].setFail(errDown)
 		w.barred(guard.DefaultConfig(), two)
@@ -191,11 +211,11 @@ func TestWhatMayNotBeReached(t *testing.T) {
 		w.wantLive(0, "a: 3, b: 1")
 	})
 	run(t, "no rollback brings it back", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1")}
 		w.barred(guard.DefaultConfig(), two)
 		defer w.stop()
 		w.pass(soon)
-		if _, err := w.syncer.Do(t.Context(), Rollback(upstream.Generation{Number: 3, Set: set("a: 1 2, b: 2, c: 3")})); err != nil {
+		if _, err := w.syncer.Do(t.Context(), Rollback(generation.Generation{Number: 3, Set: set("a: 1 2, b: 2, c: 3")})); err != nil {
 			t.Fatal(err)
 		}
 		w.wantStored("a: 1, c: 3")
@@ -204,7 +224,7 @@ func TestWhatMayNotBeReached(t *testing.T) {
 		w.reach = func() Reach { return Reach{Deny: []netip.Prefix{netip.MustParsePrefix(two + "/32")}} }
 		w.registries[0].publish("a: 1 2, b: 2")
 		out, err := New(w.parts(guard.DefaultConfig())).RunOnce(t.Context(), Once{Limit: time.Second})
-		if err != nil || len(out.Out) != 2 {
+		if err != nil || out.Out.Len() != 2 {
 			t.Errorf("%+v, %v", out, err)
 		}
 		w.wantLive(0, "a: 1")

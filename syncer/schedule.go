@@ -2,29 +2,33 @@ package syncer
 
 import "time"
 
-// Schedule says when changes are taken. A change after a calm is taken at once. Those
-// that follow close upon a decision are taken together: when nothing new has come for
-// a quiet time, and at the longest wait all the same.
+// Schedule determines when to decide. A change after a calm period is decided at once. Changes soon after a decision
+// are batched: until no change has come for the quiet time, but no longer than the longest wait, and never before the
+// gap since that decision has passed, so that a busy registry does not keep the disk busy.
 type Schedule struct {
-	Calm    time.Duration // without a decision; a change after it does not wait
-	Quiet   time.Duration // without a change, before those that have come are taken
-	Longest time.Duration // that the first of them waits
+	Calm    time.Duration // time without a decision after which a change does not wait
+	Quiet   time.Duration // time without a change after which pending ones are decided
+	Longest time.Duration // maximum wait of the first pending change
+	Gap     time.Duration // minimum time between two decisions, unless there was a calm period
 }
 
-// DefaultSchedule turns a row of changes into few large decisions and delays a single one by nothing.
+// DefaultSchedule batches bursts of changes into at most 20 decisions a second, and does not delay a single change.
 func DefaultSchedule() Schedule {
-	return Schedule{Calm: 20 * time.Millisecond, Quiet: 5 * time.Millisecond, Longest: 20 * time.Millisecond}
+	return Schedule{Calm: 50 * time.Millisecond, Quiet: 5 * time.Millisecond, Longest: 20 * time.Millisecond, Gap: 50 * time.Millisecond}
 }
 
-// due is when to decide: first and last are when the oldest and the newest change came
-// that no decision has seen, decided is when the last decision was made.
+// due returns when to decide. first and last are the arrival times of the oldest and newest pending change, decided
+// is the time of the last decision.
 func (s Schedule) due(first, last, decided time.Time) time.Time {
 	if first.Sub(decided) >= s.Calm {
 		return first
 	}
-	due, most := last.Add(s.Quiet), first.Add(s.Longest)
-	if most.Before(due) {
-		return most
+	due := last.Add(s.Quiet)
+	if most := first.Add(s.Longest); most.Before(due) {
+		due = most
+	}
+	if least := decided.Add(s.Gap); due.Before(least) {
+		return least
 	}
 	return due
 }

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/route"
 	"swallowkeeper/upstream"
 )
 
 // set reads a set from a line such as "a: 1 2, b: 3 down, c: none": each number is
-// a server, 10.0.0.N:80.
+// a server, 10.0.0.N:80, and each path a route.
 func set(line string) upstream.Set {
 	var list []upstream.Upstream
 	for part := range strings.SplitSeq(line, ",") {
@@ -21,6 +22,10 @@ func set(line string) upstream.Set {
 		}
 		u := upstream.Upstream{Name: name, Options: upstream.Options{Keepalive: 20}}
 		for _, word := range strings.Fields(servers) {
+			if strings.HasPrefix(word, "/") {
+				u.Routes = append(u.Routes, route.Route{Path: word, Origin: "r"})
+				continue
+			}
 			switch word {
 			case "none":
 			case "down":
@@ -48,6 +53,9 @@ func line(s upstream.Set) string {
 			if srv.Down {
 				words = append(words, "down")
 			}
+		}
+		for _, r := range u.Routes {
+			words = append(words, r.Path)
 		}
 		parts = append(parts, strings.Join(words, " "))
 	}

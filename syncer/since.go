@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"time"
@@ -9,22 +10,22 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Since is from when servers are in their upstreams, or marked down there, and from when instances are
-// out, at one moment. The zero value knows nothing.
+// Since tells since when servers have been in their upstreams, or marked down there, and since when instances have
+// been out, as of one moment. The zero value knows nothing.
 type Since struct {
-	// in has the servers that came, or changed in that, later than the rest, in nanoseconds of Unix: there
-	// are many. The rest is from first on; the zero time is since before the start.
+	// in has the servers that came or changed after first, as Unix nanoseconds to save memory. All others are there
+	// since first. The zero time means since before the start.
 	in    map[guard.ServerID]int64
 	first time.Time
 	out   map[outID]time.Time
 }
 
-// outID is an instance that is out, for whatever reason.
-type outID struct{ service, upstream, addr string }
+// outID identifies an instance or a route that is out, whatever the reason.
+type outID struct{ service, upstream, addr, route string }
 
-func idOf(o upstream.Out) outID { return outID{o.Service, o.Upstream, o.Addr} }
+func idOf(o upstream.Out) outID { return outID{o.Service, o.Upstream, o.Addr, o.Route} }
 
-// In is from when a server is in its upstream that is, or from when it is marked down there.
+// In returns since when a server in an upstream has been there, or has been marked down there.
 func (s Since) In(server guard.ServerID) time.Time {
 	if at, later := s.in[server]; later {
 		return time.Unix(0, at).UTC()
@@ -32,13 +33,13 @@ func (s Since) In(server guard.ServerID) time.Time {
 	return s.first
 }
 
-// Out is from when an instance is out.
+// Out returns since when an instance has been out.
 func (s Since) Out(o upstream.Out) time.Time { return s.out[idOf(o)] }
 
-// since keeps Since.
+// since maintains a Since.
 type since struct {
 	Since
-	// began says that there was a first answer: what was out then is so since before the start.
+	// began means that there was a first answer. What was out in it has been out since before the start.
 	began bool
 }
 
@@ -46,10 +47,12 @@ func newSince() since {
 	return since{Since: Since{in: map[guard.ServerID]int64{}, out: map[outID]time.Time{}}}
 }
 
-// now is a copy that does not change any more.
-func (s *since) now() Since { return Since{in: maps.Clone(s.in), first: s.first, out: s.out} }
+// now returns an immutable copy.
+func (s *since) now() Since {
+	return Since{in: maps.Clone(s.in), first: s.first, out: maps.Clone(s.out)}
+}
 
-// moved takes in what servers changes bring, take and mark down; before is the generation that they change.
+// moved records the effect of changes on servers. before is the number of the generation that they change.
 func (s *since) moved(before int, c upstream.Changes, at time.Time) {
 	if before == 0 {
 		s.first = at
@@ -70,7 +73,7 @@ func (s *since) moved(before int, c upstream.Changes, at time.Time) {
 	}
 }
 
-// updated takes in an upstream that stays, perhaps under a name in another case.
+// updated records an updated upstream, whose name may have changed case.
 func (s *since) updated(u upstream.Update, at time.Time) {
 	type was struct {
 		down bool
@@ -93,19 +96,30 @@ func (s *since) updated(u upstream.Update, at time.Time) {
 	}
 }
 
-// left takes in what is out now. The map before is not changed: somebody may read in it.
-func (s *since) left(out []upstream.Out, at time.Time) {
-	before := s.out
-	s.out = make(map[outID]time.Time, len(out))
-	for _, o := range out {
-		switch was, known := before[idOf(o)]; {
-		case known:
-			s.out[idOf(o)] = was
-		case s.began:
-			s.out[idOf(o)] = at
-		default:
-			s.out[idOf(o)] = time.Time{}
+// left records what is out now and was out before.
+func (s *since) left(before, now upstream.Outs, at time.Time) {
+	if !s.began { // out since before the start
+		s.began, at = true, time.Time{}
+	}
+	for was, is := range before.Changed(now) {
+		if was != (upstream.Out{}) && !has(now, was) {
+			delete(s.out, idOf(was))
+		}
+		if is == (upstream.Out{}) {
+			continue
+		}
+		if _, known := s.out[idOf(is)]; !known {
+			s.out[idOf(is)] = at
 		}
 	}
-	s.began = true
+}
+
+// has reports whether an instance is out.
+func has(out upstream.Outs, o upstream.Out) bool {
+	for p := range out.Of(cmp.Or(o.Upstream, o.Service)) {
+		if idOf(p) == idOf(o) {
+			return true
+		}
+	}
+	return false
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
@@ -44,20 +45,28 @@ func TestSince(t *testing.T) {
 		t.Errorf("%d servers that are gone are remembered: %v", n, s.in)
 	}
 
-	critical := upstream.Out{Service: "a", Upstream: "a", Addr: "10.0.0.1:80", Reason: "critical"}
-	other := upstream.Out{Service: "a", Upstream: "a", Addr: "10.0.0.2:80", Reason: "critical"}
-	s.left([]upstream.Out{critical}, at(5))
+	critical := upstream.Out{Service: "a", Upstream: "a", Addr: "10.0.0.1:80", Reason: reason.Text("critical")}
+	other := upstream.Out{Service: "a", Upstream: "a", Addr: "10.0.0.2:80", Reason: reason.Text("critical")}
+	var out upstream.Outs
+	left := func(minute int, now ...upstream.Out) {
+		s.left(out, upstream.NewOuts(now...), at(minute))
+		out = upstream.NewOuts(now...)
+	}
+	left(5, critical)
 	if got := s.now().Out(critical); !got.IsZero() {
 		t.Errorf("what was out at the start is out since %s", got)
 	}
-	s.left([]upstream.Out{critical, other}, at(6))
+	left(6, critical, other)
 	before := s.now()
-	other.Reason = "in maintenance"
-	s.left([]upstream.Out{other}, at(7))
+	other.Reason = reason.Text("in maintenance")
+	left(7, other)
 	if got := s.now().Out(other); !got.Equal(at(6)) {
 		t.Errorf("with another reason it is out since %s, want %s", got, at(6))
 	}
 	if got := before.Out(other); !got.Equal(at(6)) {
 		t.Errorf("what was taken earlier has changed: %s", got)
+	}
+	if left(8); len(s.out) != 0 {
+		t.Errorf("instances that are out no more are remembered: %v", s.out)
 	}
 }

@@ -1,7 +1,6 @@
 package syncer
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/sirupsen/logrus"
@@ -11,16 +10,16 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Unserved is an upstream that gets traffic although none of its servers is usable: its service is
-// registered, and on_unhealthy, a hold or a freeze keeps the servers that it had last.
+// Unserved is an upstream that gets traffic although none of its servers is usable: its service is registered, and
+// on_unhealthy, a hold or a freeze keeps its last servers.
 type Unserved struct {
 	Upstream string
-	Servers  int // how many are kept
+	Servers  int // the number of kept servers
 }
 
-// stays finds the servers that get traffic although no registry lists them as usable, and the
-// upstreams of registered services that have only such servers. seen is what the registries gave,
-// with nothing kept or held in it: a registry that can't be read counts with what it gave last.
+// stays returns the servers that get traffic although no registry lists them as usable, and the upstreams of
+// registered services that have only such servers. seen is what the registries published, before anything is kept or
+// held; a registry that can't be read counts with its last answer.
 //
 //	accepted     seen                stays    unserved
 //	a: 1 2       a: 2                a 1
@@ -45,7 +44,7 @@ func stays(accepted, seen upstream.Set) (servers []guard.ServerID, unserved []Un
 	return servers, unserved
 }
 
-// noteStays keeps what stays. It is no part of the way to the gateways.
+// noteStays updates the kept servers and unserved upstreams. It is not needed for delivery.
 func (s *Syncer) noteStays() {
 	seen, _ := s.intake.seen(s.gen.Set)
 	servers, unserved := stays(s.gen.Set, seen)
@@ -56,7 +55,7 @@ func (s *Syncer) noteStays() {
 	s.changed()
 }
 
-// unservedEvents tells of upstreams whose last usable server has gone, and of those that have one again.
+// unservedEvents reports upstreams that lost their last usable server, and those that have one again.
 func (s *Syncer) unservedEvents(before, now []Unserved) {
 	names := func(all []Unserved) map[string]bool {
 		set := make(map[string]bool, len(all))
@@ -71,26 +70,26 @@ func (s *Syncer) unservedEvents(before, now []Unserved) {
 			continue
 		}
 		if left--; left >= 0 {
-			s.Log.WithFields(logrus.Fields{"upstream": safetext.Cut(u.Upstream, mostText), "servers": u.Servers}).
+			s.parts.Log.WithFields(logrus.Fields{"upstream": safetext.Cut(u.Upstream, mostText), "servers": u.Servers}).
 				Warn("no healthy server: the last ones are kept")
 			s.event(Event{
 				Kind: EventUnserved, Upstream: u.Upstream, Generation: s.gen.Number,
-				Text: fmt.Sprintf("%s has no healthy server and keeps its last ones", u.Upstream),
+				Text: noneHealthy.With(u.Upstream),
 			})
 		}
 	}
 	if left < 0 {
-		s.Log.Warnf("and %d upstreams more without a healthy server", -left)
+		s.parts.Log.Warnf("and %d upstreams more without a healthy server", -left)
 	}
 	for _, u := range before {
 		_, there := s.gen.Set.Get(u.Upstream)
 		if has[u.Upstream] || !there {
 			continue
 		}
-		s.Log.WithField("upstream", safetext.Cut(u.Upstream, mostText)).Info("there is a healthy server again")
+		s.parts.Log.WithField("upstream", safetext.Cut(u.Upstream, mostText)).Info("there is a healthy server again")
 		s.event(Event{
 			Kind: EventServed, Upstream: u.Upstream, Generation: s.gen.Number,
-			Text: fmt.Sprintf("%s has a healthy server again", u.Upstream),
+			Text: healthyAgain.With(u.Upstream),
 		})
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
@@ -65,7 +67,7 @@ func TestOutSaysWhy(t *testing.T) {
 	why := func(w *world) string {
 		var all []string
 		for _, e := range w.told.of(EventServerOut) {
-			all = append(all, e.Text)
+			all = append(all, e.Text.String())
 		}
 		return strings.Join(all, "; ")
 	}
@@ -77,13 +79,13 @@ func TestOutSaysWhy(t *testing.T) {
 		w.registries[0].publish("a: 1 2 3 4 5, b: 6")
 		w.pass(soon)
 		w.registries[0].sets <- upstream.NewSet(slices.Collect(set("a: 3 4 5, b: 6").All()),
-			upstream.Out{Service: "a", Upstream: "a", Addr: "10.0.0.1:80", Reason: `check "http" is critical`})
+			upstream.Out{Service: "a", Upstream: "a", Addr: "10.0.0.1:80", Reason: reason.Text(`check "http" is critical`)})
 		w.pass(soon)
 		w.registries[0].publish("a: 3 4 5")
 		w.pass(soon)
-		want := `10.0.0.1:80 gets no traffic any more of a: check "http" is critical; ` +
-			"10.0.0.2:80 gets no traffic any more of a: no registry lists it there any more; " +
-			"10.0.0.6:80 gets no traffic any more of b: marked down: its service is deregistered"
+		want := `10.0.0.1:80 no longer receives traffic for a: check "http" is critical; ` +
+			"10.0.0.2:80 no longer receives traffic for a: no registry lists it there now; " +
+			"10.0.0.6:80 no longer receives traffic for b: marked down: its service is deregistered"
 		if got := why(w); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
@@ -93,8 +95,8 @@ func TestOutSaysWhy(t *testing.T) {
 		defer w.stop()
 		w.registries[0].publish("a: 1 2")
 		w.pass(soon)
-		w.do(Rollback(upstream.Generation{Number: 4, Set: set("a: 1")}))
-		if got, want := why(w), "10.0.0.2:80 gets no traffic any more of a: rolled back to generation 4"; got != want {
+		w.do(Rollback(generation.Generation{Number: 4, Set: set("a: 1")}))
+		if got, want := why(w), "10.0.0.2:80 no longer receives traffic for a: rolled back to generation 4"; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	})
@@ -108,7 +110,7 @@ func TestRollbackToThePresent(t *testing.T) {
 		w.pass(soon)
 		before, saves := w.store.now()
 		w.refused(Rollback(before), ErrPresent)
-		w.refused(Rollback(upstream.Generation{Number: 77, Set: before.Set}), ErrPresent)
+		w.refused(Rollback(generation.Generation{Number: 77, Set: before.Set}), ErrPresent)
 		if g, n := w.store.now(); n != saves || len(g.Frozen) != 0 || len(w.told.of(EventRolledBack)) != 0 {
 			t.Errorf("generation %+v, %d saves of %d before", g, n, saves)
 		}

@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -10,21 +9,20 @@ import (
 	"time"
 
 	"swallowkeeper/gateway"
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
-// nginx loads no configuration in which it finds an upstream twice, and once it is down it tells
-// nobody which ones it has. So a name becomes ours only when it can't be somebody else's: after
-// every gateway was asked since the start, and none has it. Whatever is ours already goes on.
+// nginx refuses a configuration in which an upstream occurs twice, and once it is down it can't be asked for its
+// upstreams. So a new name is written only after every gateway was asked since the start and none has it. Names that
+// are already ours stay in use.
 
-// firstLook is how long the first decision waits for gateways to say what they use.
+// firstLook is how long the first decision waits for the gateways' answers.
 const firstLook = 500 * time.Millisecond
 
-// notYet begins the reason of a new name that waits for gateways to be asked.
-const notYet = "not written yet: "
-
-// names are those of upstreams.
+// names is a set of upstream names.
 type names map[upstream.Key]bool
 
 func (n names) has(name string) bool { return n[upstream.KeyOf(name)] }
@@ -35,20 +33,29 @@ func (n names) add(list []upstream.Upstream) {
 	}
 }
 
-// leftover reports whether an upstream that is live and not wanted is one that we wrote: it is leaving,
-// and the gateway never confirmed that it was gone. Of one that it did confirm, a worker that crashed
-// comes back with what nginx loaded last; what all workers have again somebody has configured.
-func leftover(u upstream.Upstream, g upstream.Generation, gone names) bool {
+// leftover reports whether an upstream that is live but not wanted was written by us: it is leaving, and the gateway
+// has never confirmed its removal. If the gateway did confirm it, a crashed worker may bring it back from what nginx
+// last loaded; one that all workers have again was configured by somebody else.
+func leftover(u upstream.Upstream, leaving, gone names) bool {
 	if gone.has(u.Name) {
 		return len(u.Servers) == 0
 	}
-	return slices.ContainsFunc(g.Leaving, func(leaving string) bool { return upstream.SameName(leaving, u.Name) })
+	return leaving.has(u.Name)
 }
 
-// strangers are the upstreams of a gateway that swallowkeeper never wrote. Before it has
-// written anything there are none but those of which the gateway knows that nginx's own
-// configuration has them: then it takes over what another program left.
-func strangers(live gateway.Live, g upstream.Generation, gone names) names {
+// leaving returns the leaving names of a generation.
+func leaving(g generation.Generation) names {
+	all := make(names, len(g.Leaving))
+	for _, name := range g.Leaving {
+		all[upstream.KeyOf(name)] = true
+	}
+	return all
+}
+
+// strangers returns the upstreams of a gateway that swallowkeeper never wrote. Before anything is written, only those
+// in nginx's own configuration count, as far as the gateway knows them; the others were left by another program and
+// are taken over.
+func strangers(live gateway.Live, g generation.Generation, gone names) names {
 	foreign := names{}
 	for _, name := range live.Reserved {
 		if _, ours := g.Set.Get(name); !ours {
@@ -58,17 +65,18 @@ func strangers(live gateway.Live, g upstream.Generation, gone names) names {
 	if g.Number == 0 {
 		return foreign
 	}
-	for u := range live.Set.All() {
-		if _, ours := g.Set.Get(u.Name); !ours && !leftover(u, g, gone) {
+	leaving := leaving(g)
+	for u, ours := range upstream.Changed(live.Set, g.Set) {
+		if ours.Name == "" && !leftover(u, leaving, gone) {
 			foreign.add([]upstream.Upstream{u})
 		}
 	}
 	return foreign
 }
 
-// notice keeps who the gateway's workers are, and what it uses where nothing was written yet.
-func (d *delivery) notice(live gateway.Live, g upstream.Generation) {
-	d.manned(live.Workers)
+// noteLive records the gateway's workers, and what it uses if nothing is written yet.
+func (d *delivery) noteLive(live gateway.Live, g generation.Generation) {
+	d.setWorkers(live.Workers)
 	d.taking = g.Number == 0
 	if d.taking {
 		d.mu.Lock()
@@ -77,8 +85,8 @@ func (d *delivery) notice(live gateway.Live, g upstream.Generation) {
 	}
 }
 
-// meet keeps which upstreams of the gateway are not ours, as it has just shown.
-func (d *delivery) meet(foreign names) {
+// setForeign records which upstreams of the gateway are not ours.
+func (d *delivery) setForeign(foreign names) {
 	d.mu.Lock()
 	same := d.asked && d.readable && maps.Equal(d.foreign, foreign)
 	d.asked, d.readable, d.foreign = true, true, foreign
@@ -88,8 +96,8 @@ func (d *delivery) meet(foreign names) {
 	}
 }
 
-// unread notes that the gateway could not be asked: what it showed last may have changed.
-func (d *delivery) unread() {
+// setUnreadable records that the gateway could not be asked, so that its last answer may be outdated.
+func (d *delivery) setUnreadable() {
 	d.mu.Lock()
 	d.readable = false
 	d.mu.Unlock()
@@ -102,20 +110,20 @@ func (s *Syncer) ask(ctx context.Context) {
 		asking.Go(func() {
 			live, err := look(ctx, d.target.Gateway)
 			if err != nil {
-				d.unread() // the pass tells of it when it brings the gateway to what is accepted
+				d.setUnreadable() // the pass reports it when it delivers to the gateway
 				return
 			}
-			d.notice(live, s.gen)
-			d.meet(strangers(live, s.gen, nil))
+			d.noteLive(live, s.gen)
+			d.setForeign(strangers(live, s.gen, nil))
 		})
 	}
 	asking.Wait()
 }
 
-// known is the names that are somebody else's as far as is known, in order: what the gateways showed
-// when they were asked last, and, unless each of them could be read then, what was known before.
+// known returns the names that are known to be somebody else's, sorted: those that the gateways last showed and,
+// unless all of them could be read, those known before.
 func (s *Syncer) known() []string {
-	s.waiting = s.unasked() // first: what is admitted has to be judged by what a gateway showed
+	s.waiting = s.unasked() // first: admission must be judged by what a gateway showed
 	all, certain := names{}, true
 	for _, d := range s.deliveries {
 		d.mu.Lock()
@@ -131,60 +139,44 @@ func (s *Syncer) known() []string {
 	s.foreign = nil
 	for _, key := range slices.Sorted(maps.Keys(all)) {
 		name := string(key)
-		if _, ours := s.gen.Set.Get(name); !ours && upstream.ValidName(name) == nil { // no service can be called otherwise
+		if _, ours := s.gen.Set.Get(name); !ours && upstream.ValidName(name) == nil { // no service can have another name
 			s.foreign = append(s.foreign, name)
 		}
 	}
 	return s.foreign
 }
 
-// withoutStrangers leaves a service out that a gateway has an upstream of the same name
-// for, written by somebody else: who registers a service must not take that over, and
-// beside it in the conf file nginx would not load.
-func withoutStrangers(written upstream.Generation, seen upstream.Set) upstream.Set {
-	if len(written.Strangers) == 0 {
-		return seen
-	}
-	foreign := make(names, len(written.Strangers))
-	for _, name := range written.Strangers {
-		foreign[upstream.KeyOf(name)] = true
-	}
-	var taken []string
-	out := seen.Out()
-	for u := range seen.All() {
-		if _, ours := written.Set.Get(u.Name); !ours && foreign.has(u.Name) {
-			taken = append(taken, u.Name)
-			out = append(out, upstream.Out{
-				Service: u.Name, Upstream: u.Name,
-				Reason: "a gateway has an upstream of this name that swallowkeeper did not write",
-			})
-		}
-	}
-	if taken == nil {
-		return seen
-	}
-	return upstream.NewSet(slices.Collect(seen.Without(taken).All()), out...)
-}
-
-// admit keeps new names out of what is accepted unless each gateway was asked since the start when the
-// strangers were looked up. One that answers meanwhile may have shown further ones.
-func (s *Syncer) admit(written upstream.Generation, v guard.Decision) guard.Decision {
-	if s.waiting == "" {
-		return v
-	}
-	var wait []string
-	for u := range v.Accepted.All() {
-		if _, ours := written.Set.Get(u.Name); !ours {
-			wait = append(wait, u.Name)
-			v.Out = append(v.Out, upstream.Out{Service: u.Name, Upstream: u.Name, Reason: notYet + s.waiting})
-		}
-	}
-	v.Accepted = v.Accepted.Without(wait)
+// admit makes the accepted set loadable, and leaves out new names unless each gateway had been asked when the
+// strangers were looked up. A gateway that answers later may show further strangers.
+//
+// An upstream that a hold or a freeze keeps also keeps its routes, even if the registries list them elsewhere.
+func (s *Syncer) admit(written generation.Generation, v guard.Decision) guard.Decision {
+	v = s.onlyAsked(written, v)
+	var out upstream.Outs
+	v.Accepted, out = s.accepted.Apply(s.loader.Loadable(v.Accepted), written.Set, nil)
+	v.Out = v.Out.With(slices.Collect(out.All())...)
 	return v
 }
 
-// unasked names the gateways that have not been asked since the start, "" for none.
-func (s *Syncer) unasked() string {
+// onlyAsked removes new names from the accepted set unless each gateway was asked.
+func (s *Syncer) onlyAsked(written generation.Generation, v guard.Decision) guard.Decision {
+	if s.waiting.IsZero() {
+		return v
+	}
+	var wait []string
+	var out []upstream.Out
+	for ours, u := range upstream.Changed(written.Set, v.Accepted) {
+		if ours.Name == "" {
+			wait = append(wait, u.Name)
+			out = append(out, upstream.Out{Service: u.Name, Upstream: u.Name, Reason: notYet.With(s.waiting)})
+		}
+	}
+	v.Accepted, v.Out = v.Accepted.Without(wait), v.Out.With(out...)
+	return v
+}
+
+// unasked names the gateways that have not been asked since the start.
+func (s *Syncer) unasked() reason.Reason {
 	var list []string
 	for _, d := range s.deliveries {
 		d.mu.Lock()
@@ -195,15 +187,15 @@ func (s *Syncer) unasked() string {
 	}
 	switch len(list) {
 	case 0:
-		return ""
+		return reason.Reason{}
 	case 1:
-		return fmt.Sprintf("gateway %s has not been asked since the start", list[0])
+		return gatewayUnasked.With(list[0])
 	}
-	return fmt.Sprintf("gateways %s have not been asked since the start", strings.Join(list, " and "))
+	return gatewaysUnasked.With(strings.Join(list, " and "))
 }
 
-// firstLook is how long to wait until each gateway was asked once what it uses, so that what
-// is not ours is known before the first decision. One that does not answer is not waited for long.
+// firstLook returns how long to wait until each gateway was asked once, so that strangers are known before the first
+// decision. The wait is short even if a gateway does not answer.
 func (s *Syncer) firstLook(now time.Time) time.Duration {
 	if now.Sub(s.began) >= firstLook {
 		return 0

@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
@@ -16,8 +18,8 @@ var errDown = errors.New("connection refused")
 // reasons is what is out and why, by service.
 func (w *world) reasons() map[string]string {
 	all := map[string]string{}
-	for _, o := range w.syncer.Status().Out {
-		all[o.Service] = o.Reason
+	for o := range w.syncer.Status().Out.All() {
+		all[o.Service] = o.Reason.String()
 	}
 	return all
 }
@@ -40,10 +42,10 @@ const somebodyElses = "a gateway has an upstream of this name that swallowkeeper
 
 // At a boot the daemon comes up before nginx, whose own upstreams nobody knows yet.
 func TestNewNamesWaitForTheGateways(t *testing.T) {
-	for _, generation := range []int{0, 7} {
+	for _, number := range []int{0, 7} {
 		begin := func(w *world) {
-			if generation > 0 {
-				w.store.gen = upstream.Generation{Number: generation, Set: set("a: 1, b: 1")}
+			if number > 0 {
+				w.store.gen = generation.Generation{Number: number, Set: set("a: 1, b: 1")}
 			}
 		}
 		run(t, "nginx comes up later", 1, 2, func(t *testing.T, w *world) {
@@ -55,7 +57,7 @@ func TestNewNamesWaitForTheGateways(t *testing.T) {
 			w.registries[0].publish("a: 1 2, handmade: 9")
 			w.pass(time.Minute)
 			w.wantOut("handmade", "not written yet: gateways A and B have not been asked since the start")
-			if generation == 0 {
+			if number == 0 {
 				if g, _ := w.store.now(); g.Number != 0 || first(w.syncer.Status().Holds) != nil {
 					t.Errorf("generation %d, hold %+v", g.Number, first(w.syncer.Status().Holds))
 				}
@@ -65,14 +67,14 @@ func TestNewNamesWaitForTheGateways(t *testing.T) {
 			w.gateways[0].setFail(nil)
 			w.gateways[0].set("a: 1, handmade: 3")
 			w.pass(time.Minute)
-			if generation == 0 {
+			if number == 0 {
 				w.wantOut("handmade", "not written yet: gateway B has not been asked since the start")
 			} else {
 				w.wantOut("handmade", somebodyElses)
 			}
 			w.gateways[1].setFail(nil)
 			w.pass(time.Minute)
-			if generation == 0 { // the move from another program
+			if number == 0 { // the move from another program
 				w.wantStored("a: 1 2, handmade: 9")
 				return
 			}
@@ -100,7 +102,7 @@ func TestNewNamesWaitForTheGateways(t *testing.T) {
 		})
 	}
 	run(t, "what is all new is no empty registry", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].setFail(errDown)
 		w.start(guard.DefaultConfig())
 		defer w.stop()
@@ -114,7 +116,7 @@ func TestNewNamesWaitForTheGateways(t *testing.T) {
 
 func TestStrangersStayKnown(t *testing.T) {
 	begin := func(w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].set("a: 1, handmade: 3")
 		w.gateways[1].set("a: 1")
 	}
@@ -193,8 +195,27 @@ func TestStrangersStayKnown(t *testing.T) {
 			w.wantLive(0, "a: 1")
 		}
 	})
+	run(t, "one that was back in the file while the gateway did not answer", 1, 1, func(t *testing.T, w *world) {
+		w.start(guard.DefaultConfig())
+		defer w.stop()
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(time.Minute)
+		w.registries[0].publish("a: 1")
+		w.pass(time.Minute)
+		w.gateways[0].setFail(errDown)
+		w.pass(time.Minute)
+		w.registries[0].publish("a: 1, b: 2")
+		w.pass(time.Minute)
+		w.gateways[0].set("a: 1, b: 2") // nginx started and read it
+		w.registries[0].publish("a: 1")
+		w.pass(time.Minute)
+		w.gateways[0].setFail(nil)
+		w.pass(time.Minute)
+		w.wantLive(0, "a: 1")
+		w.wantStrangers()
+	})
 	run(t, "one that nobody could register is not noted", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].live = upstream.NewSet(append(slices.Collect(set("a: 1").All()),
 			upstream.Upstream{Name: "a/b", Servers: []upstream.Server{{}}}))
 		w.start(guard.DefaultConfig())
@@ -208,14 +229,14 @@ func TestStrangersStayKnown(t *testing.T) {
 // A gateway that answers while it is decided may have a name that the decision took for free.
 func TestANameWaitsForWhatWasLookedAt(t *testing.T) {
 	run(t, "as it was known before", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1")}
 		s := New(w.parts(guard.DefaultConfig()))
 		if err := s.load(); err != nil {
 			t.Fatal(err)
 		}
 		written := s.gen
 		written.Strangers = s.known()
-		s.deliveries[0].meet(names{"web": true})
+		s.deliveries[0].setForeign(names{"web": true})
 		if v := s.admit(written, guard.Decision{Accepted: set("a: 1, web: 2")}); !v.Accepted.Equal(set("a: 1")) {
 			t.Error("it was admitted")
 		}
@@ -223,24 +244,24 @@ func TestANameWaitsForWhatWasLookedAt(t *testing.T) {
 }
 
 func TestRollbackLeavesOutWhatMayBeSomebodyElses(t *testing.T) {
-	old := upstream.Generation{Number: 3, Set: set("a: 1, handmade: 2, b: 3")}
+	old := generation.Generation{Number: 3, Set: set("a: 1, handmade: 2, b: 3")}
 	run(t, "a stranger", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1 2")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1 2")}
 		w.gateways[0].set("a: 1, handmade: 3")
 		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.pass(soon)
 		remark, err := w.syncer.Do(t.Context(), Rollback(old))
-		if err != nil || !strings.Contains(remark, "of it 1 are left out, first handmade: "+somebodyElses) {
+		if err != nil || !strings.Contains(remark.String(), "of it 1 are left out, first handmade: "+somebodyElses) {
 			t.Errorf("%q, %v", remark, err)
 		}
 		w.wantStored("a: 1, b: 3")
 	})
 	run(t, "a gateway that was not asked", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1 2")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1 2")}
 		w.gateways[0].setFail(errDown)
 		for _, running := range []bool{true, false} {
-			var remark string
+			var remark reason.Reason
 			var err error
 			if running {
 				w.start(guard.DefaultConfig())
@@ -250,7 +271,7 @@ func TestRollbackLeavesOutWhatMayBeSomebodyElses(t *testing.T) {
 			} else {
 				remark, _, err = New(w.parts(guard.DefaultConfig())).DoOnce(t.Context(), Rollback(old))
 			}
-			if err != nil || !strings.Contains(remark, "of it 2 are left out") || !strings.Contains(remark, "has not been asked") {
+			if err != nil || !strings.Contains(remark.String(), "of it 2 are left out") || !strings.Contains(remark.String(), "has not been asked") {
 				t.Errorf("%q, %v", remark, err)
 			}
 			w.wantStored("a: 1")
@@ -261,7 +282,7 @@ func TestRollbackLeavesOutWhatMayBeSomebodyElses(t *testing.T) {
 func TestRunOnceWritesNothingNewWhereAGatewayCannotBeAsked(t *testing.T) {
 	for _, dry := range []bool{false, true} {
 		run(t, "a gateway that is down", 1, 2, func(t *testing.T, w *world) {
-			w.store.gen = upstream.Generation{Number: 7, Set: set("a: 9"), Strangers: []string{"handmade"}}
+			w.store.gen = generation.Generation{Number: 7, Set: set("a: 9"), Strangers: []string{"handmade"}}
 			w.gateways[0].setFail(errDown)
 			w.registries[0].publish("a: 1, new: 2, handmade: 3")
 			out, err := New(w.parts(guard.DefaultConfig())).RunOnce(t.Context(), Once{Limit: time.Second, DryRun: dry})
@@ -269,8 +290,8 @@ func TestRunOnceWritesNothingNewWhereAGatewayCannotBeAsked(t *testing.T) {
 				t.Errorf("%+v, %v", out, err)
 			}
 			var why []string
-			for _, o := range out.Out {
-				why = append(why, o.Service+": "+o.Reason)
+			for o := range out.Out.All() {
+				why = append(why, o.Service+": "+o.Reason.String())
 			}
 			if !slices.Equal(why, []string{"handmade: " + somebodyElses, "new: not written yet: gateway A has not been asked since the start"}) {
 				t.Errorf("out: %q", why)
@@ -278,7 +299,7 @@ func TestRunOnceWritesNothingNewWhereAGatewayCannotBeAsked(t *testing.T) {
 		})
 	}
 	run(t, "one that comes up meanwhile is out of sync all the same", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].setFail(errDown)
 		w.gateways[0].delay = time.Second
 		w.registries[0].publish("a: 1, new: 2")

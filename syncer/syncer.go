@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,72 +10,80 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/gateway"
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
 	"swallowkeeper/guard/replay"
 	"swallowkeeper/internal/retry"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
-// firstAnswer is how long servers that may not be reached any more stay for want of a registry's answer.
+// firstAnswer is how long servers that may no longer be used stay while no registry has answered.
 const firstAnswer = 3 * time.Second
 
-// verifyEvery is how often it is made sure that the store still holds what was saved.
+// verifyEvery is how often to verify that the store still holds what was saved.
 const verifyEvery = 10 * time.Second
 
 // Syncer keeps the targets in sync with the sources.
 type Syncer struct {
-	Parts
+	parts      Parts
 	intake     *intake
 	deliveries []*delivery
-	// moved says that a delivery's state changed.
+	// moved signals that the state of a delivery changed.
 	moved chan struct{}
-	// overtaken says that another process wrote a newer generation.
+	// overtaken signals that another process wrote a newer generation.
 	overtaken chan struct{}
-	// orders are a person's, carried out by the loop.
+	// orders are operators' orders, carried out by the loop.
 	orders chan request
-	// waits are those between attempts to write. Only the loop uses them.
+	// waits are the waits between attempts to write. Only the loop uses them.
 	waits *backoff.ExponentialBackOff
-	// beat is when the loop last came round, in Unix nanoseconds.
+	// beat is the time of the loop's last iteration, in Unix nanoseconds.
 	beat atomic.Int64
 
 	mu       sync.Mutex // guards what Status reads
-	gen      upstream.Generation
-	out      []upstream.Out
+	gen      generation.Generation
+	out      upstream.Outs
 	stays    []guard.ServerID
 	unserved []Unserved
 	holds    []guard.Hold
-	// onTrial are the holds of which nobody is told until the witness is heard.
+	// onTrial are the holds that are not reported until the witness has answered.
 	onTrial  []guard.Hold
 	storeErr error
-	// verifyErr is why the conf file is not as it was written, and can't be mended.
+	// verifyErr is why the conf file differs from what was written and can't be repaired.
 	verifyErr error
-	// since is from when what came or went after the start is as it is.
+	// since has the times of the last changes since the start.
 	since since
 
-	// foreign is the names of upstreams that are known to be somebody else's. Only the loop uses it.
+	// foreign are the names of upstreams that are known to be somebody else's. Only the loop uses it.
 	foreign []string
-	// waiting says which gateways had not been asked when foreign was looked up. Only the loop uses it.
-	waiting string
+	// waiting names the gateways that had not been asked when foreign was computed. Only the loop uses it.
+	waiting reason.Reason
 	began   time.Time
-	// signer is whose order is being carried out, unfroze whose last one let changes come that no decision has
-	// written yet. Only the loop uses them.
-	signer, unfroze upstream.Signature
-	// Only the loop uses what follows.
+	// signer is who gave the order that is being carried out. unfroze is who last ended a freeze whose held-back
+	// changes no decision has written yet. Only the loop uses them.
+	signer, unfroze generation.Signature
+	// The remaining fields are used by the loop only.
 
-	history  guard.History // the guard's account
-	quiet    time.Time     // when holds that nobody was told of yet began to wait for the witness
-	fresh    bool          // the account is not the one that the last decision left
-	starting bool          // nothing was decided yet
-	told     replay.Moment // the last input of the guard
+	history   guard.History // the guard's history
+	quiet     time.Time     // when unreported holds began to wait for the witness
+	fresh     bool          // the history is not from the last decision
+	unwritten bool          // the conf file lacks some leaving names
+	starting  bool          // nothing was decided yet
+	input     replay.Moment // the last input of the guard
+	screen    screen
+	loader    gateway.Loader // for the accepted set
+	// wanted resolves the routes of what the registries list, accepted those of what the guard accepts.
+	wanted, accepted upstream.Router
 }
 
-// New makes a syncer; Run or RunOnce starts it.
+// New returns a syncer. Run or RunOnce starts it.
 func New(p Parts) *Syncer {
 	if p.Retry == (retry.Policy{}) {
 		p.Retry = retry.Default()
 	}
 	s := &Syncer{
-		Parts: p, intake: newIntake(p.Sources), moved: make(chan struct{}, 1), orders: make(chan request),
+		parts: p, intake: newIntake(p.Sources), moved: make(chan struct{}, 1), orders: make(chan request),
 		overtaken: make(chan struct{}, 1),
 		waits:     p.Retry.Backoff(), since: newSince(),
 	}
@@ -86,8 +93,8 @@ func New(p Parts) *Syncer {
 	return s
 }
 
-// Run keeps the targets in sync until the context ends. It returns an error only
-// where the store can't be read at the start.
+// Run keeps the targets in sync until the context ends. It returns an error only if the store can't be read at the
+// start.
 func (s *Syncer) Run(ctx context.Context) error {
 	if err := s.load(); err != nil {
 		return err
@@ -96,21 +103,21 @@ func (s *Syncer) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	for _, src := range s.Sources {
-		running.Go(func() { s.intake.watch(ctx, src, s.Retry, s.Log) })
+	for _, src := range s.parts.Sources {
+		running.Go(func() { s.intake.watch(ctx, src, s.parts.Retry, s.parts.Log) })
 	}
 	for _, d := range s.deliveries {
 		d.to(s.gen, Timing{})
 		running.Go(func() { d.run(ctx) })
 	}
-	if s.Witness != nil {
-		running.Go(func() { s.Witness.Run(ctx, func() { signal(s.intake.changed) }) })
+	if s.parts.Witness != nil {
+		running.Go(func() { s.parts.Witness.Run(ctx, func() { signal(s.intake.changed) }) })
 	}
 	s.decideUntil(ctx)
 	return nil
 }
 
-// load takes the conf file for the baseline.
+// load reads the conf file as the baseline.
 func (s *Syncer) load() error {
 	s.began, s.starting = time.Now(), true
 	gen, err := s.baseline()
@@ -118,17 +125,17 @@ func (s *Syncer) load() error {
 		return err
 	}
 	s.foreign = gen.Strangers
-	for _, t := range s.Targets {
+	for _, t := range s.parts.Targets {
 		t.written(gen)
 	}
-	s.Log.WithFields(logrus.Fields{"generation": gen.Number, "upstreams": gen.Set.Len(), "servers": gen.Set.Servers()}).
+	s.parts.Log.WithFields(logrus.Fields{"generation": gen.Number, "upstreams": gen.Set.Len(), "servers": gen.Set.Servers()}).
 		Info("the conf file is the baseline")
 	return nil
 }
 
-// baseline reads the conf file, and what the guard remembers in it.
-func (s *Syncer) baseline() (upstream.Generation, error) {
-	gen, err := s.Store.Load()
+// baseline reads the conf file and the guard's history in it.
+func (s *Syncer) baseline() (generation.Generation, error) {
+	gen, err := s.parts.Store.Load()
 	if err != nil {
 		return gen, err
 	}
@@ -136,70 +143,16 @@ func (s *Syncer) baseline() (upstream.Generation, error) {
 	s.gen = gen
 	s.mu.Unlock()
 	s.fresh = true
-	s.history, err = guard.ReadHistory(gen.Guard, time.Now(), s.Guard.Window)
+	s.history, err = guard.ReadHistory(gen.Guard, time.Now(), s.parts.Guard.Window)
 	if err != nil {
-		s.Log.WithError(err).Warn("what the guard remembers can't be read: no removal goes through for the window's time")
+		s.parts.Log.WithError(err).Warn("what the guard remembers can't be read: no removal goes through for the window's time")
 	} else if gen.Base > 0 {
 		s.history = guard.Held(gen.Base)
 	}
 	return gen, nil
 }
 
-// takeOver makes the conf file the baseline again where the store found that somebody else wrote it later than
-// we did, and reports whether it is: what was decided came of an older state, and must not replace it.
-func (s *Syncer) takeOver(err error) bool {
-	var newer interface{ Newer() bool }
-	if !errors.As(err, &newer) || !newer.Newer() {
-		return false
-	}
-	s.Log.WithError(err).Error("another process writes the conf file: its state is the baseline now, and is judged anew")
-	before := s.gen
-	for _, d := range s.deliveries { // before it is read: from then on the store says that what we have is new
-		d.hold()
-	}
-	gen, err := s.baseline()
-	if err != nil {
-		for _, d := range s.deliveries {
-			d.release()
-		}
-		s.Log.WithError(err).Error("the conf file can't be read")
-		return false
-	}
-	s.intake.outdate()
-	// What is ours and not the other one's may have reached a gateway after that one took it away.
-	for _, name := range next(before, gen.Set).Leaving {
-		if !slices.Contains(gen.Leaving, name) {
-			gen.Leaving = append(gen.Leaving, name)
-		}
-	}
-	s.mu.Lock()
-	s.gen = gen
-	s.mu.Unlock()
-	for _, d := range s.deliveries {
-		d.anew(gen)
-	}
-	s.changed()
-	return true
-}
-
-// newer is an error where another process wrote a newer generation than ours.
-func (s *Syncer) newer() error {
-	if o, ok := s.Store.(Overtaken); ok {
-		return o.Overtaken()
-	}
-	return nil
-}
-
-// mayPush is errOvertaken where what we have is old; the loop then takes the newer generation.
-func (s *Syncer) mayPush() error {
-	if s.newer() == nil {
-		return nil
-	}
-	signal(s.overtaken)
-	return errOvertaken
-}
-
-// decideUntil decides whenever there is something to decide, until the context ends.
+// decideUntil runs the decision loop until the context ends.
 func (s *Syncer) decideUntil(ctx context.Context) {
 	var (
 		first, last, decided time.Time // see Schedule.due
@@ -210,19 +163,26 @@ func (s *Syncer) decideUntil(ctx context.Context) {
 	defer due.Stop()
 	defer verify.Stop()
 	defer pulse.Stop()
-	defer s.leave(ctx)
+	defer s.saveMemory(ctx)
 	for {
 		s.beat.Store(time.Now().UnixNano())
 		select {
 		case <-ctx.Done():
 			return
 		case <-pulse.C:
+			// Refresh what is known of this machine and of nginx's configuration here, so that no change waits for
+			// it.
+			s.reach()
+			s.taken()
+			if s.heardAgain() {
+				signal(s.intake.changed)
+			}
 		case <-s.intake.changed:
 			last = time.Now()
 			if first.IsZero() {
 				first = last
 			}
-			due.Reset(time.Until(s.Schedule.due(first, last, decided)))
+			due.Reset(time.Until(s.parts.Schedule.due(first, last, decided)))
 		case <-due.C:
 			first = time.Time{}
 			again := s.decide(ctx, "")
@@ -231,46 +191,42 @@ func (s *Syncer) decideUntil(ctx context.Context) {
 				due.Reset(again)
 			}
 		case r := <-s.orders:
-			remark, err := r.order(ctx, s)
+			remark, err := s.carryOut(ctx, r.order)
 			r.reply <- reply{remark, err}
-			decided = time.Now()
-			// A freeze that ends by itself, or a write that failed, is looked after by a decision.
+			// A decision handles freezes that expire and writes that failed.
 			signal(s.intake.changed)
 		case <-s.moved:
 			s.settle(ctx)
 		case <-s.overtaken:
-			if s.takeOver(s.newer()) {
-				signal(s.intake.changed)
-			}
+			s.makeSure(ctx)
 		case <-verify.C:
 			s.verify(ctx)
 		}
 	}
 }
 
-// decide is one decision: what is seen, what of it is accepted, saved, and handed on to
-// the gateways. approved is the ID of a hold that a person lets through. It returns after
-// which time to decide again by itself, 0 for never.
+// decide makes one decision: it judges what is seen, saves what is accepted and hands it to the gateways. approved is
+// the ID of a hold that an operator releases. It returns when to decide again without being woken, or 0 for never.
 func (s *Syncer) decide(ctx context.Context, approved string) time.Duration {
 	now, before, written := time.Now(), s.gen, s.gen
+	if wait := s.firstLook(now); wait > 0 {
+		return wait
+	}
 	var thaw time.Duration
 	written.Frozen, thaw = thawed(written.Frozen, now)
 	written.Strangers = s.known()
 	gone := guard.Gone(written.Set, s.reachable(written).Set)
-	if len(s.intake.missing()) == len(s.Sources) {
+	if len(s.intake.missing()) == len(s.parts.Sources) {
 		if len(gone) == 0 {
 			return thaw
 		}
 		if wait := firstAnswer - now.Sub(s.began); wait > 0 {
-			return sooner(wait, thaw) // with its answer there may be others to take their place
+			return sooner(wait, thaw) // its answer may bring replacements
 		}
 	}
 	if len(gone) > 0 {
-		s.Log.WithFields(logrus.Fields{"servers": len(gone), "upstream": gone[0].Upstream, "reason": s.reach().Refuses(gone[0].Addr)}).
-			Warn("the conf file has servers that may not be reached any more: they go")
-	}
-	if wait := s.firstLook(now); wait > 0 {
-		return wait
+		s.parts.Log.WithFields(logrus.Fields{"servers": len(gone), "upstream": gone[0].Upstream, "reason": s.reach().Refuses(gone[0].Addr).String()}).
+			Warn("the conf file has servers that are no longer allowed: they are removed")
 	}
 	timing := Timing{Seen: s.intake.taken(now)}
 	decision, pending := s.witnessed(written, now, approved)
@@ -287,19 +243,19 @@ func (s *Syncer) decide(ctx context.Context, approved string) time.Duration {
 	if err == nil {
 		s.remember(decision)
 	}
-	if err == nil || len(decision.Holds) > 0 { // else what was let through is not through yet
+	if err == nil || len(decision.Holds) > 0 { // otherwise what was released has not gone through yet
 		s.hold(holds, onTrial)
 	}
 	s.note(gen, decision.Out, err)
 	if err != nil {
 		s.record(false)
 		wait := s.waits.NextBackOff()
-		s.Log.WithError(err).WithField("again_in", wait.Round(time.Millisecond).String()).
+		s.parts.Log.WithError(err).WithField("again_in", wait.Round(time.Millisecond).String()).
 			Error("the conf file can't be written: nothing is pushed")
 		return wait
 	}
 	s.waits.Reset()
-	s.unfroze = upstream.Signature{}
+	s.unfroze = generation.Signature{}
 	s.thawed(before.Frozen, gen.Frozen)
 	timing.Saved = time.Now()
 	s.adopt(before, timing, reasonsOf(gen.Set, decision.Out))
@@ -308,24 +264,27 @@ func (s *Syncer) decide(ctx context.Context, approved string) time.Duration {
 	return sooner(sooner(decision.Again, thaw), told)
 }
 
-// adopt hands the generation on to the gateways, where it is a new one, and tells of it. why is for what
-// gets no traffic any more.
-func (s *Syncer) adopt(before upstream.Generation, timing Timing, why reasons) {
+// adopt hands a new generation to the gateways and reports it. why returns the reasons for servers that lose traffic.
+func (s *Syncer) adopt(before generation.Generation, timing Timing, why reasons) {
 	gen := s.gen
 	if gen.Number == before.Number {
 		return
 	}
+	left := orphans(before, gen)
 	for _, d := range s.deliveries {
+		if len(left) > 0 {
+			d.doubt(left)
+		}
 		d.to(gen, timing)
 	}
-	if a, ok := s.Store.(Archiver); ok {
+	if a, ok := s.parts.Store.(Archiver); ok {
 		a.Archive()
 	}
 	changes := upstream.Diff(before.Set, gen.Set)
 	s.mu.Lock()
 	s.since.moved(before.Number, changes, gen.Time)
 	s.mu.Unlock()
-	logChanges(s.Log.WithField("generation", gen.Number), changes)
+	logChanges(s.parts.Log.WithField("generation", gen.Number), changes)
 	e := Event{
 		Kind: EventGeneration, Generation: gen.Number, Signed: gen.Signed, Text: gen.Reason, Written: gen, Timing: timing,
 		Added: len(changes.Added), Updated: len(changes.Updated), Removed: len(changes.Removed),
@@ -337,38 +296,38 @@ func (s *Syncer) adopt(before upstream.Generation, timing Timing, why reasons) {
 	s.serverEvents(gen.Number, changes, why)
 }
 
-// thawed tells of the freezes whose time is up.
-func (s *Syncer) thawed(before, now []upstream.Freeze) {
+// thawed reports the freezes that have expired.
+func (s *Syncer) thawed(before, now []generation.Freeze) {
 	for _, f := range before {
-		if !slices.ContainsFunc(now, func(o upstream.Freeze) bool { return o.Name == f.Name }) {
-			s.released(f, upstream.Signature{})
+		if !slices.ContainsFunc(now, func(o generation.Freeze) bool { return o.Name == f.Name }) {
+			s.released(f, generation.Signature{})
 		}
 	}
 }
 
-// save writes what was accepted, unless it is written already. signed is whose order let it through.
-func (s *Syncer) save(ctx context.Context, written upstream.Generation, d guard.Decision, signed upstream.Signature,
-) (upstream.Generation, error) {
-	// The names of strangers alone are no first generation: it would end the move from another program.
+// save writes what was accepted, unless it is already written. signed is who ordered it.
+func (s *Syncer) save(ctx context.Context, written generation.Generation, d guard.Decision, signed generation.Signature,
+) (generation.Generation, error) {
+	// The names of strangers alone do not make a first generation: that would end the take-over from another program.
 	noted := s.gen.Number == 0 || slices.Equal(written.Strangers, s.gen.Strangers)
-	if d.Accepted.Equal(s.gen.Set) && sameFreezes(written.Frozen, s.gen.Frozen) && noted && s.storeErr == nil {
+	if d.Accepted.Equal(s.gen.Set) && sameFreezes(written.Frozen, s.gen.Frozen) && noted && s.storeErr == nil && !s.unwritten {
 		return s.gen, nil
 	}
 	g := next(written, d.Accepted)
 	g.Guard, g.Signed = d.History.Lines(), signed
-	return s.Store.Save(ctx, g)
+	return s.parts.Store.Save(ctx, g)
 }
 
-// keep writes a generation with what the guard remembers now.
-func (s *Syncer) keep(ctx context.Context, g upstream.Generation) (upstream.Generation, error) {
+// keep writes a generation with the guard's current history.
+func (s *Syncer) keep(ctx context.Context, g generation.Generation) (generation.Generation, error) {
 	g.Guard = s.history.Lines()
-	return s.Store.Save(ctx, g)
+	return s.parts.Store.Save(ctx, g)
 }
 
-// next is the generation that follows: what it does not have any more is leaving, and
-// what has other options is being pushed, until every gateway has confirmed it.
-func next(g upstream.Generation, accepted upstream.Set) upstream.Generation {
-	n := upstream.Generation{Set: accepted, Frozen: g.Frozen, Strangers: g.Strangers}
+// next returns the following generation. Upstreams that it lacks are leaving, and those with changed options are
+// being pushed, until every gateway has confirmed it.
+func next(g generation.Generation, accepted upstream.Set) generation.Generation {
+	n := generation.Generation{Set: accepted, Frozen: g.Frozen, Strangers: g.Strangers}
 	for _, name := range g.Leaving {
 		if _, back := accepted.Get(name); !back {
 			n.Leaving = append(n.Leaving, name)
@@ -380,7 +339,7 @@ func next(g upstream.Generation, accepted upstream.Set) upstream.Generation {
 		}
 	}
 	changes := upstream.Diff(g.Set, accepted)
-	n.Reason = inWords(changes)
+	n.Reason = changes.Reason()
 	for _, u := range changes.Removed {
 		n.Leaving = append(n.Leaving, u.Name)
 	}
@@ -392,7 +351,7 @@ func next(g upstream.Generation, accepted upstream.Set) upstream.Generation {
 	return n
 }
 
-// settle drops the notes of what was leaving and pushed, once every gateway is in sync.
+// settle clears the lists of leaving and pushed upstreams once every gateway is in sync.
 func (s *Syncer) settle(ctx context.Context) {
 	defer s.changed()
 	if len(s.gen.Leaving)+len(s.gen.Pushing) == 0 || !s.Status().InSync() {
@@ -401,9 +360,13 @@ func (s *Syncer) settle(ctx context.Context) {
 	gen := s.gen
 	gen.Leaving, gen.Pushing = nil, nil
 	gen, err := s.keep(ctx, gen)
+	if s.takeOver(err) {
+		signal(s.intake.changed)
+		return
+	}
 	if err != nil {
-		// They are only notes: this is tried again when a gateway was compared next.
-		s.Log.WithError(err).Warn("the conf file keeps notes of what is done")
+		// They are only notes. This is tried again after the next comparison with a gateway.
+		s.parts.Log.WithError(err).Warn("the conf file keeps notes of what is done")
 		return
 	}
 	s.note(gen, s.out, nil)
@@ -412,12 +375,12 @@ func (s *Syncer) settle(ctx context.Context) {
 	}
 }
 
-// verify makes sure that the file is still there and as it was written.
+// verify makes sure that the file still exists and is as written.
 func (s *Syncer) verify(ctx context.Context) {
 	if s.gen.Number == 0 || s.storeErr != nil {
 		return
 	}
-	_, err := s.Store.Save(ctx, s.gen)
+	saved, err := s.parts.Store.Save(ctx, s.gen)
 	if ctx.Err() != nil {
 		return
 	}
@@ -426,7 +389,9 @@ func (s *Syncer) verify(ctx context.Context) {
 		return
 	}
 	if err != nil {
-		s.Log.WithError(err).Error("the conf file is not as it was written")
+		s.parts.Log.WithError(err).Error("the conf file is not as it was written")
+	} else if len(orphans(s.gen, saved)) > 0 {
+		s.note(saved, s.out, nil)
 	}
 	s.mu.Lock()
 	s.verifyErr = err
@@ -434,14 +399,21 @@ func (s *Syncer) verify(ctx context.Context) {
 	s.changed()
 }
 
-// note keeps what a decision led to.
-func (s *Syncer) note(gen upstream.Generation, out []upstream.Out, err error) {
-	logOut(s.Log, s.out, out)
+// note records the outcome of a decision. If more upstreams are leaving than before, because an older file that was
+// overwritten had them, the gateways are asked.
+func (s *Syncer) note(gen generation.Generation, out upstream.Outs, err error) {
+	logOut(s.parts.Log, s.out, out)
 	s.storeEvents(s.storeErr, err)
+	if left := orphans(s.gen, gen); err == nil && gen.Number == s.gen.Number && len(left) > 0 {
+		for _, d := range s.deliveries {
+			d.doubt(left)
+			d.replace(gen)
+		}
+	}
 	s.mu.Lock()
-	s.since.left(out, time.Now())
+	s.since.left(s.out, out, time.Now())
 	if err == nil {
-		s.gen = gen
+		s.gen, s.unwritten = gen, false
 	}
 	s.out, s.storeErr = out, err
 	s.mu.Unlock()
@@ -449,29 +421,19 @@ func (s *Syncer) note(gen upstream.Generation, out []upstream.Out, err error) {
 }
 
 func (s *Syncer) changed() {
-	if s.Changed != nil {
-		s.Changed()
+	if s.parts.Changed != nil {
+		s.parts.Changed()
 	}
 }
 
-func (s *Syncer) reach() Reach {
-	if s.Reach == nil {
-		return Reach{}
-	}
-	return s.Reach()
-}
-
-// reachable is what was written, without the servers that may not be reached any more.
-func (s *Syncer) reachable(g upstream.Generation) upstream.Generation { return s.reach().written(g) }
-
-// Since says from when servers are in and instances are out.
+// Since returns since when servers are in and instances are out.
 func (s *Syncer) Since() Since {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.since.now()
 }
 
-// Beat is when the loop last came round. It does every second, unless the store keeps it.
+// Beat returns when the loop last ran. It runs every second unless the store blocks it.
 func (s *Syncer) Beat() time.Time { return time.Unix(0, s.beat.Load()) }
 
 func stopped() *time.Timer {

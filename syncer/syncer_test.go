@@ -11,7 +11,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
@@ -64,7 +66,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "what is in sync is left alone", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].set("a: 1")
 		w.start(guard.DefaultConfig())
 		defer w.stop()
@@ -99,7 +101,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "a gateway that is down is tried again, and the others go on", 1, 3, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 9")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 9")}
 		w.gateways[0].setFail(errors.New("connection refused"))
 		w.gateways[1].delay = 30 * time.Second // hangs
 		w.start(guard.DefaultConfig())
@@ -153,7 +155,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "a slow gateway is asked what is not ours before the first decision", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].set("a: 1, mine: 8")
 		w.gateways[0].delay = firstLook / 2
 		w.start(guard.DefaultConfig())
@@ -164,7 +166,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "one that does not answer does not hold up the others", 1, 2, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].delay = time.Hour
 		w.start(guard.DefaultConfig())
 		defer w.stop()
@@ -211,7 +213,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "a service does not take over what an operator configured", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].set("a: 1, mine: 8")
 		w.start(guard.DefaultConfig())
 		defer w.stop()
@@ -219,7 +221,7 @@ func TestRun(t *testing.T) {
 		w.pass(soon)
 		w.wantStored("a: 1 2")
 		w.wantLive(0, "a: 1 2, mine: 8")
-		if out := w.syncer.Status().Out; len(out) != 1 || out[0].Service != "Mine" {
+		if out := slices.Collect(w.syncer.Status().Out.All()); len(out) != 1 || out[0].Service != "Mine" {
 			t.Errorf("out: %v", out)
 		}
 		w.gateways[0].set("a: 1 2") // the operator takes it away
@@ -248,7 +250,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "a registry that has not answered changes nothing", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, b: 2")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1, b: 2")}
 		w.gateways[0].set("a: 1, b: 2")
 		w.start(guard.DefaultConfig())
 		defer w.stop()
@@ -259,7 +261,7 @@ func TestRun(t *testing.T) {
 	})
 
 	run(t, "the file is the baseline: a gateway that lost it gets it back while the registry is silent", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, b: 2")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1, b: 2")}
 		w.gateways[0].set("b: 9")
 		w.start(guard.DefaultConfig())
 		defer w.stop()
@@ -278,7 +280,7 @@ func TestRun(t *testing.T) {
 			}
 			list = append(list, u)
 		}
-		w.store.gen = upstream.Generation{Number: 7, Set: upstream.NewSet(list)}
+		w.store.gen = generation.Generation{Number: 7, Set: upstream.NewSet(list)}
 		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.registries[0].publish("a: 9, d: 5")
@@ -466,12 +468,12 @@ func TestRun(t *testing.T) {
 		w.pass(soon)
 		seen := set("a: none, b: 2")
 		w.registries[0].sets <- upstream.NewSet(slices.Collect(seen.All()),
-			upstream.Out{Service: "a", Upstream: "a", Addr: "10.0.0.1:80", Reason: "critical"},
-			upstream.Out{Service: "b", Upstream: "b", Addr: "10.0.0.9:80", Reason: "critical"})
+			upstream.Out{Service: "a", Upstream: "a", Addr: "10.0.0.1:80", Reason: reason.Text("critical")},
+			upstream.Out{Service: "b", Upstream: "b", Addr: "10.0.0.9:80", Reason: reason.Text("critical")})
 		w.pass(soon)
 		w.wantLive(0, "a: 1, b: 2")
-		out := w.syncer.Status().Out
-		if len(out) != 2 || out[0].Reason != "critical: it is kept in traffic all the same" || out[1].Reason != "critical" {
+		out := slices.Collect(w.syncer.Status().Out.All())
+		if len(out) != 2 || out[0].Reason.String() != "critical: it is kept in traffic" || out[1].Reason.String() != "critical" {
 			t.Errorf("left out: %v", out)
 		}
 	})
@@ -507,7 +509,7 @@ func TestRun(t *testing.T) {
 		defer w.stop()
 		good := set("a: 1")
 		w.registries[0].sets <- upstream.NewSet(slices.Collect(good.All()),
-			upstream.Out{Service: strings.Repeat("x", 10_000), Reason: "its name is too long"})
+			upstream.Out{Service: strings.Repeat("x", 10_000), Reason: reason.Text("its name is too long")})
 		w.pass(soon)
 		found := false
 		for _, e := range w.log.AllEntries() {
@@ -567,7 +569,7 @@ func TestPushing(t *testing.T) {
 		}
 	})
 	run(t, "not assumed over a restart", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, b: 2"), Pushing: []string{"a"}}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1, b: 2"), Pushing: []string{"a"}}
 		w.start(guard.DefaultConfig())
 		defer w.stop()
 		if got := line(w.gateways[0].written.Get()); got != "b: 2" {
@@ -602,7 +604,7 @@ func TestLeaving(t *testing.T) {
 	})
 
 	run(t, "no orphan is forgotten over a restart", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1"), Leaving: []string{"b"}}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1"), Leaving: []string{"b"}}
 		w.gateways[0].set("a: 1, b: 2, mine: 8")
 		w.start(guard.DefaultConfig())
 		defer w.stop()
@@ -626,7 +628,7 @@ func TestLeaving(t *testing.T) {
 	})
 
 	run(t, "one that comes back does not leave", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1"), Leaving: []string{"b"}}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1"), Leaving: []string{"b"}}
 		w.gateways[0].setFail(errors.New("down"))
 		w.start(guard.DefaultConfig())
 		defer w.stop()
@@ -665,7 +667,7 @@ func TestRunOnce(t *testing.T) {
 	})
 	run(t, "the registry does not answer", 1, 1, func(t *testing.T, w *world) {
 		w.registries[0].trouble = errors.New("connection refused")
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1")}
 		began := time.Now()
 		_, err := once(t, w, Once{})
 		if err == nil || !strings.Contains(err.Error(), "connection refused") || time.Since(began) != 10*time.Second {
@@ -684,7 +686,7 @@ func TestRunOnce(t *testing.T) {
 		w.wantLive(0, "a: 1")
 	})
 	run(t, "held, and approved", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1 2 3 4, b: 5")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1 2 3 4, b: 5")}
 		w.gateways[0].set("a: 1 2 3 4, b: 5")
 		w.registries[0].publish("b: 5")
 		out, err := once(t, w, Once{})
@@ -703,17 +705,17 @@ func TestRunOnce(t *testing.T) {
 		}
 	})
 	run(t, "a service does not take over what an operator configured", 1, 1, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1")}
 		w.gateways[0].set("a: 1, mine: 8")
 		w.registries[0].publish("a: 1, mine: 9")
 		out, err := once(t, w, Once{})
-		if err != nil || len(out.Out) != 1 || len(out.Written.Added) > 0 {
+		if err != nil || out.Out.Len() != 1 || len(out.Written.Added) > 0 {
 			t.Errorf("%+v, %v", out, err)
 		}
 		w.wantLive(0, "a: 1, mine: 8")
 	})
 	run(t, "a gateway that is down", 1, 2, func(t *testing.T, w *world) {
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 9")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 9")}
 		w.gateways[0].setFail(errors.New("connection refused"))
 		w.registries[0].publish("a: 1")
 		out, err := once(t, w, Once{})
@@ -741,7 +743,7 @@ func TestRunOnce(t *testing.T) {
 }
 
 func TestScheduleDue(t *testing.T) {
-	s := Schedule{Calm: 20 * time.Millisecond, Quiet: 5 * time.Millisecond, Longest: 20 * time.Millisecond}
+	s := Schedule{Calm: 50 * time.Millisecond, Quiet: 5 * time.Millisecond, Longest: 20 * time.Millisecond, Gap: 30 * time.Millisecond}
 	t0 := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	at := func(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
 	for _, tt := range []struct {
@@ -750,13 +752,42 @@ func TestScheduleDue(t *testing.T) {
 		want                 time.Time
 	}{
 		{"nothing was decided yet", at(100), at(100), time.Time{}, at(100)},
-		{"after a calm", at(100), at(100), at(80), at(100)},
-		{"close upon a decision", at(101), at(101), at(100), at(106)},
-		{"a row of changes", at(101), at(108), at(100), at(113)},
-		{"a row without an end", at(101), at(118), at(100), at(121)},
+		{"after a calm", at(150), at(150), at(100), at(150)},
+		{"close upon a decision", at(101), at(101), at(100), at(130)},
+		{"when the gap is over", at(140), at(140), at(100), at(145)},
+		{"a row of changes", at(140), at(148), at(100), at(153)},
+		{"a row without an end", at(140), at(158), at(100), at(160)},
 	} {
 		if got := s.due(tt.first, tt.last, tt.decided); !got.Equal(tt.want) {
 			t.Errorf("%s: %s, want %s", tt.name, got.Sub(t0), tt.want.Sub(t0))
+		}
+	}
+}
+
+// TestAtMostTwentyDecisionsASecond plays a change every millisecond, and every 6 ms: whatever comes, decisions keep
+// their distance, and none of the changes waits for longer than it.
+func TestAtMostTwentyDecisionsASecond(t *testing.T) {
+	s := DefaultSchedule()
+	for _, every := range []time.Duration{time.Millisecond, 6 * time.Millisecond, 49 * time.Millisecond, 51 * time.Millisecond} {
+		var first, last, decided, due time.Time
+		began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		decisions := 0
+		for now := began; now.Before(began.Add(time.Second)); now = now.Add(every) {
+			if !first.IsZero() && !due.After(now) {
+				if wait := due.Sub(first); wait > s.Gap {
+					t.Errorf("every %s: a change waits %s", every, wait)
+				}
+				decided, first = due, time.Time{}
+				decisions++
+			}
+			last = now
+			if first.IsZero() {
+				first = now
+			}
+			due = s.due(first, last, decided)
+		}
+		if decisions > 20 || decisions < 15 {
+			t.Errorf("every %s: %d decisions a second", every, decisions)
 		}
 	}
 }

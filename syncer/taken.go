@@ -5,55 +5,48 @@ import (
 	"strings"
 
 	"swallowkeeper/gateway"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
-// Taken is a name that nginx's own configuration uses for something else.
+// Taken is a name that nginx's own configuration already uses.
 type Taken struct {
-	// Reason says for what and where.
-	Reason string
-	// Fatal says that nginx does not load beside an upstream of that name: also one of ours goes.
+	// Reason is what it is used for, and where.
+	Reason reason.Reason
+	// Fatal means that nginx does not load with an upstream of that name, so even one of ours must go.
 	Fatal bool
-	// Upstream says that it has an upstream of that name itself.
+	// Upstream means that the configuration has an upstream of that name.
 	Upstream bool
 }
 
-const localhost = "localhost is this machine's own name: what nginx sends there would go to the service"
-
-// withoutTaken leaves out what has a name that nginx's configuration uses otherwise: a host that it
-// proxies to, or an upstream. Of ours only that goes with which nginx does not load; for the rest nginx
-// was configured with them. Before anything is written, what a gateway shows may be the upstream that
-// another program left, which is taken over, unless nginx's configuration has it.
-func (s *Syncer) withoutTaken(written upstream.Generation, seen upstream.Set) upstream.Set {
-	var taken map[upstream.Key]Taken
-	if s.Taken != nil {
-		workers := make([][]gateway.Worker, len(s.deliveries))
-		for i, d := range s.deliveries {
-			workers[i] = d.workers()
-		}
-		taken = s.Taken(workers)
+// taken returns the names that nginx's configuration currently uses.
+func (s *Syncer) taken() map[upstream.Key]Taken {
+	if s.parts.Taken == nil {
+		return nil
 	}
-	var names []string
-	out := seen.Out()
-	for u := range seen.All() {
-		_, ours := written.Set.Get(u.Name)
-		is, found := taken[upstream.KeyOf(u.Name)]
-		switch {
-		case upstream.SameName(u.Name, "localhost"):
-			is = Taken{Reason: localhost}
-		case !found, !is.Fatal && (ours || !is.Upstream && written.Number == 0 && s.shown(u.Name)):
-			continue
-		}
-		names = append(names, u.Name)
-		out = append(out, upstream.Out{Service: u.Name, Upstream: u.Name, Reason: is.Reason})
+	workers := make([][]gateway.Worker, len(s.deliveries))
+	for i, d := range s.deliveries {
+		workers[i] = d.workers()
 	}
-	if names == nil {
-		return seen
-	}
-	return upstream.NewSet(slices.Collect(seen.Without(names).All()), out...)
+	return s.parts.Taken(workers)
 }
 
-// shown reports whether a gateway showed an upstream of the name before anything was written.
+// isTaken returns why an upstream can't have its name because nginx's configuration uses it, for a host to proxy to
+// or for an upstream. One of ours is removed only if nginx would not load with it; for the others nginx was
+// configured that way. Before anything is written, an upstream that a gateway shows may have been left by another
+// program; it is taken over unless nginx's configuration has it.
+func (s *Syncer) isTaken(by screening, name string, ours bool) reason.Reason {
+	is, found := by.taken[upstream.KeyOf(name)]
+	switch {
+	case upstream.SameName(name, "localhost"):
+		return localhost.With()
+	case !found, !is.Fatal && (ours || !is.Upstream && by.first && s.shown(name)):
+		return reason.Reason{}
+	}
+	return is.Reason
+}
+
+// shown reports whether a gateway showed an upstream of that name before anything was written.
 func (s *Syncer) shown(name string) bool {
 	return slices.ContainsFunc(s.deliveries, func(d *delivery) bool {
 		d.mu.Lock()
@@ -63,25 +56,11 @@ func (s *Syncer) shown(name string) bool {
 	})
 }
 
-// undotted leaves new names with a dot out, which may be names of hosts: for a registry that is not
-// configured to have them.
-func undotted(written, set upstream.Set) upstream.Set {
-	var names []string
-	out := set.Out()
-	for u := range set.All() {
-		if !strings.Contains(u.Name, ".") {
-			continue
-		}
-		if _, ours := written.Get(u.Name); !ours {
-			names = append(names, u.Name)
-			out = append(out, upstream.Out{
-				Service: u.Name, Upstream: u.Name,
-				Reason: `its name has a dot and may be a host's: names = "dotted" in [[registry]] lets it in`,
-			})
-		}
+// undotted leaves out new names with a dot, which may be host names, for a registry that is not configured to have
+// them.
+func undotted(u, written upstream.Upstream) (upstream.Upstream, []upstream.Out) {
+	if written.Name != "" || !strings.Contains(u.Name, ".") {
+		return u, nil
 	}
-	if names == nil {
-		return set
-	}
-	return upstream.NewSet(slices.Collect(set.Without(names).All()), out...)
+	return upstream.Upstream{}, []upstream.Out{{Service: u.Name, Upstream: u.Name, Reason: dotted.With()}}
 }

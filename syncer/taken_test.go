@@ -5,19 +5,21 @@ import (
 	"time"
 
 	"swallowkeeper/gateway"
+	"swallowkeeper/generation"
 	"swallowkeeper/guard"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
 func TestNamesThatNginxUsesOtherwise(t *testing.T) {
 	begin := func(w *world) {
 		w.taken = func([][]gateway.Worker) map[upstream.Key]Taken {
-			return map[upstream.Key]Taken{"grafana": {Reason: "with a port", Fatal: true}, "dns": {Reason: "a host"}, "static": {Reason: "an upstream", Upstream: true}}
+			return map[upstream.Key]Taken{"grafana": {Reason: reason.Text("with a port"), Fatal: true}, "dns": {Reason: reason.Text("a host")}, "static": {Reason: reason.Text("an upstream"), Upstream: true}}
 		}
 	}
 	run(t, "new ones are out", 1, 1, func(t *testing.T, w *world) {
 		begin(w)
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, b: 2, c: 3")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1, b: 2, c: 3")}
 		w.gateways[0].set("a: 1, b: 2, c: 3")
 		w.start(guard.DefaultConfig())
 		defer w.stop()
@@ -27,11 +29,11 @@ func TestNamesThatNginxUsesOtherwise(t *testing.T) {
 		w.wantOut("Grafana", "with a port")
 		w.wantOut("dns", "a host")
 		w.wantOut("static", "an upstream")
-		w.wantOut("LocalHost", localhost)
+		w.wantOut("LocalHost", localhost.English)
 	})
 	run(t, "of ours only those go with which nginx does not load", 1, 1, func(t *testing.T, w *world) {
 		begin(w)
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1 2 3, dns: 1, grafana: 1, localhost: 1, static: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1 2 3, dns: 1, grafana: 1, localhost: 1, static: 1")}
 		w.gateways[0].set("a: 1 2 3, dns: 1, grafana: 1, localhost: 1, static: 1")
 		w.start(guard.DefaultConfig())
 		defer w.stop()
@@ -52,11 +54,11 @@ func TestNamesThatNginxUsesOtherwise(t *testing.T) {
 	})
 	run(t, "no rollback brings one back", 1, 1, func(t *testing.T, w *world) {
 		begin(w)
-		w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1")}
+		w.store.gen = generation.Generation{Number: 7, Set: set("a: 1")}
 		w.start(guard.DefaultConfig())
 		defer w.stop()
 		w.pass(time.Second)
-		if _, err := w.syncer.Do(t.Context(), Rollback(upstream.Generation{Number: 3, Set: set("a: 1, grafana: 1, localhost: 2")})); err != nil {
+		if _, err := w.syncer.Do(t.Context(), Rollback(generation.Generation{Number: 3, Set: set("a: 1, grafana: 1, localhost: 2")})); err != nil {
 			t.Fatal(err)
 		}
 		w.wantStored("a: 1")
@@ -67,7 +69,7 @@ func TestDottedNames(t *testing.T) {
 	for _, dotted := range []bool{false, true} {
 		run(t, "new ones only where the registry may have them", 1, 1, func(t *testing.T, w *world) {
 			w.dotted = dotted
-			w.store.gen = upstream.Generation{Number: 7, Set: set("a: 1, old.example: 2")}
+			w.store.gen = generation.Generation{Number: 7, Set: set("a: 1, old.example: 2")}
 			w.start(guard.DefaultConfig())
 			defer w.stop()
 			w.registries[0].publish("a: 1, old.example: 2 3, new.example: 4")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/reason"
 )
 
 // asked is a witness that takes a second to find out what a server does; of one that it is not told of it finds
@@ -106,7 +107,7 @@ func TestWhatIsDeadGoes(t *testing.T) {
 		}
 		proven := w.told.of(EventProven)
 		const text = "none of 4 servers answers from here: they go, though max_removal would hold them"
-		if len(proven) != 1 || proven[0].Out != 4 || proven[0].Text != text {
+		if len(proven) != 1 || proven[0].Out != 4 || proven[0].Text.String() != text {
 			t.Errorf("events %+v", proven)
 		}
 		w.pass(time.Millisecond)
@@ -132,7 +133,7 @@ func TestWhatIsAliveIsHeld(t *testing.T) {
 		w.wantStored("a: 1 2 3 4 5")
 		held := w.told.of(EventHeld)
 		const text = "4 of 5 servers would go, max_removal allows 50%: removals are held; 3 of 4 still accept connections"
-		if len(held) != 1 || held[0].Text != text {
+		if len(held) != 1 || held[0].Text.String() != text {
 			t.Errorf("events %+v", held)
 		}
 		a.mu.Lock()
@@ -152,7 +153,7 @@ func TestWhatIsAliveIsHeld(t *testing.T) {
 	})
 }
 
-// A witness that finds nothing out keeps nobody from hearing of a hold for long, nor of one that is there already.
+// A witness that finds nothing out keeps nobody from witnessWait of a hold for long, nor of one that is there already.
 func TestAWitnessThatIsSilent(t *testing.T) {
 	run(t, "a hold is told of", 1, 1, func(t *testing.T, w *world) {
 		a := newAsked()
@@ -165,7 +166,7 @@ func TestAWitnessThatIsSilent(t *testing.T) {
 		a.want, a.until = []netip.AddrPort{{}}, time.Now().Add(time.Hour) // every answer is to come
 		a.mu.Unlock()
 		w.registries[0].publish("a: 5")
-		w.pass(hearing - time.Millisecond)
+		w.pass(witnessWait - time.Millisecond)
 		if n := len(w.told.of(EventHeld)); n != 0 {
 			t.Errorf("%d events tell of it before", n)
 		}
@@ -201,7 +202,7 @@ func TestOnePassHearsTheWitness(t *testing.T) {
 		"all is known at once": {"1 2 3 4", false, true, 0, "a: 5", 0},
 		"all are dead":         {"1 2 3 4", false, false, time.Second, "a: 5", 0},
 		"one is alive":         {"2 3 4", false, false, time.Second, "a: 1 2 3 4 5", 1},
-		"nothing is found out": {"", true, false, hearing, "a: 1 2 3 4 5", 1},
+		"nothing is found out": {"", true, false, witnessWait, "a: 1 2 3 4 5", 1},
 	} {
 		for _, dry := range []bool{false, true} {
 			run(t, name, 1, 1, func(t *testing.T, w *world) {
@@ -264,7 +265,7 @@ func ranges(t *testing.T, list ...string) []netip.Prefix {
 func TestForbidden(t *testing.T) {
 	none, loopback := Reach{}, Reach{Allow: ranges(t, "127.0.0.0/8", "10.0.0.0/8", "::1/128")}
 	own := Reach{
-		Own:   []Own{{Of: "the status page", Addr: netip.MustParseAddrPort("0.0.0.0:9180")}},
+		Own:   []Own{{Of: reason.Text("the status page"), Addr: netip.MustParseAddrPort("0.0.0.0:9180")}},
 		Local: []netip.Addr{netip.MustParseAddr("10.0.0.9")}, Allow: loopback.Allow,
 	}
 	everything := Reach{Allow: ranges(t, "0.0.0.0/0", "::/0")}
@@ -290,13 +291,13 @@ func TestForbidden(t *testing.T) {
 			reach Reach
 			may   bool
 		}{"none": {none, tt.none}, "loopback": {loopback, tt.loopback}, "everything": {everything, tt.everything}} {
-			if why := r.reach.Forbids(a); (why == "") != r.may {
+			if why := r.reach.Forbids(a); why.IsZero() != r.may {
 				t.Errorf("%s with %s allowed: %q", addr, name, why)
 			}
 		}
 	}
 	for _, addr := range []string{"10.0.0.9:9180", "127.0.0.1:9180", "127.0.0.7:9180"} {
-		if own.Forbids(netip.MustParseAddrPort(addr)) == "" {
+		if own.Forbids(netip.MustParseAddrPort(addr)).IsZero() {
 			t.Errorf("%s is our own", addr)
 		}
 	}

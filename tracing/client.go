@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	// patience is how long one batch is tried again. What can't be sent by then is of little use later.
+	// patience limits the retries of one batch. Later the traces are of little use.
 	patience = 2 * sendTimeout
-	// mostAnswer is what is read of an answer.
+	// mostAnswer limits how much of an answer is read.
 	mostAnswer = 64 << 10
 )
 
-// client is an otlptrace.Client that sends OTLP over HTTP. The SDK's own, otlptracehttp, would do, but
-// it links all of gRPC: 2.3 MB in the memory of everybody who sends no traces.
+// client is an otlptrace.Client that sends OTLP over HTTP. The SDK's otlptracehttp would work too, but it links all of
+// gRPC, which costs memory even without traces.
 type client struct {
 	target target
 	http   *http.Client
@@ -37,7 +37,8 @@ func newClient(t target) *client {
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: t.tls,
 		MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute,
 	}
-	// A collector that moved is told of: the headers, which may have a secret, are for the one that is named.
+	// Redirects are not followed, but reported: the headers may contain a secret that is only meant for the configured
+	// collector.
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &client{target: t, http: &http.Client{Transport: transport, Timeout: t.timeout, CheckRedirect: stay}}
 }
@@ -51,9 +52,9 @@ func (c *client) Stop(context.Context) error {
 	return nil
 }
 
-// UploadTraces implements otlptrace.Client. It tries again where the specification says so.
+// UploadTraces implements otlptrace.Client. It retries as the specification says.
 func (c *client) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
-	// On the wire this is a collector's ExportTraceServiceRequest, whose package has gRPC's part too.
+	// On the wire this equals an ExportTraceServiceRequest, whose package would bring in gRPC.
 	body, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: spans})
 	if err != nil {
 		return err
@@ -71,14 +72,14 @@ func (c *client) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpan
 		return last
 	}, backoff.WithContext(waits, ctx))
 	if err != nil && ctx.Err() != nil {
-		return last // why it did not go before the end came
+		return last // why it failed before the context ended
 	}
 	return err
 }
 
-// send sends once. What need not be tried again is a permanent error.
+// send makes one attempt. It returns a permanent error if retrying is pointless.
 func (c *client) send(ctx context.Context, body []byte, waits *asked) error {
-	waits.least = 0 // what an earlier answer asked for is over
+	waits.least = 0 // an earlier Retry-After no longer applies
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.target.url, bytes.NewReader(body))
 	if err != nil {
 		return backoff.Permanent(err)
@@ -103,7 +104,7 @@ func (c *client) send(ctx context.Context, body []byte, waits *asked) error {
 		}
 		return nil
 	case response.StatusCode/100 == 2:
-		return nil // it has them, and what it says of them is lost
+		return nil // accepted; only its answer is lost
 	}
 	err = fmt.Errorf("%s answers %s: %s", c.target.url, response.Status, cmp.Or(strings.TrimSpace(string(answer)), "nothing more"))
 	switch response.StatusCode {
@@ -114,7 +115,7 @@ func (c *client) send(ctx context.Context, body []byte, waits *asked) error {
 	return backoff.Permanent(err)
 }
 
-// retryAfter is how long a collector asks to be left alone: seconds, or until a date.
+// retryAfter parses a Retry-After header: seconds or a date.
 func retryAfter(text string, now time.Time) time.Duration {
 	if seconds, err := strconv.Atoi(text); err == nil {
 		return time.Duration(min(seconds, int(patience/time.Second)+1)) * time.Second
@@ -125,7 +126,7 @@ func retryAfter(text string, now time.Time) time.Duration {
 	return 0
 }
 
-// asked waits at least as long as the collector asked for.
+// asked waits at least as long as the collector requested.
 type asked struct {
 	backoff.BackOff
 	least time.Duration
@@ -140,11 +141,11 @@ func (a *asked) NextBackOff() time.Duration {
 	return max(next, a.least)
 }
 
-// rejected is the error of an ExportTraceServiceResponse that says that some spans were not taken:
+// rejected returns an error if an ExportTraceServiceResponse reports that some spans were rejected:
 //
 //	1: ExportTracePartialSuccess { 1: rejected_spans int64, 2: error_message string }
 //
-// An answer that is none says nothing.
+// An invalid answer counts as no rejection.
 func rejected(answer []byte) error {
 	part := fields(answer)[1].text
 	said := fields(part)
@@ -154,13 +155,13 @@ func rejected(answer []byte) error {
 	return nil
 }
 
-// field is one of a message in protobuf's wire format.
+// field is a field of a message in protobuf's wire format.
 type field struct {
 	number uint64
 	text   []byte
 }
 
-// fields are those of a message by their numbers; of what can't be read there are none.
+// fields returns the fields of a message by number, or none if it can't be parsed.
 func fields(message []byte) map[protowire.Number]field {
 	all := map[protowire.Number]field{}
 	for len(message) > 0 {
@@ -189,7 +190,7 @@ func fields(message []byte) map[protowire.Number]field {
 func zipped(body []byte) []byte {
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
-	_, _ = z.Write(body) // a buffer takes everything
+	_, _ = z.Write(body) // a buffer accepts everything
 	_ = z.Close()
 	return out.Bytes()
 }

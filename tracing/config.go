@@ -8,18 +8,17 @@ import (
 	"swallowkeeper/internal/setting"
 )
 
-// Config is the [tracing] table: where traces go.
+// Config is the [tracing] table: where to send traces.
 type Config struct {
-	// Endpoint is the URL of a collector that takes OTLP over HTTP. Without a path it is
-	// /v1/traces there. "" sends none, unless the standard OTEL_EXPORTER_OTLP_ENDPOINT or
-	// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set.
+	// Endpoint is the URL of a collector with OTLP over HTTP. If it has no path, /v1/traces is used. "" disables
+	// traces, unless OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set.
 	Endpoint string `toml:"endpoint"`
 }
 
-// DefaultConfig is what holds where the file says nothing.
+// DefaultConfig returns the defaults.
 func DefaultConfig() Config { return Config{} }
 
-// Validate returns a *setting.Error for the first key whose value is not allowed.
+// Validate returns a *setting.Error for the first invalid key.
 func (c Config) Validate() error {
 	if c.Endpoint == "" || valid(c.Endpoint) {
 		return nil
@@ -36,11 +35,11 @@ func valid(endpoint string) bool {
 		u.RawQuery == "" && u.Fragment == ""
 }
 
-// url is where to send to: a lone slash is no path. It is "" where the configuration names nobody.
+// url returns the URL to send to, or "" if none is configured. A lone slash counts as no path.
 func (c Config) url() string {
 	u, err := url.Parse(c.Endpoint)
 	if err != nil || c.Endpoint == "" {
-		return "" // Validate has refused what is no URL
+		return "" // Validate has refused invalid URLs
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = tracesPath
@@ -48,7 +47,7 @@ func (c Config) url() string {
 	return u.String()
 }
 
-// on tells whether there is anybody to send traces to.
+// on reports whether traces are sent.
 func (c Config) on() bool {
 	if disabled, _ := strconv.ParseBool(os.Getenv("OTEL_SDK_DISABLED")); disabled {
 		return false

@@ -11,20 +11,19 @@ import (
 	"swallowkeeper/internal/safetext"
 )
 
-// sayAgain is how often the log is told that traces can't be sent.
+// sayAgain is the interval between log messages about traces that can't be sent.
 const sayAgain = 10 * time.Minute
 
-// exporter tells our log of failures. It tells the SDK of none, which would write them to
-// standard error past the log.
+// exporter logs failures. It hides them from the SDK, which would write them directly to standard error.
 type exporter struct {
 	sdktrace.SpanExporter
 	log   logrus.FieldLogger
-	life  context.Context //nolint:containedctx // of every request, whatever the SDK would wait for
+	life  context.Context //nolint:containedctx // limits every request, however long the SDK would wait
 	cut   context.CancelFunc
-	ended chan struct{} // closed when the SDK is done with it
+	ended chan struct{} // closed when the SDK has shut it down
 
 	mu      sync.Mutex
-	failing bool // and the log knows
+	failing bool // failing and logged
 	said    time.Time
 }
 
@@ -55,9 +54,9 @@ func (e *exporter) tell(err error) {
 	}
 }
 
-// Shutdown implements sdktrace.SpanExporter. It is the last that the SDK calls.
+// Shutdown implements sdktrace.SpanExporter. The SDK calls it last.
 func (e *exporter) Shutdown(ctx context.Context) error {
 	defer close(e.ended)
-	_ = e.SpanExporter.Shutdown(ctx) // that it took too long is no news: the spans' own request tells
+	_ = e.SpanExporter.Shutdown(ctx) // a timeout here is already reported by the request for the spans
 	return nil
 }

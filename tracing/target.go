@@ -15,24 +15,24 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// sendTimeout is for one request to the collector, unless OTEL_EXPORTER_OTLP_TIMEOUT is set.
+// sendTimeout limits a request to the collector, unless OTEL_EXPORTER_OTLP_TIMEOUT is set.
 const sendTimeout = 5 * time.Second
 
-// tracesPath is where a collector takes traces, by the specification.
+// tracesPath is the path for traces, by the specification.
 const tracesPath = "/v1/traces"
 
-// target is a collector, and how to speak to it.
+// target is a collector and how to connect to it.
 type target struct {
 	url     string
 	headers http.Header
 	gzip    bool
 	timeout time.Duration
-	tls     *tls.Config // nil: as usual
+	tls     *tls.Config // nil: the default
 }
 
-// newTarget is the one of the configuration, else that of the environment. The further
-// OTEL_EXPORTER_OTLP_… variables hold for either, each with TRACES_ before its last word over the one
-// without: https://opentelemetry.io/docs/specs/otel/protocol/exporter.
+// newTarget returns the configured target, or else that of the environment. The other OTEL_EXPORTER_OTLP_… variables
+// apply to both. A variable with TRACES_ before its last word overrides the one without:
+// https://opentelemetry.io/docs/specs/otel/protocol/exporter.
 func newTarget(c Config) (target, error) {
 	t := target{url: c.url(), headers: http.Header{}, timeout: sendTimeout}
 	var errs []error
@@ -43,8 +43,8 @@ func newTarget(c Config) (target, error) {
 	return t, errors.Join(errs...)
 }
 
-// checkSDK looks at what the SDK reads itself: where that is wrong it would say so past our log, and go on
-// with something else.
+// checkSDK validates the variables that the SDK reads itself. For a bad one it would print to standard error, and
+// continue with a default.
 func checkSDK() error {
 	switch sampler := os.Getenv("OTEL_TRACES_SAMPLER"); sampler {
 	case "", "always_on", "always_off", "parentbased_always_on", "parentbased_always_off":
@@ -68,7 +68,7 @@ func checkSDK() error {
 	return nil
 }
 
-// variable is the value of OTEL_EXPORTER_OTLP_TRACES_word or of the one without TRACES_, and which of them.
+// variable returns the value of OTEL_EXPORTER_OTLP_TRACES_word, or else of the variable without TRACES_, and its name.
 func variable(word string) (name, value string) {
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_TRACES_" + word, "OTEL_EXPORTER_OTLP_" + word} {
 		if value := strings.TrimSpace(os.Getenv(name)); value != "" {
@@ -87,7 +87,7 @@ func (t *target) fromEnvironment() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if name == "OTEL_EXPORTER_OTLP_ENDPOINT" { // the base of all signals' paths
+	if name == "OTEL_EXPORTER_OTLP_ENDPOINT" { // the base of the paths of all signals
 		u = u.JoinPath(tracesPath)
 	}
 	t.url = u.String()
@@ -97,7 +97,7 @@ func (t *target) fromEnvironment() error {
 	return nil
 }
 
-// setHeaders takes key=value,key=value with values as in a URL. An error names no value: it may be a secret.
+// setHeaders parses key=value,key=value with URL-encoded values. Its errors contain no values, as those may be secrets.
 func (t *target) setHeaders() error {
 	name, list := variable("HEADERS")
 	for pair := range strings.SplitSeq(list, ",") {

@@ -1,9 +1,8 @@
-// Package tracing tells an OpenTelemetry collector of each change by one trace: from the
-// registry's answer over guard and conf file to each gateway and its workers.
+// Package tracing sends an OpenTelemetry collector one trace per change: from the registry's answer over guard and conf
+// file to each gateway and its workers.
 //
-// The spans are made after the fact, of the syncer's events and the times in them. So the
-// way of the data knows nothing of traces and never waits for them: what the collector does
-// not take in time is dropped.
+// Spans are created afterwards, from the syncer's events and their times. So the data path has no tracing and never
+// waits for it. What the collector does not accept in time is dropped.
 package tracing
 
 import (
@@ -27,18 +26,17 @@ import (
 )
 
 const (
-	// open is how long the span of a whole change waits for its gateways. What they do later
-	// still becomes part of its trace.
+	// open is how long the span of a whole change waits for its gateways. Later spans still belong to its trace.
 	open = 30 * time.Second
 	// mostChanges is how many changes are remembered for gateways that are behind.
 	mostChanges = 64
-	// mostText bounds a value: it may hold names from a registry.
+	// mostText limits the length of a value, which may contain names from a registry.
 	mostText = 300
-	// farewell is for all of Close.
+	// farewell limits Close.
 	farewell = 2 * time.Second
 )
 
-// Tracer makes traces of events. A nil one makes none.
+// Tracer makes traces from events. A nil Tracer does nothing.
 type Tracer struct {
 	provider *sdktrace.TracerProvider
 	exporter *exporter
@@ -46,32 +44,32 @@ type Tracer struct {
 	gateways []string
 
 	mu      sync.Mutex
-	changes []*change // that some gateway may still push, the oldest first
-	newest  int       // the generation that was told of last
+	changes []*change // that some gateway may still push, oldest first
+	newest  int       // the last generation seen
 	early   []syncer.Event
 }
 
-// change is one on its way.
+// change is a change being delivered.
 type change struct {
 	generation int
-	ctx        context.Context //nolint:containedctx // names the trace, and nothing else
+	ctx        context.Context //nolint:containedctx // only carries the trace
 	span       trace.Span
-	behind     []string // the gateways that have not shown it yet
+	behind     []string // gateways that have not shown it yet
 	last       time.Time
 	limit      *time.Timer
 }
 
-// New makes a tracer for changes that go to these gateways, or nil where the configuration
-// and the standard OTEL_… variables name no collector.
+// New returns a tracer for changes to these gateways, or nil if neither the configuration nor the standard OTEL_…
+// variables name a collector.
 func New(c Config, version string, gateways []string, log logrus.FieldLogger) (*Tracer, error) {
 	if !c.on() {
-		return nil, nil //nolint:nilnil // a nil tracer is one that is switched off
+		return nil, nil //nolint:nilnil // a nil tracer is disabled
 	}
 	to, err := newTarget(c)
 	if err != nil {
 		return nil, err
 	}
-	ctx := context.Background() // nothing is connected yet
+	ctx := context.Background() // nothing connects yet
 	sends, err := otlptrace.New(ctx, newClient(to))
 	if err != nil {
 		return nil, fmt.Errorf("make the traces' exporter: %w", err)
@@ -94,7 +92,7 @@ func New(c Config, version string, gateways []string, log logrus.FieldLogger) (*
 	return t, nil
 }
 
-// Observe takes in what happened. It does not wait for anything.
+// Observe takes an event. It never blocks.
 func (t *Tracer) Observe(e syncer.Event) {
 	if t == nil {
 		return
@@ -114,8 +112,8 @@ func (t *Tracer) Observe(e syncer.Event) {
 	}
 }
 
-// delivered takes in how it went with a gateway. A quick one may have a generation before
-// the syncer tells of it: that waits. Locked.
+// delivered handles the result of a gateway. A fast gateway may have a generation before the syncer's event for it
+// arrives: that result is kept. The mutex is held.
 func (t *Tracer) delivered(e syncer.Event) {
 	switch {
 	case e.Generation > t.newest:
@@ -128,12 +126,12 @@ func (t *Tracer) delivered(e syncer.Event) {
 	}
 }
 
-// begin opens the trace of a change. Locked.
+// begin opens the trace of a change. The mutex is held.
 func (t *Tracer) begin(e syncer.Event) {
 	seen := cmp.Or(e.Timing.Seen, e.Timing.Decided, e.Time)
 	ctx, span := t.tracer.Start(context.Background(), "change", trace.WithTimestamp(seen), trace.WithAttributes(
 		attribute.Int("swallowkeeper.generation", e.Generation),
-		attribute.String("swallowkeeper.change", safetext.Runes(e.Text, mostText)),
+		attribute.String("swallowkeeper.change", safetext.Runes(e.Text.String(), mostText)),
 		attribute.Int("swallowkeeper.upstreams.added", e.Added),
 		attribute.Int("swallowkeeper.upstreams.updated", e.Updated),
 		attribute.Int("swallowkeeper.upstreams.removed", e.Removed),
@@ -156,7 +154,7 @@ func (t *Tracer) begin(e syncer.Event) {
 	t.forget()
 }
 
-// stage is a span of which both ends are known, or none where one is not.
+// stage adds a span if both its start and end are known.
 func (t *Tracer) stage(ctx context.Context, name string, from, to time.Time, attributes ...attribute.KeyValue) context.Context {
 	if from.IsZero() || to.IsZero() {
 		return ctx
@@ -166,7 +164,7 @@ func (t *Tracer) stage(ctx context.Context, name string, from, to time.Time, att
 	return ctx
 }
 
-// pushed has a gateway show a generation, and with it all before. Locked.
+// pushed records that a gateway shows a generation, and all before it. The mutex is held.
 func (t *Tracer) pushed(e syncer.Event) {
 	for _, c := range t.changes {
 		i := slices.Index(c.behind, e.Gateway)
@@ -175,7 +173,7 @@ func (t *Tracer) pushed(e syncer.Event) {
 		}
 		c.behind = slices.Delete(c.behind, i, i+1)
 		if c.generation != e.Generation {
-			continue // it came with a later one
+			continue // delivered with a later one
 		}
 		c.last = e.Timing.Pushed
 		ctx := t.stage(c.ctx, "gateway", e.Timing.Pushing, e.Timing.Pushed,
@@ -186,7 +184,7 @@ func (t *Tracer) pushed(e syncer.Event) {
 	t.forget()
 }
 
-// failed notes that a gateway could not be brought to a generation. Locked.
+// failed records that a gateway could not be brought to a generation. The mutex is held.
 func (t *Tracer) failed(e syncer.Event) {
 	for _, c := range t.changes {
 		if c.generation != e.Generation || !slices.Contains(c.behind, e.Gateway) {
@@ -201,7 +199,7 @@ func (t *Tracer) failed(e syncer.Event) {
 	}
 }
 
-// forget ends the changes that every gateway has. Locked.
+// forget ends the changes that every gateway has. The mutex is held.
 func (t *Tracer) forget() {
 	t.changes = slices.DeleteFunc(t.changes, func(c *change) bool {
 		if len(c.behind) == 0 {
@@ -211,7 +209,7 @@ func (t *Tracer) forget() {
 	})
 }
 
-// end closes the span of the whole, once. Locked.
+// end closes the root span, once. The mutex is held.
 func (c *change) end() {
 	c.limit.Stop()
 	if c.span.IsRecording() {
@@ -222,7 +220,7 @@ func (c *change) end() {
 	}
 }
 
-// Close ends what is open and sends what it can in a moment.
+// Close ends open spans and sends what it can in a short time.
 func (t *Tracer) Close() {
 	if t == nil {
 		return
@@ -236,7 +234,7 @@ func (t *Tracer) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
 	if t.provider.Shutdown(ctx) != nil {
-		// The collector does not answer: what is on its way to it is cut off.
+		// The collector does not answer: abort the requests in progress.
 		t.exporter.cut()
 		<-t.exporter.ended
 	}

@@ -2,14 +2,14 @@ package upstream
 
 import "time"
 
-// Defaults are the options of upstreams and their servers as an operator set them:
-// for all, and for some by name. Registries build their upstreams from it.
+// Defaults are the operator's default options for upstreams and their servers: for all, and for some by name.
+// Registries build their upstreams from them.
 type Defaults struct {
 	All  Template
-	Name map[string]Template // by the upstream's name, whole, not added to All
+	Name map[string]Template // by the name of the upstream; replaces All, not merged with it
 }
 
-// Template is what a new upstream and each of its servers start from.
+// Template is the initial state of a new upstream and of each of its servers.
 type Template struct {
 	Options     Options
 	Weight      int
@@ -18,7 +18,7 @@ type Template struct {
 	FailTimeout time.Duration
 }
 
-// DefaultTemplate is what holds where an operator says nothing.
+// DefaultTemplate returns the built-in defaults.
 func DefaultTemplate() Template {
 	return Template{
 		Options:     Options{Keepalive: 20},
@@ -28,7 +28,7 @@ func DefaultTemplate() Template {
 	}
 }
 
-// For is the template of one upstream.
+// For returns the template of the named upstream.
 func (d Defaults) For(name string) Template {
 	if t, ok := d.Name[name]; ok {
 		return t
@@ -36,7 +36,7 @@ func (d Defaults) For(name string) Template {
 	return d.All
 }
 
-// Server makes a server of the template. Its address and origin are the caller's part.
+// Server returns a server with the template's options. The caller sets its address and origin.
 func (t Template) Server() Server {
 	return Server{Weight: t.Weight, MaxConns: t.MaxConns, MaxFails: t.MaxFails, FailTimeout: t.FailTimeout}
 }

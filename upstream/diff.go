@@ -1,25 +1,27 @@
 package upstream
 
-// Changes lead from one set to another.
+import "swallowkeeper/internal/sorted"
+
+// Changes is the difference between two sets.
 type Changes struct {
-	// Want is the whole set that the changes lead to.
+	// Want is the complete new set.
 	Want Set
-	// Added are in Want alone.
+	// Added are only in Want.
 	Added []Upstream
-	// Updated are in both and differ.
+	// Updated are in both sets and differ.
 	Updated []Update
-	// Removed are in the old set alone, as they were there.
+	// Removed are only in the old set.
 	Removed []Upstream
 }
 
 // Update is one upstream before and after.
 type Update struct{ Old, New Upstream }
 
-// Empty reports whether there is nothing to do.
+// Empty reports whether there are no changes.
 func (c Changes) Empty() bool { return len(c.Added)+len(c.Updated)+len(c.Removed) == 0 }
 
-// RemoveOnly narrows the removals to upstreams for which owned says yes: what an
-// operator configured by hand stays.
+// RemoveOnly restricts the removals to upstreams for which owned returns true: those that an operator configured by
+// hand stay.
 func (c Changes) RemoveOnly(owned func(Upstream) bool) Changes {
 	var removed []Upstream
 	for _, u := range c.Removed {
@@ -31,37 +33,28 @@ func (c Changes) RemoveOnly(owned func(Upstream) bool) Changes {
 	return c
 }
 
-// Diff finds what leads from live to want. Where nginx would not notice a
-// difference (another order, another origin) there is none. A name in another case is
-// an update: posting the one renames the other.
+// Diff returns the changes from live to want. Differences that nginx would not notice (order, origin) are left out. A
+// name that changes case is an update: posting the new name renames the upstream.
 func Diff(live, want Set) Changes {
 	c := Changes{Want: want}
-	l, w := live.list, want.list
-	for len(l) > 0 || len(w) > 0 {
-		switch order := nextOf(l, w); {
-		case order < 0:
-			c.Removed = append(c.Removed, l[0])
-			l = l[1:]
-		case order > 0:
-			c.Added = append(c.Added, w[0])
-			w = w[1:]
-		default:
-			if !l[0].Same(w[0]) {
-				c.Updated = append(c.Updated, Update{Old: l[0], New: w[0]})
-			}
-			l, w = l[1:], w[1:]
+	note := func(was, is *Upstream) {
+		switch {
+		case is == nil:
+			c.Removed = append(c.Removed, *was)
+		case was == nil:
+			c.Added = append(c.Added, *is)
+		case !untouched(was, is) && !was.Same(*is):
+			c.Updated = append(c.Updated, Update{Old: *was, New: *is})
 		}
 	}
-	return c
-}
-
-func nextOf(l, w []Upstream) int {
-	switch {
-	case len(w) == 0:
-		return -1
-	case len(l) == 0:
-		return 1
-	default:
-		return CompareNames(l[0].Name, w[0].Name)
+	if live.bare > 0 { // an upstream without servers differs from all others, even if both sets share it
+		for was, is := range sorted.Pairs(live.list, want.list, byName) {
+			note(was, is)
+		}
+		return c
 	}
+	for was, is := range sorted.Differing(live.list, want.list, byName) {
+		note(was, is)
+	}
+	return c
 }

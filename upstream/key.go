@@ -2,11 +2,11 @@ package upstream
 
 import "cmp"
 
-// Key is what nginx tells upstreams apart by: the name, whose ASCII letters mean the same in either case. Maps of
-// upstreams have it as their key.
+// Key identifies an upstream as nginx does: it is the name with ASCII letters in lower case. Maps of upstreams use it
+// as their key.
 type Key string
 
-// KeyOf returns the key of a name. A name in lower case is its own, without a copy.
+// KeyOf returns the key of a name. It does not allocate for a name in lower case.
 func KeyOf(name string) Key {
 	for i := range len(name) {
 		if isUpper(name[i]) {
@@ -16,7 +16,7 @@ func KeyOf(name string) Key {
 	return Key(name)
 }
 
-// folded is the key of a name whose letters before from are lower.
+// folded returns the key of a name whose letters before from are in lower case.
 func folded(name string, from int) Key {
 	key := []byte(name)
 	for i := from; i < len(key); i++ {
@@ -25,15 +25,18 @@ func folded(name string, from int) Key {
 	return Key(key)
 }
 
-// SameName reports whether two names have one key, so that only one of them can be there.
+// SameName reports whether two names have the same key, so that they can't coexist.
 func SameName(a, b string) bool { return len(a) == len(b) && CompareNames(a, b) == 0 }
 
-// CompareNames orders names by their keys, without making any.
+// CompareNames orders names by their keys, without allocating them.
 func CompareNames(a, b string) int {
-	if a == b { // mostly one string, which is seen at once
+	if a == b { // often the same string, which is cheap to see
 		return 0
 	}
 	for i := range min(len(a), len(b)) {
+		if a[i] == b[i] { // names of one fleet often share a prefix
+			continue
+		}
 		if c := cmp.Compare(lower(a[i]), lower(b[i])); c != 0 {
 			return c
 		}

@@ -1,14 +1,14 @@
 package upstream
 
 import (
-	"fmt"
 	"slices"
+
+	"swallowkeeper/reason"
 )
 
-// Merge joins what several registries published into one set in which every name
-// stands once. Upstreams of one name and canary become one. Where names collide,
-// the one already written stays and the newcomer is out, so that nobody can push a
-// service out of nginx by registering a like name:
+// Merge joins the sets of several registries into one in which each name occurs once. Upstreams with the same name
+// and canary are combined. If names collide, the upstream that is already written wins and the newcomer is out, so
+// that nobody can push a service out of nginx by registering a similar name:
 //
 //	written    published            kept    out
 //	web        web, Web             web     Web
@@ -16,32 +16,73 @@ import (
 //	-          web, Web             Web     web       first in order of bytes
 //	-          a_b, a canary b      a_b     a canary b
 func Merge(written Set, parts ...Set) Set {
-	if len(parts) == 1 && parts[0].distinct() {
+	var m Merger
+	return m.Merge(written, parts...)
+}
+
+// Merger is [Merge] for repeated use: its cost depends on what changed since the last call. The zero value is ready
+// to use.
+type Merger struct {
+	parts     []Set
+	written   Set
+	merged    Set
+	contested map[Key]string // names that occur in more than one part, or twice in one part
+}
+
+// Merge joins sets as the function [Merge] does.
+func (m *Merger) Merge(written Set, parts ...Set) Set {
+	if len(parts) == 1 && parts[0].rivals == 0 {
+		*m = Merger{}
 		return parts[0]
 	}
-	joined := Join(parts...)
-	out := joined.Out()
-
-	var kept []Upstream
-	for rest := joined.list; len(rest) > 0; {
-		n := 1
-		for n < len(rest) && SameName(rest[0].Name, rest[n].Name) {
-			n++
-		}
-		rivals := rest[:n]
-		rest = rest[n:]
-		winner := choose(written, rivals)
-		kept = append(kept, rivals[winner])
-		for i, u := range rivals {
-			if i != winner {
-				out = append(out, Out{
-					Service: u.Name, Upstream: u.Name,
-					Reason: fmt.Sprintf("its name collides with %s, which is already in use", describe(rivals[winner])),
-				})
-			}
+	changed := names{}
+	for i := range max(len(parts), len(m.parts)) {
+		changed.between(at(m.parts, i), at(parts, i))
+	}
+	for key, name := range m.contested {
+		if old, was := m.written.Get(name); !was || !sameService(old, written, name) {
+			changed[key] = name
 		}
 	}
-	return build(kept, out)
+	if m.contested == nil {
+		m.contested = map[Key]string{}
+	}
+	m.parts, m.written = slices.Clone(parts), written
+	m.merged = m.merged.renew(changed, func(key Key, name string) (kept []Upstream, out []Out) {
+		var rivals []Upstream
+		for _, s := range parts {
+			rivals = slices.AppendSeq(rivals, values(s.list.Of(named(name))))
+			out = slices.AppendSeq(out, s.Outs().Of(name))
+		}
+		if delete(m.contested, key); len(rivals) > 1 {
+			m.contested[key] = name
+		}
+		rivals = whole(rivals)
+		if len(rivals) == 0 {
+			return nil, out
+		}
+		winner := choose(written, rivals)
+		for i, u := range rivals {
+			if i != winner {
+				out = append(out, Out{Service: u.Name, Upstream: u.Name, Reason: collision(rivals[winner])})
+			}
+		}
+		return rivals[winner : winner+1], out
+	})
+	return m.merged
+}
+
+func at(parts []Set, i int) Set {
+	if i < len(parts) {
+		return parts[i]
+	}
+	return Set{}
+}
+
+// sameService reports whether the set has an upstream of that name with the name and canary of u.
+func sameService(u Upstream, in Set, name string) bool {
+	o, there := in.Get(name)
+	return there && o.Name == u.Name && o.Canary == u.Canary
 }
 
 func choose(written Set, rivals []Upstream) int {
@@ -54,18 +95,9 @@ func choose(written Set, rivals []Upstream) int {
 	return 0
 }
 
-func (s Set) distinct() bool {
-	for i := 1; i < len(s.list); i++ {
-		if SameName(s.list[i-1].Name, s.list[i].Name) {
-			return false
-		}
+func collision(with Upstream) reason.Reason {
+	if with.Canary != "" {
+		return collidesCanary.With(with.Name, with.Canary)
 	}
-	return true
-}
-
-func describe(u Upstream) string {
-	if u.Canary != "" {
-		return fmt.Sprintf("upstream %s (canary %s)", u.Name, u.Canary)
-	}
-	return "upstream " + u.Name
+	return collides.With(with.Name)
 }

@@ -4,128 +4,114 @@ import (
 	"cmp"
 	"iter"
 	"slices"
-	"sort"
-	"strconv"
-	"strings"
-	"time"
+
+	"swallowkeeper/internal/sorted"
+	"swallowkeeper/route"
 )
 
-// Set is all upstreams at one moment: sorted by name, without duplicates,
-// immutable. The zero value is the empty set.
+// Set is all upstreams at one moment: sorted by name, without duplicates, immutable. The zero value is the empty set.
 //
-// A registry may publish two upstreams whose names nginx cannot tell apart (`Web`
-// and `web`, or a service a_b beside a with canary b); [Merge] decides between
-// them. Every other set has each name once.
+// Sets derived from one another share unchanged parts, so a change, and a comparison of the sets before and after it,
+// cost only what changed.
+//
+// A registry may publish two upstreams whose names nginx can't tell apart (`Web` and `web`, or a service a_b beside a
+// with canary b); [Merge] picks one. Every other set has each name once.
 type Set struct {
-	list []Upstream
-	out  []Out
+	list sorted.List[Upstream]
+	out  sorted.List[Out]
+	counts
 }
 
-// Out is something registered that gets no traffic, and why. Service, Upstream and
-// Addr are what the registry gave: quote them where they are shown.
-type Out struct {
-	Service  string // as registered
-	Upstream string // the upstream it would be in, where that is known
-	Addr     string // host:port as registered; "" where the whole service is out
-	Reason   string
-	// Unknown is the host name and port whose addresses can't be told: see [Set.WithUnknown].
-	Unknown string
-	// Instance and Node name what is registered, and Output is what the check said that puts it out, on one line and
-	// bounded. Reason has none of it, so that what is out alike has the same one.
-	Instance string
-	Node     string
-	Output   string
-	// Unhealthy says that its health checks keep it out, and nobody's wish.
-	Unhealthy bool
+// counts are totals over a set. They are needed at every decision, so they are kept up to date with each edit.
+type counts struct {
+	servers, usable, backups int
+	rivals                   int // upstreams beyond the first of a name
+	bare                     int // upstreams without a server: each differs from all others
+	unknown                  int // notes with unknown addresses
+	routes                   int
 }
 
-// Same reports whether both are out alike. What a check said does not count: it may say something else each time.
-func (o Out) Same(p Out) bool {
-	o.Output, p.Output = "", ""
-	return o == p
-}
-
-// Detail says which instance it is and what its check said, "" where neither is known.
-func (o Out) Detail() string {
-	var parts []string
-	if o.Instance != "" {
-		parts = append(parts, "it is instance "+strconv.Quote(o.Instance)+" on node "+strconv.Quote(o.Node))
+// take adds upstreams of one name to the counts, or subtracts them if by is -1.
+func (c *counts) take(run iter.Seq[*Upstream], by int) {
+	first := true
+	for u := range run {
+		serving := 0
+		for i := range u.Servers {
+			if !u.Servers[i].Down {
+				serving++
+			}
+			if u.Servers[i].Backup {
+				c.backups += by
+			}
+		}
+		if c.servers += by * serving; serving > 0 {
+			c.usable += by
+		}
+		if len(u.Servers) == 0 {
+			c.bare += by
+		}
+		c.routes += by * len(u.Routes)
+		if !first {
+			c.rivals += by
+		}
+		first = false
 	}
-	if o.Output != "" {
-		parts = append(parts, "the check says "+strconv.Quote(o.Output))
+}
+
+func (c *counts) note(out iter.Seq[*Out], by int) {
+	for o := range out {
+		if o.Unknown != "" {
+			c.unknown += by
+		}
 	}
-	return strings.Join(parts, "; ")
 }
 
-// Generation is one accepted set as it was written.
-type Generation struct {
-	Number int
-	Time   time.Time
-	// Digest is the SHA-256 of the written upstream blocks, in hex.
-	Digest string
-	Set    Set
-	// Leaving names upstreams that are in no set any more and that not every gateway
-	// has confirmed to be without yet, so that a restart does not forget them.
-	Leaving []string
-	// Pushing names upstreams whose options have changed and that not every gateway has
-	// confirmed yet: a gateway that can't show them must not be taken to have them.
-	Pushing []string
-	// Strangers names upstreams that gateways have and swallowkeeper never wrote, in lower case, so that
-	// a restart while a gateway can't be asked does not take them for free.
-	Strangers []string
-	// Base is how many servers there were when the guard began to hold removals, in files of versions that
-	// wrote no more of it; it is not written any more.
-	Base int
-	// Guard is what the guard remembers, in lines that only package guard reads.
-	Guard []string
-	// Writer names the process that wrote it.
-	Writer string
-	// Reason is why it was written, in words and on one line.
-	Reason string
-	// Signed is whose order led to it; the zero value where none did.
-	Signed Signature
-	// Frozen is what a person wants left as it is, in order of names.
-	Frozen []Freeze
-}
-
-// Finding is what a registry says of one instance of an upstream, and whether it belongs
-// into it. Its text comes from the registry: quote it where it is shown.
-type Finding struct {
-	Addr   string // host:port as registered
-	In     bool
-	Reason string // which check, tag or rule
-	Index  uint64 // of the registry's answer
-}
-
-// NewSet builds a set. Upstreams of one name and canary become one with the servers
-// of both. It may keep slices of servers that it is given, so those must not be
-// changed afterwards; it changes none itself.
+// NewSet returns a set of the upstreams. Those with the same name and canary are combined. It may keep the slices of
+// servers, so the caller must not change them afterwards.
 func NewSet(upstreams []Upstream, out ...Out) Set {
 	list := make([]Upstream, len(upstreams))
 	for i, u := range upstreams {
 		list[i] = u.canonical()
 	}
-	return build(list, out)
+	return build(list, slices.Clone(out))
 }
 
-// Join is NewSet for upstreams that are in sets already: it looks at no server unless two
-// sets have halves of one upstream.
+// Join is NewSet for upstreams that are already in sets: it looks at servers only if two sets have parts of one
+// upstream. For repeated use see [Union].
 func Join(sets ...Set) Set {
 	n := 0
 	for _, s := range sets {
-		n += len(s.list)
+		n += s.Len()
 	}
 	list := make([]Upstream, 0, n)
 	var out []Out
 	for _, s := range sets {
-		list = append(list, s.list...)
-		out = append(out, s.out...)
+		list = slices.AppendSeq(list, s.All())
+		out = append(out, s.Out()...)
 	}
 	return build(list, out)
 }
 
-// build takes the list over, whose upstreams are canonical.
+// build takes ownership of both slices. The upstreams must be canonical.
 func build(list []Upstream, out []Out) Set {
+	s := Set{list: sorted.New(whole(list)), out: sorted.New(distinct(out))}
+	var name string
+	for u := range s.list.All() { // those of one name are adjacent
+		rivals := s.rivals
+		s.take(one(u), 1)
+		if s.rivals = rivals; name != "" && SameName(name, u.Name) {
+			s.rivals++
+		}
+		name = u.Name
+	}
+	s.note(s.out.All(), 1)
+	return s
+}
+
+func one[T any](t *T) iter.Seq[*T] { return func(yield func(*T) bool) { yield(t) } }
+
+// whole sorts upstreams and combines those with the same name and canary. It takes ownership of the slice.
+func whole(list []Upstream) []Upstream {
 	if !slices.IsSortedFunc(list, compare) {
 		slices.SortStableFunc(list, compare)
 	}
@@ -137,98 +123,143 @@ func build(list []Upstream, out []Out) Set {
 		}
 		kept = append(kept, u)
 	}
-	if len(out) > 0 {
-		out = slices.Clone(out)
-		slices.SortFunc(out, compareOut)
-		out = slices.Compact(out)
-	}
-	return Set{list: kept, out: out}
+	return kept
 }
 
-// compare orders upstreams so that those that nginx cannot tell apart are neighbours.
+// distinct sorts notes and removes duplicates. It takes ownership of the slice.
+func distinct(out []Out) []Out {
+	slices.SortFunc(out, compareOut)
+	return slices.Compact(out)
+}
+
+// compare orders upstreams so that those that nginx can't tell apart are adjacent.
 func compare(a, b Upstream) int {
 	return cmp.Or(CompareNames(a.Name, b.Name), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Canary, b.Canary))
 }
 
-func compareOut(a, b Out) int {
-	return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Upstream, b.Upstream),
-		cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Unknown, b.Unknown),
-		cmp.Compare(a.Node, b.Node), cmp.Compare(a.Instance, b.Instance), cmp.Compare(a.Output, b.Output))
-}
+// byName is compare without what nginx can't tell apart: upstreams whose names differ only in case are equal.
+func byName(a, b *Upstream) int { return CompareNames(a.Name, b.Name) }
 
-// All yields the upstreams in order of their names. Their slices must not be changed.
-func (s Set) All() iter.Seq[Upstream] { return slices.Values(s.list) }
-
-// Out lists what is registered and gets no traffic.
-func (s Set) Out() []Out { return slices.Clone(s.out) }
-
-// Get finds an upstream by its name, as nginx does: without regard to case.
-func (s Set) Get(name string) (Upstream, bool) {
-	i, ok := sort.Find(len(s.list), func(i int) int { return CompareNames(name, s.list[i].Name) })
-	if !ok {
-		return Upstream{}, false
+// edit returns the set with edits applied: to its upstreams by name, and to its notes by home.
+func (s Set) edit(list []sorted.Edit[Upstream], out []sorted.Edit[Out]) Set {
+	for i := range list {
+		s.take(s.list.Of(named(list[i].At.Name)), -1)
+		s.take(pointers(list[i].Put), 1)
 	}
-	return s.list[i], true
+	for i := range out {
+		s.note(s.out.Of(homed(out[i].At.home())), -1)
+		s.note(pointers(out[i].Put), 1)
+	}
+	s.list, s.out = s.list.With(list, byName), s.out.With(out, byHome)
+	return s
 }
 
-// Len is the number of upstreams.
-func (s Set) Len() int { return len(s.list) }
-
-// Servers is the number of servers that are not down, over all upstreams.
-func (s Set) Servers() int {
-	n := 0
-	for _, u := range s.list {
-		for i := range u.Servers { // a server is large to copy, and this is asked at every decision
-			if !u.Servers[i].Down {
-				n++
+func pointers[T any](all []T) iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		for i := range all {
+			if !yield(&all[i]) {
+				return
 			}
 		}
 	}
-	return n
 }
 
-// Usable is the number of upstreams in which at least one server can get traffic.
-func (s Set) Usable() int {
-	n := 0
-	for _, u := range s.list {
-		if u.Usable() {
-			n++
+// named locates the upstreams of a name, and homed the notes on them.
+func named(name string) sorted.Place[Upstream] {
+	return func(u *Upstream) int { return CompareNames(u.Name, name) }
+}
+
+func homed(name string) sorted.Place[Out] {
+	return func(o *Out) int { return CompareNames(o.home(), name) }
+}
+
+// All yields the upstreams ordered by name. Their slices must not be changed.
+func (s Set) All() iter.Seq[Upstream] {
+	return func(yield func(Upstream) bool) {
+		for u := range s.list.All() {
+			if !yield(*u) {
+				return
+			}
 		}
 	}
-	return n
 }
 
-// Names lists the names of all upstreams, in order.
+// Get returns the upstream with the given name. Case is ignored, as in nginx.
+func (s Set) Get(name string) (Upstream, bool) {
+	if u := s.list.Find(named(name)); u != nil {
+		return *u, true
+	}
+	return Upstream{}, false
+}
+
+// Len returns the number of upstreams.
+func (s Set) Len() int { return s.list.Len() }
+
+// Servers returns the number of servers that are not down, over all upstreams.
+func (s Set) Servers() int { return s.servers }
+
+// Usable returns the number of upstreams with at least one server that can get traffic.
+func (s Set) Usable() int { return s.usable }
+
+// Backups returns the number of backup servers, over all upstreams.
+func (s Set) Backups() int { return s.backups }
+
+// RouteCount returns the number of routes, over all upstreams.
+func (s Set) RouteCount() int { return s.routes }
+
+// Routes returns the routes of all upstreams in the order in which they are tried.
+func (s Set) Routes() []route.Belonging {
+	if s.routes == 0 {
+		return nil
+	}
+	all := make([]route.Belonging, 0, s.routes)
+	for u := range s.list.All() {
+		for _, r := range u.Routes {
+			all = append(all, route.Belonging{Route: r, Upstream: u.Name})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b route.Belonging) int { return route.Compare(a.Route, b.Route) })
+	return all
+}
+
+// Names returns the names of all upstreams, in order.
 func (s Set) Names() []string {
-	names := make([]string, len(s.list))
-	for i, u := range s.list {
-		names[i] = u.Name
+	names := make([]string, 0, s.Len())
+	for u := range s.list.All() {
+		names = append(names, u.Name)
 	}
 	return names
 }
 
-// From is the part of the set that comes from one registry.
+// From returns the part of the set that comes from the given registry.
 func (s Set) From(registry string) Set {
-	return s.part(func(srv Server) (Server, bool) {
-		from := srv.From(registry)
-		srv.Origin = registry
-		return srv, from
-	})
+	return s.part(func(u Upstream) Upstream { return u.From(registry) })
 }
 
-// FromNoneOf is the part of the set that comes from none of the registries: from one
-// that is configured no more, or from nobody knows where.
+// FromNoneOf returns the part of the set that comes from none of the given registries: from one that is no longer
+// configured, or of unknown origin.
 func (s Set) FromNoneOf(registries []string) Set {
-	return s.part(func(srv Server) (Server, bool) {
-		return srv, !slices.ContainsFunc(registries, srv.From)
-	})
+	return s.part(func(u Upstream) Upstream { return u.FromNoneOf(registries) })
 }
 
-// WithUnknown is what a registry lists, and beside that the servers of it in before that belong to host names whose
-// addresses it can't tell now: unknown is not gone.
+func (s Set) part(of func(Upstream) Upstream) Set {
+	var list []Upstream
+	for u := range s.All() {
+		if u = of(u); u.Name != "" {
+			list = append(list, u)
+		}
+	}
+	return NewSet(list)
+}
+
+// WithUnknown returns what a registry lists, plus those of its servers in before whose state it can't tell at
+// present, because the addresses of a host name or the servers of an upstream are unknown. Unknown is not gone.
 func (s Set) WithUnknown(before Set, registry string) Set {
-	var kept []Upstream
-	for _, o := range s.out {
+	if s.unknown == 0 {
+		return s
+	}
+	kept, touched := map[Key][]Upstream{}, names{}
+	for o := range s.out.All() {
 		old, ok := before.Get(o.Upstream)
 		if o.Unknown == "" || !ok || old.Name != o.Upstream {
 			continue
@@ -236,54 +267,33 @@ func (s Set) WithUnknown(before Set, registry string) Set {
 		u := Upstream{Name: old.Name, Canary: old.Canary, Options: old.Options}
 		if now, listed := s.Get(old.Name); listed {
 			u.Canary, u.Options = now.Canary, now.Options
+		} else {
+			u.Routes = old.From(registry).Routes
 		}
 		for _, srv := range old.Servers {
-			if srv.Host == o.Unknown && srv.From(registry) {
+			if (srv.Host == o.Unknown || o.Unknown == Whole) && srv.From(registry) {
 				srv.Origin = registry
 				u.Servers = append(u.Servers, srv)
 			}
 		}
-		kept = append(kept, u)
+		touched.add(u.Name)
+		kept[KeyOf(u.Name)] = append(kept[KeyOf(u.Name)], u.canonical())
 	}
-	if kept == nil {
-		return s
-	}
-	return Join(s, NewSet(kept))
+	return s.renew(touched, func(key Key, name string) ([]Upstream, []Out) {
+		listed := slices.Collect(values(s.list.Of(named(name))))
+		return whole(append(listed, kept[key]...)), slices.Collect(s.Outs().Of(name))
+	})
 }
 
-// Loadable is the set as nginx takes it. That can be told only of what is accepted in the
-// end: a backup that its own registry has nothing beside may back up another registry's
-// servers, or some that are held.
-func (s Set) Loadable() Set {
-	var list []Upstream // nil as long as it stays as it is
-	for i := range s.list {
-		u := s.list[i].loadable()
-		if len(u.Servers) == 0 || shared(u.Servers, s.list[i].Servers) {
-			continue
-		}
-		if list == nil {
-			list = slices.Clone(s.list)
-		}
-		list[i] = u
-	}
-	if list == nil {
-		return s
-	}
-	return Set{list: list, out: s.out}
-}
-
-// Select is the set with the servers for which keep says yes. An upstream of which it leaves none stays
-// with none.
+// Select returns the set with only the servers for which keep returns true. An upstream that loses all its servers
+// stays, with none.
 func (s Set) Select(keep func(Upstream, Server) bool) Set {
-	var list []Upstream // nil as long as all is kept
-	for i, u := range s.list {
+	var changed []Upstream
+	for u := range s.All() {
 		kept := func(srv Server) bool { return keep(u, srv) }
 		n := slices.IndexFunc(u.Servers, func(srv Server) bool { return !kept(srv) })
 		if n < 0 {
 			continue
-		}
-		if list == nil {
-			list = slices.Clone(s.list)
 		}
 		servers := slices.Clone(u.Servers[:n])
 		for _, srv := range u.Servers[n+1:] {
@@ -291,52 +301,27 @@ func (s Set) Select(keep func(Upstream, Server) bool) Set {
 				servers = append(servers, srv)
 			}
 		}
-		list[i].Servers = servers
+		u.Servers = servers
+		changed = append(changed, u)
 	}
-	if list == nil {
-		return s
-	}
-	return Set{list: list, out: s.out}
+	return s.With(changed, nil)
 }
 
-// Without is the set without the upstreams of these names.
-func (s Set) Without(names []string) Set {
-	if len(names) == 0 {
-		return s
-	}
-	named := func(u Upstream) bool {
-		return slices.ContainsFunc(names, func(n string) bool { return SameName(n, u.Name) })
-	}
-	return Set{list: slices.DeleteFunc(slices.Clone(s.list), named), out: s.out}
-}
+// Without returns the set without the named upstreams.
+func (s Set) Without(names []string) Set { return s.With(nil, names) }
 
-func (s Set) part(keep func(Server) (Server, bool)) Set {
-	var list []Upstream
-	for _, u := range s.list {
-		var servers []Server
-		for _, srv := range u.Servers {
-			if kept, ok := keep(srv); ok {
-				servers = append(servers, kept)
-			}
-		}
-		if servers != nil {
-			u.Servers = servers
-			list = append(list, u)
-		}
-	}
-	return NewSet(list)
-}
-
-// Equal reports whether both sets hold the same upstreams, the notes on their
-// origin included: whether they are written alike.
+// Equal reports whether both sets hold the same upstreams, including origins: whether they are written alike.
 func (s Set) Equal(o Set) bool {
-	if n := len(s.list); n > 0 && n == len(o.list) && &s.list[0] == &o.list[0] {
-		return true
+	if s.Len() != o.Len() {
+		return false
 	}
-	return slices.EqualFunc(s.list, o.list, Upstream.Identical)
+	for a, b := range sorted.Differing(s.list, o.list, byName) {
+		if a == nil || b == nil || !untouched(a, b) && !a.Identical(*b) {
+			return false
+		}
+	}
+	return true
 }
 
-// Identical reports whether both sets agree in everything, also in what is out, but for what checks said.
-func (s Set) Identical(o Set) bool {
-	return s.Equal(o) && slices.EqualFunc(s.out, o.out, Out.Same)
-}
+// Identical reports whether both sets agree in everything, notes included, apart from check outputs.
+func (s Set) Identical(o Set) bool { return s.Equal(o) && s.Outs().same(o.Outs()) }

@@ -1,10 +1,9 @@
-// Package upstream holds the words that the whole program speaks: a server, an
-// upstream, a set of them, and the changes that lead from one set to another.
+// Package upstream defines the core types of the program: a server, an upstream, a set of upstreams, and the changes
+// between two sets.
 //
-// Everything here is a value: nothing reads a clock, a network or a disk, and a
-// [Set] never changes once it is built. The package knows what is valid in an
-// nginx upstream, so that nothing from a registry reaches nginx unchecked, but
-// not how nginx spells it: that is internal/nginxconf.
+// Everything here is a value: nothing reads a clock, a network or a disk, and a [Set] never changes once it is built.
+// The package knows what is valid in an nginx upstream, so that nothing unchecked reaches nginx from a registry. How
+// nginx spells it is the job of internal/nginxconf.
 package upstream
 
 import (
@@ -13,38 +12,39 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"swallowkeeper/route"
 )
 
 // Server is one address of an upstream with its nginx options.
 type Server struct {
-	// Addr is the address that nginx connects to, never a host name: a name that
-	// does not resolve would stop nginx from loading its whole configuration. The
-	// zero value stands for an address that only nginx understands (a unix socket
-	// of a hand-written upstream) and equals nothing that a registry can give.
+	// Addr is the address that nginx connects to, never a host name: a name that does not resolve would stop nginx
+	// from loading its whole configuration. The zero value stands for an address that only nginx understands (a unix
+	// socket in a hand-written upstream) and differs from everything a registry can publish.
 	Addr netip.AddrPort
 	// Weight is the share of the traffic, 1 to [MaxWeight].
 	Weight int
-	// MaxConns limits the connections of one worker; 0 is no limit.
+	// MaxConns limits the connections of each worker; 0 means no limit.
 	MaxConns int
-	// MaxFails is how many failures within FailTimeout take the server out for
-	// FailTimeout; 0 never does.
+	// MaxFails is the number of failures within FailTimeout that take the server out for FailTimeout; 0 disables
+	// this.
 	MaxFails int
-	// FailTimeout is in whole seconds: nginx knows no finer unit here.
+	// FailTimeout is in whole seconds, nginx's finest unit here.
 	FailTimeout time.Duration
-	// Backup servers get traffic only when all others are out.
+	// Backup servers get traffic only if all others are out.
 	Backup bool
-	// Down servers get none.
+	// Down servers get no traffic.
 	Down bool
-	// Origin names the registries that the server comes from, separated by commas.
-	// It is written to the conf file as a note, and is no part of what nginx runs.
+	// Origin names the registries that the server comes from, separated by commas. The conf file has it as a comment;
+	// it has no effect on nginx.
 	Origin string
-	// Host is the host name and port that the server is registered by, where Addr is one of the addresses that the
-	// name has; else it is empty. It is written as a note, too. A server that is gone while others with its Host are
-	// there has moved: see [Upstream.Moved].
+	// Host is the host:port by which the server is registered, if Addr is a resolved address of that name; otherwise
+	// it is empty. The conf file has it as a comment, too. If a server is gone and another one has its Host, it has
+	// moved: see [Upstream.Moved].
 	Host string
 }
 
-// Same reports whether nginx would treat both servers alike; Origin and Host do not count.
+// Same reports whether nginx would treat both servers alike. Origin and Host are ignored.
 func (s Server) Same(o Server) bool {
 	s.Origin, o.Origin = "", ""
 	s.Host, o.Host = "", ""
@@ -61,30 +61,31 @@ func (s Server) From(origin string) bool {
 	return false
 }
 
-// Options are what stands in an upstream block beside its servers.
+// Options are the directives of an upstream block other than its servers.
 type Options struct {
-	// Method is the balancing directive without its semicolon: "" for weighted
-	// round robin, or one that [ValidMethod] takes.
+	// Method is the balancing directive without its semicolon: "" for weighted round robin, or one that [ValidMethod]
+	// accepts.
 	Method string
-	// Keepalive is how many idle connections each worker keeps; with 0 nothing is written
-	// and nginx does as it does by default.
+	// Keepalive is the number of idle connections that each worker keeps. With 0 the directive is omitted and nginx
+	// uses its default.
 	Keepalive int
 }
 
-// Upstream is a name and its servers.
+// Upstream is a named group of servers.
 type Upstream struct {
-	// Name as nginx and the gateways know it. Two names that differ only in case can't
-	// both be there.
+	// Name as nginx and the gateways know it. Two names that differ only in case can't coexist.
 	Name string
-	// Canary is the suffix of Name that came from an instance's canary tag, so that
-	// service a with canary b is told apart from a service called a_b.
+	// Canary is the suffix of Name that came from an instance's canary tag. It tells service a with canary b from a
+	// service called a_b.
 	Canary string
 	// Options of the block.
 	Options Options
-	// Servers is sorted by address, each address once. From a registry, none means
-	// that the service is registered and none of its instances is usable; from a
-	// gateway, that its workers disagree about them.
+	// Servers is sorted by address, each address once. An empty list from a registry means that the service is
+	// registered but no instance is usable; from a gateway, that its workers disagree.
 	Servers []Server
+	// Routes are the requests that go to the upstream, in the order of [route.Compare]. A registry sets what the
+	// instances register: see [route.Elect]. Gateways without routes use the upstream by its name alone.
+	Routes []route.Route
 }
 
 // Usable reports whether at least one server can get traffic.
@@ -97,22 +98,72 @@ func (u Upstream) Usable() bool {
 	return false
 }
 
-// Moved reports whether the server, which u had before and has no more, is registered by a host name that has other
-// addresses now. Its instance is there still, so the server is not gone.
+// From returns the part of the upstream that comes from the given registry, or the zero Upstream if there is none.
+func (u Upstream) From(registry string) Upstream {
+	u.Routes = u.routes(func(r route.Route) bool { return r.From(registry) })
+	for i := range u.Routes {
+		u.Routes[i].Origin = registry
+	}
+	return u.part(func(srv Server) (Server, bool) {
+		from := srv.From(registry)
+		srv.Origin = registry
+		return srv, from
+	})
+}
+
+// FromNoneOf returns the part of the upstream that comes from none of the given registries, or the zero Upstream.
+func (u Upstream) FromNoneOf(registries []string) Upstream {
+	u.Routes = u.routes(func(r route.Route) bool { return r.Origin != "" && !slices.ContainsFunc(registries, r.From) })
+	return u.part(func(srv Server) (Server, bool) {
+		return srv, !slices.ContainsFunc(registries, srv.From)
+	})
+}
+
+// routes returns a copy of the routes for which keep returns true.
+func (u Upstream) routes(keep func(route.Route) bool) []route.Route {
+	var kept []route.Route
+	for _, r := range u.Routes {
+		if keep(r) {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+func (u Upstream) part(keep func(Server) (Server, bool)) Upstream {
+	var servers []Server
+	for _, srv := range u.Servers {
+		if kept, ok := keep(srv); ok {
+			servers = append(servers, kept)
+		}
+	}
+	if u.Servers = servers; servers == nil {
+		return Upstream{}
+	}
+	return u
+}
+
+// Moved reports whether s, a server that u has lost, is registered by a host name that now has other addresses. Its
+// instance still exists then, so the server is not gone.
 func (u Upstream) Moved(s Server) bool {
 	return s.Host != "" && slices.ContainsFunc(u.Servers, func(o Server) bool { return o.Host == s.Host && !o.Down })
 }
 
-// Same reports whether nginx would treat both upstreams alike. An upstream whose
-// servers are not known is like no other. Names must agree to the letter: the dyups
-// API takes Web and web for one upstream, but a request for the one does not find the other.
+// Same reports whether nginx would treat both upstreams alike. An upstream without servers is never the same as
+// another: its servers are unknown. Names must agree in case, too: the dyups API takes Web and web for one upstream,
+// but a request for one does not find the other.
 func (u Upstream) Same(o Upstream) bool {
 	return len(u.Servers) > 0 && u.Options == o.Options && u.Name == o.Name &&
-		(shared(u.Servers, o.Servers) || slices.EqualFunc(u.Servers, o.Servers, Server.Same))
+		(shared(u.Servers, o.Servers) || slices.EqualFunc(u.Servers, o.Servers, Server.Same)) && u.SameRoutes(o)
 }
 
-// SameOptions reports whether all that both have is the same but for servers that only one
-// of them has.
+// SameRoutes reports whether both get the same requests in the same way.
+func (u Upstream) SameRoutes(o Upstream) bool {
+	return sharedRoutes(u.Routes, o.Routes) || slices.EqualFunc(u.Routes, o.Routes, route.Route.Same)
+}
+
+// SameOptions reports whether both have the same options, and the same parameters for each server that is in both.
+// Routes are ignored.
 func (u Upstream) SameOptions(o Upstream) bool {
 	return u.Options == o.Options && !slices.ContainsFunc(u.Servers, func(s Server) bool {
 		i, both := slices.BinarySearchFunc(o.Servers, s, func(a, b Server) int { return a.Addr.Compare(b.Addr) })
@@ -120,14 +171,18 @@ func (u Upstream) SameOptions(o Upstream) bool {
 	})
 }
 
-// Identical is Same, and the notes on where all of it comes from agree too.
+// Identical is Same with origins compared as well.
 func (u Upstream) Identical(o Upstream) bool {
 	return u.Name == o.Name && u.Canary == o.Canary && u.Options == o.Options &&
-		(shared(u.Servers, o.Servers) || slices.Equal(u.Servers, o.Servers))
+		(shared(u.Servers, o.Servers) || slices.Equal(u.Servers, o.Servers)) &&
+		(sharedRoutes(u.Routes, o.Routes) || slices.EqualFunc(u.Routes, o.Routes, route.Route.Identical))
 }
 
-// canonical sorts the servers and keeps each address once. The given slice is not changed.
+// canonical sorts servers and routes and removes duplicates. It does not change the given slices.
 func (u Upstream) canonical() Upstream {
+	if len(u.Routes) > 0 {
+		u.Routes = route.Canonical(u.Routes)
+	}
 	sorted := true
 	for i := 1; i < len(u.Servers) && sorted; i++ {
 		sorted = u.Servers[i-1].Addr.Compare(u.Servers[i].Addr) < 0
@@ -140,26 +195,8 @@ func (u Upstream) canonical() Upstream {
 	return u
 }
 
-// loadable lets backups serve like any other server where nginx takes none: where there is
-// nothing but backups, or the balancing method allows none. The given slice is not changed.
-func (u Upstream) loadable() Upstream {
-	backups := 0
-	for i := range u.Servers {
-		if u.Servers[i].Backup {
-			backups++
-		}
-	}
-	if backups > 0 && (backups == len(u.Servers) || !TakesBackup(u.Options.Method)) {
-		u.Servers = slices.Clone(u.Servers)
-		for i := range u.Servers {
-			u.Servers[i].Backup = false
-		}
-	}
-	return u
-}
-
-// preferred orders servers by address; of two with one address the one that
-// carries more comes first, whatever order they were registered in.
+// preferred orders servers by address. If two have the same address, the one that carries more traffic comes first,
+// regardless of the order of registration.
 func preferred(a, b Server) int {
 	return cmp.Or(
 		a.Addr.Compare(b.Addr),
@@ -185,9 +222,10 @@ func compareBool(a, b bool) int {
 	}
 }
 
-// union joins the servers of two halves of one upstream. An address that both
-// have is one server that both are the origin of.
+// union combines the servers and routes of two parts of one upstream. An address in both becomes one server with both
+// origins.
 func union(a, b Upstream) Upstream {
+	a.Routes = route.Union(a.Routes, b.Routes, len(a.Servers), len(b.Servers))
 	servers := slices.Concat(a.Servers, b.Servers)
 	slices.SortFunc(servers, preferred)
 	kept := servers[:0]

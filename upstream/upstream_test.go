@@ -56,39 +56,6 @@ func draw(t *rapid.T) []upstream.Upstream {
 	}), 0, 6).Draw(t, "upstreams")
 }
 
-func TestLoadable(t *testing.T) {
-	backup := func(s *upstream.Server) { s.Backup = true }
-	two := func(method string, first ...func(*upstream.Server)) upstream.Upstream {
-		return upstream.Upstream{Name: "a", Options: upstream.Options{Method: method}, Servers: []upstream.Server{
-			server("10.0.0.1:80", first...), server("10.0.0.2:80", backup),
-		}}
-	}
-	serve := func(method string) upstream.Upstream {
-		return upstream.Upstream{Name: "a", Options: upstream.Options{Method: method}, Servers: []upstream.Server{
-			server("10.0.0.1:80"), server("10.0.0.2:80"),
-		}}
-	}
-	for _, tt := range []struct {
-		name     string
-		in, want upstream.Upstream
-	}{
-		{"a backup", two(""), two("")},
-		{"nginx refuses nothing but backups", two("", backup), serve("")},
-		{"a method that takes them", two("least_conn"), two("least_conn")},
-		{"a method that takes none", two("ip_hash"), serve("ip_hash")},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s := upstream.NewSet([]upstream.Upstream{tt.in})
-			if got := s.Loadable(); !got.Equal(upstream.NewSet([]upstream.Upstream{tt.want})) {
-				t.Errorf("%+v, want %+v", slices.Collect(got.All()), tt.want)
-			}
-			if !s.Equal(upstream.NewSet([]upstream.Upstream{tt.in})) {
-				t.Error("the set itself has changed")
-			}
-		})
-	}
-}
-
 func TestNewSet(t *testing.T) {
 	backup := func(s *upstream.Server) { s.Backup = true }
 	for _, tt := range []struct {

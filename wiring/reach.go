@@ -12,22 +12,25 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/reason"
 	"swallowkeeper/syncer"
 )
 
-// endpoint is an address of our own: what it is, and where.
-type endpoint struct{ of, host, port string }
+// endpoint is an address of our own, with its purpose.
+type endpoint struct {
+	of         reason.Reason
+	host, port string
+}
 
-// How long what is known of this machine's addresses and of host names is good, and how long a look-up
-// may hold up a decision.
+// How long this machine's addresses and those of host names are cached, and how long a look-up may delay a decision.
 const (
 	localsGood = 5 * time.Second
 	namesGood  = time.Minute
 	nameLimit  = time.Second
 )
 
-// reach keeps the syncer.Reach of one configuration up to date: this machine's addresses change, and so do
-// those of the host names by which a gateway or a registry is configured.
+// reach keeps the syncer.Reach of one configuration up to date: this machine's addresses may change, and so may those
+// of the configured hosts.
 type reach struct {
 	endpoints []endpoint
 	log       logrus.FieldLogger
@@ -40,7 +43,7 @@ type reach struct {
 	looked, told time.Time
 }
 
-// newReach is for a guard's configuration that is valid.
+// newReach expects a valid guard configuration.
 func newReach(c guard.Config, endpoints []endpoint, log logrus.FieldLogger) *reach {
 	r := &reach{
 		endpoints: endpoints, log: log, names: map[string][]netip.Addr{}, locals: net.InterfaceAddrs,
@@ -53,7 +56,7 @@ func newReach(c guard.Config, endpoints []endpoint, log logrus.FieldLogger) *rea
 	return r
 }
 
-// now is what holds at this moment. What can't be found out stays as it was known.
+// now returns the current state. What can't be looked up keeps its last known value.
 func (r *reach) now() syncer.Reach {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -74,7 +77,7 @@ func (r *reach) now() syncer.Reach {
 	r.is.Own = nil
 	for _, e := range r.endpoints {
 		port, err := strconv.ParseUint(e.port, 10, 16)
-		if err != nil || port == 0 { // a name of a service, or a port that nobody knows yet
+		if err != nil || port == 0 { // a service name, or a port that is not known yet
 			continue
 		}
 		for _, ip := range r.addresses(e, again) {
@@ -88,11 +91,11 @@ func (r *reach) now() syncer.Reach {
 	return r.is
 }
 
-// addresses are those of an endpoint's host.
+// addresses returns the addresses of an endpoint's host.
 func (r *reach) addresses(e endpoint, again bool) []netip.Addr {
 	host := strings.TrimSuffix(strings.ToLower(e.host), ".")
 	if host == "" || host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return []netip.Addr{netip.IPv6Unspecified()} // every local address
+		return []netip.Addr{netip.IPv6Unspecified()} // any local address
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{ip.Unmap().WithZone("")}
@@ -103,7 +106,7 @@ func (r *reach) addresses(e endpoint, again bool) []netip.Addr {
 		list, err := r.lookup(ctx, host)
 		if err != nil {
 			r.log.WithError(err).WithField("host", host).
-				Warn("the address of " + e.of + " is not known: a service that registers it is not refused")
+				Warn("the address of " + e.of.String() + " is not known: a service that registers it is not refused")
 			return r.names[host]
 		}
 		for i := range list {

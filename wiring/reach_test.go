@@ -11,16 +11,17 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/reason"
 )
 
 func TestReachKnowsNames(t *testing.T) {
 	log, said := test.NewNullLogger()
 	r := newReach(guard.DefaultConfig(), []endpoint{
-		{of: "registry a", host: "consul.example", port: "8500"},
-		{of: "registry b", host: "lost.example", port: "8500"},
-		{of: "the status page", host: "", port: "9180"},
-		{of: "the interface of gateway gw", host: "LocalHost", port: "18882"},
-		{of: "nobody knows", host: "127.0.0.1", port: "0"},
+		{of: ofRegistry.With("a"), host: "consul.example", port: "8500"},
+		{of: ofRegistry.With("b"), host: "lost.example", port: "8500"},
+		{of: statusPage.With(), host: "", port: "9180"},
+		{of: ofInterface.With("gw"), host: "LocalHost", port: "18882"},
+		{of: reason.Text("nobody knows"), host: "127.0.0.1", port: "0"},
 	}, log)
 	r.locals = func() ([]net.Addr, error) {
 		return []net.Addr{&net.IPNet{IP: net.ParseIP("10.0.0.5"), Mask: net.CIDRMask(24, 32)}}, nil
@@ -35,7 +36,7 @@ func TestReachKnowsNames(t *testing.T) {
 		"10.7.7.7:8500": "registry a", "10.7.7.8:8500": "", "127.0.0.1:9180": "the status page", "10.0.0.5:9180": "the status page",
 		"[::1]:18882": "the interface of gateway gw", "10.0.0.5:18882": "the interface of gateway gw", "10.0.0.6:18882": "",
 	} {
-		if got := r.now().Refuses(netip.MustParseAddrPort(addr)); !strings.Contains(got, want) || (got == "") != (want == "") {
+		if got := r.now().Refuses(netip.MustParseAddrPort(addr)).String(); !strings.Contains(got, want) || (got == "") != (want == "") {
 			t.Errorf("%s: %q, want %q", addr, got, want)
 		}
 	}

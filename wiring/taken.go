@@ -2,10 +2,10 @@ package wiring
 
 import (
 	"cmp"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -17,43 +17,54 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// takenGood is how long what nginx's configuration says is good.
+// takenGood is how long the names from nginx's configuration are cached.
 const takenGood = 10 * time.Second
 
-// taken keeps the names that the nginx.conf of each gateway uses. Only the syncer's loop asks it.
+// taken keeps the names that each gateway's nginx.conf uses. Only the syncer's loop calls it.
 type taken struct {
 	confs []*nginxConf
-	ours  string // the conf file
+	ours  string   // the conf file
+	dirs  []string // to which gateways write files
 	log   logrus.FieldLogger
 
 	is     map[upstream.Key]syncer.Taken
 	last   map[string]map[upstream.Key]syncer.Taken // by file
 	looked time.Time
-	told   map[string]bool // files that can't be read
+	told   map[string]bool // files that can't be read and were logged
 }
 
 // nginxConf is the nginx.conf of one gateway.
 type nginxConf struct {
-	target int    // whose
-	file   string // as it is configured, "auto" for the one that it was started with
+	target int    // index of the gateway
+	file   string // as configured; "auto" for the one that nginx was started with
 	find   func(worker int) (string, error)
 
 	pids  []int
-	found string // "" until it is
+	found string // "" until found
 }
 
 func newTaken(ours string, targets []Target, log logrus.FieldLogger) *taken {
 	t := &taken{ours: ours, log: log, last: map[string]map[upstream.Key]syncer.Taken{}, told: map[string]bool{}}
 	for i, target := range targets {
-		if file := target.Gateway.Abilities().NginxConf; file != "" {
+		a := target.Gateway.Abilities()
+		if a.Folder != "" {
+			t.dirs = append(t.dirs, a.Folder)
+		}
+		if file := a.NginxConf; file != "" {
 			t.confs = append(t.confs, &nginxConf{target: i, file: file, find: nginxproc.System().Conf})
 		}
 	}
 	return t
 }
 
-// isOurs reports whether a file is the conf file. Each time its path is followed anew: at first it is not there.
-func (t *taken) isOurs(file string) bool { return realPath(file) == realPath(t.ours) }
+// isOurs reports whether a file is the conf file, or written by a gateway. It resolves the path each time, as the file
+// may not exist at first.
+func (t *taken) isOurs(file string) bool {
+	target := realPath(file)
+	return target == realPath(t.ours) || slices.ContainsFunc(t.dirs, func(dir string) bool {
+		return strings.HasPrefix(target, realPath(dir)+"/")
+	})
+}
 
 func realPath(file string) string {
 	if target, err := filepath.EvalSymlinks(file); err == nil {
@@ -62,12 +73,12 @@ func realPath(file string) string {
 	return filepath.Clean(file)
 }
 
-// now is what holds at this moment. What can't be read stays as it was read last.
+// now returns the current names. A file that can't be read keeps its last known names.
 func (t *taken) now(workers [][]gateway.Worker) map[upstream.Key]syncer.Taken {
 	due := t.looked.IsZero() || time.Since(t.looked) >= takenGood
 	for _, c := range t.confs {
 		if c.look(workers[c.target], due, t.log) {
-			due = true // the workers are others: a decision waits for no time to pass
+			due = true // the workers changed: a decision does not wait for the cache to expire
 		}
 	}
 	if !due {
@@ -97,7 +108,7 @@ func (t *taken) now(workers [][]gateway.Worker) map[upstream.Key]syncer.Taken {
 	return t.is
 }
 
-// path is where the nginx.conf is as far as is known.
+// path returns where the nginx.conf is, as far as known.
 func (c *nginxConf) path() string {
 	if c.file != gateway.FindNginxConf {
 		return c.file
@@ -105,8 +116,8 @@ func (c *nginxConf) path() string {
 	return cmp.Or(c.found, gateway.DefaultNginxConf)
 }
 
-// look finds the nginx.conf where the workers are others than before, or where it is due and was not found.
-// It reports whether they are others. What was found stays while nginx is away.
+// look searches for the nginx.conf if the workers changed, or if it is due and was not found. It reports whether the
+// workers changed. What was found stays while nginx is down.
 func (c *nginxConf) look(workers []gateway.Worker, due bool, log logrus.FieldLogger) bool {
 	if c.file != gateway.FindNginxConf {
 		return false
@@ -140,10 +151,9 @@ func (c *nginxConf) look(workers []gateway.Worker, due bool, log logrus.FieldLog
 func namesOf(tree *nginxtree.Tree) map[upstream.Key]syncer.Taken {
 	names := map[upstream.Key]syncer.Taken{}
 	for _, h := range tree.Hosts() {
-		is := syncer.Taken{Reason: fmt.Sprintf("nginx proxies to a host of this name (%s): the service would take that over", h.At.Where())}
+		is := syncer.Taken{Reason: nginxProxies.With(h.At.Where())}
 		if h.Port {
-			is = syncer.Taken{Fatal: true, Reason: fmt.Sprintf(
-				"nginx proxies to a host and port of this name (%s): beside an upstream of it nginx does not load", h.At.Where())}
+			is = syncer.Taken{Fatal: true, Reason: nginxPort.With(h.At.Where())}
 		}
 		take(names, upstream.KeyOf(h.Name), is)
 	}
@@ -151,14 +161,12 @@ func namesOf(tree *nginxtree.Tree) map[upstream.Key]syncer.Taken {
 		if d.Name() != "upstream" || len(d.Args) != 2 || !slices.Equal(d.Path(), []string{"http"}) {
 			return
 		}
-		take(names, upstream.KeyOf(d.Args[1]), syncer.Taken{
-			Upstream: true, Reason: fmt.Sprintf("nginx's configuration has an upstream of this name (%s)", d.Where()),
-		})
+		take(names, upstream.KeyOf(d.Args[1]), syncer.Taken{Upstream: true, Reason: nginxHas.With(d.Where())})
 	})
 	return names
 }
 
-// take keeps of what a name is used for that which forbids most.
+// take records the use of a name. The strictest use wins.
 func take(names map[upstream.Key]syncer.Taken, name upstream.Key, is syncer.Taken) {
 	if has := names[name]; !has.Fatal && (is.Fatal || is.Upstream || !has.Upstream) {
 		names[name] = is

@@ -15,6 +15,7 @@ import (
 
 	"swallowkeeper/dyups"
 	"swallowkeeper/gateway"
+	"swallowkeeper/reason"
 	"swallowkeeper/syncer"
 	"swallowkeeper/upstream"
 )
@@ -99,8 +100,47 @@ func TestWhichConfigurationCounts(t *testing.T) {
 	}
 }
 
+// TestWhatAGatewayWritesIsOurs: nginx includes it, and no name in it is somebody else's.
+func TestWhatAGatewayWritesIsOurs(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"nginx.conf":                           "http { include gen/current/*.conf; upstream own { server 127.0.0.1:1; } }",
+		"gen/generation-1/web.upstream.conf":   "upstream web { server 127.0.0.1:1; }",
+		"gen/generation-1/web.location.conf":   "server { location / { proxy_pass http://web; } }",
+		"gen/generation-1/other.upstream.conf": "upstream other { server 127.0.0.1:1; }",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("generation-1", filepath.Join(dir, "gen", "current")); err != nil {
+		t.Fatal(err)
+	}
+	log, _ := test.NewNullLogger()
+	for folder, want := range map[string]string{filepath.Join(dir, "gen"): "own", "": "other own web"} {
+		g := folderGateway{folder: folder, conf: filepath.Join(dir, "nginx.conf")}
+		k := newTaken(filepath.Join(dir, "u.conf"), []Target{{Target: syncer.Target{Gateway: g}}}, log)
+		if got := takenNames(k.now(make([][]gateway.Worker, 1))); got != want {
+			t.Errorf("with folder %q: %q, want %q", folder, got, want)
+		}
+	}
+}
+
+// folderGateway is one that writes files which nginx includes.
+type folderGateway struct {
+	gateway.Gateway
+	folder, conf string
+}
+
+func (g folderGateway) Abilities() gateway.Abilities {
+	return gateway.Abilities{Folder: g.folder, NginxConf: g.conf}
+}
+
 func TestWhatForbidsMostCounts(t *testing.T) {
-	host, own, fatal := syncer.Taken{Reason: "host"}, syncer.Taken{Upstream: true}, syncer.Taken{Fatal: true}
+	host, own, fatal := syncer.Taken{Reason: reason.Text("host")}, syncer.Taken{Upstream: true}, syncer.Taken{Fatal: true}
 	for _, c := range []struct{ first, then, want syncer.Taken }{
 		{host, own, own}, {own, host, own}, {own, fatal, fatal}, {fatal, own, fatal}, {fatal, host, fatal}, {host, fatal, fatal},
 	} {

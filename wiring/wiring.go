@@ -1,5 +1,5 @@
-// Package wiring builds what a configuration names: registries, gateways, the witness, and what the syncer asks of
-// this machine. Nothing of it runs yet.
+// Package wiring builds the parts that a configuration names: registries, gateways, the witness, and what the syncer
+// needs to know about this machine. It starts none of them.
 package wiring
 
 import (
@@ -17,41 +17,42 @@ import (
 	"swallowkeeper/guard"
 	"swallowkeeper/internal/budget"
 	"swallowkeeper/kinds"
+	"swallowkeeper/reason"
 	"swallowkeeper/registry"
 	"swallowkeeper/registry/probe"
 	"swallowkeeper/syncer"
 )
 
-// Target is a gateway with what it takes to let go of it.
+// Target is a gateway and how to close it.
 type Target struct {
 	syncer.Target
 	close func() error
 }
 
-// House is the parts of one configuration.
-type House struct {
+// Components are built from one configuration.
+type Components struct {
 	Sources []syncer.Source
 	Targets []Target
-	// probes are how many connections the witness may have open at a time, 0 where there is none, measured by probed.
+	// probes is how many connections the witness may have open at a time; 0 if there is none. probed measures them.
 	probes int
 	probed *probe.Metrics
 }
 
-// Meters measure the parts of a daemon. They outlive a reload. The zero value is a command's: it measures nothing, and
-// leaves the registries' connections to the daemon that may run beside it.
+// Meters measure the parts of a daemon. They survive a reload. The zero value is for commands: it measures nothing, and
+// leaves the registries' connections to a daemon that may be running.
 type Meters struct {
 	daemon     bool
 	registries map[string]registry.Meter // by type
 	gateways   map[string]gateway.Meter  // by type
 	probe      *probe.Metrics
-	// answers is what the answers of all peers may take of memory together.
+	// answers limits the memory for the answers of all peers together.
 	answers *budget.Budget
 }
 
-// mostInFlight is for the answers of all registries and gateways that are read at the same time.
+// mostInFlight limits the memory for answers of all registries and gateways that are read at the same time.
 const mostInFlight = 192 << 20
 
-// NewMeters registers what the parts measure.
+// NewMeters registers the metrics of the parts.
 func NewMeters(r prometheus.Registerer) (Meters, error) {
 	m := Meters{
 		daemon: true, registries: map[string]registry.Meter{}, gateways: map[string]gateway.Meter{},
@@ -75,9 +76,9 @@ func NewMeters(r prometheus.Registerer) (Meters, error) {
 	return m, errors.Join(append(failed, err)...)
 }
 
-// Build makes the parts; nothing of them runs yet, and nothing is asked of anybody.
-func Build(cfg config.Config, log logrus.FieldLogger, m Meters) (*House, error) {
-	h := &House{probed: m.probe}
+// Build makes the parts. It starts nothing and sends no requests.
+func Build(cfg config.Config, log logrus.FieldLogger, m Meters) (*Components, error) {
+	h := &Components{probed: m.probe}
 	if cfg.Guard.WitnessBy != guard.WitnessOff {
 		h.probes = probesFor(openFiles())
 	}
@@ -96,7 +97,7 @@ func Build(cfg config.Config, log logrus.FieldLogger, m Meters) (*House, error) 
 				return nil, fmt.Errorf("registry %d: another one is called %s too: give one of them a name", i+1, name)
 			}
 		}
-		h.Sources = append(h.Sources, syncer.Source{Name: name, Registry: r, Dotted: c.Names == "dotted"})
+		h.Sources = append(h.Sources, syncer.Source{Name: name, Registry: r, Dotted: c.Names == "dotted", Unrouted: c.Routes == "toml"})
 	}
 	for i, c := range cfg.Gateways {
 		name, written := c.Title(), &gateway.Written{}
@@ -112,37 +113,39 @@ func Build(cfg config.Config, log logrus.FieldLogger, m Meters) (*House, error) 
 	return h, nil
 }
 
-// endpoints are the addresses of our own that nothing registered may lead to.
-func (h *House) endpoints(cfg config.Config) []endpoint {
+// endpoints returns our own addresses, to which no registered server may point.
+func (h *Components) endpoints(cfg config.Config) []endpoint {
 	var list []endpoint
-	add := func(of, address string) {
+	add := func(of reason.Reason, address string) {
 		if host, port, err := net.SplitHostPort(address); err == nil {
 			list = append(list, endpoint{of: of, host: host, port: port})
 		}
 	}
 	for _, t := range h.Targets {
-		add("the interface of gateway "+t.Name, t.Gateway.Abilities().Endpoint)
+		add(ofInterface.With(t.Name), t.Gateway.Abilities().Endpoint)
 	}
 	for _, src := range h.Sources {
 		if r, is := src.Registry.(registry.Located); is {
-			add("registry "+src.Name, r.Endpoint())
+			add(ofRegistry.With(src.Name), r.Endpoint())
 		}
 	}
-	add("the status page", cfg.Status.Address)
+	add(statusPage.With(), cfg.Status.Address)
 	return list
 }
 
-// Parts hands the house to a syncer.
-func (h *House) Parts(cfg config.Config, store syncer.Store, log logrus.FieldLogger) syncer.Parts {
+// Parts returns the components as a syncer needs them.
+func (h *Components) Parts(cfg config.Config, store syncer.Store, log logrus.FieldLogger) syncer.Parts {
 	reach := newReach(cfg.Guard, h.endpoints(cfg), log).now
 	p := syncer.Parts{
+		Routes:  cfg.Routing(),
 		Sources: h.Sources, Guard: cfg.Guard, Store: store, Schedule: syncer.DefaultSchedule(), Log: log,
 		Reach: reach, Taken: newTaken(cfg.Persist.Path, h.Targets, log).now,
 	}
 	if h.probes > 0 {
 		c := probe.Config{
 			AtOnce: h.probes, Metrics: h.probed,
-			Forbids: func(addr netip.AddrPort) string { return reach().Forbids(addr) },
+			Forbids: func(addr netip.AddrPort) string { return reach().Forbids(addr).String() },
+			Here:    func(ip netip.Addr) bool { return reach().Here(ip) },
 		}
 		if cfg.Guard.WitnessBy == guard.WitnessHTTP {
 			c.Path = cfg.Guard.WitnessPath
@@ -155,8 +158,8 @@ func (h *House) Parts(cfg config.Config, store syncer.Store, log logrus.FieldLog
 	return p
 }
 
-// GatewayNames are in the order of the configuration.
-func (h *House) GatewayNames() []string {
+// GatewayNames returns the names in the order of the configuration.
+func (h *Components) GatewayNames() []string {
 	names := make([]string, len(h.Targets))
 	for i, t := range h.Targets {
 		names[i] = t.Name
@@ -164,8 +167,8 @@ func (h *House) GatewayNames() []string {
 	return names
 }
 
-// Close lets go of the connections.
-func (h *House) Close(log logrus.FieldLogger) {
+// Close closes the connections.
+func (h *Components) Close(log logrus.FieldLogger) {
 	for _, t := range h.Targets {
 		if err := t.close(); err != nil {
 			log.WithError(err).WithField("gateway", t.Name).Debug("the gateway's connections did not close cleanly")

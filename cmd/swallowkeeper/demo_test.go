@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"swallowkeeper/internal/loopback"
 	"swallowkeeper/status"
 )
 
@@ -14,7 +15,7 @@ import (
 // is at the usual address, and the hold that a visitor causes goes through by a visitor's word.
 func TestTheDemoCanBePlayedWith(t *testing.T) {
 	t.Parallel()
-	page := deadAddr(t)
+	page := loopback.Free(t, 1)[0]
 	usual := []string{"SWALLOWKEEPER_STATUS_SOCKET=/nowhere/s", "SWALLOWKEEPER_STATUS_ADDRESS=" + page}
 	for name, env := range map[string][]string{"plain": usual, "named": {"SWALLOWKEEPER_STATUS_SOCKET=/nowhere/s"}} {
 		t.Run(name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"swallowkeeper/doctor"
+	"swallowkeeper/internal/loopback"
 	"swallowkeeper/status"
 )
 
@@ -88,7 +89,7 @@ http {
 	// A gateway and a Consul that are down, and a conf file of somebody's.
 	r.writeFile("conf/upstreams.conf", "upstream mine { server 127.0.0.1:1; }\n")
 	r.nginx[0].Close()
-	r.consul = deadAddr(t)
+	r.consul = loopback.Refused(t)
 	r.configure()
 	ask("--nginx-conf", good).wants(t, status.ExitFailed, "[gateway-unread]", "[registry-unread]", "[conf-unread]", "not examined: 3")
 }
@@ -101,7 +102,7 @@ func TestDoctorOfLua(t *testing.T) {
 	if _, e := os.Stat(modules + "/ngx_http_lua_module.so"); err != nil || e != nil {
 		t.Skip("needs nginx with its Lua module")
 	}
-	r := bareRig(t, deadAddr(t)).configure()
+	r := bareRig(t, loopback.Refused(t)).configure()
 	call(t, nil, "nginx", "install-lua", "--dir", r.dir+"/lua", "--upstreams", r.conf).wants(t, 0)
 	main := r.writeFile("nginx.conf", fmt.Sprintf(`load_module %[1]s/ndk_http_module.so;
 load_module %[1]s/ngx_http_lua_module.so;

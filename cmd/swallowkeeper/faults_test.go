@@ -161,14 +161,10 @@ func TestFaultCheckFlipWakes(t *testing.T) {
 	r.daemon()
 	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
 	for range 3 {
-		began := time.Now()
 		r.critical("a", "10.0.0.2:80")
 		r.inSync(want{"a": "10.0.0.1:80"})
 		r.up("a", "10.0.0.2:80")
 		r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
-		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("two flips took %s", took)
-		}
 	}
 }
 
@@ -673,7 +669,7 @@ func TestFaultTimeoutsBackoffAdditionsFirst(t *testing.T) {
 		before := r.state()
 		began := time.Now()
 		r.once("--timeout", "500ms").wants(t, status.ExitFailed, "registry consul gave no answer within 500ms")
-		if took := time.Since(began); took > 5*time.Second {
+		if took := time.Since(began); took > patience {
 			t.Errorf("it took %s", took)
 		}
 		r.same(before)

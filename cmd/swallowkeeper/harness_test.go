@@ -29,6 +29,7 @@ import (
 	"go.uber.org/goleak"
 
 	"swallowkeeper/dyups/dyupstest"
+	"swallowkeeper/generation"
 	"swallowkeeper/internal/consultestserver"
 	"swallowkeeper/persist"
 	"swallowkeeper/status"
@@ -259,6 +260,12 @@ func gatewayTable(name, address string) string {
 	return fmt.Sprintf("[[gateway]]\nname = %q\naddress = %q\nresync = \"500ms\"\ntimeout = \"2s\"\n", name, address)
 }
 
+// patient waits for an answer of such a gateway far longer than any test does: what waits for it too is found out
+// by the test's own limit, on a loaded machine as on an idle one.
+func patient(table string) string {
+	return strings.Replace(table, `timeout = "2s"`, `timeout = "5m"`, 1)
+}
+
 // instance is one instance of a service in the catalog.
 type instance struct {
 	addr     string // host:port; without a host the node's address counts
@@ -478,7 +485,7 @@ func (r *rig) same(before state) {
 	}
 }
 
-func (r *rig) read() upstream.Generation {
+func (r *rig) read() generation.Generation {
 	r.t.Helper()
 	gen, edited, err := persist.Read(r.conf)
 	if err != nil || edited {
@@ -698,17 +705,6 @@ func (p *tap) silence(on bool) {
 type readCloser struct{ *bytes.Reader }
 
 func (readCloser) Close() error { return nil }
-
-// deadAddr is where nothing listens.
-func deadAddr(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() // only its number was wanted
-	return l.Addr().String()
-}
 
 // baseline makes one pass, so that the conf file and the gateways have these services.
 func (r *rig) baseline(services want) {

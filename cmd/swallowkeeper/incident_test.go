@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 )
@@ -23,13 +24,13 @@ func TestAServiceWithoutAHealthyServerIsAnIncident(t *testing.T) {
 	all := want{"a": "10.0.0.1:80 10.0.0.2:80 10.0.0.3:80", "b": "10.0.0.4:80"}
 	r.inSync(all)
 	eventually(t, patience, "ready", func() bool {
-		return r.status().Verdict == status.Verdict{Level: "ok", Code: "in_step", Text: "in sync"}
+		return r.status().Verdict == status.Verdict{Level: "ok", Code: "in_step", Text: reason.Text("in sync")}
 	})
 	// They are down first, so that no check is the last one with a server that is up.
 	all["a"] = "10.0.0.1:80 10.0.0.2:80"
 	r.gone("a", "10.0.0.3:80")
 	r.inSync(all)
-	if out := r.told("server_out"); len(out) != 1 || !strings.HasSuffix(out[0].Text, ": no registry lists it there any more") {
+	if out := r.told("server_out"); len(out) != 1 || !strings.HasSuffix(out[0].Text.String(), ": no registry lists it there now") {
 		t.Errorf("the event does not say why: %+v", out)
 	}
 	freeze := status.FreezeRequest{Name: dead}
@@ -52,7 +53,7 @@ func TestAServiceWithoutAHealthyServerIsAnIncident(t *testing.T) {
 	got.wants(t, status.ExitHeld)
 	lines := strings.Split(got.stdout, "\n")
 	if !strings.HasPrefix(lines[0], "in sync, but "+dead+" has no healthy server") ||
-		!strings.HasPrefix(lines[1], "no healthy server: "+dead+": 2 stay all the same: ") {
+		!strings.HasPrefix(lines[1], "no healthy server: "+dead+": 2 still receive traffic: ") {
 		t.Errorf("status says\n%s", got.stdout)
 	}
 	r.command("upstreams").wants(t, status.ExitInSync, dead+": 2 in, 0 out, no healthy server")
@@ -64,7 +65,8 @@ func TestAServiceWithoutAHealthyServerIsAnIncident(t *testing.T) {
 	if code != http.StatusOK || !strings.Contains(page, `class="verdict bad"`) || !strings.Contains(page, dead+" has no healthy server") {
 		t.Errorf("the page: %d %s", code, page)
 	}
-	if i, j := strings.Index(page, "<h3>"+dead), strings.Index(page, "<h3>"+r.prefix+"b"); i < 0 || j < i {
+	row := func(name string) int { return strings.Index(page, `<a href="#/upstream/`+name) }
+	if i, j := row(dead), row(r.prefix+"b"); i < 0 || j < i {
 		t.Errorf("%s is not the first of the page: %d, %d", dead, i, j)
 	}
 
@@ -73,9 +75,9 @@ func TestAServiceWithoutAHealthyServerIsAnIncident(t *testing.T) {
 	eventually(t, patience, "it is said to be deregistered", func() bool {
 		r.ask("GET", "/api/v1/upstreams/"+dead, nil, &e)
 		return len(e.Servers) == 2 && e.Servers[1].State == status.Held &&
-			e.Servers[1].Reason == "deregistered, kept by the guard because its service has no healthy server"
+			e.Servers[1].Reason.String() == "deregistered, kept by the guard because its service has no healthy server"
 	})
-	if e.Servers[0].State != status.Held || !strings.Contains(e.Servers[0].Reason, "critical") {
+	if e.Servers[0].State != status.Held || !strings.Contains(e.Servers[0].Reason.String(), "critical") {
 		t.Errorf("the one that is critical: %+v", e.Servers[0])
 	}
 
@@ -140,9 +142,9 @@ func TestARollbackToThePresentChangesNothing(t *testing.T) {
 	if code := r.ask("POST", "/api/v1/rollback", status.RollbackRequest{Generation: 1}, &back); code != http.StatusOK || !back.Present || back.Generation.Number != 1 {
 		t.Errorf("%d %+v", code, back)
 	}
-	r.command("rollback", "1", "--yes").wants(t, status.ExitInSync, "generation 1 is the present one: nothing is changed and nothing is frozen")
+	r.command("rollback", "1", "--yes").wants(t, status.ExitInSync, "generation 1 is the current one: nothing is changed and nothing is frozen")
 	d.stop()
-	r.command("rollback", "1", "--yes").wants(t, status.ExitInSync, "generation 1 is the present one: nothing is changed and nothing is frozen")
+	r.command("rollback", "1", "--yes").wants(t, status.ExitInSync, "generation 1 is the current one: nothing is changed and nothing is frozen")
 	if now := r.read(); now.Number != before.Number || len(now.Frozen) != 0 {
 		t.Errorf("generation %+v", now)
 	}

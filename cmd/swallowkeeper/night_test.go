@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/internal/loopback"
 	"swallowkeeper/status"
 )
 
@@ -34,7 +35,7 @@ func TestTheNight(t *testing.T) {
 	var hold status.Hold
 	eventually(t, 20*time.Second, "the hold", func() bool {
 		st := r.status()
-		if len(st.Holds) == 1 && st.Registries[0].Trouble == "" && strings.Contains(st.Holds[0].Reason, "40 of 42 servers would go") {
+		if len(st.Holds) == 1 && st.Registries[0].Trouble == "" && strings.Contains(st.Holds[0].Reason.String(), "40 of 42 servers would go") {
 			hold = st.Holds[0]
 		}
 		return hold.ID != ""
@@ -85,8 +86,7 @@ const pageToken = "0123456789abcdef"
 // page adds an address to the configuration and returns the page's URL.
 func (r *rig) page() string {
 	r.t.Helper()
-	addr := deadAddr(r.t)
-	r.pageAddr = strings.TrimPrefix(addr, "http://")
+	r.pageAddr = loopback.Free(r.t, 1)[0]
 	return "http://" + r.pageAddr + "/"
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -12,13 +11,13 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/internal/golden"
+	"swallowkeeper/internal/loopback"
 	"swallowkeeper/operate"
 	"swallowkeeper/status"
 
 	"github.com/google/go-cmp/cmp"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // golden holds what was said against a file, without what differs from run to run.
 func (r *rig) golden(name, got string) {
@@ -26,20 +25,7 @@ func (r *rig) golden(name, got string) {
 	got = strings.NewReplacer(r.prefix, "", r.dir, "DIR").Replace(got)
 	got = regexp.MustCompile(`\b[0-9a-f]{12}\b`).ReplaceAllString(got, "HOLD-ID")
 	got = clock.ReplaceAllString(got, "TIME")
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			r.t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		r.t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
+	golden.File(r.t, filepath.Join("testdata", name), got)
 }
 
 // plain holds that nothing is for a terminal.
@@ -193,7 +179,7 @@ func TestOnceExitCodesInOrder(t *testing.T) {
 	r.nginx[0].FailNext(1000, 500, "add server failed", http.MethodPost)
 	r.once().wants(t, status.ExitOutOfSync, "gateway gw1: out of sync", "held: ")
 	r.once("--set", "guard.max_removal=1").wants(t, status.ExitOutOfSync, "gateway gw1: out of sync")
-	r.once("--set", "registry.address="+deadAddr(t), "--timeout", "300ms").wants(t, status.ExitFailed)
+	r.once("--set", "registry.address="+loopback.Refused(t), "--timeout", "300ms").wants(t, status.ExitFailed)
 }
 
 func TestCommandLine(t *testing.T) {
@@ -269,18 +255,55 @@ func TestCheckShowsWhatHolds(t *testing.T) {
 func TestCheckNamesWhatFails(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.gateways = gatewayTable("gw1", "http://"+deadAddr(t)) + gatewayTable("gw2", r.nginx[0].API())
+	r.gateways = gatewayTable("gw1", "http://"+loopback.Refused(t)) + gatewayTable("gw2", r.nginx[0].API())
 	r.configure()
 	r.up("a", "10.0.0.1:80")
 	call(t, nil, "check", "--config", r.toml).wants(t, status.ExitFailed, "# gateway gw1: failed: ", "connection refused",
 		"# gateway gw2: ok", "# registry consul: ok")
 	r.gateways = ""
 	r.configure()
-	dead := deadAddr(t)
+	dead := loopback.Refused(t)
 	call(t, nil, "check", "--config", r.toml, "--timeout", "3s", "--set", "registry.address="+dead).
 		wants(t, status.ExitFailed, "# registry consul: failed: no answer within 3s: ", "connection refused", "# gateway gw1: ok")
 	if err := os.WriteFile(r.conf, []byte("server {}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	call(t, nil, "check", "--config", r.toml).wants(t, status.ExitFailed, fmt.Sprintf("# file %s: failed: ", r.conf), "not written by swallowkeeper")
+}
+
+// TestNobodyWaitsForWhatIsHopeless: a file that is wrong and a token that is refused are told of at once, not when the
+// time is up. What the other registries say counts all the same.
+func TestNobodyWaitsForWhatIsHopeless(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	good, bad := filepath.Join(r.dir, "good.toml"), filepath.Join(r.dir, "bad.toml")
+	write := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(good, "[[upstream]]\nname = \""+r.prefix+"a\"\nservers = [{ address = \"10.0.0.1:80\" }]\n")
+	write(bad, "[[upstream]]\nnane = \"b\"\n")
+	file := func(path string) string { return fmt.Sprintf("[[registry]]\ntype = \"file\"\npath = %q\n", path) }
+	closed := fmt.Sprintf("[[registry]]\naddress = %q\n", answering(t, func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "Permission denied", http.StatusForbidden)
+	}))
+	for name, tt := range map[string]struct{ registries, wants string }{
+		"file": {file(bad), "nane"}, "token": {closed, "Permission denied"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.registries = tt.registries
+			r.configure()
+			for _, args := range [][]string{{"check"}, {"doctor"}, {"--sync-once"}, {"--sync-once", "--dry-run"}} {
+				got := call(t, nil, append(args, "--config", r.toml, "--timeout", "10m")...)
+				if out := got.stdout + got.stderr; got.code == status.ExitInSync || !strings.Contains(out, tt.wants) || strings.Contains(out, "within") {
+					t.Errorf("%q: exit code %d\n%s", args, got.code, out)
+				}
+			}
+		})
+	}
+	r.registries = file(bad) + file(good)
+	r.configure()
+	r.once("--timeout", "10m").wants(t, status.ExitFailed, "can't be read", "nane")
+	r.inSync(want{"a": "10.0.0.1:80"})
 }

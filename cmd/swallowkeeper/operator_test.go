@@ -20,8 +20,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
 
+	"swallowkeeper/internal/golden"
 	"swallowkeeper/internal/logs"
+	"swallowkeeper/internal/loopback"
 	"swallowkeeper/persist"
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
 	"swallowkeeper/upstream"
@@ -84,20 +87,7 @@ var clock = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( UTC|Z
 func wantGolden(t *testing.T, name, got string) {
 	t.Helper()
 	got = clock.ReplaceAllString(got, "TIME")
-	path := filepath.Join("testdata", "operator", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
+	golden.File(t, filepath.Join("testdata", "operator", name), got)
 }
 
 func TestWhatTheCommandsSay(t *testing.T) {
@@ -111,6 +101,9 @@ func TestWhatTheCommandsSay(t *testing.T) {
 		{"status", []string{"status"}, status.ExitHeld},
 		{"upstreams", []string{"upstreams"}, status.ExitInSync},
 		{"explain", []string{"explain", "checkout"}, status.ExitInSync},
+		{"routes", []string{"routes"}, status.ExitInSync},
+		{"match", []string{"routes", "match", "get", "http://shop.example/checkout/42"}, status.ExitInSync},
+		{"match-none", []string{"routes", "match", "POST", "/checkout/42"}, status.ExitFailed},
 		{"plan", []string{"plan"}, status.ExitOutOfSync}, // a gateway comes before the hold
 		{"history", []string{"history"}, status.ExitInSync},
 	} {
@@ -138,7 +131,7 @@ func TestABrokenConfigurationKeepsNobodyFromTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := d.call("status", "--config", broken, "--socket", d.socket)
-	got.wants(t, status.ExitHeld, "min_servces", "the daemon that the flag names is asked all the same")
+	got.wants(t, status.ExitHeld, "min_servces", "asking the daemon that the flag names anyway")
 	if want := d.call("status", "--socket", d.socket).stdout; clock.ReplaceAllString(got.stdout, "") != clock.ReplaceAllString(want, "") {
 		t.Errorf("it says\n%s\nand otherwise\n%s", got.stdout, want)
 	}
@@ -156,7 +149,7 @@ func TestHostileTextStaysOnItsLine(t *testing.T) {
 	fake := statustest.New()
 	fake.Change(func(s *statustest.State) {
 		s.Upstreams[0].Servers = append(s.Upstreams[0].Servers, status.Server{
-			Addr: "a\x1b[2J\n10.0.0.1:80", State: status.Out, Reason: "b\r\x1b]0;c\x07\nin sync",
+			Addr: "a\x1b[2J\n10.0.0.1:80", State: status.Out, Reason: reason.Text("b\r\x1b]0;c\x07\nin sync"),
 		})
 	})
 	plain(t, newDesk(t, fake).call("upstreams").stdout)
@@ -168,6 +161,8 @@ func TestWhatAnswersMayBeAnybody(t *testing.T) {
 	t.Parallel()
 	const evil = `\u001b[2J\u001b]0;x\u0007\r\u009b2J\u202e\u001b[31mred`
 	upstream := strings.ReplaceAll(`{"name":"E","options":["E"],"servers":[{"addr":"E","state":"E","reason":"E","options":"E"}],
+		"routes":[{"route":"E","upstream":"E","state":"E","reason":"E","methods":["E"],"text":"E a=E","refused":[{"gateway":"E","reason":"E"}]},
+			{"route":"E","upstream":"E","state":"out","reason":"E"}],
 		"instances":[{"registry":"E","addr":"E","reason":"E"}],"notes":["E"]}`, "E", evil)
 	generation := `{"number":3,"reason":"E","summary":"E"}`
 	answers := map[string]string{
@@ -190,7 +185,7 @@ func TestWhatAnswersMayBeAnybody(t *testing.T) {
 	}))
 	defer anybody.Close()
 	for _, args := range []string{
-		"status", "upstreams", "explain x", "history", "history 3", "diff 2 3", "plan", "rollback 3 --yes", "approve x", "freeze x", "unfreeze x",
+		"status", "upstreams", "routes", "routes match GET /x", "explain x", "history", "history 3", "diff 2 3", "plan", "rollback 3 --yes", "approve x", "freeze x", "unfreeze x",
 	} {
 		got := call(t, nil, append(strings.Fields(args), "--address", anybody.URL)...)
 		text := strings.ReplaceAll(got.stdout+got.stderr, "\x1b[31m", "")
@@ -214,7 +209,7 @@ func TestOrders(t *testing.T) {
 	if n := len(st().Freezes); n < 2 {
 		t.Errorf("frozen is %+v", st().Freezes)
 	}
-	d.call("unfreeze", "checkout").wants(t, status.ExitInSync, "upstream checkout is not frozen any more")
+	d.call("unfreeze", "checkout").wants(t, status.ExitInSync, "upstream checkout is no longer frozen")
 	d.call("unfreeze", "checkout").wants(t, status.ExitFailed)
 	before := st().Generation.Number
 	d.call("rollback", "10", "--yes", "--output", "json").wants(t, status.ExitInSync, `"generation"`)
@@ -271,7 +266,7 @@ func TestRollbackFromOneThatIsNotKept(t *testing.T) {
 	fake.Change(func(s *statustest.State) { s.History = s.History[1:] })
 	d := newDesk(t, fake)
 	d.call("rollback", "10", "--yes").wants(t, status.ExitInSync, "back to generation 10", "the guard would hold it: 9 of 82", "generation 13 has the upstreams of 10")
-	d.call("rollback", "99", "--yes").wants(t, status.ExitFailed, "swallowkeeper history lists what is")
+	d.call("rollback", "99", "--yes").wants(t, status.ExitFailed, "swallowkeeper history lists the kept ones")
 }
 
 func TestWrongUseOfTheCommands(t *testing.T) {
@@ -351,7 +346,7 @@ func TestOnlyTheRightDaemonIsSteered(t *testing.T) {
 	r := newRig(t).configure()
 	r.baseline(want{"a": "10.0.0.1:80"})
 	before := r.read()
-	for _, where := range [][]string{{"--address", "http://" + deadAddr(t)}, {"--socket", "/nowhere/s"}} {
+	for _, where := range [][]string{{"--address", "http://" + loopback.Refused(t)}, {"--socket", "/nowhere/s"}} {
 		for _, args := range [][]string{
 			{"freeze", "--all"},
 			{"unfreeze", "--all"},
@@ -370,7 +365,7 @@ func TestOnlyTheRightDaemonIsSteered(t *testing.T) {
 			}
 		}
 	}
-	if diff := cmp.Diff(before, r.read(), cmp.AllowUnexported(upstream.Set{})); diff != "" {
+	if diff := cmp.Diff(before, r.read(), cmp.Comparer(upstream.Set.Identical), cmp.AllowUnexported(reason.Reason{})); diff != "" {
 		t.Errorf("the conf file has changed: %s", diff)
 	}
 
@@ -439,7 +434,7 @@ func TestPlanNamesWhatHinders(t *testing.T) {
 		s.Plan = status.Plan{}
 	})
 	d := newDesk(t, fake)
-	d.call("plan").wants(t, status.ExitFailed, "can't be read, what is known stays: No cluster leader")
+	d.call("plan").wants(t, status.ExitFailed, "can't be read, its servers stay: No cluster leader")
 	d.call("plan", "--output", "json").wants(t, status.ExitFailed)
 }
 
@@ -455,7 +450,7 @@ func TestADaemonThatDoesNotAnswer(t *testing.T) {
 	}
 	defer file.Close()
 	got := call(t, []string{"SWALLOWKEEPER_STATUS_SOCKET=/nowhere/s", "SWALLOWKEEPER_PERSIST_PATH=" + cfg.Path}, "freeze", "--all")
-	got.wants(t, status.ExitFailed, fmt.Sprintf("process %d is at work", os.Getpid()), "try again")
+	got.wants(t, status.ExitFailed, fmt.Sprintf("process %d is running", os.Getpid()), "try again")
 	if strings.Contains(got.stderr, "stop") {
 		t.Errorf("it says %s", got.stderr)
 	}

@@ -3,5 +3,5 @@
 package main
 
 // coldServices is how many services a cold start has: the race detector makes all of it
-// some ten times slower, and a smaller start shows races as well.
+// much slower, and a smaller start shows races as well.
 const coldServices = 500

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"swallowkeeper/internal/loopback"
 	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
 )
@@ -178,7 +179,7 @@ func TestEverybodyMayLook(t *testing.T) {
 	nobodys(t, env, "freeze", "checkout", "--config", closed).wants(t, status.ExitUsage, closed, "permission denied")
 
 	// Where nothing answers it says everything that it tried.
-	dead := deadAddr(t)
+	dead := loopback.Refused(t)
 	env = []string{"SWALLOWKEEPER_STATUS_SOCKET=" + d.socket, "SWALLOWKEEPER_STATUS_ADDRESS=" + dead}
 	nobodys(t, env, "status", "--config", closed).wants(t, status.ExitUsage, "no right to the socket", dead, closed, "permission denied", "--address")
 	env = []string{"SWALLOWKEEPER_STATUS_SOCKET=/nowhere/s", "SWALLOWKEEPER_STATUS_ADDRESS=" + dead}
@@ -229,5 +230,5 @@ func TestAHangingWayIsNotWaitedForForever(t *testing.T) {
 		"SWALLOWKEEPER_STATUS_SOCKET=/nowhere/s", "SWALLOWKEEPER_STATUS_ADDRESS=:" + port,
 		"SWALLOWKEEPER_PERSIST_PATH=" + filepath.Join(t.TempDir(), "u.conf"),
 	}
-	call(t, env, "history").wants(t, status.ExitInSync, "the daemon does not answer", "nothing is kept yet")
+	call(t, env, "history").wants(t, status.ExitInSync, "the daemon does not answer", "no generation is kept yet")
 }

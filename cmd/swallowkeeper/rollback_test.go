@@ -33,7 +33,7 @@ func TestRollbackAsks(t *testing.T) {
 				if want := map[bool]int{true: status.ExitInSync, false: status.ExitFailed}[goes]; code != want {
 					t.Errorf("exit code %d, want %d: %s", code, want, said)
 				}
-				if !goes && !strings.Contains(said, "nothing was done") {
+				if !goes && !strings.Contains(said, "nothing was changed") {
 					t.Errorf("it says %s", said)
 				}
 			}

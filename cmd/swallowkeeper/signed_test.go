@@ -54,6 +54,11 @@ func TestOrdersOfADaemonAreSigned(t *testing.T) {
 		t.Errorf("told of %+v", e)
 	}
 	r.up("a", "10.0.0.3:80")
+	eventually(t, patience, "the freeze keeps one out", func() bool {
+		var e status.Explanation
+		r.ask("GET", "/api/v1/upstreams/"+name, nil, &e)
+		return len(e.Servers) == 2
+	})
 	r.command("unfreeze", name, "--reason", "done").wants(t, status.ExitInSync)
 	r.inSync(want{"a": "10.0.0.1:80 10.0.0.3:80", "b": "10.0.0.2:80"})
 	r.command("rollback", "1", "--yes", "--reason", "3 is bad").wants(t, status.ExitInSync)

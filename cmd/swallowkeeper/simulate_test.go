@@ -16,6 +16,7 @@ import (
 	"swallowkeeper/cli"
 	"swallowkeeper/guard"
 	"swallowkeeper/guard/replay"
+	"swallowkeeper/internal/golden"
 	"swallowkeeper/persist"
 	"swallowkeeper/persist/record"
 	"swallowkeeper/status"
@@ -116,19 +117,7 @@ func TestSimulate(t *testing.T) {
 				t.Error("the second time it says something else")
 			}
 			text := strings.ReplaceAll(got.stdout, filepath.Dir(path), "DIR")
-			golden := filepath.Join("testdata", "simulate", tt.name)
-			if *update {
-				if err := os.WriteFile(golden, []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), text); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", golden, diff)
-			}
+			golden.File(t, filepath.Join("testdata", "simulate", tt.name), text)
 		})
 	}
 }
@@ -187,12 +176,12 @@ func TestSimulateRefuses(t *testing.T) {
 		{[]string{"more"}, status.ExitUsage, "takes no argument"},
 		{[]string{"--events", filepath.Join(empty, "none")}, status.ExitFailed, "no such file"},
 		{[]string{"--events", empty}, status.ExitFailed, "is a folder: --history takes one"},
-		{[]string{"--events", torn}, status.ExitFailed, "there is no decision in it to replay: " + torn + ":1: the last line was not written to its end"},
+		{[]string{"--events", torn}, status.ExitFailed, torn + " has no decision to replay: " + torn + ":1: the last line was not written to its end"},
 		{[]string{"--history", empty}, status.ExitFailed, "there is no record in it, and there are no generations"},
 		{[]string{"--history", filepath.Join(empty, "none")}, status.ExitFailed, "no such file"},
 		{[]string{"--set", "persist.path=" + filepath.Join(empty, "u.conf")}, status.ExitFailed, "--history and --events name another one"},
 		{[]string{"--events", "-", "--until", "1h"}, status.ExitUsage, "give a time"},
-		{[]string{"--events", path, "--until", "2020-01-01"}, status.ExitFailed, "there is no decision"},
+		{[]string{"--events", path, "--until", "2020-01-01"}, status.ExitFailed, "has no decision"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			call(t, nil, append([]string{"simulate"}, tt.args...)...).wants(t, tt.code, tt.want)
@@ -301,7 +290,7 @@ func TestSimulateAnOldHistory(t *testing.T) {
 		r.once().wants(t, status.ExitInSync)
 	}
 	got := call(t, nil, "simulate", "--history", filepath.Join(filepath.Dir(r.conf), ".upstreams.conf.history"), "--guard", "max_removal=0.5")
-	got.wants(t, status.ExitInSync, "there is no record: this is made of 3 generations", "5 of 9 servers would go, max_removal allows 50%", "3 decisions")
+	got.wants(t, status.ExitInSync, "there is no record: this replays 3 generations", "5 of 9 servers would go, max_removal allows 50%", "3 decisions")
 	if strings.Contains(got.stdout, "the daemon had others") {
 		t.Error("nobody knows what the limits were")
 	}

@@ -132,12 +132,12 @@ func TestAFreezeHoldsOverARestartAndARollbackGoesBack(t *testing.T) {
 	var e status.Explanation
 	r.ask("GET", "/api/v1/upstreams/"+name, nil, &e)
 	if i := slices.IndexFunc(e.Servers, func(s status.Server) bool { return s.Addr == "10.0.0.2:80" }); i < 0 ||
-		e.Servers[i].State != status.Out || !strings.Contains(e.Servers[i].Reason, "but the upstream is frozen until 20") {
+		e.Servers[i].State != status.Out || !strings.Contains(e.Servers[i].Reason.String(), "but the upstream is frozen until 20") {
 		t.Errorf("what the freeze keeps out has no reason: %+v", e)
 	}
 	var timeline struct{ Events []status.Event }
 	r.ask("GET", "/api/v1/timeline", nil, &timeline)
-	if e := timeline.Events; len(e) < 2 || e[0].Generation != 1 || e[0].Kind != "generation" || e[0].Text != "added "+name || e[1].ID < 1<<32 {
+	if e := timeline.Events; len(e) < 2 || e[0].Generation != 1 || e[0].Kind != "generation" || e[0].Text.String() != "added "+name || e[1].ID < 1<<32 {
 		t.Errorf("what was before the restart is not told: %+v", e)
 	}
 	if f := r.status().Freezes; len(f) != 1 || f[0].Name != name || time.Until(f[0].Until) < 50*time.Minute {
@@ -150,7 +150,7 @@ func TestAFreezeHoldsOverARestartAndARollbackGoesBack(t *testing.T) {
 
 	var kept struct{ Generations []status.Generation }
 	r.ask("GET", "/api/v1/history", nil, &kept)
-	if n := len(kept.Generations); n != 3 || kept.Generations[0].Summary != "0 added, 1 updated, 0 removed" {
+	if n := len(kept.Generations); n != 3 || kept.Generations[0].Summary.String() != "0 added, 1 updated, 0 removed" {
 		t.Fatalf("the history is %+v", kept.Generations)
 	}
 	var c status.Changes
@@ -189,7 +189,7 @@ func TestARollbackSaysWhoDoesNotHaveIt(t *testing.T) {
 	call(t, nil, "rollback", "1", "--yes", "--config", r.toml).wants(t, status.ExitOutOfSync,
 		"back to generation 1: 0 added, 1 updated, 0 removed", "the guard would hold it: 3 of 4 servers would go",
 		"everything is frozen", "gateway gw1: ", "refused")
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > patience {
 		t.Errorf("it took %s", took)
 	}
 	d.stop()
@@ -213,11 +213,11 @@ func TestWhatIsShownIsTrue(t *testing.T) {
 	}
 	for _, f := range e.Instances {
 		in := strings.HasPrefix(f.Addr, "10.0.0.1:")
-		if f.In != in || f.Index == 0 || in == strings.Contains(f.Reason, "critical") || !strings.Contains(f.Reason, "check ") {
+		if f.In != in || f.Index == 0 || in == strings.Contains(f.Reason.String(), "critical") || !strings.Contains(f.Reason.String(), "check ") {
 			t.Errorf("the registry says %+v", f)
 		}
 	}
-	if len(e.Instances) != 2 || !strings.Contains(e.Servers[0].Reason, "is passing") {
+	if len(e.Instances) != 2 || !strings.Contains(e.Servers[0].Reason.String(), "is passing") {
 		t.Errorf("the registry's reasons are missing: %+v", e)
 	}
 	if code := r.ask("GET", "/api/v1/upstreams/nobody-has-this", nil, nil); code != http.StatusNotFound {
@@ -231,7 +231,7 @@ func TestWhatIsShownIsTrue(t *testing.T) {
 	eventually(t, 20*time.Second, "not ready", func() bool { return r.ask("GET", "/readyz", nil, nil) == http.StatusServiceUnavailable })
 	eventually(t, 20*time.Second, "the gateway's error", func() bool {
 		st := r.status()
-		return !st.Ready && len(st.Reasons) == 1 && st.Gateways[0].Error != "" && strings.Contains(st.Reasons[0], "gateway gw1")
+		return !st.Ready && len(st.Reasons) == 1 && st.Gateways[0].Error != "" && strings.Contains(st.Reasons[0].String(), "gateway gw1")
 	})
 	r.nginx[0].Hang(false)
 	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
@@ -239,7 +239,7 @@ func TestWhatIsShownIsTrue(t *testing.T) {
 
 	var plan status.Plan
 	if code := r.ask("GET", "/api/v1/plan", nil, &plan); code != http.StatusOK || len(plan.Gateways) != 1 ||
-		plan.Gateways[0].Changes.Summary != "no changes" || plan.File.Summary != "no changes" {
+		plan.Gateways[0].Changes.Summary.String() != "no changes" || plan.File.Summary.String() != "no changes" {
 		t.Errorf("planned: %d, %+v", code, plan)
 	}
 	kinds := map[string]int{}
@@ -256,7 +256,7 @@ func TestWhatIsShownIsTrue(t *testing.T) {
 
 	before := r.status().Started
 	d.signal(syscall.SIGHUP)
-	d.says("the configuration is read again")
+	d.says("the configuration was reloaded")
 	eventually(t, 20*time.Second, "the page after a reload", func() bool { return r.status().Ready })
 	r.ask("GET", "/api/v1/timeline", nil, &timeline)
 	metrics := r.metrics()
@@ -284,5 +284,5 @@ func TestASocketThatCannotBeHadStopsNothing(t *testing.T) {
 	r.up("a", "10.0.0.1:80")
 	d := r.process(nil)
 	r.inSync(want{"a": "10.0.0.1:80"})
-	d.says("the page and the API can't be had")
+	d.says("the page and the API can't be served")
 }

@@ -49,7 +49,7 @@ func TestAChangeIsTraced(t *testing.T) {
 
 	traces(second)
 	d.signal(syscall.SIGHUP)
-	d.says("the configuration is read again")
+	d.says("the configuration was reloaded")
 	r.up("a", "10.0.0.2:80")
 	r.inSync(want{"a": "10.0.0.1:80 10.0.0.2:80"})
 	arrives(second, 2)

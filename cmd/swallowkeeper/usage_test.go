@@ -33,7 +33,7 @@ func TestWhatIsWrongWithACommandLine(t *testing.T) {
 		"status -output":                   `--output "utput": allowed is text, json or yaml`,
 		"status -socket x":                 "unknown flag: -s; did you mean --socket?",
 		"status -x":                        "unknown flag: -x",
-		"status --=x":                      `"--=x" is no flag`,
+		"status --=x":                      `"--=x" is not a flag`,
 		"status --output":                  "the flag needs an argument: --output: FORMAT text, json or yaml",
 		"status --output xml":              `--output "xml": allowed is text, json or yaml`,
 		"version -o xml":                   `--output "xml": allowed is text, json or yaml`,
@@ -48,10 +48,10 @@ func TestWhatIsWrongWithACommandLine(t *testing.T) {
 		"freeze web --for d":               `--for "d": allowed is a duration above 0s`,
 		"freeze web --for 99999999999w":    `allowed is a duration above 0s`,
 		"freeze --all=perhaps":             `--all "perhaps": allowed is true or false`,
-		"explain":                          "NAME is missing: it is swallowkeeper explain NAME [ADDR]",
-		"explain a b c":                    `"c" is too much: it is swallowkeeper explain NAME [ADDR]`,
-		"diff 1":                           "B is missing: it is swallowkeeper diff A B",
-		"approve":                          "ID is missing: it is swallowkeeper approve ID",
+		"explain":                          "NAME is missing: usage: swallowkeeper explain NAME [ADDR]",
+		"explain a b c":                    `unexpected argument "c": usage: swallowkeeper explain NAME [ADDR]`,
+		"diff 1":                           "B is missing: usage: swallowkeeper diff A B",
+		"approve":                          "ID is missing: usage: swallowkeeper approve ID",
 		"rollback x --yes":                 `"x": allowed is the number of a generation; swallowkeeper history lists them`,
 		"upstreams [":                      `"[": allowed is the name of an upstream, or a pattern with * and ?`,
 		"--dry-run":                        "--dry-run goes with --sync-once",
@@ -64,8 +64,8 @@ func TestWhatIsWrongWithACommandLine(t *testing.T) {
 	}
 }
 
-// TestWhatThereIsNot: the nearest name, what is held, what is kept.
-func TestWhatThereIsNot(t *testing.T) {
+// TestUnknownNames: the nearest name, what is held, what is kept.
+func TestUnknownNames(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, statustest.New())
 	for args, says := range map[string]string{
@@ -75,9 +75,9 @@ func TestWhatThereIsNot(t *testing.T) {
 		"freeze chekcout":             "did you mean checkout?",
 		"upstreams chekcout":          `there is no upstream "chekcout"; did you mean checkout?`,
 		"upstreams xyzzy*":            `there is no upstream "xyzzy*"`,
-		"history 99":                  "swallowkeeper history lists what is; kept now: 7 to 12",
-		"diff 99 12":                  "swallowkeeper history lists what is; kept now: 7 to 12",
-		"rollback 99 --yes":           "swallowkeeper history lists what is; kept now: 7 to 12",
+		"history 99":                  "swallowkeeper history lists the kept ones; kept now: 7 to 12",
+		"diff 99 12":                  "swallowkeeper history lists the kept ones; kept now: 7 to 12",
+		"rollback 99 --yes":           "swallowkeeper history lists the kept ones; kept now: 7 to 12",
 	} {
 		got := d.call(strings.Fields(args)...)
 		if got.code != status.ExitFailed || !strings.Contains(got.stderr, says) {
@@ -102,7 +102,7 @@ func TestVersion(t *testing.T) {
 func TestYAMLHasTheWordsOfJSON(t *testing.T) {
 	t.Parallel()
 	for _, args := range []string{
-		"status", "upstreams", "upstreams checkout", "explain checkout", "plan", "history", "history 12", "diff 11 12", "version",
+		"status", "upstreams", "upstreams checkout", "routes", "routes checkout", "routes match GET /x", "explain checkout", "plan", "history", "history 12", "diff 11 12", "version",
 		"approve " + statustest.HoldID, "freeze checkout", "unfreeze coupon", "rollback 10 --yes", "doctor --nginx-conf /dev/null",
 		"check --timeout 1s --set registry.address=127.0.0.1:1", "--sync-once --timeout 1s --set registry.address=127.0.0.1:1",
 	} {

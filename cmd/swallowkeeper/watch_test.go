@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
 )
@@ -42,7 +43,7 @@ func (w *watching) ends() {
 func (d *desk) tells(what string, out fmt.Stringer) {
 	d.t.Helper()
 	eventually(d.t, patience, what, func() bool {
-		d.fake.Tell(status.Event{Kind: "pushed", Gateway: "edge\x1b[31m", Text: what + "\n\x1b[2J", TookMS: 3.2})
+		d.fake.Tell(status.Event{Kind: "pushed", Gateway: "edge\x1b[31m", Text: reason.Text(what + "\n\x1b[2J"), TookMS: 3.2})
 		return strings.Contains(out.String(), what)
 	})
 }
@@ -52,7 +53,7 @@ func (d *desk) comesBack(says, out fmt.Stringer) {
 	d.t.Helper()
 	d.stop()
 	eventually(d.t, patience, "the daemon is missed", func() bool { return strings.Contains(says.String(), "lost the daemon") })
-	d.fake.Tell(status.Event{Kind: "pushed", Text: "what was missed"})
+	d.fake.Tell(status.Event{Kind: "pushed", Text: reason.Text("what was missed")})
 	d.start()
 	eventually(d.t, patience, "what was missed", func() bool { return strings.Contains(out.String(), "what was missed") })
 }
@@ -65,7 +66,7 @@ func TestWatchInAPipe(t *testing.T) {
 		w := watch(t, d, &out, "--output", output)
 		eventually(t, patience, "what happened before", func() bool {
 			last := d.fake.Timeline(15)
-			return strings.Contains(out.String(), last[0].Text) && strings.Contains(out.String(), last[len(last)-1].Text)
+			return strings.Contains(out.String(), last[0].Text.String()) && strings.Contains(out.String(), last[len(last)-1].Text.String())
 		})
 		d.tells("an event", &out)
 		d.comesBack(&w.errs, &out)

@@ -13,6 +13,7 @@ import (
 	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
 )
@@ -139,7 +140,7 @@ func TestWatchOnATerminal(t *testing.T) {
 	d := newDesk(t, statustest.New())
 	s := onScreen(t, d, 60, 100)
 	last := d.fake.Timeline(1)[0]
-	s.shows("gateway edge-1: in sync", "swallowkeeper approve "+statustest.HoldID, last.Text[:20], "q ends")
+	s.shows("gateway edge-1: in sync", "swallowkeeper approve "+statustest.HoldID, last.Text.String()[:20], "q ends")
 	d.tells("an event", s)
 	d.comesBack(s, s)
 	s.showsNo("lost the daemon")
@@ -159,7 +160,7 @@ func TestWatchScrolls(t *testing.T) {
 	t.Parallel()
 	fake := statustest.New()
 	for n := range 100 {
-		fake.Tell(status.Event{Kind: "pushed", Text: fmt.Sprintf("event number %03d", n)})
+		fake.Tell(status.Event{Kind: "pushed", Text: reason.Text(fmt.Sprintf("event number %03d", n))})
 	}
 	d := newDesk(t, fake)
 	s := onScreen(t, d, 24, 80)
@@ -167,7 +168,7 @@ func TestWatchScrolls(t *testing.T) {
 	s.press(keyPageUp + keyPageUp)
 	s.shows("event number 040", "more below")
 	s.showsNo("event number 099")
-	fake.Tell(status.Event{Kind: "pushed", Text: "something new"})
+	fake.Tell(status.Event{Kind: "pushed", Text: reason.Text("something new")})
 	s.shows("event number 040")
 	s.press(keyHome)
 	s.shows("swallowkeeper approve", "stays: billing", "more below")
@@ -184,7 +185,7 @@ func TestWatchScrolls(t *testing.T) {
 func TestWatchWrapsLines(t *testing.T) {
 	t.Parallel()
 	fake := statustest.New()
-	fake.Tell(status.Event{Kind: "pushed", Text: strings.Repeat("many words and ", 10) + "then-its-end"})
+	fake.Tell(status.Event{Kind: "pushed", Text: reason.Text(strings.Repeat("many words and ", 10) + "then-its-end")})
 	s := onScreen(t, newDesk(t, fake), 40, 44)
 	s.shows("then-its-end", "are held")
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"swallowkeeper/internal/loopback"
 	"swallowkeeper/status"
 	"swallowkeeper/syncer"
 )
@@ -29,10 +29,7 @@ func newBackends(t *testing.T, n int) (*backends, []string) {
 	t.Helper()
 	b := &backends{listeners: map[string]net.Listener{}}
 	for range n {
-		l, err := (&net.ListenConfig{}).Listen(context.WithoutCancel(t.Context()), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := loopback.Listen(t)
 		b.listeners[l.Addr().String()] = l
 		b.accepting.Go(func() {
 			for {
@@ -92,7 +89,7 @@ func (r *rig) held(reason string) status.Hold {
 	r.t.Helper()
 	var st status.Status
 	until(r.t, patience, func() string {
-		if st = r.status(); len(st.Holds) == 1 && strings.HasSuffix(st.Holds[0].Reason, reason) {
+		if st = r.status(); len(st.Holds) == 1 && strings.HasSuffix(st.Holds[0].Reason.String(), reason) {
 			return ""
 		}
 		return fmt.Sprintf("holds %+v", st.Holds)
@@ -208,7 +205,7 @@ func TestTheWitnessDoesNotJudgeARegistry(t *testing.T) {
 	r.inSync(all)
 	b.close(addrs[:4]...)
 	r.lose("x")
-	hold := r.held("; none of the 4 accepts connections: a person decides")
+	hold := r.held("; none of the 4 accepts connections: an operator must decide")
 	r.inSync(all)
 	r.command("approve", hold.ID).wants(t, status.ExitInSync)
 	r.inSync(want{"b": addrs[4]})

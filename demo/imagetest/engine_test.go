@@ -16,6 +16,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"swallowkeeper/internal/consultestserver"
+	"swallowkeeper/internal/dockerdtest"
 )
 
 const (
@@ -120,12 +123,9 @@ func (e *engine) start(t *testing.T, dockerd string) {
 	defer log.Close()
 	// The shell ends the daemon when its standard input ends, which it does however this
 	// process ends. In a process group of its own it outlives the interrupt of a terminal.
-	run := []string{"-c", `"$@" & pid=$!; read -r _; kill "$pid"; wait "$pid"`, "sh"}
-	if !rootIsMounted(t) {
-		run = append(run, "unshare", "--mount", "--propagation", "unchanged", "sh", "-c", ownRoot, "sh")
-	}
-	run = append(run, dockerd, "--host", socket, "--data-root", filepath.Join(dir, "data"),
-		"--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"))
+	run := append([]string{"-c", `"$@" & pid=$!; read -r _; kill "$pid"; wait "$pid"`, "sh"}, dockerdtest.InMountedRoot(
+		dockerd, "--host", socket, "--data-root", filepath.Join(dir, "data"),
+		"--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"))...)
 	c := e.command(context.WithoutCancel(t.Context()), "sh", run...)
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Stdout, c.Stderr = log, log
@@ -153,31 +153,6 @@ func (e *engine) start(t *testing.T, dockerd string) {
 	e.docker(t, "network", "prune", "--force")
 	e.docker(t, "volume", "prune", "--force")
 	e.docker(t, "image", "prune", "--force", "--filter", "until=24h")
-}
-
-// ownRoot runs a program with its root folder mounted, in mounts that nobody else sees.
-const ownRoot = `set -e
-mount --make-rprivate /dev
-mount -t tmpfs none /dev/shm
-mkdir /dev/shm/root
-mount --rbind / /dev/shm/root
-mount --make-rslave /dev/shm/root
-exec chroot /dev/shm/root "$@"`
-
-// rootIsMounted tells whether the root folder is a mount. In a plain chroot it is none, and there dockerd can
-// unpack nothing: "remount /: invalid argument".
-func rootIsMounted(t *testing.T) bool {
-	t.Helper()
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 4 && f[4] == "/" {
-			return true
-		}
-	}
-	return false
 }
 
 // takeTurns waits until no other run of this test has the daemon's folder.
@@ -243,14 +218,8 @@ func (e *engine) build(t *testing.T, name string, args ...string) {
 // buildConsul makes an image of the Consul that the other tests use.
 func (e *engine) buildConsul(t *testing.T, debian, name string) {
 	t.Helper()
-	c := e.command(t.Context(), "scripts/consul.sh")
-	c.Stderr = os.Stderr
-	path, err := c.Output()
-	if err != nil {
-		t.Fatalf("consul.sh: %v", err)
-	}
 	dir := t.TempDir()
-	copyTo(t, filepath.Join(dir, "consul"), strings.TrimSpace(string(path)))
+	copyTo(t, filepath.Join(dir, "consul"), consultestserver.Binary(t))
 	write(t, filepath.Join(dir, "Dockerfile"), "FROM "+debian+"\nCOPY consul /bin/\nENTRYPOINT [\"/bin/consul\"]\n")
 	e.build(t, name, dir)
 }

@@ -70,7 +70,7 @@ func TestLogMessages(t *testing.T) {
 	}
 	var source strings.Builder
 	for _, pattern := range []string{
-		"../../syncer/*.go", "../../registry/*/*.go", "../../dyups/*.go", "../../persist/*.go",
+		"../../syncer/*.go", "../../upstream/*.go", "../../registry/*/*.go", "../../dyups/*.go", "../../persist/*.go",
 		"../../cmd/swallowkeeper/*.go", "../../cli/*.go", "../../daemon/*.go", "../../operate/*.go", "../../wiring/*.go", "../../status/*.go", "../../tracing/*.go",
 	} {
 		files, err := filepath.Glob(pattern)
@@ -145,7 +145,7 @@ func TestMonitoringIsLinked(t *testing.T) {
 	if _, err := os.Stat("../logs.md"); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(read(t, "../operation.md"), "(logs.md)") {
-		t.Error("docs/operation.md does not lead to docs/logs.md")
+	if !strings.Contains(read(t, "../incidents.md"), "(logs.md)") {
+		t.Error("docs/incidents.md does not lead to docs/logs.md")
 	}
 }

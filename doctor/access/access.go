@@ -16,42 +16,39 @@ import (
 	"swallowkeeper/doctor/nginxtree"
 )
 
-// Reach is who gets to a location from other machines.
+// Reach is who can access a location from other machines.
 type Reach int
 
-// Who gets in, the fewest first.
+// Levels of access, most restrictive first.
 const (
-	// Closed lets in nobody, or whom an address or a password tells apart.
+	// Closed admits nobody, or only certain addresses or passwords.
 	Closed Reach = iota
-	// Trusted lets in all machines of networks whose word for the client's address is
-	// taken: they say one that is allowed.
+	// Trusted admits all machines of networks that may state the client's address: they can state an allowed one.
 	Trusted
-	// Reading lets in everybody who changes nothing.
+	// Reading admits everybody for reading.
 	Reading
-	// Unclear may let in everybody: a limit can't be evaluated.
+	// Unclear may admit everybody: a limit can't be evaluated.
 	Unclear
-	// Open lets in everybody.
+	// Open admits everybody.
 	Open
 )
 
-// String is how docs/doctor.md calls it.
+// String returns the name used in docs/doctor.md.
 func (r Reach) String() string {
 	return [...]string{"closed", "trusted networks", "reading", "can't be told", "open"}[r]
 }
 
-// Verdict is who gets to a location, by the listener that lets in the most.
+// Verdict tells who can access a location through the most permissive listener.
 type Verdict struct {
 	Reach  Reach
 	Listen Listen
-	// Example is an address that gets in.
+	// Example is an address with access.
 	Example netip.Addr
-	// By is the set_real_ip_from that believes the client, or the limit that can't be
-	// evaluated; nil where neither matters.
+	// By is the set_real_ip_from that trusts the client, or the limit that can't be evaluated; nil if neither matters.
 	By *nginxtree.Directive
 }
 
-// IsEmpty reports whether a text with variables is empty for calls that this machine makes to
-// a location and that say nothing of themselves.
+// IsEmpty reports whether a text with variables is empty for plain calls from this machine to a location.
 func IsEmpty(t *nginxtree.Tree, place *nginxtree.Directive, l Listen, text string) bool {
 	p := newProbe(t, place, false)
 	from := netip.MustParseAddr("127.0.0.1")
@@ -67,10 +64,10 @@ func IsEmpty(t *nginxtree.Tree, place *nginxtree.Directive, l Listen, text strin
 	return v.known && v.text == ""
 }
 
-// maxRuns bounds the requests that are tried for one location.
+// maxRuns limits the requests tried for one location.
 const maxRuns = 200_000
 
-// Who says who gets to the content of a location.
+// Who tells who can access the content of a location.
 func Who(t *nginxtree.Tree, place *nginxtree.Directive) Verdict {
 	if place.Around("server") == nil || place.Around("http") == nil {
 		return Verdict{}
@@ -78,7 +75,7 @@ func Who(t *nginxtree.Tree, place *nginxtree.Directive) Verdict {
 	return newProbe(t, place, false).who(t)
 }
 
-// Forwards says who gets to a proxy_pass, with whatever URI.
+// Forwards tells who can reach a proxy_pass, with any URI.
 func Forwards(t *nginxtree.Tree, pass *nginxtree.Directive) Verdict {
 	if pass.Around("server") == nil || pass.Around("location") == nil {
 		return Verdict{}
@@ -99,8 +96,8 @@ func (p *probe) who(t *nginxtree.Tree) Verdict {
 	return worst
 }
 
-// Lets reports whether a client with that address gets to the content of a location without
-// a password, whatever it says of itself.
+// Lets reports whether a client with that address can access the content of a location without a password, whatever
+// headers it sends.
 func Lets(t *nginxtree.Tree, place *nginxtree.Directive, l Listen, from netip.Addr) bool {
 	p := newProbe(t, place, false)
 	got, _ := p.best(l, from, true)
@@ -113,10 +110,10 @@ type probe struct {
 	server, place *nginxtree.Directive
 	borders       []netip.Prefix
 	uris          []string
-	anyURI        bool // what is there takes any, not those of the API alone
+	anyURI        bool // the content accepts any URI, not only those of the API
 	runs          int
 
-	claims []netip.Addr // what to say of oneself, the last that helped first
+	claims []netip.Addr // addresses to claim; the last successful one comes first
 }
 
 func newProbe(t *nginxtree.Tree, place *nginxtree.Directive, anyURI bool) *probe {
@@ -133,14 +130,14 @@ func newProbe(t *nginxtree.Tree, place *nginxtree.Directive, anyURI bool) *probe
 	return p
 }
 
-// result is how the best request from an address ended.
+// result is the best outcome of the requests from an address.
 type result struct {
 	in               bool
 	unsure, believed *nginxtree.Directive
 }
 
-// candidates are the URIs to try: where dyups listens, what the location is called, and what
-// other locations are called that may lead to it.
+// candidates returns the URIs to try: the API's own, the location's name, and the names of other locations that may
+// lead there.
 func (p *probe) candidates() []string {
 	kind, name := locationName(p.place)
 	var all []string
@@ -177,7 +174,7 @@ func (p *probe) candidates() []string {
 		all = slices.DeleteFunc(all, func(uri string) bool { return !reaches(uri) })
 	}
 	if !direct && (kind == "~" || kind == "~*") && (p.anyURI || len(p.place.Children("rewrite", "if")) > 0) {
-		all = append(all, "") // some URI leads there, and becomes another
+		all = append(all, "") // some URI leads there after a rewrite
 	}
 	return all
 }
@@ -192,11 +189,11 @@ func walk(d *nginxtree.Directive, f func(*nginxtree.Directive)) {
 func (p *probe) request(l Listen, peer netip.Addr, method, uri string) *request {
 	return &request{
 		names: p.names, listen: l, server: p.server, peer: peer, method: method, first: uri, uri: uri, addr: peer,
-		anyURI: p.anyURI, vars: map[string]value{}, said: map[string]string{}, pick: func(int) int { return 0 },
+		anyURI: p.anyURI, vars: map[string]value{}, ruling: map[string]string{}, pick: func(int) int { return 0 },
 	}
 }
 
-// listener says who gets in at one address that nginx listens at.
+// listener tells who has access through one listen address.
 func (p *probe) listener(l Listen) Verdict {
 	if len(p.borders) > maxSpans {
 		return Verdict{Reach: Unclear, Listen: l, By: p.place}
@@ -214,7 +211,7 @@ func (p *probe) listener(l Listen) Verdict {
 	return worst
 }
 
-// family adds up how much of the address space gets in.
+// family adds up how much of the address space has access.
 func (p *probe) family(l Listen, six, over bool) Verdict {
 	list := spans(p.borders, six)
 	var size [Open + 1]float64
@@ -270,7 +267,7 @@ func (p *probe) best(l Listen, from netip.Addr, writes bool) (result, bool) {
 	return p.bestOver(l, from, writes, false)
 }
 
-// bestOver tries what a client of that address could do, until it gets in.
+// bestOver tries what a client of that address could do until it has access.
 func (p *probe) bestOver(l Listen, from netip.Addr, writes, over bool) (result, bool) {
 	methods := []string{"POST", "DELETE"}
 	if !writes {
@@ -302,7 +299,7 @@ func (p *probe) bestOver(l Listen, from netip.Addr, writes, over bool) (result, 
 	return best, best.in
 }
 
-// believes reports whether anything takes that address's word.
+// believes reports whether anything trusts the claims of that address.
 func (p *probe) believes(from netip.Addr) bool {
 	found := false
 	check := func(d *nginxtree.Directive) {
@@ -320,7 +317,7 @@ func (p *probe) believes(from netip.Addr) bool {
 	return found
 }
 
-// play sends a request with each choice of what the client may say.
+// play sends a request for each combination of what the client may send.
 func (p *probe) play(l Listen, from, claim netip.Addr, method, uri string, over bool) result {
 	var choices, options []int
 	best := result{}
@@ -349,7 +346,7 @@ func (p *probe) play(l Listen, from, claim netip.Addr, method, uri string, over 
 			}
 			best = got
 		}
-		// The next choice: the last that has one more.
+		// Next combination: advance the last choice that has another value.
 		n := len(choices)
 		for n > 0 && choices[n-1]+1 >= options[n-1] {
 			n--

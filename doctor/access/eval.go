@@ -10,7 +10,7 @@ import (
 	"swallowkeeper/doctor/nginxtree"
 )
 
-// value is what a variable holds, where that can be told.
+// value is the value of a variable, if known.
 type value struct {
 	text  string
 	known bool
@@ -18,10 +18,10 @@ type value struct {
 
 func known(s string) value { return value{s, true} }
 
-// names are the variables that a configuration defines, and the words that a client could guess.
+// names are the variables that a configuration defines, and words that a client could guess.
 type names struct {
 	maps, geos, sets map[string]*nginxtree.Directive
-	others           map[string]bool // set by Lua, njs, Perl or another server's answer
+	others           map[string]bool // set by Lua, njs, Perl or the answer of another server
 	guesses          []string
 	expressions      map[string]*regexp.Regexp
 }
@@ -61,7 +61,7 @@ func readNames(t *nginxtree.Tree) *names {
 	return n
 }
 
-// guess takes a map's keys for what a client may say where they are no secret.
+// guess adds a map's keys to the words that a client may send, unless they are secret.
 func (n *names) guess(source string, entries []*nginxtree.Directive) {
 	if !guessable(strings.Trim(source, "${}")) {
 		return
@@ -73,8 +73,7 @@ func (n *names) guess(source string, entries []*nginxtree.Directive) {
 	}
 }
 
-// guessable reports whether what a client says by that variable is no secret: names of hosts
-// and programs, and addresses.
+// guessable reports whether the values of a variable are no secret: names of hosts and programs, and addresses.
 func guessable(name string) bool {
 	switch name {
 	case "host", "http_host", "http_user_agent", "http_referer", "http_origin", "http_x_real_ip", "http_x_forwarded_for",
@@ -97,7 +96,7 @@ func fromClient(name string) bool {
 	return false
 }
 
-// variable is what a variable holds during this request.
+// variable returns the value of a variable during this request.
 func (q *request) variable(name string) value {
 	if v, ok := q.vars[name]; ok {
 		return v
@@ -112,7 +111,7 @@ func (q *request) variable(name string) value {
 	case q.names.others[name]:
 		return value{}
 	case q.names.sets[name] != nil:
-		return known("") // it was not come to
+		return known("") // not reached
 	case fromClient(name):
 		return q.choose(name)
 	}
@@ -127,11 +126,11 @@ func (q *request) variable(name string) value {
 		return known(q.method)
 	case "uri", "document_uri":
 		return value{q.uri, q.uri != ""}
-	case "request_uri": // as the client wrote it: /./upstream/x is /upstream/x
-		if _, said := q.said[name]; !said {
-			q.said[name] = []string{"", "/."}[q.pick(2)] + q.first
+	case "request_uri": // as sent by the client: /./upstream/x means /upstream/x
+		if _, ruling := q.ruling[name]; !ruling {
+			q.ruling[name] = []string{"", "/."}[q.pick(2)] + q.first
 		}
-		return value{q.said[name], q.first != ""}
+		return value{q.ruling[name], q.first != ""}
 	case "scheme", "https":
 		plain, tls := "http", "https"
 		if name == "https" {
@@ -152,7 +151,7 @@ func (q *request) variable(name string) value {
 		return known("")
 	}
 	if strings.HasPrefix(name, "ssl_client_") {
-		return known("") // no certificate, or none that anybody trusts
+		return known("") // no certificate, or no trusted one
 	}
 	if len(name) == 1 && name[0] >= '0' && name[0] <= '9' {
 		return known("")
@@ -170,7 +169,7 @@ func (q *request) written(a netip.Addr) string {
 	return a.String()
 }
 
-// nested guards against variables that mean themselves.
+// nested guards against variables that refer to themselves.
 func (q *request) nested(f func() value) value {
 	if q.depth > 20 {
 		return value{}
@@ -182,7 +181,7 @@ func (q *request) nested(f func() value) value {
 
 var inText = regexp.MustCompile(`\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))`)
 
-// text puts in the values of variables.
+// text expands variables.
 func (q *request) text(s string) value {
 	if !strings.Contains(s, "$") {
 		return known(s)
@@ -196,10 +195,9 @@ func (q *request) text(s string) value {
 	return value{s, all}
 }
 
-// choose is what the client says: nothing, something, or a word that it could guess. What
-// it would have to know, a password, it does not.
+// choose returns what the client sends: nothing, something, or a word that it could guess, but no passwords.
 func (q *request) choose(name string) value {
-	if v, ok := q.said[name]; ok {
+	if v, ok := q.ruling[name]; ok {
 		return known(v)
 	}
 	words := []string{"", "zz", "1"}
@@ -213,7 +211,7 @@ func (q *request) choose(name string) value {
 		words = words[1:]
 	}
 	v := words[q.pick(len(words))]
-	q.said[name] = v
+	q.ruling[name] = v
 	return known(v)
 }
 
@@ -285,24 +283,24 @@ func wildcard(pattern, host string) bool {
 	return false
 }
 
-// claimed is the address that the client says it has: one of a network that geo tells apart.
+// claimed returns the address that the client claims: one from a network that geo distinguishes.
 func (q *request) claimed(d *nginxtree.Directive, other netip.Addr) netip.Addr {
 	name := "geo " + d.Args[len(d.Args)-1]
-	if _, ok := q.said[name]; !ok {
+	if _, ok := q.ruling[name]; !ok {
 		n := q.pick(min(len(d.Block), 128) + 1)
-		q.said[name] = other.String()
+		q.ruling[name] = other.String()
 		if n > 0 {
 			from, _, _ := strings.Cut(d.Block[n-1].Name(), "-")
 			if p, ok := parsePrefix(from); ok {
-				q.said[name] = p.Addr().String()
+				q.ruling[name] = p.Addr().String()
 			}
 		}
 	}
-	addr, _ := netip.ParseAddr(q.said[name])
+	addr, _ := netip.ParseAddr(q.ruling[name])
 	return addr
 }
 
-// geo is the value of the narrowest network that an address is in.
+// geo returns the value of the narrowest network that contains an address.
 func (q *request) geo(d *nginxtree.Directive) value {
 	if len(d.Block) > maxSpans {
 		return value{}
@@ -317,7 +315,7 @@ func (q *request) geo(d *nginxtree.Directive) value {
 		}
 		addr, _ = netip.ParseAddr(source.text)
 	}
-	for _, p := range d.Children("proxy") { // it believes X-Forwarded-For of these
+	for _, p := range d.Children("proxy") { // it trusts X-Forwarded-For of these
 		if network, ok := parsePrefix(p.Args[len(p.Args)-1]); ok && addr.IsValid() && network.Contains(addr.Unmap()) {
 			addr = q.claimed(d, addr)
 			break
@@ -349,7 +347,7 @@ func (q *request) geo(d *nginxtree.Directive) value {
 	return found
 }
 
-// answer is yes, no, or that it can't be told.
+// answer is yes, no, or unknown.
 type answer int
 
 const (
@@ -365,7 +363,7 @@ func answerOf(b bool) answer {
 	return no
 }
 
-// condition is what stands in the brackets of an if.
+// condition evaluates the condition of an if.
 func (q *request) condition(words []string) answer {
 	words = slices.Clone(words)
 	if len(words) == 0 {
@@ -380,7 +378,7 @@ func (q *request) condition(words []string) answer {
 		words[n-1] = strings.TrimSuffix(words[n-1], ")")
 	}
 	if len(words) == 0 || !strings.HasPrefix(words[0], "$") {
-		return unknown // whether a file is there
+		return unknown // tests files
 	}
 	left := q.text(words[0])
 	if len(words) == 1 {

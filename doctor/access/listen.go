@@ -11,17 +11,17 @@ import (
 	"swallowkeeper/doctor/nginxtree"
 )
 
-// Listen is where a server listens: a socket's path, or a host ("" for all) and a port.
+// Listen is where a server listens: the path of a socket, or a host ("" for all) and a port.
 type Listen struct {
 	At           *nginxtree.Directive // nil: nginx's default
 	Socket, Host string
 	Port         int
 
 	tls, proxyProtocol bool
-	both               bool // [::] that takes IPv4 as well
+	both               bool // [::] that includes IPv4
 }
 
-// Listens is where a server listens.
+// Listens returns where a server listens.
 func Listens(server *nginxtree.Directive) []Listen {
 	var all []Listen
 	for _, d := range server.Children("listen") {
@@ -72,14 +72,14 @@ func readListen(d *nginxtree.Directive) Listen {
 	return l
 }
 
-// readPort reads 80 and, for its first port, 8000-8010.
+// readPort parses 80, or the first port of 8000-8010.
 func readPort(s string) (int, bool) {
 	first, _, _ := strings.Cut(s, "-")
 	port, err := strconv.Atoi(first)
 	return port, err == nil
 }
 
-// String is the address as it stands in the configuration.
+// String returns the address as in the configuration.
 func (l Listen) String() string {
 	if l.At == nil {
 		return "*:80"
@@ -87,7 +87,7 @@ func (l Listen) String() string {
 	return l.At.Args[1]
 }
 
-// Local reports whether this machine alone can reach it.
+// Local reports whether only this machine can reach it.
 func (l Listen) Local() bool {
 	if l.Socket != "" || strings.EqualFold(l.Host, "localhost") {
 		return true
@@ -96,8 +96,8 @@ func (l Listen) Local() bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// Serves reports whether a gateway's address leads here. A port alone is compared: a name
-// or another container's address may stand before it.
+// Serves reports whether a gateway's address leads here. Only ports are compared, as a name or another container's
+// address may precede them.
 func (l Listen) Serves(address string) bool {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		return l.Socket == path
@@ -116,13 +116,13 @@ func (l Listen) Serves(address string) bool {
 	return l.Port == port
 }
 
-// families are the kinds of address that reach it.
+// families returns the IP versions that can reach it.
 func (l Listen) families() (v4, v6 bool) {
 	addr, err := netip.ParseAddr(l.Host)
 	switch {
 	case l.Host == "":
 		return true, false
-	case err != nil: // a name
+	case err != nil: // a host name
 		return true, true
 	case addr.Is4() || addr.Is4In6():
 		return true, false
@@ -131,8 +131,8 @@ func (l Listen) families() (v4, v6 bool) {
 	}
 }
 
-// Listeners is where a server listens, with what other servers say of these addresses: nginx
-// takes ssl and proxy_protocol for an address, not for a server.
+// Listeners returns where a server listens, with options from other servers: in nginx, ssl and proxy_protocol belong to
+// an address, not to a server.
 func Listeners(t *nginxtree.Tree, server *nginxtree.Directive) []Listen {
 	all := Listens(server)
 	t.Walk(func(d *nginxtree.Directive) {

@@ -256,11 +256,11 @@ func tries(t *testing.T, address, from, listen string) bool {
 				d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 				c, err := d.DialContext(ctx, network, addr)
 				if err == nil && listen == "proxy_protocol" {
-					said := claim
-					if said == "" {
-						said = from
+					ruling := claim
+					if ruling == "" {
+						ruling = from
 					}
-					_, err = fmt.Fprintf(c, "PROXY TCP4 %s 127.0.0.1 1000 80\r\n", said)
+					_, err = fmt.Fprintf(c, "PROXY TCP4 %s 127.0.0.1 1000 80\r\n", ruling)
 				}
 				return c, err
 			},

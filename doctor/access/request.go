@@ -10,37 +10,37 @@ import (
 	"swallowkeeper/doctor/nginxtree"
 )
 
-// request is one request on its way through nginx's phases.
+// request is a request passing through nginx's phases.
 type request struct {
 	names    *names
 	listen   Listen
 	server   *nginxtree.Directive
 	overIPv6 bool
-	peer     netip.Addr // where the connection comes from
-	claim    netip.Addr // the address that the client says it has, where somebody believes it
+	peer     netip.Addr // address of the connection
+	claim    netip.Addr // the address that the client claims, if it is trusted
 	method   string
-	first    string // the URI as it came; "" where any will do
+	first    string // the original URI; "" if any will do
 	anyURI   bool
-	pick     func(of int) int // the client's choice of so many
+	pick     func(of int) int // the client's choice among so many options
 
-	addr     netip.Addr // what nginx takes for the client's address
+	addr     netip.Addr // the client's address according to nginx
 	uri      string
 	vars     map[string]value
-	said     map[string]string
+	ruling   map[string]string
 	internal bool
-	moved    bool // the URI was changed and the location is to be looked up anew
+	moved    bool // the URI was changed, so the location must be looked up again
 	depth    int
 
-	believed *nginxtree.Directive // the set_real_ip_from that took the claim
+	believed *nginxtree.Directive // the set_real_ip_from that accepted the claim
 	unsure   *nginxtree.Directive // the first limit that can't be evaluated
 }
 
-// outcome is how a request ends.
+// outcome is the result of a request.
 type outcome int
 
 const (
 	refused     outcome = iota
-	credentials         // let in is who knows a password or has a certificate
+	credentials         // a password or a certificate is required
 	letIn
 )
 
@@ -50,12 +50,12 @@ type flow int
 const (
 	next  flow = iota
 	stop       // break
-	again      // the location is looked up anew
+	again      // look up the location again
 	ended      // answered
 )
 
-// arrive sends a request to a location and says whether it gets to its content. start is
-// where a request begins that has no URI.
+// arrive sends a request to a location and reports whether it reaches the content. start is where a request without a
+// URI begins.
 func (q *request) arrive(place, start *nginxtree.Directive) outcome {
 	q.addr, q.uri = q.peer, q.first
 	q.realIP(q.server)
@@ -72,7 +72,7 @@ func (q *request) arrive(place, start *nginxtree.Directive) outcome {
 	if location == nil || q.uri != uri {
 		location = q.find(q.server)
 	}
-	for range 10 { // as nginx does
+	for range 10 { // nginx's limit
 		if location == nil || !q.internal && hidden(location) || !q.excepted(location) {
 			return refused
 		}
@@ -114,7 +114,7 @@ func (q *request) arrive(place, start *nginxtree.Directive) outcome {
 	return refused
 }
 
-// understood reports whether the API knows the URI that the location has in the end.
+// understood reports whether the API knows the location's final URI.
 func (q *request) understood() bool {
 	words := strings.Split(strings.Trim(q.uri, "/"), "/")
 	if q.method == "GET" {
@@ -132,15 +132,13 @@ func named(server *nginxtree.Directive, name string) *nginxtree.Directive {
 	return nil
 }
 
-// hidden reports whether nothing from outside gets to a location: it is internal, or has a
-// name in the place of a URI.
+// hidden reports whether a location can't be requested from outside: it is internal or named.
 func hidden(location *nginxtree.Directive) bool {
 	_, name := locationName(location)
 	return strings.HasPrefix(name, "@") || len(location.Inherited("internal")) > 0
 }
 
-// excepted reports whether the location takes the method: what limit_except does not name
-// goes to a block that has no content of the location's.
+// excepted reports whether the location's content serves the method, considering limit_except.
 func (q *request) excepted(location *nginxtree.Directive) bool {
 	for _, e := range location.Children("limit_except") {
 		if !slices.ContainsFunc(e.Args[1:], func(m string) bool { return strings.EqualFold(m, q.method) }) {
@@ -150,7 +148,7 @@ func (q *request) excepted(location *nginxtree.Directive) bool {
 	return true
 }
 
-// realIP takes the client's word for its address where nginx does.
+// realIP applies the realip module.
 func (q *request) realIP(block *nginxtree.Directive) {
 	if q.believed != nil || !q.claim.IsValid() {
 		return
@@ -211,7 +209,7 @@ func (q *request) rewrite(block *nginxtree.Directive) flow {
 	return next
 }
 
-// either takes an if that can't be evaluated as not entered, and remembers what that may miss.
+// either treats an if that can't be evaluated as false, and remembers what may be missed.
 func (q *request) either(d *nginxtree.Directive) {
 	if len(d.Children("return", "rewrite", "break")) > 0 {
 		q.doubt(d)
@@ -260,12 +258,11 @@ func (q *request) rewriteURI(d *nginxtree.Directive) flow {
 		q.moved = true
 		return again
 	}
-	q.moved = true // looked up anew once the directives have run
+	q.moved = true // looked up again once the directives have run
 	return next
 }
 
-// find is the location of the server, or of a location in which others stand, that nginx
-// takes for the URI.
+// find returns the location that nginx chooses for the URI, within a server or location.
 func (q *request) find(block *nginxtree.Directive) *nginxtree.Directive {
 	var best *nginxtree.Directive
 	var expressions []*nginxtree.Directive
@@ -308,7 +305,7 @@ func (q *request) find(block *nginxtree.Directive) *nginxtree.Directive {
 	return best
 }
 
-// locationName splits location = /x into its kind and its name.
+// locationName splits location = /x into its modifier and name.
 func locationName(l *nginxtree.Directive) (kind, name string) {
 	switch {
 	case l == nil || len(l.Args) < 2:
@@ -324,14 +321,14 @@ func locationName(l *nginxtree.Directive) (kind, name string) {
 	return "", l.Args[1]
 }
 
-// match looks for an expression and keeps what it captures.
+// match matches an expression and stores its captures.
 func (q *request) match(expression string, fold bool, text string) answer {
 	if fold {
 		expression = "(?i)" + expression
 	}
 	re, seen := q.names.expressions[expression]
 	if !seen {
-		re, _ = regexp.Compile(expression) // nil for what Go has not
+		re, _ = regexp.Compile(expression) // nil for syntax that Go lacks
 		q.names.expressions[expression] = re
 	}
 	if re == nil {

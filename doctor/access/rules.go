@@ -7,26 +7,26 @@ import (
 	"swallowkeeper/doctor/nginxtree"
 )
 
-// said is what one of the modules that judge access says.
-type said int
+// ruling is the decision of one access module.
+type ruling int
 
 const (
-	nothing said = iota
+	nothing ruling = iota
 	accepted
 	forbidden
 	unauthorized // without credentials
-	unclear      // it can't be told here
+	unclear      // can't be decided here
 )
 
-// judges are directives of modules whose judgement can't be told from the configuration.
+// judges are directives of modules whose decision can't be derived from the configuration.
 var judges = []string{
 	"access_by_lua", "access_by_lua_file", "access_by_lua_block", "auth_jwt", "auth_digest", "auth_pam", "auth_ldap", "auth_gss",
 	"auth_spnego", "auth_oidc", "auth_radius", "js_access", "modsecurity", "perl_access", "SecRulesEnabled",
 }
 
-// access asks all modules that judge access, and puts their answers together as satisfy says.
+// access asks all access modules, and combines their decisions according to satisfy.
 func (q *request) access(location *nginxtree.Directive) outcome {
-	all := []said{q.rules(location), q.password(location), q.asked(location)}
+	all := []ruling{q.rules(location), q.password(location), q.asked(location)}
 	var unclearAt *nginxtree.Directive
 	for _, name := range judges {
 		if d := location.Inherited(name); len(d) > 0 && location.Value(name, "") != "off" {
@@ -35,7 +35,7 @@ func (q *request) access(location *nginxtree.Directive) outcome {
 			break
 		}
 	}
-	has := func(s said) bool {
+	has := func(s ruling) bool {
 		for _, a := range all {
 			if a == s {
 				return true
@@ -65,9 +65,8 @@ func (q *request) access(location *nginxtree.Directive) outcome {
 	return letIn
 }
 
-// rules takes the first allow or deny that fits. A block with a rule of any kind has none of
-// the blocks around it.
-func (q *request) rules(location *nginxtree.Directive) said {
+// rules applies the first matching allow or deny. A block with any rule inherits none.
+func (q *request) rules(location *nginxtree.Directive) ruling {
 	addr := q.addr
 	rules := location.Inherited("allow", "deny")
 	if q.overIPv6 && addr.Is4() && !judgesIPv4(rules) {
@@ -105,8 +104,8 @@ func fits(who string, addr netip.Addr) bool {
 	return ok && addr.IsValid() && p.Contains(addr)
 }
 
-// password is auth_basic, which asks for nothing without a file of passwords.
-func (q *request) password(location *nginxtree.Directive) said {
+// password is auth_basic, which requires nothing without a file of passwords.
+func (q *request) password(location *nginxtree.Directive) ruling {
 	realm := location.Inherited("auth_basic")
 	if len(realm) == 0 || len(realm[0].Args) < 2 || location.Value("auth_basic_user_file", "") == "" {
 		return nothing
@@ -121,8 +120,8 @@ func (q *request) password(location *nginxtree.Directive) said {
 	return unauthorized
 }
 
-// asked is auth_request: another location says who gets in.
-func (q *request) asked(location *nginxtree.Directive) said {
+// asked is auth_request: another location decides.
+func (q *request) asked(location *nginxtree.Directive) ruling {
 	uri := location.Value("auth_request", "off")
 	if uri == "off" {
 		return nothing
@@ -137,7 +136,7 @@ func (q *request) asked(location *nginxtree.Directive) said {
 	case len(answers) == 0:
 		return unauthorized
 	case len(answers[0].Args) > 1 && strings.HasPrefix(answers[0].Args[1], "2"):
-		return accepted // it lets in everybody
+		return accepted // it admits everybody
 	}
 	return forbidden
 }

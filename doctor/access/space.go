@@ -8,15 +8,13 @@ import (
 	"swallowkeeper/doctor/nginxtree"
 )
 
-// span is a piece of the address space in which all addresses are treated alike, with one
-// address that stands for it.
+// span is a range of addresses that are all treated alike, with one that represents it.
 type span struct {
 	addr netip.Addr
 	size float64
 }
 
-// The parts of the address space that no stranger comes from. Of IPv6 only 2000::/3 is given
-// out for use in the Internet.
+// Parts of the address space that no stranger comes from. Of IPv6, only 2000::/3 is assigned to the Internet.
 var private = prefixes("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
 	"192.168.0.0/16", "224.0.0.0/3", "::/3", "4000::/2", "8000::/1")
 
@@ -28,13 +26,13 @@ func prefixes(list ...string) []netip.Prefix {
 	return all
 }
 
-// public reports whether strangers have that address.
+// public reports whether strangers may have that address.
 func public(a netip.Addr) bool {
 	return !slices.ContainsFunc(private, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// crowd is how many public addresses are everybody: more than a /8 of IPv4, or a /16 of IPv6.
-// Whoever writes down so many did not mean his own.
+// crowd is the number of public addresses that count as everybody: more than a /8 of IPv4, or a /16 of IPv6. So large a
+// range can't be somebody's own.
 func crowd(a netip.Addr) float64 {
 	if a.Is4() {
 		return 1 << 24
@@ -42,11 +40,10 @@ func crowd(a netip.Addr) float64 {
 	return 1 << 112
 }
 
-// maxSpans bounds the work; configurations with more ranges are not judged.
+// maxSpans limits the work. Configurations with more ranges are not judged.
 const maxSpans = 4000
 
-// spans cuts the addresses of one kind at all borders, so that what holds for a span's
-// address holds for all of it.
+// spans splits the address space at all borders, so that one address of a span represents all.
 func spans(borders []netip.Prefix, v6 bool) []span {
 	starts := []netip.Addr{netip.IPv4Unspecified()}
 	if v6 {
@@ -76,14 +73,14 @@ func spans(borders []netip.Prefix, v6 bool) []span {
 		size := distance(start, end)
 		s := span{start, size}
 		if next := start.Next(); size > 1 && next.IsValid() {
-			s.addr = next // the first of a network is nobody's address
+			s.addr = next // the first address of a network is not assigned
 		}
 		all[i] = s
 	}
 	return all
 }
 
-// distance is how many addresses lie from a to before b, or to the end where b is none.
+// distance returns the number of addresses from a to before b, or to the end if b is invalid.
 func distance(a, b netip.Addr) float64 {
 	value := func(addr netip.Addr) float64 {
 		v := 0.0
@@ -99,7 +96,7 @@ func distance(a, b netip.Addr) float64 {
 		return 1<<64*1<<64 - value(a)
 	}
 	x, y := a.AsSlice(), b.AsSlice()
-	for i := range x { // what they share is not lost to rounding
+	for i := range x { // common bytes cancel out without rounding
 		if x[i] != y[i] {
 			break
 		}
@@ -110,7 +107,7 @@ func distance(a, b netip.Addr) float64 {
 	return value(vy) - value(vx)
 }
 
-// last is the last address of a network.
+// last returns the last address of a network.
 func last(p netip.Prefix) netip.Addr {
 	b := p.Masked().Addr().AsSlice()
 	for i := p.Bits(); i < len(b)*8; i++ {
@@ -120,7 +117,7 @@ func last(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// parsePrefix reads an address or a network, as nginx does: bits behind the mask do not count.
+// parsePrefix parses an address or network like nginx: bits outside the mask are ignored.
 func parsePrefix(s string) (netip.Prefix, bool) {
 	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil && a.Zone() == "" {
 		a = a.Unmap()
@@ -130,8 +127,8 @@ func parsePrefix(s string) (netip.Prefix, bool) {
 	return p.Masked(), err == nil
 }
 
-// borders are all networks and addresses that the configuration around a server names, and
-// that its limits can hang on.
+// borders returns all networks and addresses that the configuration around a server contains and its limits may depend
+// on.
 func borders(t *nginxtree.Tree, server *nginxtree.Directive) []netip.Prefix {
 	var all []netip.Prefix
 	add := func(words []string) {

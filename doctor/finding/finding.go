@@ -1,5 +1,5 @@
-// Package finding is what doctor tells: one trap, or one thing that could not be examined. doctor finds them in nginx's
-// configuration, and each kind of registry and gateway in what it answers. The words that they share are here.
+// Package finding has the type of doctor's findings. doctor finds them in nginx's configuration, and each kind of
+// registry and gateway in its answers.
 package finding
 
 import (
@@ -10,46 +10,45 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Severity says how much a finding matters.
+// Severity ranks findings.
 type Severity string
 
-// The severities, the worst first.
+// Severities, worst first.
 const (
-	// Problem is what does not work, or lets others in.
+	// Problem is something that does not work, or a security hole.
 	Problem Severity = "problem"
-	// Unknown is what could not be examined: nothing is known about it.
+	// Unknown is something that could not be examined.
 	Unknown Severity = "not examined"
-	// Warning is what works until something goes wrong, or worse than it could.
+	// Warning is something that works until something else fails, or works badly.
 	Warning Severity = "warning"
-	// Hint is what could be better.
+	// Hint is something that could be better.
 	Hint Severity = "hint"
 )
 
-// Rank is 0 for the worst.
+// Rank returns 0 for the worst.
 func (s Severity) Rank() int { return slices.Index([]Severity{Problem, Unknown, Warning, Hint}, s) }
 
-// Finding is one trap, or one thing that could not be examined. Its texts may quote what
-// nginx's configuration and the registries hold.
+// Finding is a problem, or something that could not be examined. Its texts may quote nginx's configuration and the
+// registries.
 type Finding struct {
-	// Check is the name of the check, as docs/doctor.md or the page of its kind explains it.
+	// Check is the name of the check, as in docs/doctor.md or the page of its kind.
 	Check    string   `json:"check"`
 	Severity Severity `json:"severity"`
-	// What is there.
+	// What is wrong.
 	What string `json:"what"`
-	// Where it is: file:line, or the name of a registry or gateway. Places lists all of
-	// them where the same is found at several; Where is the first. A registry or gateway leaves Where
-	// empty, for it is found there, and its Places are within it.
+	// Where is file:line, or the name of a registry or gateway. Places lists all if there are several; Where is the
+	// first. A registry or gateway leaves Where empty, and its Places are within it.
 	Where  string   `json:"where"`
 	Places []string `json:"places"`
-	// Why it hurts.
+	// Why it matters.
 	Why string `json:"why"`
-	// Now is the line as it stands, "" where there is none yet.
+	// Now is the current line, or "".
 	Now string `json:"now,omitempty"`
-	// Change is what to write in its place, or to add or do.
+	// Change is the replacement, or what to add or do.
 	Change string `json:"change,omitempty"`
 }
 
-// Show leaves plain names as they are.
+// Show returns plain names as they are, and quotes others.
 func Show(s string) string {
 	if upstream.ValidName(s) == nil {
 		return s
@@ -57,7 +56,7 @@ func Show(s string) string {
 	return safetext.Quote(s)
 }
 
-// Many is a number with its word.
+// Many returns a number with its noun.
 func Many(n int, one string) string {
 	if n == 1 {
 		return "1 " + one

@@ -6,23 +6,23 @@ import (
 	"strings"
 )
 
-// Host is a host that a directive sends requests to, as it is written there.
+// Host is a host that a directive proxies to, as written.
 type Host struct {
-	Name string // in lower case, as nginx compares it
-	// Port says that a port stands behind it: beside an upstream of that name nginx then does not load.
+	Name string // in lower case, as compared by nginx
+	// Port reports that a port follows: nginx does not load if there is also an upstream of that name.
 	Port bool
 	At   *Directive
 }
 
 var passes = []string{"proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass", "memcached_pass"}
 
-// Hosts are the hosts that requests are sent to by name, but for those that a variable decides on. One
-// that upstreams of the configuration have is among them.
+// Hosts returns the hosts that requests are proxied to by name, except those determined by variables. Names of
+// upstreams in the configuration are included.
 func (t *Tree) Hosts() []Host {
 	var all []Host
 	t.Walk(func(d *Directive) {
 		if !slices.Contains(passes, d.Name()) || len(d.Args) < 2 ||
-			slices.Contains(d.Path(), "stream") { // whose upstreams are others
+			slices.Contains(d.Path(), "stream") { // which has its own upstreams
 			return
 		}
 		to := d.Args[1]
@@ -38,7 +38,7 @@ func (t *Tree) Hosts() []Host {
 		if _, err := netip.ParseAddr(name); err == nil {
 			return
 		}
-		// A port that a variable decides on has nginx look for an upstream at each request.
+		// If a variable determines the port, nginx looks for an upstream at each request.
 		all = append(all, Host{Name: strings.ToLower(name), Port: hasPort && !strings.Contains(port, "$"), At: d})
 	})
 	return all

@@ -5,23 +5,23 @@ import (
 	"strings"
 )
 
-// Error says what can't be read in a file, and where.
+// Error is a syntax error with its place.
 type Error struct {
 	File   string
 	Line   int
 	Reason string
 }
 
-// Error names file, line and reason.
+// Error returns file, line and reason.
 func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Reason) }
 
-// luaBlock ends the names of the directives whose braces hold Lua.
+// luaBlock is the suffix of directives whose braces contain Lua.
 const luaBlock = "_by_lua_block"
 
-// maxNesting bounds blocks within blocks; nginx's own go some seven deep.
+// maxNesting limits the depth of blocks; real configurations have about seven levels.
 const maxNesting = 200
 
-// Parse reads the directives of one file as nginx's own reader does. It resolves no includes.
+// Parse parses the directives of one file like nginx. It resolves no includes.
 func Parse(file string, text []byte) ([]*Directive, error) {
 	p := &parser{file: file, text: string(text), line: 1}
 	if err := p.run(); err != nil {
@@ -100,7 +100,7 @@ func (p *parser) add(d *Directive) {
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
-// skipBlank skips blanks and comments. A # begins a comment only where a word could.
+// skipBlank skips blanks and comments. A # begins a comment only where a word could begin.
 func (p *parser) skipBlank() {
 	comment := false
 	for ; p.pos < len(p.text); p.pos++ {
@@ -117,7 +117,7 @@ func (p *parser) skipBlank() {
 	}
 }
 
-// take moves one byte on.
+// take advances by one byte.
 func (p *parser) take() byte {
 	c := p.text[p.pos]
 	p.pos++
@@ -167,7 +167,7 @@ func (p *parser) quoted() (string, error) {
 	return "", p.errorf("no closing %q", string(quote))
 }
 
-// unescape resolves the few escapes that nginx knows; others stay as they are.
+// unescape resolves the few escapes that nginx knows. Others are kept.
 func unescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
@@ -175,8 +175,7 @@ func unescape(s string) string {
 	return strings.NewReplacer(`\\`, `\`, `\"`, `"`, `\'`, `'`, `\t`, "\t", `\r`, "\r", `\n`, "\n").Replace(s)
 }
 
-// lua reads to the brace that ends a block of Lua: those in its strings and comments
-// are no braces.
+// lua reads up to the closing brace of a Lua block, ignoring braces in strings and comments.
 func (p *parser) lua(d *Directive) error {
 	start, depth := p.pos, 1
 	for p.pos < len(p.text) {
@@ -224,7 +223,7 @@ func (p *parser) luaString() {
 	}
 }
 
-// longBracket skips [[…]] or [=[…]=] where one begins.
+// longBracket skips [[…]] or [=[…]=] if one begins here.
 func (p *parser) longBracket() bool {
 	rest := p.text[p.pos:]
 	if rest == "" || rest[0] != '[' {

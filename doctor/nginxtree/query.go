@@ -2,7 +2,7 @@ package nginxtree
 
 import "slices"
 
-// Children are the directives of these names that stand in the block itself.
+// Children returns the directives of these names directly in the block.
 func (d *Directive) Children(names ...string) []*Directive {
 	var found []*Directive
 	for _, c := range d.Block {
@@ -13,8 +13,8 @@ func (d *Directive) Children(names ...string) []*Directive {
 	return found
 }
 
-// Inherited is the directives of these names that hold in a block: the block's own, or where
-// it has none those of the nearest block around it, as nginx does for most directives.
+// Inherited returns the directives of these names that apply to a block: its own, or else those of the nearest
+// enclosing block, as in nginx for most directives.
 func (d *Directive) Inherited(names ...string) []*Directive {
 	for ; d != nil; d = d.Parent {
 		if found := d.Children(names...); len(found) > 0 {
@@ -24,7 +24,7 @@ func (d *Directive) Inherited(names ...string) []*Directive {
 	return nil
 }
 
-// Value is the first argument of the directive that holds in a block, or other.
+// Value returns the first argument of the directive that applies to a block, or other.
 func (d *Directive) Value(name, other string) string {
 	if found := d.Inherited(name); len(found) > 0 && len(found[0].Args) > 1 {
 		return found[0].Args[1]
@@ -32,7 +32,7 @@ func (d *Directive) Value(name, other string) string {
 	return other
 }
 
-// Around is the nearest block of that name, beginning with the directive itself.
+// Around returns the nearest block of that name, starting with the directive itself.
 func (d *Directive) Around(name string) *Directive {
 	for ; d != nil; d = d.Parent {
 		if d.Name() == name {

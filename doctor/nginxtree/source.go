@@ -13,17 +13,17 @@ import (
 	"syscall"
 )
 
-// marker stands before each file in the output of nginx -T.
+// marker precedes each file in the output of nginx -T.
 const marker = "# configuration file "
 
-// IsDump reports whether a text is what nginx -T prints. An editor or a shell that stored it
-// may have put a byte order mark before it.
+// IsDump reports whether a text is the output of nginx -T. It may begin with a byte order mark, added by an editor or a
+// shell.
 func IsDump(text []byte) bool {
 	text = bytes.TrimPrefix(text, []byte(bom))
 	return bytes.HasPrefix(text, []byte(marker)) || bytes.Contains(text, []byte("\n"+marker))
 }
 
-// ReadDump reads what nginx -T prints.
+// ReadDump parses the output of nginx -T.
 func ReadDump(text []byte) (*Tree, error) {
 	d := dump{}
 	main, name := "", ""
@@ -44,7 +44,7 @@ func ReadDump(text []byte) (*Tree, error) {
 				continue
 			}
 		}
-		if name != "" { // what stands before the first file is nginx's own talk
+		if name != "" { // before the first file, nginx prints messages
 			d[name].WriteString(line)
 		}
 	}
@@ -54,7 +54,7 @@ func ReadDump(text []byte) (*Tree, error) {
 	return Load(main, d)
 }
 
-// dump is the files of a text that nginx -T printed. It prints each once.
+// dump contains the files in the output of nginx -T, each once.
 type dump map[string]*strings.Builder
 
 func (d dump) Read(name string) ([]byte, error) {
@@ -84,7 +84,7 @@ func ReadDisk(main string) (*Tree, error) {
 	return Load(abs, disk{})
 }
 
-// ReadDiskBut is ReadDisk, and takes the files for which skip says yes for empty.
+// ReadDiskBut is ReadDisk, but treats files as empty for which skip returns true.
 func ReadDiskBut(main string, skip func(name string) bool) (*Tree, error) {
 	abs, err := filepath.Abs(main)
 	if err != nil {
@@ -108,7 +108,7 @@ func (b but) Read(name string) ([]byte, error) {
 type disk struct{}
 
 func (disk) Read(name string) ([]byte, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would keep us waiting
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would block
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (disk) Read(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxBytes+1))
 }
 
-// Glob leaves out a file that is not there: nginx itself says so better.
+// Glob ignores a missing file: nginx's own message is better.
 func (disk) Glob(pattern string) ([]string, error) {
 	if !IsPattern(pattern) {
 		_, err := os.Stat(pattern)

@@ -301,9 +301,11 @@ func (w *worker) getAnswer(of string, path []string) answer {
 		if s == nil {
 			return answer{status: http.StatusNotFound}
 		}
+		var b strings.Builder
 		for _, srv := range s.block.servers {
-			text += "server " + address(srv) + "\n"
+			b.WriteString("server " + address(srv) + "\n")
 		}
+		text = b.String()
 	default:
 		return answer{status: http.StatusNotFound}
 	}

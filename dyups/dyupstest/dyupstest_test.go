@@ -200,8 +200,16 @@ func TestConfFile(t *testing.T) {
 	if !everywhere(s, "a", ":1 ") || !everywhere(s, "b", ":2 ") || s.Workers()[0].PID <= before[3].PID {
 		t.Errorf("after the reload: %+v", s.Workers())
 	}
+	part := filepath.Join(t.TempDir(), "part.conf")
+	if err := os.WriteFile(part, []byte("upstream c {server 127.0.0.1:3;}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write("# made by a test\n\ninclude " + part + ";\nupstream a {server 127.0.0.1:1;}\n")
+	if err := s.Reload(); err != nil || !everywhere(s, "a", ":1 ") || !everywhere(s, "c", ":3 ") {
+		t.Errorf("with an include: %v", err)
+	}
 	for _, bad := range []string{
-		"upstream a {}", "upstream a {server 127.0.0.1:1;} upstream A {server 127.0.0.1:1;}", "server {}",
+		"include " + part + ".away;\n", "upstream a {}", "upstream a {server 127.0.0.1:1;} upstream A {server 127.0.0.1:1;}", "server {}",
 		"upstream a {server 127.0.0.1:1;",
 	} {
 		write(bad)

@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -150,6 +151,9 @@ func readConf(path string) ([]named, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
+	if err == nil {
+		text, err = included(text)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read upstreams: %w", err)
 	}
@@ -158,6 +162,20 @@ func readConf(path string) ([]named, error) {
 		return nil, fmt.Errorf("load %s: %w", path, err)
 	}
 	return conf, nil
+}
+
+var includeLine = regexp.MustCompile(`(?m)^include (/[^\s;]+);$`)
+
+// included puts the files that a conf file includes in the places of its include lines. As to nginx, one that is missing is
+// an error.
+func included(text []byte) ([]byte, error) {
+	var failed error
+	text = includeLine.ReplaceAllFunc(text, func(line []byte) []byte {
+		part, err := os.ReadFile(string(includeLine.FindSubmatch(line)[1]))
+		failed = errors.Join(failed, err)
+		return part
+	})
+	return text, failed
 }
 
 // load starts all workers anew from a configuration. s.mu is held.
@@ -226,6 +244,21 @@ func (s *Server) Workers() []Worker {
 	list := make([]Worker, len(workers))
 	for i, w := range workers {
 		list[i] = Worker{PID: w.pid, Upstreams: w.show()}
+	}
+	return list
+}
+
+// Details is what each worker has, as /detail would show it. Unlike a call of the interface it makes no worker read the
+// queue.
+func (s *Server) Details() []string {
+	s.mu.Lock()
+	workers := append([]*worker(nil), s.workers...)
+	s.mu.Unlock()
+	list := make([]string, len(workers))
+	for i, w := range workers {
+		w.mu.Lock()
+		list[i] = w.detail()
+		w.mu.Unlock()
 	}
 	return list
 }

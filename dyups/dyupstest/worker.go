@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"swallowkeeper/internal/balancer"
 	"swallowkeeper/upstream"
 )
 
@@ -44,7 +45,7 @@ type worker struct {
 type slot struct {
 	name  string
 	block *block
-	peers *balancer // made at the first request
+	peers *balancer.Balancer // made at the first request
 	// broken upstreams are listed as if all were well, and kill the worker at the first
 	// request: it failed to set them up.
 	broken bool
@@ -163,7 +164,7 @@ func (w *worker) remove(name string) bool {
 		return len(w.static) < statics
 	}
 	if p := w.slots[at].peers; p != nil {
-		p.close()
+		p.Close()
 	}
 	w.slots[at] = nil
 	delete(w.live, key)
@@ -313,7 +314,7 @@ func (w *worker) closePeers() {
 	defer w.mu.Unlock()
 	for _, s := range w.slots {
 		if s != nil && s.peers != nil {
-			s.peers.close()
+			s.peers.Close()
 		}
 	}
 }

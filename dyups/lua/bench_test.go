@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"swallowkeeper/internal/loopback"
 )
 
 // BenchmarkTraffic measures requests a second through the library and through a static
@@ -26,13 +28,13 @@ func BenchmarkTraffic(b *testing.B) {
 	for _, count := range []int{2, 10, 50} {
 		b.Run(fmt.Sprintf("servers=%d", count), func(b *testing.B) {
 			var listen strings.Builder
-			addrs := freeAddrs(b, count)
+			addrs := loopback.Free(b, count)
 			for _, a := range addrs {
 				fmt.Fprintf(&listen, "listen %s;", a)
 			}
 			startPlain(b, "server { "+listen.String()+" location / { return 200 hello; } }")
 			body := servers(addrs, " max_fails=3 fail_timeout=2s")
-			plain := freeAddr(b)
+			plain := loopback.Free(b, 1)[0]
 			startPlain(b, "upstream static { "+body+" keepalive 256; } server { listen "+plain+`; location / {
 				proxy_pass http://static; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host; } }`)
 			n := start(b, options{workers: 2})
@@ -83,7 +85,7 @@ func startPlain(b *testing.B, block string) {
 	bin, _ := binary(b)
 	dir := b.TempDir()
 	n := &nginx{t: b, dir: dir}
-	ready := freeAddr(b)
+	ready := loopback.Free(b, 1)[0]
 	n.api = "http://" + ready
 	user := ""
 	if os.Geteuid() == 0 {
@@ -151,7 +153,7 @@ func TestFiveThousandUpstreams(t *testing.T) {
 func BenchmarkMemory(b *testing.B) {
 	const count = 5000
 	for range b.N {
-		port := freeAddr(b)
+		port := loopback.Free(b, 1)[0]
 		n := start(b, options{workers: 1, http: "server { listen " + port + `; location / {
 			content_by_lua_block { ngx.print(ngx.shared.dyups:free_space()) } } }`})
 		look := func() float64 {

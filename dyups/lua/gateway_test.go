@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,6 +17,7 @@ import (
 	"swallowkeeper/doctor/finding"
 	"swallowkeeper/dyups"
 	contract "swallowkeeper/gateway"
+	"swallowkeeper/generation"
 	"swallowkeeper/persist"
 	"swallowkeeper/upstream"
 )
@@ -141,6 +144,27 @@ func TestGatewayAndCrash(t *testing.T) {
 
 // TestColdStart starts nginx with the file that swallowkeeper wrote, and nothing else.
 func TestColdStart(t *testing.T) {
+	for name, above := range map[string]string{"one file": "0", "shards": "1KB"} {
+		t.Run(name, func(t *testing.T) { coldStart(t, above) })
+	}
+	for name, text := range map[string]string{
+		"no file":       "",
+		"broken behind": "upstream a { server 127.0.0.1:1; }\nupstream b { server",
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := start(t, options{upstreams: text})
+			status, _, _ := n.call("GET", "/upstream/a", "")
+			if want := map[bool]int{true: 404, false: 200}[text == ""]; status != want {
+				t.Errorf("status %d, want %d", status, want)
+			}
+			if text != "" && !strings.Contains(n.log(), "read up to an error: line 2") {
+				t.Error("the error is not in the log")
+			}
+		})
+	}
+}
+
+func coldStart(t *testing.T, shardAbove string) {
 	n := start(t, options{})
 	if status, _, _ := n.call("GET", "/list", ""); status != 204 {
 		t.Errorf("with an empty file: %d", status)
@@ -157,7 +181,7 @@ func TestColdStart(t *testing.T) {
 	}
 	want := upstream.NewSet(list)
 	pc := persist.DefaultConfig()
-	pc.Path = n.upstreams
+	pc.Path, pc.ShardAbove = n.upstreams, shardAbove
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	f, err := persist.Open(pc, log)
@@ -167,7 +191,7 @@ func TestColdStart(t *testing.T) {
 	if _, err := f.Load(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Save(t.Context(), upstream.Generation{Set: want}); err != nil {
+	if _, err := f.Save(t.Context(), generation.Generation{Set: want}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
@@ -183,20 +207,24 @@ func TestColdStart(t *testing.T) {
 	n.run(bin)
 	holds(t, n, want)
 
-	for name, text := range map[string]string{
-		"no file":       "",
-		"broken behind": "upstream a { server 127.0.0.1:1; }\nupstream b { server",
-	} {
-		t.Run(name, func(t *testing.T) {
-			n := start(t, options{upstreams: text})
-			status, _, _ := n.call("GET", "/upstream/a", "")
-			if want := map[bool]int{true: 404, false: 200}[text == ""]; status != want {
-				t.Errorf("status %d, want %d", status, want)
-			}
-			if text != "" && !strings.Contains(n.log(), "read up to an error: line 2") {
-				t.Error("the error is not in the log")
-			}
-		})
+	// A part that is missing costs its upstreams, and says so.
+	parts, err := filepath.Glob(filepath.Join(n.dir, ".upstreams.conf.shards", "*.conf"))
+	if err != nil || len(parts) > 0 != (shardAbove != "0") {
+		t.Fatalf("the parts are %q, %v", parts, err)
+	}
+	if len(parts) == 0 {
+		return
+	}
+	if err := os.Remove(parts[0]); err != nil {
+		t.Fatal(err)
+	}
+	n.stop()
+	n.run(bin)
+	if log := n.log(); !strings.Contains(log, "a part of the upstreams can't be read: "+parts[0]) {
+		t.Error("the log does not name the part that is missing")
+	}
+	if status, body, _ := n.call("GET", "/list", ""); status != 200 || strings.Count(body, "\n") < want.Len()/2 {
+		t.Errorf("%d, %d upstreams", status, strings.Count(body, "\n"))
 	}
 }
 
@@ -218,12 +246,12 @@ func TestGatewayKnowsWhatNginxHas(t *testing.T) {
 		}
 		return strings.Join(live.Reserved, " ")
 	}
-	if got := taken(); got != "dyups dyups_http localhost shop" {
+	if got := taken(); got != "dyups dyups_auth dyups_http localhost shop" {
 		t.Errorf("taken: %s", got)
 	}
 	n.write(n.dir+"/nginx.conf", strings.Replace(n.read(n.dir+"/nginx.conf"), "proxy_pass http://localhost;", "return 404;", 1))
 	n.reload()
-	if got := taken(); got != "dyups dyups_http shop" { // the same list, and another header
+	if got := taken(); got != "dyups dyups_auth dyups_http shop" { // the same list, and another header
 		t.Errorf("taken after a reload: %s", got)
 	}
 	for _, row := range []struct {

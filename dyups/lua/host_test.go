@@ -4,13 +4,15 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"swallowkeeper/internal/loopback"
 )
 
 // TestHostReachesWhatIsNamed: no Host header reaches an upstream by proxy.conf unless the
 // configuration names it, and one that somebody made up leaves nothing in the error log.
 func TestHostReachesWhatIsNamed(t *testing.T) {
 	b := newBackends(t, 2)
-	ports := freeAddrs(t, 2)
+	ports := loopback.Free(t, 2)
 	closed, mapped := "http://"+ports[0], "http://"+ports[1]
 	n := start(t, options{workers: 1, http: `
 		server { listen ` + ports[0] + `;

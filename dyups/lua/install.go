@@ -9,26 +9,25 @@ import (
 	"path/filepath"
 )
 
-// State is what an install did with a file.
+// State is the result of an install for a file.
 type State string
 
-// What an install does with a file.
+// Results of an install.
 const (
-	Written   State = "written"   // it was not there
-	Updated   State = "updated"   // it was of another version, or made for another configuration
-	Forced    State = "forced"    // it was changed by somebody, and that is gone
-	Unchanged State = "unchanged" // it was as it should be
+	Written   State = "written"   // it did not exist
+	Updated   State = "updated"   // it was of another version or configuration
+	Forced    State = "forced"    // it had been changed by somebody, and was overwritten
+	Unchanged State = "unchanged" // it was up to date
 )
 
-// Result is one file and what was done with it.
+// Result is a file and the result of the install.
 type Result struct {
 	Path  string
 	State State
 }
 
-// Install writes the library and the files to include. Where one of them is there and
-// not as an install has left it, nothing at all is written, and the error names each
-// such file and wraps [ErrChanged]; with force they are overwritten.
+// Install writes the library and the files to include. If any of them was changed since the last install, it writes
+// nothing, and returns an error that names each such file and wraps [ErrChanged]. With force it overwrites them.
 func Install(c Config, force bool) ([]Result, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -64,7 +63,7 @@ func Install(c Config, force bool) ([]Result, error) {
 	return results, nil
 }
 
-// look tells what an install would do with a file.
+// look returns what an install would do with a file.
 func look(path string, text []byte) (State, error) {
 	info, err := os.Lstat(path)
 	switch {
@@ -88,8 +87,8 @@ func look(path string, text []byte) (State, error) {
 	}
 }
 
-// replace writes a file beside its place and moves it there, so that an nginx that starts
-// meanwhile reads the whole old one or the whole new one.
+// replace writes a temporary file and renames it, so that a starting nginx reads either the old or the new one
+// completely.
 func replace(path string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // nginx reads it as another user
 		return fmt.Errorf("install %s: %w", path, err)

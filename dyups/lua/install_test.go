@@ -36,7 +36,7 @@ func install(t *testing.T, c lua.Config, force bool) map[string]lua.State {
 
 func wantAll(t *testing.T, states map[string]lua.State, want lua.State, but map[string]lua.State) {
 	t.Helper()
-	if len(states) != 7 {
+	if len(states) != 8 {
 		t.Errorf("%d files: %v", len(states), states)
 	}
 	for name, got := range states {

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"swallowkeeper/internal/loopback"
 )
 
 // certificate writes a certificate of its own signature and its key, NAME.pem and NAME.key.
@@ -74,7 +76,7 @@ func TestNoRequestOverAnothersConnection(t *testing.T) {
 				certificate(t, dir, name)
 			}
 			s := tellsWhose(t, dir)
-			port := freeAddr(t)
+			port := loopback.Free(t, 1)[0]
 			location := func(path, more string) string {
 				return "location " + path + ` { proxy_pass https://dyups; proxy_http_version 1.1; proxy_set_header Connection "";
 					proxy_ssl_server_name on; ` + strings.ReplaceAll(more, "CERTS", dir) + " }\n"
@@ -129,7 +131,7 @@ func TestNoRequestOverAnothersConnection(t *testing.T) {
 func TestKeptConnections(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, r.RemoteAddr) }))
 	t.Cleanup(s.Close)
-	port := freeAddr(t)
+	port := loopback.Free(t, 1)[0]
 	n := start(t, options{workers: 1, http: "server { listen " + port + `; set $dyups_upstream app;
 		location /https { proxy_pass https://dyups_http; }
 		location /scheme { set $s https; proxy_pass $s://dyups_http; }

@@ -1,7 +1,6 @@
-// Package lua offers the dyups API on a stock nginx that has its Lua module, Debian's
-// libnginx-mod-http-lua or OpenResty. The library itself is written in Lua and stands
-// in the folder files; this package carries it in the binary and installs it, never
-// over a file that somebody has changed. It talks to no nginx.
+// Package lua provides the dyups API on a stock nginx with its Lua module, such as Debian's libnginx-mod-http-lua or
+// OpenResty. The library is written in Lua, in the folder files. This package embeds it in the binary and installs it,
+// without overwriting files that somebody has changed. It does not talk to nginx.
 package lua
 
 import (
@@ -21,29 +20,29 @@ import (
 //go:embed files
 var files embed.FS
 
-// The two files that an nginx.conf includes.
+// The two files for nginx.conf to include.
 const (
 	HTTPInclude     = "dyups.conf"
 	LocationInclude = "proxy.conf"
 )
 
-// Config is what the files are made for.
+// Config is the configuration of the files.
 type Config struct {
-	// Dir is where they go.
+	// Dir is the folder to install to.
 	Dir string
-	// Listen is where the API listens: unix:/path, or an address of loopback with a port.
+	// Listen is the address of the API: unix:/path, or a loopback address with a port.
 	Listen string
-	// Upstreams is the conf file that is read when nginx starts, "" for none.
+	// Upstreams is the conf file to read when nginx starts, "" for none.
 	Upstreams string
 	// Dict is the size of the shared memory, such as 16m.
 	Dict string
 }
 
-// socketDir is the folder of the API's socket that the packages and make install make at each boot. nginx
-// does not start on a socket whose folder is not there.
+// socketDir is the folder for the API's socket, which the packages and make install create at each boot. nginx does not
+// start if it is missing.
 const socketDir = "/run/dyups"
 
-// DefaultListen is a socket in the folder that few enter, where there is one, and loopback elsewhere.
+// DefaultListen returns a socket in the folder with limited access if that exists, otherwise a loopback address.
 func DefaultListen() string { return listenIn(socketDir) }
 
 func listenIn(dir string) string {
@@ -53,8 +52,8 @@ func listenIn(dir string) string {
 	return "127.0.0.1:18882"
 }
 
-// DefaultConfig has the conf file where no nginx includes it: the library reads it, and an upstream
-// that nginx finds twice keeps it from starting.
+// DefaultConfig puts the conf file where nginx does not include it, as the library reads it: nginx does not start with
+// duplicate upstreams.
 func DefaultConfig() Config {
 	return Config{
 		Dir:       "/etc/nginx/dyups",
@@ -65,11 +64,11 @@ func DefaultConfig() Config {
 }
 
 var (
-	plainPath = regexp.MustCompile(`^/[A-Za-z0-9_./@:+=,-]*$`) // nothing that nginx or Lua would read as more
+	plainPath = regexp.MustCompile(`^/[A-Za-z0-9_./@:+=,-]*$`) // without characters that are special to nginx or Lua
 	dictSize  = regexp.MustCompile(`^[1-9][0-9]{0,8}[kKmM]$`)
 )
 
-// Validate says what is wrong with the configuration, or nil.
+// Validate returns what is wrong with the configuration, or nil.
 func (c Config) Validate() error {
 	const allowed = "an absolute path of letters, digits and _./@:+=,-"
 	switch {
@@ -83,8 +82,7 @@ func (c Config) Validate() error {
 	return c.validListen()
 }
 
-// validListen takes nothing but loopback and unix sockets: whoever reaches the API
-// steers the traffic.
+// validListen only accepts loopback and unix sockets: whoever reaches the API controls the traffic.
 func (c Config) validListen() error {
 	if path, ok := strings.CutPrefix(c.Listen, "unix:"); ok {
 		if !plainPath.MatchString(path) || strings.Contains(path, ":") {
@@ -102,7 +100,7 @@ func (c Config) validListen() error {
 	return nil
 }
 
-// Paste is what goes into nginx.conf.
+// Paste returns the lines for nginx.conf.
 func (c Config) Paste() string {
 	return fmt.Sprintf(`http {
     include %s;
@@ -122,7 +120,7 @@ func (c Config) Paste() string {
 `, filepath.Join(c.Dir, HTTPInclude), filepath.Join(c.Dir, LocationInclude))
 }
 
-// Settings is what goes into swallowkeeper's own configuration.
+// Settings returns the lines for swallowkeeper's configuration.
 func (c Config) Settings() string {
 	address := c.Listen
 	if !strings.HasPrefix(address, "unix:") {
@@ -135,14 +133,13 @@ func (c Config) Settings() string {
 	return persist + fmt.Sprintf("[[gateway]]\naddress = %q\n", address)
 }
 
-// file is one file as it is installed.
+// file is a file to install.
 type file struct {
-	path string // below Dir
-	text []byte // with its first line
+	path string // relative to Dir
+	text []byte // including its first line
 }
 
-// render makes all files. The first line of each carries the digest of the rest, by
-// which a later install sees whether somebody has changed it.
+// render makes all files. The first line of each has the digest of the rest, by which a later install detects changes.
 func (c Config) render() ([]file, error) {
 	fill := strings.NewReplacer("@DIR@", c.Dir, "@LISTEN@", c.Listen, "@UPSTREAMS@", c.Upstreams, "@DICT@", c.Dict)
 	var list []file
@@ -181,12 +178,11 @@ func digest(text []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// untouched reports whether a file is as an install has left it, of this version or another.
+// untouched reports whether a file is as installed, by this version or another.
 func untouched(path string, text []byte) bool {
 	first, rest, _ := strings.Cut(string(text), "\n")
 	return first == comment(path)+mark+digest([]byte(rest))
 }
 
-// ErrChanged is the cause of the error where files are there that no install has
-// left so.
+// ErrChanged is the cause of the error for changed files.
 var ErrChanged = errors.New("not as swallowkeeper installed it")

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+
+	"swallowkeeper/internal/loopback"
 )
 
 // TestMemoryIsGivenBack changes upstreams far more often than old texts would fit.
@@ -21,7 +23,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 // TestGarbageIsSwept: a worker that dies between two steps of a change leaves a text that no
 // name leads to. One that is new may be of a change under way.
 func TestGarbageIsSwept(t *testing.T) {
-	port := freeAddr(t)
+	port := loopback.Free(t, 1)[0]
 	n := start(t, options{workers: 1, http: "server { listen " + port + `;
 		location /make { content_by_lua_block { local d = ngx.shared.dyups; ngx.print((d:set("t/" .. d:incr("seq", 1), "x"))) } }
 		location /count { content_by_lua_block {
@@ -52,7 +54,7 @@ func TestGarbageIsSwept(t *testing.T) {
 func TestFailuresOutliveAChange(t *testing.T) {
 	n := start(t, options{workers: 1})
 	b := newBackends(t, 2)
-	dead := "server " + freeAddr(t) + " fail_timeout=60s;"
+	dead := "server " + loopback.Refused(t) + " fail_timeout=60s;"
 	n.post("app", dead+servers(b.addrs[:1], ""))
 	ask(http.DefaultClient, n.proxy, "app", "/")
 	for i := range 20 {

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +17,8 @@ import (
 	"time"
 
 	"swallowkeeper/dyups/lua"
+	"swallowkeeper/internal/loopback"
+	"swallowkeeper/internal/suite"
 )
 
 // nginx is a real one with the library, on loopback.
@@ -55,7 +55,7 @@ func binary(t testing.TB) (path, load string) {
 		}
 	}
 	if path == "" {
-		t.Skip("there is no nginx: install nginx and libnginx-mod-http-lua, or set " + nginxEnv)
+		suite.Absent(t, "there is no nginx: install nginx and libnginx-mod-http-lua, or set "+nginxEnv)
 	}
 	out, err := exec.Command(path, "-V").CombinedOutput()
 	if err != nil {
@@ -71,7 +71,7 @@ func binary(t testing.TB) (path, load string) {
 	for _, name := range []string{"ndk_http_module.so", "ngx_http_lua_module.so"} {
 		module := filepath.Join(folder, name)
 		if _, err := os.Stat(module); err != nil {
-			t.Skipf("nginx is there and its Lua module is not: install libnginx-mod-http-lua: %v", err)
+			suite.Absent(t, fmt.Sprintf("nginx is there and its Lua module is not: install libnginx-mod-http-lua: %v", err))
 		}
 		load += "load_module " + module + ";\n"
 	}
@@ -83,7 +83,7 @@ func start(t testing.TB, o options) *nginx {
 	bin, load := binary(t)
 	dir := t.TempDir()
 	n := &nginx{t: t, dir: dir, upstreams: filepath.Join(dir, "upstreams.conf")}
-	free := freeAddrs(t, 2)
+	free := loopback.Free(t, 2)
 	api, proxy := free[0], free[1]
 	n.api, n.proxy = "http://"+api, "http://"+proxy
 	c := lua.DefaultConfig()
@@ -294,28 +294,6 @@ func eventually(t testing.TB, what string, done func() bool) {
 		}
 	}
 }
-
-// freeAddrs finds ports of 127.0.0.1 that nobody listens on, below those that the system
-// gives to outgoing connections, which could take one again before nginx does.
-func freeAddrs(t testing.TB, n int) []string {
-	t.Helper()
-	const from, to = 11_000, 32_000
-	var addrs []string
-	for tries := 0; len(addrs) < n; tries++ {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", from+rand.IntN(to-from)))
-		if err != nil {
-			if tries > 1000 {
-				t.Fatalf("no free port: %v", err)
-			}
-			continue
-		}
-		defer l.Close() // all stay taken until there are enough
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs
-}
-
-func freeAddr(t testing.TB) string { t.Helper(); return freeAddrs(t, 1)[0] }
 
 // servers spells a body of these servers, each with the same parameters.
 func servers(addrs []string, params string) string {

@@ -34,7 +34,7 @@ func TestOwnUpstreamsOfNginx(t *testing.T) {
 	const odd = "a name\nserver unix:/tmp/x weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=0\n\n"
 	look := func(list, detail string) {
 		t.Helper()
-		if _, got, h := n.call("GET", "/list", ""); got != list || h.Get("X-Dyups-Static") != "dyups dyups_http localhost shop" {
+		if _, got, h := n.call("GET", "/list", ""); got != list || h.Get("X-Dyups-Static") != "dyups dyups_auth dyups_http localhost shop" {
 			t.Errorf("list %q, header %q", got, h.Get("X-Dyups-Static"))
 		}
 		if _, got, _ := n.call("GET", "/detail", ""); got != detail {
@@ -78,7 +78,7 @@ func TestOwnUpstreamsAreNotKnown(t *testing.T) {
 			"Shop\nserver 127.0.0.1:7001 weight=2 max_conns=0 max_fails=3 fail_timeout=9 backup=0 down=0\n\n",
 		},
 		{"that module does not know the upstream of dyups.conf", blind + strings.Replace(module, `"dyups"`, `"other"`, 1), "?", ""},
-		{"all is well", "", "dyups dyups_http shop", shopDetail},
+		{"all is well", "", "dyups dyups_auth dyups_http shop", shopDetail},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			n := start(t, options{workers: 1, http: shop, edit: func(conf string) string {

@@ -1,8 +1,8 @@
-// Package gatewaytest holds gateways to their contract: Live is what every worker really uses, Apply returns nil only
-// after all of them showed the changes, what others configured stays, and no trouble is mistaken for success.
+// Package gatewaytest tests gateways against their contract: Live returns what every worker really uses, Apply returns
+// nil only after all of them have shown the changes, upstreams of others stay, and no failure is mistaken for success.
 //
-// It knows nothing of how a gateway is told. Each brings a [Harness] that can make trouble between the gateway and
-// what it tells, and behind its back.
+// It does not know how a gateway works. Each brings a [Harness] that can cause trouble between the gateway and its
+// proxy, and behind its back.
 package gatewaytest
 
 import (
@@ -14,35 +14,47 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Harness is what carries the traffic, with no upstream in it. Its functions fail the test themselves.
+// Harness is a proxy without upstreams. Its functions fail the test themselves.
 type Harness struct {
-	// New makes a gateway to it that knows what the conf file held. It is closed when the test ends.
+	// New makes a gateway that knows what the conf file held. It is closed when the test ends.
 	New func(t *testing.T, written upstream.Set) gateway.Gateway
-	// Workers is how many there are.
+	// Workers is the number of workers; 0 if the gateway can't tell them apart. Then Kill and Reload affect all, and
+	// Stall gets no name and leaves everything unanswered.
 	Workers int
-	// Patience is how long it may take until a gateway is in sync again after any trouble.
+	// Patience is how long a gateway may take to be in sync again after any trouble.
 	Patience time.Duration
 
-	// Sent names the upstreams of the changes that were sent so far, in order.
+	// Shown returns what each worker has. It shares no code with the gateway. If possible, reading does not update a
+	// worker.
+	Shown func(t *testing.T) []upstream.Set
+	// Sent returns the upstreams of the changes sent so far, in order.
 	Sent func() []string
-	// Lie has changes of the upstream answered by success and not made, Refuse has them refused; "" ends either.
+	// Lie makes changes of the upstream succeed without effect, Refuse makes them fail; "" ends either.
 	Lie, Refuse func(upstream string)
-	// Hang keeps every call unanswered, until it is released.
+	// Hang leaves all calls unanswered until it is released.
 	Hang func() (release func())
-	// Stall keeps calls of one worker unanswered, until it is released.
+	// Stall leaves calls of one worker unanswered until it is released.
 	Stall func(worker string) (release func())
 	// OnChange is called once, before the next change is made.
 	OnChange func(do func())
-	// Kill ends a worker as a crash does, and Reload replaces all of them. They start with the upstreams that are
-	// written then.
+	// Kill ends a worker like a crash. Reload replaces all of them. New workers start with the upstreams in the conf
+	// file.
 	Kill   func(t *testing.T, worker string)
 	Reload func(t *testing.T, written upstream.Set)
 }
 
-// Part says what the suite runs against.
+// worker returns the ID of the first worker, or "" if they can't be told apart.
+func (h Harness) worker(live gateway.Live) string {
+	if h.Workers == 0 {
+		return ""
+	}
+	return live.Workers[0].ID
+}
+
+// Part is what the suite runs against.
 type Part = suite.Part
 
-// The parts. A kind that has a double, in a folder of its name with test behind it, passes the suite with both.
+// Parts. A kind with a double, in a folder of its name with suffix test, passes the suite with both.
 const (
 	Double = suite.Double
 	Real   = suite.Real
@@ -51,7 +63,7 @@ const (
 // Main is [suite.Main] for a package of a gateway.
 func Main(m *testing.M, parts ...Part) int { return suite.Main(m, "gatewaytest", parts...) }
 
-// Run runs the suite. Each test starts with a harness of its own.
+// Run runs the suite. Each test starts with its own harness.
 func Run(t *testing.T, against Part, start func(t *testing.T) Harness) {
 	t.Helper()
 	suite.Run(t, against, start, []suite.Test[Harness]{
@@ -66,6 +78,7 @@ func Run(t *testing.T, against Part, start func(t *testing.T) Harness) {
 		{Name: "a worker that does not answer", Run: stalledWorker},
 		{Name: "a worker crashes", Run: crashedWorker},
 		{Name: "a reload while changes are made", Run: reloadInBetween},
+		{Name: "what broke off is sent again, shown or not", Run: brokenOffIsSentAgain},
 		{Name: "the end of the context is obeyed", Run: contextEnds},
 		{Name: "nothing outlives Close", Run: nothingOutlivesClose},
 	})

@@ -2,6 +2,7 @@ package gatewaytest
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,19 +17,21 @@ import (
 
 func appliedIsLive(t *testing.T, h Harness) {
 	u := begin(t, h)
-	if live := u.live(); live.Set.Len() != 0 {
+	if live := u.met(); live.Set.Len() != 0 {
 		t.Errorf("at first there is %s", show(live.Set))
 	}
+	all, _ := gateway.Admit(rich(), u.g.Abilities())
 	before := time.Now()
-	r := u.apply(upstream.Diff(upstream.Set{}, rich()))
+	r := u.apply(upstream.Diff(upstream.Set{}, all))
 	if r.Posted.Before(before) || r.Posted.After(time.Now()) {
 		t.Errorf("it had taken the changes at %s, and was told after %s", r.Posted, before)
 	}
+	u.shown(all) // before anybody asks them
 	u.crew(r.Workers)
 	live := u.live()
-	u.same(live.Set, rich())
+	u.same(live.Set, all)
 	u.crew(live.Workers)
-	u.everywhere(rich())
+	u.everywhere(all)
 	if a := u.g.Abilities(); !reflect.DeepEqual(a, u.g.Abilities()) {
 		t.Errorf("its abilities are %+v, and then others", a)
 	}
@@ -52,8 +55,8 @@ func changesAreMade(t *testing.T, h Harness) {
 		c := upstream.Diff(before, step)
 		sent := len(h.Sent())
 		u.apply(c)
-		u.same(u.live().Set, step)
 		u.everywhere(step)
+		u.same(u.live().Set, step)
 		removed := false
 		for _, name := range h.Sent()[sent:] {
 			gone := slices.ContainsFunc(c.Removed, func(u upstream.Upstream) bool { return u.Name == name })
@@ -140,7 +143,7 @@ func hiddenIsAsWritten(t *testing.T, h Harness) {
 		{"otherwise", set(balanced(web("a", 1, 2), "ip_hash", 34), limited(web("b", 1), 5)), false},
 	} {
 		later := user{t: t, h: h, g: h.New(t, tt.written)}
-		// What it shows itself may tell it better than the file: then there is nothing to do in either case.
+		// It may know better than the file: then there is nothing to do in either case.
 		if c := upstream.Diff(later.live().Set, want); tt.same && !c.Empty() {
 			t.Errorf("written %s, there would be %d to change", tt.name, len(c.Added)+len(c.Updated)+len(c.Removed))
 		}
@@ -198,15 +201,24 @@ func stalledWorker(t *testing.T, h Harness) {
 	u := begin(t, h)
 	before, want := set(web("a", 1)), set(web("a", 2), web("b", 3))
 	u.apply(upstream.Diff(upstream.Set{}, before))
-	release := h.Stall(u.live().Workers[0].ID)
-	// It can't be told whether it is there. Nobody may say that all is well and settled.
-	r, err := u.g.Apply(t.Context(), upstream.Diff(before, want))
-	if err == nil && len(r.Workers) == h.Workers && !r.Unsettled {
-		t.Errorf("a worker was not heard, and all is well: %+v", r)
+	stalled := h.worker(u.live())
+	release := h.Stall(stalled)
+	// It is unknown whether the worker is there. So not everything is settled at first, and it must never count as up
+	// to date.
+	told := false
+	answered := func(call string, workers []gateway.Worker, unsettled bool) {
+		if told = told || unsettled; !told {
+			t.Errorf("%s: a worker was not heard, and all is settled: %+v", call, workers)
+		}
+		if slices.ContainsFunc(workers, func(w gateway.Worker) bool { return w.ID == stalled && w.Err == nil }) {
+			t.Errorf("%s: worker %s was not heard, and has what it should: %+v", call, stalled, workers)
+		}
 	}
-	live, err := u.g.Live(t.Context())
-	if err == nil && upstream.Diff(live.Set, want).Empty() && len(live.Workers) == h.Workers && !live.Unsettled {
-		t.Errorf("a worker was not heard, and all is well: %+v", live)
+	if r, err := u.g.Apply(t.Context(), upstream.Diff(before, want)); err == nil {
+		answered("Apply", r.Workers, r.Unsettled)
+	}
+	if live, err := u.g.Live(t.Context()); err == nil {
+		answered("Live", live.Workers, live.Unsettled)
 	}
 	release()
 	u.converge(want)
@@ -218,8 +230,11 @@ func crashedWorker(t *testing.T, h Harness) {
 	u := begin(t, h)
 	want := set(web("a", 1), balanced(web("b", 2), "least_conn", 40))
 	u.apply(upstream.Diff(upstream.Set{}, want))
-	dead := u.live().Workers[0].ID
+	dead := h.worker(u.live())
 	h.Kill(t, dead)
+	if live, err := u.g.Live(t.Context()); err == nil && len(live.Workers) < h.Workers && !live.Unsettled {
+		t.Errorf("a worker is gone, and nothing is about to change: %+v", live)
+	}
 	u.settled(want)
 	live := u.live()
 	if slices.ContainsFunc(live.Workers, func(w gateway.Worker) bool { return w.ID == dead }) {
@@ -249,7 +264,31 @@ func reloadInBetween(t *testing.T, h Harness) {
 	u.everywhere(want)
 }
 
-// soonAfter is how long a call may go on after the end of its context.
+func brokenOffIsSentAgain(t *testing.T, h Harness) {
+	u := begin(t, h)
+	before := set(web("a", 1, 2))
+	u.apply(upstream.Diff(upstream.Set{}, before))
+	want := set(balanced(web("a", 1, 2), "least_conn", 50)) // some gateways do not show this
+	var release func()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	h.OnChange(func() {
+		release = h.Hang()
+		time.AfterFunc(300*time.Millisecond, cancel) // from here, as it may have been delayed
+	})
+	if _, err := u.g.Apply(ctx, upstream.Diff(before, want)); err == nil {
+		t.Error("nothing showed the change, and Apply returned nil")
+	}
+	release()
+	sent := len(h.Sent())
+	u.converge(before) // some worker may have received it
+	if len(h.Sent()) == sent {
+		t.Error("it is taken to be as before, and some worker may have the change that broke off")
+	}
+	u.everywhere(before)
+}
+
+// soonAfter is how long a call may continue after its context has ended.
 const soonAfter = 2 * time.Second
 
 func contextEnds(t *testing.T, h Harness) {
@@ -325,6 +364,10 @@ func show(s upstream.Set) string {
 			line += " " + srv.Addr.String()
 		}
 		all = append(all, line)
+	}
+	const most = 12
+	if len(all) > most {
+		all = append(all[:most], fmt.Sprintf("and %d more", len(all)-most))
 	}
 	return "{" + strings.Join(all, ", ") + "}"
 }

@@ -12,7 +12,7 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// user uses one gateway as the syncer does.
+// user uses a gateway like the syncer does.
 type user struct {
 	t *testing.T
 	h Harness
@@ -42,7 +42,7 @@ func (u user) apply(c upstream.Changes) gateway.Receipt {
 	return r
 }
 
-// refused applies changes of which that of one upstream can't be made.
+// refused applies changes of which one upstream's is refused.
 func (u user) refused(c upstream.Changes, name string) {
 	u.t.Helper()
 	_, err := u.g.Apply(u.t.Context(), c)
@@ -51,7 +51,7 @@ func (u user) refused(c upstream.Changes, name string) {
 	}
 }
 
-// step is one pass of the syncer: what there was to change, and how it went.
+// step is one pass of the syncer: it returns the changes and the result.
 func (u user) step(want upstream.Set) (gateway.Live, upstream.Changes, error) {
 	live, err := u.g.Live(u.t.Context())
 	if err != nil {
@@ -65,7 +65,7 @@ func (u user) step(want upstream.Set) (gateway.Live, upstream.Changes, error) {
 	return live, c, err
 }
 
-// converge brings it to what is wanted, over whatever is in its way.
+// converge brings the gateway to the wanted set, despite trouble.
 func (u user) converge(want upstream.Set) {
 	u.t.Helper()
 	u.until("it is in sync", want, func(gateway.Live) bool { return true })
@@ -102,18 +102,49 @@ func (u user) same(live, want upstream.Set) {
 	}
 }
 
-// everywhere checks by a gateway that knows the conf file alone that every worker has what is wanted.
+// everywhere checks that every worker has the wanted set: by what each of them shows, and by a second gateway that only
+// knows the conf file.
 func (u user) everywhere(want upstream.Set) {
 	u.t.Helper()
+	u.shown(want)
 	g := u.h.New(u.t, want)
 	defer func() { _ = g.Close() }()
 	other := user{t: u.t, h: u.h, g: g}
-	live := other.live()
+	live := other.met()
 	other.same(live.Set, want)
 	other.crew(live.Workers)
 }
 
-// crew checks that all workers are there, in order, and have what they should.
+// met looks until it has seen every worker, as one may answer late on a busy machine.
+func (u user) met() gateway.Live {
+	u.t.Helper()
+	for end := time.Now().Add(u.h.Patience); ; {
+		if live := u.live(); len(live.Workers) == u.h.Workers || time.Now().After(end) {
+			return live
+		}
+	}
+}
+
+func (u user) shown(want upstream.Set) {
+	u.t.Helper()
+	workers := u.h.Shown(u.t)
+	if n := max(u.h.Workers, 1); len(workers) != n {
+		u.t.Errorf("%d of %d workers show what they have", len(workers), n)
+	}
+	for _, has := range workers {
+		if !slices.Equal(has.Names(), want.Names()) {
+			u.t.Errorf("a worker has %s, want %s", show(has), show(want))
+			continue
+		}
+		for got, wanted := range upstream.Pairs(has, want) {
+			if !slices.EqualFunc(got.Servers, wanted.Servers, upstream.Server.Same) {
+				u.t.Errorf("a worker has %s with servers %+v, want %+v", got.Name, got.Servers, wanted.Servers)
+			}
+		}
+	}
+}
+
+// crew checks that all workers are there, in order, and up to date.
 func (u user) crew(workers []gateway.Worker) {
 	u.t.Helper()
 	if len(workers) != u.h.Workers || !slices.IsSortedFunc(workers, func(a, b gateway.Worker) int {
@@ -161,7 +192,8 @@ func balanced(u upstream.Upstream, method string, keepalive int) upstream.Upstre
 	return u
 }
 
-// rich has every option, names of many sorts, and so many upstreams that they come in several pieces.
+// rich returns a set with every option, all sorts of names, so many upstreams that they are sent in several parts, and
+// one with so many servers that it is.
 func rich() upstream.Set {
 	six := web("v6", 80, 81)
 	six.Servers[1].Addr = netip.MustParseAddrPort("[2001:db8::1]:80")
@@ -173,6 +205,11 @@ func rich() upstream.Set {
 		six, spare, slow, weighted(web("heavy", 1, 2), 100), down(web("out", 1, 2)), limited(web("limited", 1), 7),
 		balanced(web("least", 1, 2), "least_conn", 5), balanced(web("hash", 1, 2), "ip_hash", 0), balanced(web("any", 1, 2), "random", 1),
 	}
+	large := web("large")
+	for i := range 1500 {
+		large.Servers = append(large.Servers, web("", uint16(10_000+i)).Servers...)
+	}
+	list = append(list, large)
 	for i := range 100 {
 		list = append(list, web(fmt.Sprintf("service-%d", i), uint16(1000+i), uint16(2000+i)))
 	}

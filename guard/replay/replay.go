@@ -1,44 +1,47 @@
-// Package replay has the guard decide over recorded time, with the limits of then or with others.
+// Package replay runs the guard over recorded time, with the recorded limits or with others.
 //
-// It is pure: a loop over [Moment]s in virtual time, which also decides when a decision asked for another one
-// ([guard.Decision.Again]) and the daemon made none. The same moments and limits give the same [Report].
+// It is a loop over [Moment]s in virtual time. It also makes the decisions that the guard asked for
+// ([guard.Decision.Again]) and that the daemon did not make. The same moments and limits give the same [Report].
 package replay
 
 import (
 	"iter"
 	"net/netip"
 	"reflect"
+	"sync"
 	"time"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/guard"
 	"swallowkeeper/upstream"
 )
 
-// Moment is a decision of the daemon: what the guard was told, and what became of it.
+// Moment is a decision of the daemon: the input of the guard, and the outcome.
 type Moment struct {
-	// Input has the state and the account of before the decision. The account holds only where Fresh is set.
+	// Input has the state and the history before the decision. The history is valid only if Fresh is set.
 	guard.Input
-	// Answers are those of the witness, where it was asked, and Local the addresses of the daemon's machine among those
-	// that the guard asked about.
+	// Answers are the results of the witness, if it was asked. Local has those of the tried addresses that belong to
+	// the daemon's machine.
 	Answers map[netip.AddrPort]guard.Answer
 	Local   map[netip.Addr]bool
-	// Limits are those that the daemon decided with.
+	// Limits are the limits that the daemon used.
 	Limits guard.Config
 	// Result is what was written after the decision.
 	Result upstream.Set
-	// Fresh says that the account is not what the decision before left: the daemon began, or a person rolled back.
+	// Fresh means that the history does not come from the previous decision: the daemon started, or an operator
+	// rolled back.
 	Fresh bool
-	// Began says that a daemon began with this decision. It was away before.
+	// Began means that a daemon started with this decision. Before it, none was running.
 	Began bool
-	// Waiting says that new names waited for gateways to be asked, so the decision's were left out.
+	// Waiting means that new names were left out because gateways had yet to be asked about them.
 	Waiting bool
-	// Unsaved says that the decision could not be written, so everything is as before it.
+	// Unsaved means that the decision could not be written, so everything stayed as before.
 	Unsaved bool
-	// Calm says that nothing was decided: the daemon was at work and had no reason to. Only Now counts.
+	// Calm means that the daemon was running but had nothing to decide. Only Now is valid.
 	Calm bool
 }
 
-// Asking has a decision ask a witness, and notes what it says. A decision that asks twice is told the same.
+// Asking sets the witness of the input and records its results. Repeated questions get the same answer.
 func (m *Moment) Asking(witness func(netip.AddrPort) guard.Answer, here func(netip.Addr) bool) {
 	asked, places := map[netip.AddrPort]guard.Answer{}, map[netip.Addr]bool{}
 	m.Answers, m.Local = map[netip.AddrPort]guard.Answer{}, map[netip.Addr]bool{}
@@ -65,37 +68,37 @@ func (m *Moment) Asking(witness func(netip.AddrPort) guard.Answer, here func(net
 	}
 }
 
-// Said has the guard told what the witness said then.
+// Said sets the witness of the input to the recorded results.
 func (m *Moment) Said() {
 	answers, local := m.Answers, m.Local
 	m.Witness = func(addr netip.AddrPort) guard.Answer { return answers[addr] }
 	m.Here = func(addr netip.Addr) bool { return local[addr] }
 }
 
-// slack is how long after the time that the guard asked for a decision of the daemon counts as that one. Nothing
-// has to be decided twice then, and the limits of then give exactly the decisions of then.
+// slack is how late a decision of the daemon may be to count as the one that the guard asked for. Nothing is decided
+// twice then, and the recorded limits give exactly the recorded decisions.
 const slack = 2 * time.Second
 
-// run is one replay under way.
+// run is a replay in progress with one set of limits.
 type run struct {
 	limits   guard.Config
 	accepted upstream.Set
 	history  guard.History
-	seen     guard.Input // as told last
-	due      time.Time   // when the guard wants to decide again; zero: never
+	seen     guard.Input // the last input
+	due      time.Time   // when the guard asked to decide again; the zero time means never
 	decision guard.Decision
+	loader   gateway.Loader
 	tracker  tracker
 }
 
-// takes has the run decide what the daemon decided at a moment. before is the daemon's moment before, nil for the
-// first.
+// takes replays a decision of the daemon. before is the previous one, or nil for the first.
 func (r *run) takes(m, before *Moment) {
 	if before == nil {
 		r.accepted, r.history = m.Accepted, m.History
 	} else {
 		r.accepted = follow(r.accepted, before.Result, m.Accepted)
 		alike := r.accepted.Equal(m.Accepted) && sameLimits(r.limits, m.Limits)
-		rollback := !m.Began && len(m.History.Lines()) == 0 // it begins every account anew
+		rollback := !m.Began && len(m.History.Lines()) == 0 // a rollback always starts a new history
 		if m.Fresh && (alike || rollback) {
 			r.history = m.History
 		}
@@ -103,7 +106,7 @@ func (r *run) takes(m, before *Moment) {
 	r.decide(m.Input, m)
 }
 
-// wakes has the run decide when it asked for it, with what it was told last.
+// wakes makes the decision that the guard asked for, with the last input.
 func (r *run) wakes() {
 	in := r.seen
 	in.Now, in.Approved = r.due, ""
@@ -123,33 +126,32 @@ func (r *run) decide(in guard.Input, m *Moment) {
 	if m.Unsaved {
 		return
 	}
-	next := r.decision.Accepted
+	next := r.loader.Loadable(r.decision.Accepted)
 	if m.Waiting {
 		next = next.With(nil, fresh(r.accepted, next))
 	}
 	r.accepted, r.history = next, r.decision.History
 }
 
-// follow makes the changes to a set that led from one to another by somebody else's hand: by a rollback, by an
-// edit of the conf file, or because an address may not be reached any more.
+// follow applies the changes between from and to, which were not made by the guard: by a rollback, by an edit of the
+// conf file, or because an address is no longer allowed.
 func follow(set, from, to upstream.Set) upstream.Set {
 	if from.Equal(to) {
 		return set
 	}
 	var put []upstream.Upstream
 	var drop []string
-	for old, u := range upstream.Pairs(from, to) {
-		switch {
-		case u.Name == "":
+	for old, u := range upstream.Changed(from, to) {
+		if u.Name == "" {
 			drop = append(drop, old.Name)
-		case !u.Identical(old):
+		} else {
 			put = append(put, u)
 		}
 	}
 	return set.With(put, drop)
 }
 
-// fresh lists the names of a set that another one does not have.
+// fresh lists the names in set that before does not have.
 func fresh(before, set upstream.Set) []string {
 	var names []string
 	for old, u := range upstream.Pairs(before, set) {
@@ -160,15 +162,15 @@ func fresh(before, set upstream.Set) []string {
 	return names
 }
 
-// sameLimits reports whether two configurations decide alike.
+// sameLimits reports whether two configurations make the same decisions.
 func sameLimits(a, b guard.Config) bool {
-	// Which addresses are allowed is decided before the guard is asked.
+	// Allowed addresses are checked before the guard runs.
 	a.AllowAddresses, a.DenyAddresses, b.AllowAddresses, b.DenyAddresses = nil, nil, nil, nil
 	return reflect.DeepEqual(a, b)
 }
 
-// Limits replays the moments with some limits, and beside that with those of today. Of the moments after until
-// nothing is looked at, unless that is the zero time.
+// Limits replays the moments with the given limits, and with those of today for comparison. It stops at until, unless
+// that is the zero time.
 func Limits(limits, today guard.Config, moments iter.Seq[Moment], until time.Time) Report {
 	p := play{here: &run{limits: limits}, report: Report{OtherLimits: true}}
 	p.runs = []*run{p.here}
@@ -176,7 +178,7 @@ func Limits(limits, today guard.Config, moments iter.Seq[Moment], until time.Tim
 		p.today = &run{limits: today}
 		p.runs = append(p.runs, p.today)
 	}
-	for m := range moments {
+	for m := range ahead(moments) {
 		if !until.IsZero() && m.Now.After(until) {
 			p.advance(until)
 			p.now = until
@@ -187,20 +189,58 @@ func Limits(limits, today guard.Config, moments iter.Seq[Moment], until time.Tim
 	return p.end()
 }
 
-// play is both replays, moment by moment.
+// play is both replays in progress.
 type play struct {
-	here, today *run // today is nil where it would be the same
+	here, today *run // today is nil if it would be the same as here
 	runs        []*run
-	before      *Moment // the last one of which something was decided
+	before      *Moment // the last moment with a decision
 	now         time.Time
 	report      Report
+}
+
+// ahead yields moments that another goroutine produces in the background. It buffers only a few at a time, as each
+// has its own list of all upstreams.
+func ahead(moments iter.Seq[Moment]) iter.Seq[Moment] {
+	const some = 16
+	return func(yield func(Moment) bool) {
+		made, enough := make(chan []Moment, 1), make(chan struct{})
+		var making sync.WaitGroup
+		defer making.Wait()
+		defer close(enough)
+		making.Go(func() {
+			defer close(made)
+			var batch []Moment
+			give := func() bool {
+				select {
+				case made <- batch:
+					batch = nil
+					return true
+				case <-enough:
+					return false
+				}
+			}
+			for m := range moments {
+				if batch = append(batch, m); len(batch) == some && !give() {
+					return
+				}
+			}
+			give()
+		})
+		for batch := range made {
+			for _, m := range batch {
+				if !yield(m) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func (p *play) take(m Moment) {
 	if p.now.IsZero() {
 		p.report.From = m.Now
 	}
-	if !m.Began { // else nobody was there to decide
+	if !m.Began { // otherwise no daemon was running that could have decided
 		p.advance(m.Now.Add(-slack))
 	}
 	p.now = m.Now
@@ -209,8 +249,13 @@ func (p *play) take(m Moment) {
 	}
 	p.report.Decisions++
 	p.report.noteLimits(m.Limits, p.limitsOfToday())
+	var other sync.WaitGroup
+	if p.today != nil {
+		other.Go(func() { p.today.takes(&m, p.before) })
+	}
+	p.here.takes(&m, p.before)
+	other.Wait()
 	for _, r := range p.runs {
-		r.takes(&m, p.before)
 		if sameLimits(r.limits, m.Limits) && !r.accepted.Equal(m.Result) {
 			p.report.Unlike++
 		}
@@ -243,7 +288,7 @@ func (p *play) advance(to time.Time) {
 	}
 }
 
-// track notes the holds of runs that have just decided.
+// track updates the holds of the runs that have just decided.
 func (p *play) track(decided ...*run) {
 	for _, r := range decided {
 		other := p.today

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/guard"
 	"swallowkeeper/guard/replay"
 	"swallowkeeper/upstream"
@@ -30,6 +31,16 @@ func fleet(services, each, gone int) upstream.Set {
 		}
 		if len(u.Servers) > 0 {
 			list = append(list, u)
+		}
+	}
+	return upstream.NewSet(list)
+}
+
+func backups(set upstream.Set) upstream.Set {
+	list := slices.Collect(set.All())
+	for _, u := range list {
+		for i := range u.Servers {
+			u.Servers[i].Backup = true
 		}
 	}
 	return upstream.NewSet(list)
@@ -72,7 +83,7 @@ func (d *daemon) decide(now time.Time, seen upstream.Set, with ...func(*replay.M
 	m.Said()
 	dec := d.limits.Decide(m.Input)
 	if !m.Unsaved {
-		d.accepted, d.history = dec.Accepted, dec.History
+		d.accepted, d.history = gateway.Loadable(dec.Accepted), dec.History
 	}
 	d.began, d.again = false, time.Time{}
 	if dec.Again > 0 {
@@ -210,6 +221,16 @@ func TestOtherLimits(t *testing.T) {
 				d.calm(time.Hour)
 			},
 			holds: "max_removal 1s to 2s by within: kept 60, out 0, right 40 at 2s went 20, elsewhere 0 held 60 through",
+		},
+		{
+			name: "nothing but backups serve, and are no change", today: guard.DefaultConfig(), limits: guard.DefaultConfig(),
+			story: func(d *daemon) {
+				d.sees(0, backups(fleet(10, 10, 0)))
+				d.sees(time.Second, backups(fleet(10, 10, 40)))
+				d.history = guard.Held(1000) // as another process wrote it
+				d.sees(2*time.Second, backups(fleet(10, 10, 60)), func(m *replay.Moment) { m.Fresh = true })
+				d.calm(time.Hour)
+			},
 		},
 		{
 			name: "a decision that could not be written led to nothing", today: guard.DefaultConfig(), limits: guard.DefaultConfig(),

@@ -4,26 +4,27 @@ import (
 	"time"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/reason"
 )
 
-// Report says what was held in a replay.
+// Report is the result of a replay.
 type Report struct {
-	// From and To are the first and the last moment; zero where there was none.
+	// From and To are the first and last moment; zero if there was none.
 	From, To time.Time
-	// Decisions counts those of the daemon. Unlike counts those after which, by the same limits, something else
-	// was written than in the replay: none, unless a daemon of another version decided.
+	// Decisions is the number of the daemon's decisions. Unlike counts those after which the daemon wrote something
+	// else than the replay with the same limits. It is 0 unless a daemon of another version decided.
 	Decisions, Unlike int
-	// Holds are those of the limits, in the order in which they began.
+	// Holds are the holds under the given limits, in the order in which they began.
 	Holds []Hold
-	// OtherLimits says that the limits are not those of today, and NotHere are the holds of today's that kept or
-	// kept out servers which the limits let through.
+	// OtherLimits means that the limits differ from today's. NotHere are the holds under today's limits on servers
+	// that the given limits let through.
 	OtherLimits bool
 	NotHere     []Hold
-	// Then are the limits that the daemon decided with where they are not those of today, the last first.
+	// Then are the recorded limits that differ from today's, the latest first.
 	Then []guard.Config
 }
 
-// mostThen bounds Then.
+// mostThen is the maximum length of Then.
 const mostThen = 3
 
 func (r *Report) noteLimits(then, today guard.Config) {
@@ -33,7 +34,7 @@ func (r *Report) noteLimits(then, today guard.Config) {
 	r.Then = append([]guard.Config{then}, r.Then[:min(len(r.Then), mostThen-1)]...)
 }
 
-// Since returns the report without the holds that ended before.
+// Since returns the report without the holds that ended before from.
 func (r Report) Since(from time.Time) Report {
 	later := func(holds []Hold) []Hold {
 		var left []Hold
@@ -48,37 +49,39 @@ func (r Report) Since(from time.Time) Report {
 	return r
 }
 
-// Ways in which a hold ends beside those of [guard.Release].
+// Ways in which a hold ends, besides those of [guard.Release].
 const (
-	Open     = "open"     // it does not: the record ends before
-	Resolved = "resolved" // nothing is missing any more, or what was new is gone again
-	Replaced = "replaced" // another hold goes on with its servers
-	Within   = "within"   // what it held is within the limits again: it went, or came in
+	Open     = "open"     // it did not end within the record
+	Resolved = "resolved" // nothing is missing any longer, or the newcomers are gone again
+	Replaced = "replaced" // another hold continues with its servers
+	Within   = "within"   // the change is within the limits again and went through
 )
 
-// Hold is a hold of a replay, from its beginning to its end: its servers may have been others at times.
+// Hold is a hold in a replay, from beginning to end. Its servers may have changed meanwhile.
 type Hold struct {
-	ID, Rule, Upstream, Reason string // as it began
-	Began                      time.Time
-	Ended                      time.Time // zero: held at the end
-	// By says how it ended.
+	ID, Rule, Upstream string
+	Reason             reason.Reason // at the beginning
+	Began              time.Time
+	Ended              time.Time // the zero time if it was still held at the end
+	// By is how it ended.
 	By string
-	// Servers are those that stayed because of it, or that did not get in: of many only the first.
+	// Servers are the first servers that it kept or kept out.
 	Servers []guard.ServerID
-	// Kept and KeptOut count all of them.
+	// Kept and KeptOut are the total numbers.
 	Kept, KeptOut int
-	// Right counts those that proved the hold right before the record ends: of those that stayed, what the registry
-	// listed again as usable; of those that were kept out, what it lists no more. RightAt is when the last one did.
+	// Right is the number of servers that proved the hold right before the record ends: kept servers that the
+	// registry listed as usable again, and kept-out servers that it no longer listed. RightAt is when the last one
+	// did.
 	Right   int
 	RightAt time.Time
-	// Went counts those that the guard let through by the end of the hold, and Elsewhere has what the other limits
+	// Went is the number of servers that had gone through by the end of the hold. Elsewhere is what the other limits
 	// did with the servers meanwhile.
 	Went      int
 	Elsewhere Elsewhere
 }
 
-// Elsewhere says what other limits did with the servers of a hold while it was there.
+// Elsewhere counts what other limits did with the servers of a hold while it lasted.
 type Elsewhere struct {
-	Held    int // held too
+	Held    int // also held
 	Through int // let through
 }

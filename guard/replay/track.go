@@ -10,20 +10,20 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// mostNamed bounds how many servers of a hold are named.
+// mostNamed is the maximum number of servers that a hold lists.
 const mostNamed = 100
 
-// tracker follows the holds of one run, and what becomes of their servers.
+// tracker follows the holds of a run and the fate of their servers.
 type tracker struct {
 	seen    upstream.Set
 	open    []*tracked
 	all     []*tracked
-	pending map[upstream.Key][]*server // what has proved nothing yet
+	pending map[upstream.Key][]*server // servers that have not proved their hold right yet
 }
 
 type tracked struct {
 	Hold
-	last    string // its ID when its servers were looked at last
+	last    string // its ID when its servers were last updated
 	servers map[guard.ServerID]*server
 }
 
@@ -36,7 +36,7 @@ type server struct {
 	through bool // the other limits let it through
 }
 
-// take notes what a run has decided. other is the run beside it, nil where there is none.
+// take records what a run has decided. other is the run to compare with, or nil.
 func (t *tracker) take(r, other *run) {
 	t.look(r.seen.Seen, r.seen.Now)
 	var open []*tracked
@@ -87,16 +87,16 @@ func (t *tracker) adds(o *tracked, ids []guard.ServerID, keptOut bool, other *ru
 	}
 }
 
-// look finds which servers prove the holds on them right.
+// look finds the servers that prove their holds right.
 func (t *tracker) look(seen upstream.Set, now time.Time) {
 	before := t.seen
 	t.seen = seen
 	if len(t.pending) == 0 {
 		return
 	}
-	for old, u := range upstream.Pairs(before, seen) {
+	for old, u := range upstream.Changed(before, seen) {
 		name := upstream.KeyOf(cmp.Or(old.Name, u.Name))
-		if waiting := t.pending[name]; len(waiting) > 0 && !old.Identical(u) {
+		if waiting := t.pending[name]; len(waiting) > 0 {
 			t.pending[name] = slices.DeleteFunc(waiting, func(s *server) bool { return s.proves(u, now) })
 			if len(t.pending[name]) == 0 {
 				delete(t.pending, name)
@@ -120,13 +120,13 @@ func listed(u upstream.Upstream, addr netip.AddrPort) bool {
 	return found && !u.Servers[i].Down
 }
 
-// has reports whether a server gets traffic in a run.
+// has reports whether a server gets traffic in the run.
 func (r *run) has(id guard.ServerID) bool {
 	u, _ := r.accepted.Get(id.Upstream)
 	return listed(u, id.Addr)
 }
 
-// ends notes how a hold ended.
+// ends records how a hold ended.
 func (t *tracker) ends(o *tracked, r, other *run) {
 	o.Ended = r.seen.Now
 	t.settles(o, r, other)
@@ -149,10 +149,10 @@ func (t *tracker) ends(o *tracked, r, other *run) {
 	default:
 		o.By = Within
 	}
-	o.servers = nil // those that have proved nothing yet are pending
+	o.servers = nil // those that may still prove it right are in pending
 }
 
-// settles counts what a run, and the one beside it, did with the servers of a hold until now.
+// settles counts what a run, and the other one, have done with the servers of a hold so far.
 func (t *tracker) settles(o *tracked, r, other *run) {
 	for _, s := range o.servers {
 		u, _ := r.seen.Seen.Get(s.id.Upstream)
@@ -169,7 +169,7 @@ func (t *tracker) settles(o *tracked, r, other *run) {
 	}
 }
 
-// end returns all holds, those that have not ended included.
+// end returns all holds, including those that have not ended.
 func (t *tracker) end(r, other *run) []Hold {
 	for _, o := range t.open {
 		o.By = Open

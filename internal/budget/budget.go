@@ -1,9 +1,8 @@
-// Package budget bounds what the answers of peers may take of memory: each by itself, and all that are
-// being read at the same time together. It counts bytes as they are read, so a peer that lies about its
-// length, sends without an end or packs much into little is cut at the bound.
+// Package budget limits the memory for answers of peers: for each answer, and for all that are being read at the same
+// time. It counts bytes as they are read, so a peer that lies about its length, never stops, or sends a decompression bomb
+// is cut off at the limit.
 //
-// It knows nothing of what is made of the bytes: keep the bound of a single answer well below the memory
-// that there is.
+// It does not know what the bytes become in memory, so keep the limit of an answer well below the available memory.
 package budget
 
 import (
@@ -15,38 +14,38 @@ import (
 )
 
 const (
-	// free is what every answer may take without being counted: most are smaller, and a peer that fills
-	// the budget must not keep those out.
+	// free is the size of an answer that is not counted. Most answers are smaller, and a peer that exhausts the budget
+	// must not block those.
 	free = 256 << 10
-	// step is how much is counted at a time.
+	// step is the granularity of counting.
 	step = 64 << 10
-	// extraordinary is from how many bytes in flight on the memory is given back to the system afterwards:
-	// the runtime alone keeps it for minutes.
+	// extraordinary is the number of bytes in flight from which memory is returned to the system afterwards. The
+	// runtime alone would keep it for minutes.
 	extraordinary = 16 << 20
-	// After what was read is likely to be let go of, and not often: it takes a whole collection.
+	// Wait until what was read has probably been released, and not too often, as it takes a full collection.
 	settle   = 2 * time.Second
 	mostOnce = time.Minute
 )
 
-// Budget is what all answers may take together. It is for concurrent use.
+// Budget limits all answers together. It is safe for concurrent use.
 type Budget struct {
 	most int64
 
 	mu    sync.Mutex
 	used  int64
-	peak  int64 // since all was given back last
+	peak  int64 // since memory was last returned
 	freed time.Time
 }
 
-// New makes a budget of so many bytes.
+// New returns a budget of so many bytes.
 func New(most int64) *Budget { return &Budget{most: most} }
 
-// TooLargeError says that an answer was cut.
+// TooLargeError means that an answer was cut off.
 type TooLargeError struct {
 	Peer string
-	Size int64 // what it says it has, or has sent until it was cut
-	Most int64 // the bound
-	// All says that the bound is that of all answers together, of which others take the rest.
+	Size int64 // the announced size, or the bytes received until then
+	Most int64 // the limit
+	// All reports that the limit was that of all answers together, and others use the rest.
 	All bool
 }
 
@@ -59,13 +58,13 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("the answer of %s has %d bytes or more, at most %d are taken", e.Peer, e.Size, e.Most)
 }
 
-// Body bounds an answer. length is what the peer says it has, -1 where it says nothing. Close ends the
-// counting and closes the body. A nil budget bounds the one answer alone.
+// Body limits an answer. length is the announced length, or -1. Close ends the counting and closes the body. A nil
+// budget only limits the single answer.
 func (b *Budget) Body(body io.ReadCloser, length, most int64, peer string) io.ReadCloser {
 	return &counted{body: body, budget: b, length: length, most: most, peer: peer}
 }
 
-// take counts bytes, unless that would be too many.
+// take counts bytes, unless that would exceed the limit.
 func (b *Budget) take(n int64) bool {
 	if b == nil {
 		return true
@@ -101,7 +100,7 @@ func (b *Budget) giveBack(n int64) {
 	}
 }
 
-// counted is an answer that is being read.
+// counted is an answer being read.
 type counted struct {
 	body               io.ReadCloser
 	budget             *Budget
@@ -113,31 +112,44 @@ type counted struct {
 
 // Read implements [io.Reader].
 func (c *counted) Read(p []byte) (int, error) {
+	if err := c.room(&p); err != nil {
+		return 0, err
+	}
+	n, err := c.body.Read(p)
+	return c.add(n, err)
+}
+
+// room shortens p to what may be read.
+func (c *counted) room(p *[]byte) error {
 	if c.err != nil {
-		return 0, c.err
+		return c.err
 	}
 	if c.length > c.most {
 		return c.fail(&TooLargeError{Peer: c.peer, Size: c.length, Most: c.most})
 	}
-	if len(p) > step {
-		p = p[:step]
+	if len(*p) > step {
+		*p = (*p)[:step]
 	}
-	if c.read >= free && c.read+int64(len(p)) > free+c.taken {
+	if c.read >= free && c.read+int64(len(*p)) > free+c.taken {
 		if !c.budget.take(step) {
 			return c.fail(&TooLargeError{Peer: c.peer, Size: c.read, Most: c.budget.most, All: true})
 		}
 		c.taken += step
 	}
-	n, err := c.body.Read(p)
+	return nil
+}
+
+// add counts what was read.
+func (c *counted) add(n int, err error) (int, error) {
 	if c.read += int64(n); c.read > c.most {
-		return c.fail(&TooLargeError{Peer: c.peer, Size: c.read, Most: c.most})
+		return 0, c.fail(&TooLargeError{Peer: c.peer, Size: c.read, Most: c.most})
 	}
 	return n, err
 }
 
-func (c *counted) fail(err error) (int, error) {
+func (c *counted) fail(err error) error {
 	c.err = err
-	return 0, err
+	return err
 }
 
 // Close implements [io.Closer].

@@ -106,3 +106,50 @@ func TestMemoryIsGivenBackAfterAnExtraordinaryAnswer(t *testing.T) {
 		t.Errorf("%d MB before, %d after", before>>20, after>>20)
 	}
 }
+
+// TestAStreamCountsUntilItIsSettled: a connection that is kept may bring more than the bound in all, and not at once.
+func TestAStreamCountsUntilItIsSettled(t *testing.T) {
+	const most = 1 << 20
+	b := New(most)
+	from := &endless{}
+	s := b.Stream(from, 8*most, "gw1")
+	buffer := make([]byte, step)
+	read := func(n int) error {
+		for range n / step {
+			if _, err := s.Read(buffer); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for range 5 {
+		if err := read(most); err != nil || b.used == 0 {
+			t.Fatalf("%v, %d bytes count", err, b.used)
+		}
+		s.Settled()
+		if b.used != 0 {
+			t.Errorf("%d bytes are not given back", b.used)
+		}
+	}
+	var large *TooLargeError
+	if err := read(2 * most); !errors.As(err, &large) || !large.All {
+		t.Errorf("it went on: %v", err)
+	}
+	if _, err := s.Read(buffer); err == nil {
+		t.Error("it goes on behind the bound")
+	}
+	if err := s.Close(); err != nil || b.used != 0 || !from.closed {
+		t.Errorf("%v, %d bytes are not given back, closed %t", err, b.used, from.closed)
+	}
+	alone := (*Budget)(nil).Stream(&endless{}, most, "gw1")
+	for range 2 * most / step {
+		if _, err := alone.Read(buffer); err != nil {
+			large = nil
+			if !errors.As(err, &large) || large.All {
+				t.Errorf("it says %v", err)
+			}
+			return
+		}
+	}
+	t.Error("without a budget it has no bound")
+}

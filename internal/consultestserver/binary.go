@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"testing"
 )
 
 // errNoBinary means that no Consul is installed or built.
@@ -15,6 +16,20 @@ var errNoBinary = errors.New("no Consul binary: run `make consul` once to build 
 
 // pinned finds the version in the go.mod of the module that scripts/consul.sh builds.
 var pinned = regexp.MustCompile(`(?m)\bgithub\.com/hashicorp/consul v(\S+)`)
+
+// Binary is the path of the Consul that tests run. Where there is none it fails the test with what to do about
+// it, or skips it under -short.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path, err := findBinary()
+	if errors.Is(err, errNoBinary) && testing.Short() {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
 
 // findBinary returns the Consul that scripts/consul.sh prints, but builds none: CONSUL_BIN, else
 // consul on the PATH, else the one built before.

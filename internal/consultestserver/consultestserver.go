@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// readyLimit is generous: a leader takes about two seconds, but test machines are busy.
+	// readyLimit is generous: test machines are busy.
 	readyLimit = time.Minute
 	stopLimit  = 15 * time.Second
 	pollEvery  = 20 * time.Millisecond
@@ -60,13 +60,7 @@ type Server struct {
 // what to do about it, or skips it under -short.
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
-	binary, err := findBinary()
-	if errors.Is(err, errNoBinary) && testing.Short() {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	binary := Binary(t)
 	settings := settings{choosePorts: choosePorts}
 	for _, opt := range opts {
 		opt(&settings)
@@ -229,3 +223,6 @@ func (s *Server) close() {
 func (s *Server) dataDir() string   { return filepath.Join(s.dir, "data") }
 func (s *Server) configDir() string { return filepath.Join(s.dir, "config") }
 func (s *Server) logFile() string   { return filepath.Join(s.dir, "consul.log") }
+
+// PID is Consul's process ID, for what the kernel tells of it.
+func (s *Server) PID() int { return s.process.cmd.Process.Pid }

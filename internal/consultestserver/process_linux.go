@@ -15,8 +15,7 @@ func endWithParent() *syscall.SysProcAttr {
 }
 
 // awaitStopped waits until SIGSTOP has reached every thread of a child: kill(2) returns before, and
-// a busy machine gave a third of the calls that followed at once an answer. A child that has ended
-// is an error.
+// on a busy machine a call that follows at once may still get an answer. A child that has ended is an error.
 func awaitStopped(pid int) error {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil)

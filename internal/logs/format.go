@@ -9,7 +9,7 @@ import (
 	"swallowkeeper/internal/safetext"
 )
 
-// New is a log that writes to w: in the format "json" or as text, from the level on.
+// New returns a log that writes to w, in format "json" or as text, from the given level.
 func New(w io.Writer, level, format string) *logrus.Logger {
 	log := logrus.New()
 	log.SetOutput(w)
@@ -17,14 +17,14 @@ func New(w io.Writer, level, format string) *logrus.Logger {
 	return log
 }
 
-// Silent is a log that nobody reads.
+// Silent returns a log that discards everything.
 func Silent() *logrus.Logger {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	return log
 }
 
-// Configure changes the level and the format of a log at work. A level that there is not leaves it as it is.
+// Configure changes the level and format of a log in use. An unknown level is ignored.
 func Configure(log *logrus.Logger, level, format string) {
 	if format == "json" {
 		log.SetFormatter(safe{&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano}, safetext.JSON})
@@ -36,8 +36,8 @@ func Configure(log *logrus.Logger, level, format string) {
 	}
 }
 
-// safe is a format whose lines disturb no terminal on which they are read. Of itself JSON has control characters that
-// are not ASCII's and marks that turn the direction of writing; text on a terminal has a message as it came.
+// safe is a formatter whose lines can't disturb a terminal. Plain JSON keeps control characters outside ASCII and marks
+// that change the text direction; plain text keeps messages as they are.
 type safe struct {
 	logrus.Formatter
 	line func(line []byte) []byte

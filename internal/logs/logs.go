@@ -1,9 +1,8 @@
-// Package logs stands between a daemon's log and where it is written. A log must never stop
-// the daemon: [Sink] takes every line at once and loses lines where the reader is slow, gone
-// or out of space. [Standard] brings the lines of the standard library's servers and clients
-// into the log in its own form.
+// Package logs decouples a daemon from its log's destination. A log must never stop the daemon: [Sink] accepts every
+// line at once, and drops lines if the reader is slow, gone or out of space. [Standard] sends the lines of the standard
+// library's servers and clients to the log in its own format.
 //
-// Nothing here rotates or keeps a file: that is the supervisor's job.
+// It neither rotates nor keeps files: that is the supervisor's job.
 package logs
 
 import (
@@ -14,36 +13,36 @@ import (
 )
 
 const (
-	// mostWaiting is how many bytes of lines wait for a reader that is slow.
+	// mostWaiting limits the lines that wait for a slow reader, in bytes.
 	mostWaiting = 1 << 20
-	// patience is how long Close waits for lines that are still to be written.
+	// patience is how long Close waits for lines to be written.
 	patience = time.Second
 )
 
-// Sink is an [io.Writer] that never blocks and never fails. One goroutine passes the lines on.
-// Lines that find no room, or that can't be written, are lost and counted.
+// Sink is an [io.Writer] that never blocks and never fails. A goroutine passes the lines on. Lines that do not fit or
+// can't be written are dropped and counted.
 type Sink struct {
 	to   io.Writer
 	note func(lost int)
-	wake chan struct{} // has room for one
-	done chan struct{} // closed when all is written
+	wake chan struct{} // capacity one
+	done chan struct{} // closed when everything is written
 
 	mu      sync.Mutex
 	waiting [][]byte
-	size    int // of what waits, in bytes
-	lost    int // since note was called last
+	size    int // of waiting lines, in bytes
+	lost    int // since the last call of note
 	closed  bool
 }
 
-// NewSink starts a sink. It calls note, with the number of lines that were lost, as soon as a line
-// could be written again; note may write to the sink.
+// NewSink starts a sink. Once a line can be written again, it calls note with the number of lost lines; note may write
+// to the sink.
 func NewSink(to io.Writer, note func(lost int)) *Sink {
 	s := &Sink{to: to, note: note, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go s.run()
 	return s
 }
 
-// Write takes a line. It always reports success: there is nobody to tell.
+// Write takes a line. It always succeeds, as nobody could handle an error.
 func (s *Sink) Write(line []byte) (int, error) {
 	s.mu.Lock()
 	if s.closed || s.size+len(line) > mostWaiting {
@@ -57,7 +56,7 @@ func (s *Sink) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// Close waits until all lines are written, but not long. It reports whether they are.
+// Close waits a short time for all lines to be written, and reports whether they were.
 func (s *Sink) Close() bool {
 	s.mu.Lock()
 	s.closed = true
@@ -68,7 +67,7 @@ func (s *Sink) Close() bool {
 	select {
 	case <-s.done:
 		return true
-	case <-late.C: // the goroutine hangs in a write, which nothing can end
+	case <-late.C: // the goroutine hangs in a write that can't be interrupted
 		return false
 	}
 }
@@ -94,7 +93,7 @@ func (s *Sink) run() {
 	}
 }
 
-// take takes all that waits.
+// take removes and returns all waiting lines.
 func (s *Sink) take() (lines [][]byte, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +101,7 @@ func (s *Sink) take() (lines [][]byte, closed bool) {
 	return lines, s.closed
 }
 
-// pass writes lines, one by one: a line is what a reader sees whole.
+// pass writes lines one at a time, so that a reader sees whole lines.
 func (s *Sink) pass(lines [][]byte) {
 	for _, line := range lines {
 		_, err := s.to.Write(line)

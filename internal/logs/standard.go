@@ -10,20 +10,20 @@ import (
 	"swallowkeeper/internal/safetext"
 )
 
-// mostLine is how much of a library's line gets into the log.
+// mostLine limits the length of a library's line in the log.
 const mostLine = 1000
 
-// Standard is a logger for an http.Server, an http.Transport and their like: each line is a warning
-// of the log, with who in front.
+// Standard returns a logger for http.Server, http.Transport and the like. Each line is logged as a warning with the
+// prefix who.
 func Standard(to logrus.FieldLogger, who string) *log.Logger {
 	return log.New(warner{to, who}, "", 0)
 }
 
-// Nowhere is a logger for servers whose trouble nobody needs to hear of.
+// Nowhere returns a logger for servers whose errors do not matter.
 func Nowhere() *log.Logger { return log.New(io.Discard, "", 0) }
 
-// TakeStandard has the standard library's own logger write into the log too, for what can't be given
-// one. The result gives it back.
+// TakeStandard redirects the standard library's default logger to the log, for code that can't be given a logger.
+// giveBack restores it.
 func TakeStandard(to logrus.FieldLogger, who string) (giveBack func()) {
 	before, flags := log.Writer(), log.Flags()
 	log.SetOutput(warner{to, who})
@@ -39,7 +39,7 @@ type warner struct {
 	who string
 }
 
-// Write implements [io.Writer]. What a peer sent may be in the line.
+// Write implements [io.Writer]. The line may contain data of a peer.
 func (w warner) Write(line []byte) (int, error) {
 	text := safetext.Cut(safetext.OneLine(strings.TrimSpace(string(line))), mostLine)
 	w.to.Warn(w.who + ": " + text)

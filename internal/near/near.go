@@ -1,11 +1,9 @@
-// Package near guesses which word was meant by one with typing errors. It knows no language: words
-// are keys, flags and names.
+// Package near guesses which word was meant by a misspelt one. It is for keys, flags and names, and knows no language.
 package near
 
 import "strings"
 
-// Word is the known word with the fewest typing errors between it and the given
-// one, "" where there are too many for a guess.
+// Word returns the known word with the smallest edit distance to the given one, or "" if none is close enough.
 func Word(given string, known []string) string {
 	if len(given) > 100 {
 		return ""
@@ -19,8 +17,8 @@ func Word(given string, known []string) string {
 	return best
 }
 
-// distance counts the letters to add, drop, change or swap with their neighbour to get
-// from a to b (optimal string alignment).
+// distance returns the number of insertions, deletions, substitutions and transpositions from a to b (optimal string
+// alignment).
 func distance(a, b string) int {
 	before, above := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range above {

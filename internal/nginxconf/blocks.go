@@ -7,14 +7,13 @@ import (
 	"strings"
 
 	"swallowkeeper/internal/safetext"
+	"swallowkeeper/route"
 	"swallowkeeper/upstream"
 )
 
-// ParseBlocks reads blocks as [AppendBlock] writes them, notes included, with any
-// number of empty lines between them. It is as strict as it can be without refusing a
-// careful edit: a directive stands on one line of its own, blanks and the order of a
-// server's parameters are free, and everything must be valid. What it does not know
-// it refuses with an *[Error]; it skips nothing.
+// ParseBlocks parses blocks as [AppendBlock] writes them, including notes, with any empty lines in between. It accepts
+// careful edits: each directive is on one line, spacing and the order of server parameters are free, and everything
+// must be valid. It refuses anything unknown with an *[Error], and skips nothing.
 func ParseBlocks(text []byte) ([]upstream.Upstream, error) {
 	p := blockParser{names: map[upstream.Key]bool{}, addrs: map[netip.AddrPort]bool{}, notes: map[string]string{}}
 	for rest := text; len(rest) > 0; {
@@ -44,7 +43,7 @@ type blockParser struct {
 	addrs map[netip.AddrPort]bool
 	words []string
 
-	notes map[string]string // each text once: thousands of servers share a few
+	notes map[string]string // interned: thousands of servers share a few texts
 }
 
 func (p *blockParser) read(line string) error {
@@ -59,6 +58,8 @@ func (p *blockParser) read(line string) error {
 		return p.begin(code, note, line)
 	case code == "}" && !noted:
 		return p.end()
+	case code == "" && strings.HasPrefix(note, routeNote):
+		return p.route(note[len(routeNote):])
 	}
 	statement, ended := strings.CutSuffix(code, ";")
 	p.words = appendFields(p.words[:0], statement)
@@ -84,7 +85,7 @@ func (p *blockParser) begin(code, note, line string) error {
 	if err := upstream.ValidName(u.Name); err != nil {
 		return fmt.Errorf("found the upstream name %s: %w", safetext.Quote(u.Name), err)
 	}
-	// To nginx two names that differ only in case are one.
+	// Names that differ only in case are equal to nginx.
 	key := upstream.KeyOf(u.Name)
 	if p.names[key] {
 		return fmt.Errorf("found upstream %s a second time", u.Name)
@@ -104,6 +105,15 @@ func (p *blockParser) begin(code, note, line string) error {
 	return nil
 }
 
+func (p *blockParser) route(text string) error {
+	r, err := route.ParseText(text, p.block.Name)
+	if err != nil {
+		return fmt.Errorf("found route %s: %w", safetext.Quote(text), err)
+	}
+	p.block.Routes = append(p.block.Routes, r)
+	return nil
+}
+
 func (p *blockParser) server(note, line string) error {
 	if len(p.words) < 2 {
 		return unexpected(line, `"server ADDRESS:PORT ..."`)
@@ -117,7 +127,7 @@ func (p *blockParser) server(note, line string) error {
 		return unexpected(p.words[1], "an IP address with a port, such as 10.0.0.1:80 or [2001:db8::1]:80")
 	}
 	s.Addr = addr
-	if err := validServer(s); err != nil {
+	if err := s.Valid(); err != nil {
 		return fmt.Errorf("found server %s: %w", addr, err)
 	}
 	if p.addrs[addr] {
@@ -128,23 +138,14 @@ func (p *blockParser) server(note, line string) error {
 	var known, hosted bool
 	s.Origin, known = p.note(origin)
 	s.Host, hosted = p.note(host)
-	if !known || !hosted || named && (s.Origin == "" || !isHostPort(s.Host)) {
+	if !known || !hosted || named && (s.Origin == "" || !upstream.IsHostPort(s.Host)) {
 		return unexpected(line, "a note on the server's origin behind #, and the host name and port that it is registered by if it is")
 	}
 	p.block.Servers = append(p.block.Servers, s)
 	return nil
 }
 
-func isHostPort(s string) bool {
-	i := strings.LastIndexByte(s, ':')
-	if i < 1 {
-		return false
-	}
-	_, err := readPort(s[i+1:], true)
-	return err == nil
-}
-
-// note reads one; many servers have the same, which is kept once.
+// note parses and interns a note.
 func (p *blockParser) note(text string) (string, bool) {
 	text, ok := readNote(text)
 	if !ok {
@@ -186,6 +187,7 @@ func (p *blockParser) option(line string) error {
 }
 
 func (p *blockParser) end() error {
+	p.block.Routes = route.Canonical(p.block.Routes)
 	if err := Valid(p.block); err != nil {
 		return fmt.Errorf("found the end of upstream %s: %w", p.block.Name, err)
 	}
@@ -198,7 +200,7 @@ func unexpected(found, want string) error {
 	return fmt.Errorf("found %s, expected %s", safetext.Quote(strings.Trim(found, " \t")), want)
 }
 
-// appendFields appends the words of s, which blanks divide.
+// appendFields appends the words of s, which are separated by blanks.
 func appendFields(words []string, s string) []string {
 	for {
 		s = strings.TrimLeft(s, " \t")
@@ -214,7 +216,7 @@ func appendFields(words []string, s string) []string {
 	}
 }
 
-// readNote undoes appendNote.
+// readNote reverses appendNote.
 func readNote(s string) (string, bool) {
 	escaped := false
 	for i := range len(s) {

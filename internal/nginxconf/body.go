@@ -40,7 +40,7 @@ type body struct {
 	options upstream.Options
 	servers []upstream.Server
 	backups int
-	keeps   bool // keepalive was there
+	keeps   bool // seen
 }
 
 func (b *body) add(d directive) error {
@@ -75,7 +75,7 @@ func (b *body) add(d directive) error {
 		switch {
 		case b.keeps:
 			return fail("\"keepalive\" directive is duplicate")
-		case !ok || n == 0: // 0 only newer releases take
+		case !ok || n == 0: // only newer releases accept 0
 			return fail("invalid value %s in \"keepalive\" directive", safetext.Quote(args[0]))
 		}
 		b.keeps, b.options.Keepalive = true, n
@@ -103,7 +103,7 @@ func (b *body) complete() error {
 	return nil
 }
 
-// arity is how many arguments a directive of the upstream context takes; -1 is any.
+// arity returns the number of arguments that a directive of the upstream context takes; -1 means any.
 func arity(name string) (least, most int, known bool) {
 	switch name {
 	case "server":

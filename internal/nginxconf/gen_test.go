@@ -2,11 +2,14 @@ package nginxconf_test
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"swallowkeeper/gateway"
+	"swallowkeeper/route"
 	"swallowkeeper/upstream"
 )
 
@@ -22,14 +25,32 @@ func validUpstream() *rapid.Generator[upstream.Upstream] {
 		method := rapid.SampledFrom([]string{"", "least_conn", "ip_hash", "random"}).Draw(t, "method")
 		servers := rapid.SliceOfNDistinct(validServer(), 1, 8, func(s upstream.Server) netip.AddrPort { return s.Addr }).
 			Draw(t, "servers")
-		set := upstream.NewSet([]upstream.Upstream{{
+		set, _ := gateway.Admit(upstream.NewSet([]upstream.Upstream{{
 			Name: name, Canary: canary,
 			Options: upstream.Options{Method: method, Keepalive: rapid.IntRange(0, upstream.MaxCount).Draw(t, "keepalive")},
 			Servers: servers,
-		}}).Loadable()
+			Routes:  validRoutes(t, name),
+		}}), gateway.Nginx())
 		u, _ := set.Get(name)
 		return u
 	})
+}
+
+func validRoutes(t *rapid.T, upstream string) (routes []route.Route) {
+	for _, text := range rapid.SliceOfN(rapid.SampledFrom([]string{
+		"/web/*", "/web", "shop.example/api/{id:[0-9]{1,8}}/{rest...} rewrite=/v2/{rest}/{id}", "/web/* methods=GET,POST",
+		"shop.example/api/* strip=/api timeout=1.5s auth=auth-/verify websocket=false",
+	}), 0, 5).Draw(t, "routes") {
+		r, err := route.Registered(text, upstream, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Origin = rapid.String().Draw(t, "origin")
+		if !slices.ContainsFunc(routes, r.Contends) {
+			routes = append(routes, r)
+		}
+	}
+	return routes
 }
 
 func validServer() *rapid.Generator[upstream.Server] {

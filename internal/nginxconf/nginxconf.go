@@ -1,55 +1,41 @@
-// Package nginxconf is the syntax of nginx's upstream blocks, written and read.
+// Package nginxconf renders and parses the syntax of nginx's upstream blocks.
 //
-// One renderer serves the conf file and the body of a dyups POST, so that a gateway's
-// memory and the file agree. [ParseBlocks] reads what [AppendBlock] writes and nothing
-// else; [ParseBody] reads a body as a strict nginx would. The package touches no disk
-// and no network, and resolves no host name.
+// The conf file and the body of a dyups POST come from the same renderer, so that a gateway's memory and the file
+// agree. [ParseBlocks] parses what [AppendBlock] writes and nothing else; [ParseBody] parses a body like a strict
+// nginx. The package uses no disk and no network, and resolves no host names.
 package nginxconf
 
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"swallowkeeper/upstream"
 )
 
-// ErrZone is the cause of ParseBody's error for a body with a zone directive: a real
-// dyups worker takes it and dies of it (signal 11).
+// ErrZone is the cause of ParseBody's error for a body with a zone directive. A real dyups worker accepts it and
+// crashes (signal 11).
 var ErrZone = errors.New("a zone in a dyups body kills the worker")
 
-// Error says what is wrong in a text, and on which of its lines.
+// Error is a syntax error with its line.
 type Error struct {
-	Line   int // from 1
+	Line   int // starting at 1
 	Reason string
 	cause  error
 }
 
-// Error names the line and what is wrong there.
+// Error returns the line and the reason.
 func (e *Error) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
 
-// Unwrap is the cause, if it is one that callers tell apart ([ErrZone]).
+// Unwrap returns the cause if callers may check for it ([ErrZone]).
 func (e *Error) Unwrap() error { return e.cause }
 
-// Valid says what nginx or [ParseBlocks] would refuse in the upstream, or nil.
+// Valid returns what nginx or [ParseBlocks] would refuse in the upstream, or nil.
 func Valid(u upstream.Upstream) error {
-	if err := upstream.ValidName(u.Name); err != nil {
+	if err := u.Valid(); err != nil {
 		return err
-	}
-	if err := upstream.ValidMethod(u.Options.Method); err != nil {
-		return err
-	}
-	if k := u.Options.Keepalive; k < 0 || k > upstream.MaxCount {
-		return fmt.Errorf("keepalive %d is not between 0 and %d", k, upstream.MaxCount)
 	}
 	backups := 0
 	for _, s := range u.Servers {
-		if err := validServer(s); err != nil {
-			return fmt.Errorf("server %s: %w", s.Addr, err)
-		}
-		if s.Host != "" && (s.Origin == "" || !isHostPort(s.Host) || strings.ContainsFunc(s.Host, func(r rune) bool { return r <= ' ' || r == 0x7f })) {
-			return fmt.Errorf("server %s: the note of its host %q is no host:port behind an origin: it could not be read back", s.Addr, s.Host)
-		}
 		if s.Backup {
 			backups++
 		}
@@ -61,20 +47,6 @@ func Valid(u upstream.Upstream) error {
 		return errors.New("all its servers are backups, and nginx wants one that is none")
 	case backups > 0 && !upstream.TakesBackup(u.Options.Method):
 		return fmt.Errorf("nginx allows no backup servers beside %s", u.Options.Method)
-	}
-	return nil
-}
-
-func validServer(s upstream.Server) error {
-	if err := s.Valid(); err != nil {
-		return err
-	}
-	addr, err := upstream.AddrFrom(s.Addr.Addr(), int(s.Addr.Port()))
-	if err != nil {
-		return err
-	}
-	if addr != s.Addr {
-		return fmt.Errorf("the address is another spelling of %s", addr)
 	}
 	return nil
 }

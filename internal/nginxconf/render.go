@@ -11,22 +11,23 @@ import (
 
 const indent = "    "
 
-// Notes stand in comments, behind these words.
+// Comments with these prefixes contain notes.
 const (
 	canaryNote = "canary "
+	routeNote  = "route "
 	hexDigits  = "0123456789ABCDEF"
 )
 
-// AppendBody appends the inside of the upstream's block, a directive a line. It is
-// what dyups takes as the body of a POST, which replaces the block as a whole.
+// AppendBody appends the inside of the upstream's block, one directive per line. As the body of a POST, it replaces the
+// block in dyups.
 func AppendBody(dst []byte, u upstream.Upstream) []byte {
 	return appendDirectives(dst, u, "", false)
 }
 
-// AppendBlock appends the upstream's block, with the notes on where it comes from as
-// comments:
+// AppendBlock appends the upstream's block, with its routes and origins as comments:
 //
 //	upstream web_b { # canary b
+//	    # route shop.example/api/* strip=/api from=consul@127.0.0.1:8500
 //	    least_conn;
 //	    keepalive 20;
 //	    server 10.0.0.1:80 weight=1 max_fails=3 fail_timeout=2s; # consul@127.0.0.1:8500
@@ -41,13 +42,17 @@ func AppendBlock(dst []byte, u upstream.Upstream) []byte {
 		dst = appendNote(dst, u.Canary)
 	}
 	dst = append(dst, '\n')
+	for i := range u.Routes {
+		dst = append(append(dst, indent...), "# "+routeNote...)
+		dst = appendSafe(dst, u.Routes[i].Text(), isRouteByte)
+		dst = append(dst, '\n')
+	}
 	dst = appendDirectives(dst, u, indent, true)
 	return append(dst, "}\n"...)
 }
 
-// appendDirectives writes the balancing method first: nginx loses a keepalive that
-// stands before it. The servers come last: dyups may take in a body that was cut on its
-// way and say success, and of all directives only the servers can be read back.
+// appendDirectives writes the balancing method first, as nginx drops a keepalive before it. The servers come last:
+// dyups may accept a truncated body and report success, and servers are the only directives that can be read back.
 func appendDirectives(dst []byte, u upstream.Upstream, indent string, notes bool) []byte {
 	if u.Options.Method != "" {
 		dst = append(dst, indent...)
@@ -78,8 +83,7 @@ func appendDirectives(dst []byte, u upstream.Upstream, indent string, notes bool
 	return dst
 }
 
-// appendServer spells weight, max_fails and fail_timeout always: nginx's defaults are
-// not ours.
+// appendServer always writes weight, max_fails and fail_timeout, as our defaults differ from nginx's.
 func appendServer(dst []byte, s *upstream.Server) []byte {
 	dst = append(dst, "server "...)
 	dst = appendAddr(dst, s.Addr)
@@ -103,8 +107,7 @@ func appendServer(dst []byte, s *upstream.Server) []byte {
 	return append(dst, ';')
 }
 
-// appendAddr writes an address that is none as one that nginx refuses, and never a
-// zone, which may hold any text.
+// appendAddr writes an invalid address as one that nginx refuses. It never writes a zone, which may contain any text.
 func appendAddr(dst []byte, addr netip.AddrPort) []byte {
 	switch {
 	case !addr.IsValid():
@@ -115,12 +118,16 @@ func appendAddr(dst []byte, addr netip.AddrPort) []byte {
 	return addr.AppendTo(dst)
 }
 
-// appendOnly replaces bytes that would mean something to nginx. Callers have validated
-// s: this is the last line of defence.
+// appendOnly replaces bytes that could have a meaning to nginx. Callers have validated s, so this is the last line of
+// defence.
 func appendOnly(dst []byte, s string, safe func(byte) bool) []byte {
 	if s == "" {
 		return append(dst, '_')
 	}
+	return appendSafe(dst, s, safe)
+}
+
+func appendSafe(dst []byte, s string, safe func(byte) bool) []byte {
 	for i := range len(s) {
 		if safe(s[i]) {
 			dst = append(dst, s[i])
@@ -131,8 +138,8 @@ func appendOnly(dst []byte, s string, safe func(byte) bool) []byte {
 	return dst
 }
 
-// appendNote writes text for a comment, with each byte that is not harmless as %XX, so
-// that the note can be read back and never ends its line.
+// appendNote writes text for a comment. Unsafe bytes become %XX, so that the note can be read back and never ends its
+// line.
 func appendNote(dst []byte, s string) []byte {
 	start := 0
 	for i := range len(s) {
@@ -151,9 +158,12 @@ func isAlnum(c byte) bool {
 
 func isNameByte(c byte) bool { return isAlnum(c) || c == '_' || c == '.' || c == '-' }
 
-// isMethodByte takes no $: a body with a variable that nginx.conf does not use itself
-// leaves a dyups worker unable to take any other.
+// isMethodByte excludes $: a body with a variable that nginx.conf does not use leaves a dyups worker unable to accept
+// any other body.
 func isMethodByte(c byte) bool { return isAlnum(c) || c == '_' || c == ' ' }
+
+// isRouteByte accepts all bytes of a valid route. None of them ends the line.
+func isRouteByte(c byte) bool { return c >= ' ' && c <= '~' && c != '#' }
 
 func isNoteByte(c byte) bool {
 	if isAlnum(c) {

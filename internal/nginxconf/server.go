@@ -13,8 +13,8 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// readParams reads the parameters of a server directive as nginx does: what is not
-// there has nginx's default, and of one that is there twice the last counts.
+// readParams parses the parameters of a server directive like nginx: missing ones have nginx's defaults, and the last
+// of duplicates counts.
 func readParams(params []string) (upstream.Server, error) {
 	s := upstream.Server{Weight: 1, MaxFails: 1, FailTimeout: 10 * time.Second}
 	for _, p := range params {
@@ -46,7 +46,7 @@ func readParams(params []string) (upstream.Server, error) {
 	return s, nil
 }
 
-// readNumber takes digits alone, without a sign.
+// readNumber accepts digits only, without a sign.
 func readNumber(s string) (int, bool) {
 	if s == "" {
 		return 0, false
@@ -60,7 +60,7 @@ func readNumber(s string) (int, bool) {
 	return n, err == nil
 }
 
-// units of nginx's times in seconds, in the one order in which they may follow.
+// units of nginx's times, in the only order in which they may follow each other.
 const units = "yMwdhms"
 
 func secondsOf(unit byte) int64 {
@@ -82,12 +82,11 @@ func secondsOf(unit byte) int64 {
 	}
 }
 
-// readSeconds reads a time such as 90, 90s or 1m30s. A number without a unit is
-// seconds; milliseconds are refused here.
+// readSeconds parses a time such as 90, 90s or 1m30s. A number without a unit is in seconds. Milliseconds are refused.
 func readSeconds(s string) (time.Duration, bool) {
 	const most = int64(math.MaxInt64 / time.Second)
 	var total int64
-	next := 0 // index in units of the largest that may still come
+	next := 0 // index in units of the largest unit still allowed
 	for s != "" {
 		digits := 0
 		for digits < len(s) && '0' <= s[digits] && s[digits] <= '9' {
@@ -122,12 +121,11 @@ func readSeconds(s string) (time.Duration, bool) {
 	return 0, false
 }
 
-// maxUnixPath is the room for a socket's path on Linux, without the final zero.
+// maxUnixPath is the maximum length of a socket's path on Linux, without the final zero.
 const maxUnixPath = 107
 
-// readAddr reads the address of a server directive. A unix socket is the zero value:
-// only nginx understands it. Host names other than localhost are errors, as they are
-// to an nginx that can't resolve them.
+// readAddr parses the address of a server directive. A unix socket, which only nginx understands, is the zero value.
+// Host names other than localhost are errors, as for an nginx that can't resolve them.
 func readAddr(url string) (netip.AddrPort, error) {
 	if path, ok := cutUnix(url); ok {
 		switch {
@@ -189,7 +187,7 @@ func readIPv6(url string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(ip, port), nil
 }
 
-// readPort reads a port. Without one nginx takes 80.
+// readPort parses a port. nginx's default is 80.
 func readPort(text string, there bool) (uint16, error) {
 	if !there {
 		return 80, nil

@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// directive is one directive's words, its name first, and the line that it begins on.
+// directive is the words of a directive, starting with its name, and the line where it begins.
 type directive struct {
 	line int
 	args []string
 }
 
-// tokenizer cuts a text into directives as nginx's own reader does: words apart by
-// blanks, in double or single quotes or without, backslash escapes, ${...}, comments.
+// tokenizer splits a text into directives like nginx's own parser: words separated by blanks, optionally in single or
+// double quotes, backslash escapes, ${...}, comments.
 type tokenizer struct {
 	text string
 	pos  int
-	line int // of the byte at pos, from 1
+	line int // of the byte at pos, starting at 1
 }
 
 func newTokenizer(text []byte) *tokenizer { return &tokenizer{text: string(text), line: 1} }
@@ -27,8 +27,7 @@ func (t *tokenizer) errorf(format string, args ...any) error {
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
-// next is the next directive, or false at the end. Braces are errors: what stands
-// within an upstream has no blocks.
+// next returns the next directive, or false at the end. Braces are errors, as an upstream contains no blocks.
 func (t *tokenizer) next() (directive, bool, error) {
 	var d directive
 	for {
@@ -57,7 +56,7 @@ func (t *tokenizer) next() (directive, bool, error) {
 	}
 }
 
-// skipBlank skips blanks and comments. A # begins a comment only where a word could.
+// skipBlank skips blanks and comments. A # begins a comment only where a word could begin.
 func (t *tokenizer) skipBlank() {
 	comment := false
 	for ; t.pos < len(t.text); t.pos++ {
@@ -98,7 +97,7 @@ func (t *tokenizer) word() (string, error) {
 	return "", t.errorf("unexpected end, expecting \";\"")
 }
 
-// escaped reports whether the byte at pos stands behind an odd number of backslashes.
+// escaped reports whether the byte at pos follows an odd number of backslashes.
 func (t *tokenizer) escaped(start, pos int) bool {
 	n := 0
 	for pos-n-1 >= start && t.text[pos-n-1] == '\\' {
@@ -130,8 +129,7 @@ func (t *tokenizer) quoted(quote byte) (string, error) {
 	return "", t.errorf("unexpected end, expecting %q", string(quote))
 }
 
-// afterQuote demands what nginx does behind a closing quote: a blank, or the
-// directive's end.
+// afterQuote checks that a closing quote is followed by a blank or the end of the directive, as nginx requires.
 func (t *tokenizer) afterQuote() error {
 	if t.pos < len(t.text) {
 		if c := t.text[t.pos]; !isBlank(c) && c != ';' {
@@ -141,7 +139,7 @@ func (t *tokenizer) afterQuote() error {
 	return nil
 }
 
-// unescape resolves the few escapes that nginx knows; others stay as they are.
+// unescape resolves the few escapes that nginx knows. Others are kept.
 func unescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s

@@ -1,7 +1,7 @@
-// Package nginxproc finds the nginx.conf that a running nginx was started with, by the process ID of one
-// of its workers. It reads what the kernel shows of the worker and of its parent, the master, whose title
-// has the command line. It runs nothing, and where something does not fit it finds nothing: the worker
-// may be on another machine, and the number then somebody else's.
+// Package nginxproc finds the nginx.conf that a running nginx was started with from the process ID of a worker, and the
+// workers of a master. It reads what the kernel shows about the worker and its parent, the master, whose title contains
+// the command line. It runs nothing, and finds nothing if something does not fit: the worker may be on another machine,
+// and its number belong to another process here.
 package nginxproc
 
 import (
@@ -16,29 +16,29 @@ import (
 	"syscall"
 )
 
-// How nginx calls itself. The worker's goes on with "is shutting down" after a reload.
+// How nginx titles its processes. A worker's title ends with "is shutting down" after a reload.
 const (
 	masterTitle = "nginx: master process "
 	workerTitle = "nginx: worker process"
 )
 
-// most is for one file of the process table, far above what a command line has.
+// most limits the size read from a file of the process table, far above any command line.
 const most = 256 << 10
 
-// mostProgram is how much of a program is looked through.
+// mostProgram limits how much of a program is searched.
 const mostProgram = 256 << 20
 
 // Table is the folder in which the kernel shows the processes.
 type Table struct {
 	Root string
-	// Account is who may run a master beside root: another's process may call itself as it likes.
+	// Account may run a master, as may root. Processes of others may call themselves anything.
 	Account int
 }
 
-// System is this machine's, for the account of this program.
+// System returns the table of this machine, for the account of this program.
 func System() Table { return Table{Root: "/proc", Account: os.Geteuid()} }
 
-// Conf is the absolute path of the nginx.conf of the nginx that has this worker.
+// Conf returns the absolute path of the nginx.conf of the worker's nginx.
 func (t Table) Conf(worker int) (string, error) {
 	if title, err := t.title(worker); err != nil || !strings.HasPrefix(title, workerTitle) {
 		return "", fmt.Errorf("process %d is no worker of an nginx here", worker)
@@ -71,8 +71,8 @@ func (t Table) Conf(worker int) (string, error) {
 	return t.conf(master, parse(words))
 }
 
-// title is what a process calls itself. nginx fills the rest of its command line with zeros; another
-// program's further arguments stand there.
+// title returns the title of a process. nginx pads the rest of its command line with zeros; another program has further
+// arguments there.
 func (t Table) title(pid int) (string, error) {
 	text, err := t.read(pid, "cmdline")
 	if err != nil {
@@ -85,7 +85,7 @@ func (t Table) title(pid int) (string, error) {
 	return string(title), nil
 }
 
-// status is the lines of a process's status, in words.
+// status returns the lines of a process's status, split into words.
 func (t Table) status(pid int) (map[string][]string, error) {
 	text, err := t.read(pid, "status")
 	if err != nil {
@@ -100,8 +100,8 @@ func (t Table) status(pid int) (map[string][]string, error) {
 	return lines, nil
 }
 
-// trusted says why a master's word does not count. All four of its accounts have to be root or ours: of a
-// program that root lends its rights to, the first is who started it and gave it its name.
+// trusted returns an error unless the master's title can be trusted. All four of its user IDs must be root's or ours:
+// with set-user-ID programs, the first is who started it and chose its name.
 func (t Table) trusted(master int) error {
 	status, err := t.status(master)
 	if err != nil {
@@ -129,8 +129,8 @@ func (t Table) elsewhere(master int) bool {
 	return err == nil && !os.SameFile(its, ours)
 }
 
-// conf is what the options come to, as nginx takes them: the file against the prefix, the prefix against the
-// folder that it was started in, and what is not given as it was built.
+// conf resolves the options like nginx: the file relative to the prefix, the prefix relative to the folder it was
+// started in, and built-in defaults for the rest.
 func (t Table) conf(master int, o options) (string, error) {
 	if filepath.IsAbs(o.conf) {
 		return filepath.Clean(o.conf), nil
@@ -160,12 +160,12 @@ func (t Table) conf(master int, o options) (string, error) {
 	return filepath.Join(o.prefix, o.conf), nil
 }
 
-// built is how the program was built. Only root and its own account may open a process's program; others
-// open the file that the title names.
+// built returns the built-in defaults. Only root and its own account may open a process's program; others open the file
+// named in the title.
 func (t Table) built(master int, program string) (options, error) {
 	f, err := os.Open(t.path(master, "exe"))
 	if err != nil && filepath.IsAbs(program) {
-		f, err = os.OpenFile(program, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would keep us waiting
+		f, err = os.OpenFile(program, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would block
 	}
 	if err != nil {
 		return options{}, fmt.Errorf("how the nginx of master %d was built: %w", master, err)

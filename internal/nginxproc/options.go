@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// options are of a command line what says where nginx.conf is.
+// options are the parts of a command line that locate nginx.conf.
 type options struct{ program, prefix, conf string }
 
-// parse reads the command line of a title. Its words are joined by spaces, so a value goes on until a word
-// that looks like the next option.
+// parse parses the command line in a title. Words are joined by spaces, so a value continues until a word that looks
+// like the next option.
 func parse(line string) options {
 	var o options
 	value, ignored := &o.program, ""
@@ -29,8 +29,8 @@ func parse(line string) options {
 	return o
 }
 
-// option is where the value of an option goes, and what of it stands in the same word. Flags without a
-// value may stand before the letter.
+// option returns where to store the value of an option, and the part of it in the same word. Flags without a value may
+// precede the letter.
 func option(o *options, ignored *string, letters string) (*string, string) {
 	for i, letter := range letters {
 		switch letter {
@@ -45,8 +45,8 @@ func option(o *options, ignored *string, letters string) (*string, string) {
 	return ignored, ""
 }
 
-// nginx has its help in one piece, and in it what holds where the command line says nothing. Tengine's file
-// has another name than nginx's, and the arguments of configure do not say so.
+// nginx has its help as one piece, with the defaults in it. Tengine's file has another name than nginx's, and the
+// configure arguments do not show it.
 const (
 	prefixMark = "set prefix path (default: "
 	confMark   = "set configuration file (default: "
@@ -54,10 +54,10 @@ const (
 
 var errBuilt = errors.New("the program does not say how it was built")
 
-// longest is for the help.
+// longest limits the help.
 const longest = 16 << 10
 
-// builtInto looks in a program for what nginx -h would print.
+// builtInto searches a program for the output of nginx -h.
 func builtInto(program io.Reader) (options, error) {
 	window := make([]byte, 0, 4*longest)
 	for {
@@ -76,7 +76,7 @@ func builtInto(program io.Reader) (options, error) {
 	}
 }
 
-// defaults reads them in the help, from the prefix on.
+// defaults parses the defaults in the help, starting at the prefix.
 func defaults(help string) (options, error) {
 	_, prefix, _ := strings.Cut(help, prefixMark)
 	_, conf, _ := strings.Cut(help, confMark)

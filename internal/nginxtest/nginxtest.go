@@ -1,4 +1,4 @@
-// Package nginxtest runs a real nginx, on loopback and below a folder of the test's.
+// Package nginxtest runs a real nginx on loopback, in a folder of the test.
 package nginxtest
 
 import (
@@ -7,19 +7,20 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"swallowkeeper/internal/loopback"
 )
 
-// Nginx is where Debian has nginx, and Lua its module for Lua.
+// Debian's paths of nginx and its Lua module.
 const (
 	Nginx = "/usr/sbin/nginx"
 	Lua   = "/usr/lib/nginx/modules/ngx_http_lua_module.so"
 )
 
-// Programs are the nginx and the Tengine of this machine, by name. Tengine is where TENGINE_BIN
-// says.
+// Programs returns the nginx and Tengine of this machine by name. TENGINE_BIN is the path of Tengine.
 func Programs() map[string]string {
 	found := map[string]string{}
 	if Exists(Nginx) {
@@ -31,35 +32,34 @@ func Programs() map[string]string {
 	return found
 }
 
-// Exists reports whether there is such a file.
+// Exists reports whether the file exists.
 func Exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
 
-// given holds the addresses that Free returned: tests that run beside one another must not share one.
-var given sync.Map
-
-// Free returns an address on which nothing listened a moment ago, and never the same twice.
+// Free returns a reserved address without a listener.
 func Free(t testing.TB) string {
 	t.Helper()
-	for {
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.Close()
-		if _, taken := given.LoadOrStore(l.Addr().String(), true); !taken {
-			return l.Addr().String()
-		}
-	}
+	return loopback.Free(t, 1)[0]
 }
 
-// Start runs the program with what stands in main and http until the test ends, and returns
-// when the address is listened at. DIR in them is the folder.
+// Start runs the program with main and http as parts of its configuration until the test ends. It returns once the
+// address accepts connections. DIR in the parts stands for the folder.
 func Start(t testing.TB, program, dir, main, http, address string) {
 	t.Helper()
-	conf := "daemon off; master_process off; pid DIR/pid; error_log DIR/error.log info;\n" + main +
+	start(t, program, dir, "master_process off;\n"+main, http, address)
+}
+
+// StartMaster is Start with a master and workers, for tests that reload. It returns the master's process ID.
+func StartMaster(t testing.TB, program, dir, main, http, address string) (master int) {
+	t.Helper()
+	return start(t, program, dir, main, http, address)
+}
+
+func start(t testing.TB, program, dir, main, http, address string) int {
+	t.Helper()
+	conf := "daemon off; pid DIR/pid; error_log DIR/error.log info;\n" + main +
 		"\nevents {}\nhttp { access_log off;\n"
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		conf += kind + "_temp_path DIR/" + kind + ";\n"
@@ -71,14 +71,15 @@ func Start(t testing.TB, program, dir, main, http, address string) {
 	out := &bytes.Buffer{}
 	cmd := exec.Command(program, "-p", dir, "-c", dir+"/nginx.conf", "-e", dir+"/error.log") //nolint:gosec,noctx // it is ended below
 	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its workers end with it
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-ended //nolint:errcheck // it was killed
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the master and its workers
+		<-ended                                             //nolint:errcheck // it was killed
 	})
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
@@ -97,7 +98,7 @@ func Start(t testing.TB, program, dir, main, http, address string) {
 			}
 			if c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address); err == nil {
 				c.Close()
-				return
+				return cmd.Process.Pid
 			}
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"net"
 )
 
-// control asks the system about a unix socket.
+// control queries the system about a unix socket.
 func control(c net.Conn, ask func(fd int) (uint32, error)) (uid uint32, told bool) {
 	socket, ok := c.(*net.UnixConn)
 	if !ok {

@@ -1,4 +1,4 @@
-// Package peer says whose process is at the other end of a unix socket, as the system tells it.
+// Package peer identifies the user at the other end of a unix socket.
 package peer
 
 import (
@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// Name is the name of a user, or "uid 1000" where this machine knows none.
+// Name returns the name of a user, or "uid 1000" if unknown.
 func Name(uid uint32) string {
 	id := strconv.FormatUint(uint64(uid), 10)
 	if u, err := user.LookupId(id); err == nil && u.Username != "" {
@@ -16,7 +16,7 @@ func Name(uid uint32) string {
 	return "uid " + id
 }
 
-// Own is the name of the user that this process runs as.
+// Own returns the name of the user of this process.
 func Own() string {
-	return Name(uint32(os.Geteuid())) //nolint:gosec // no system here has others
+	return Name(uint32(os.Geteuid())) //nolint:gosec // user IDs fit on all systems
 }

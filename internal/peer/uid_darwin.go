@@ -6,8 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UID is the user of the process that connected; false where the system does not tell. It is that of the
-// moment of connecting.
+// UID returns the user of the process that connected, as of that moment; false if the system does not tell.
 func UID(c net.Conn) (uint32, bool) {
 	return control(c, func(fd int) (uint32, error) {
 		cred, err := unix.GetsockoptXucred(fd, unix.SOL_LOCAL, unix.LOCAL_PEERCRED)

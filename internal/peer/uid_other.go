@@ -4,5 +4,5 @@ package peer
 
 import "net"
 
-// UID is the user of the process that connected; false where the system does not tell, as here.
+// UID returns false, as the system does not tell the user of the process that connected.
 func UID(net.Conn) (uint32, bool) { return 0, false }

@@ -1,5 +1,5 @@
-// Package retry runs what must go on for as long as the program does: again after
-// each failure, with growing, jittered waits, until the context ends.
+// Package retry repeats what must run as long as the program does: after each failure with growing, jittered waits,
+// until the context ends.
 package retry
 
 import (
@@ -9,20 +9,20 @@ import (
 	"github.com/cenkalti/backoff/v4"
 )
 
-// Policy says how long to wait between tries.
+// Policy configures the waits between attempts.
 type Policy struct {
 	First   time.Duration // wait after the first failure
-	Longest time.Duration // no wait is longer
-	Healthy time.Duration // a run of at least this length counts as healthy: the waits start small again
-	Steady  bool          // without jitter, so that a run can be repeated to the nanosecond
+	Longest time.Duration // maximum wait
+	Healthy time.Duration // a run of at least this length counts as healthy, and resets the waits
+	Steady  bool          // without jitter, so that a run is reproducible to the nanosecond
 }
 
-// Default fits a server on the network: it is asked again soon, but not by a crowd.
+// Default suits a server on the network: soon again, but not all clients at once.
 func Default() Policy {
 	return Policy{First: 200 * time.Millisecond, Longest: 15 * time.Second, Healthy: 30 * time.Second}
 }
 
-// Backoff is the policy's waits, without an end, for loops that run themselves.
+// Backoff returns the waits of the policy, without an end, for loops that run themselves.
 func (p Policy) Backoff() *backoff.ExponentialBackOff {
 	jitter := 0.3
 	if p.Steady {
@@ -37,8 +37,8 @@ func (p Policy) Backoff() *backoff.ExponentialBackOff {
 	)
 }
 
-// Run calls run until it returns nil or the context ends. Each failure is told to
-// failed, with the wait before the next try. It returns nil or the context's error.
+// Run calls run until it returns nil or the context ends. After each failure it calls failed with the wait before the
+// next attempt. It returns nil or the context's error.
 func (p Policy) Run(ctx context.Context, run func(context.Context) error, failed func(err error, wait time.Duration)) error {
 	waits := p.Backoff()
 	for {

@@ -32,14 +32,13 @@ const (
 	mostQuoted = 80
 )
 
-// Line keeps text from moving the cursor or beginning a line: what can't be printed is escaped as in a Go string.
-// Printable text, backslashes too, stays as it is, so a text that is made safe twice looks the same.
+// Line prevents text from moving the cursor or starting a line: unprintable characters are escaped as in a Go string.
+// Printable text, including backslashes, is kept, so applying it twice changes nothing.
 func Line(s string) string {
 	return escaped(s, func(string) int { return 0 })
 }
 
-// Screen is Line for a text with colours and ends of lines, which stay. Each foreign part of it goes through Line
-// first.
+// Screen is Line for a text with colours and line ends, which are kept. Foreign parts must go through Line first.
 func Screen(s string) string {
 	return escaped(s, func(rest string) int {
 		if rest[0] == '\n' {
@@ -49,7 +48,7 @@ func Screen(s string) string {
 	})
 }
 
-// escaped is s with what can't be printed escaped. spare returns how many bytes at the beginning stay all the same.
+// escaped escapes unprintable characters. spare returns how many leading bytes to keep.
 func escaped(s string, spare func(rest string) int) string {
 	if strings.IndexFunc(s, odd) < 0 {
 		return s
@@ -74,7 +73,7 @@ func escaped(s string, spare func(rest string) int) string {
 	return out.String()
 }
 
-// colour is the length of the command for a colour with which a text begins, or 0.
+// colour returns the length of the colour sequence at the beginning of text, or 0.
 func colour(text string) int {
 	rest, is := strings.CutPrefix(text, "\x1b[")
 	if !is {
@@ -87,15 +86,15 @@ func colour(text string) int {
 	return len(text) - len(left) + 1
 }
 
-// JSON escapes in a line of valid JSON, within its strings, what can't be printed. encoding/json escapes ASCII's
-// control characters alone. The end of the line stays.
+// JSON escapes unprintable characters in the strings of a line of valid JSON. encoding/json only escapes ASCII control
+// characters. The line end is kept.
 func JSON(line []byte) []byte {
 	disturbs := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
 	if bytes.IndexFunc(line, disturbs) < 0 {
 		return line
 	}
 	var out bytes.Buffer
-	for _, r := range string(line) { // outside its strings JSON is ASCII
+	for _, r := range string(line) { // outside of strings, JSON is ASCII
 		if !disturbs(r) {
 			out.WriteRune(r)
 			continue
@@ -107,19 +106,19 @@ func JSON(line []byte) []byte {
 	return out.Bytes()
 }
 
-// OneLine makes one line of a text: a space stands for each run of what can't be printed. Spaces stay, but for such a
-// run's at the beginning and end.
+// OneLine makes one line of a text: each run of unprintable characters becomes a space, or nothing at the beginning and
+// end. Spaces are kept.
 func OneLine(s string) string {
 	return strings.Join(strings.FieldsFunc(s, odd), " ")
 }
 
-// Words is OneLine with one space between words.
+// Words is OneLine with single spaces between words.
 func Words(s string) string { return strings.Join(strings.Fields(OneLine(s)), " ") }
 
 func odd(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
 
-// Output is what a program printed: its lines and tabs stay, and a question mark stands for each character that
-// can't be printed. Space around it goes.
+// Output cleans the output of a program: lines and tabs are kept, other unprintable characters become question marks,
+// and surrounding space is removed.
 func Output(s string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r != '\n' && r != '\t' && odd(r) {
@@ -129,7 +128,7 @@ func Output(s string) string {
 	}, s))
 }
 
-// Quote quotes text as Go does. Of a long one it shows the first 80 bytes.
+// Quote quotes text like Go, limited to its first 80 bytes.
 func Quote(s string) string {
 	if head := head(s, mostQuoted); head != s {
 		return strconv.Quote(head) + cut
@@ -137,7 +136,7 @@ func Quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// Name is a name as it is where it is short and plain, otherwise quoted.
+// Name returns a short plain name as it is, and quotes others.
 func Name(s string) string {
 	if s == "" || len(s) > mostQuoted || strings.ContainsFunc(s, notPlain) {
 		return Quote(s)
@@ -149,8 +148,8 @@ func notPlain(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_.:-", r)
 }
 
-// Cut bounds a text: of more than most bytes it keeps whole characters from the beginning, and says so by an ellipsis
-// of three bytes more. A text that is cut twice stays the same.
+// Cut limits a text to most bytes. A longer one is cut at a character boundary and gets an ellipsis of three more
+// bytes. Cutting twice changes nothing.
 func Cut(s string, most int) string {
 	if head := head(s, most); head != s {
 		return head + cut
@@ -158,7 +157,7 @@ func Cut(s string, most int) string {
 	return s
 }
 
-// head is the beginning of a text, without a part of a character.
+// head returns the beginning of a text in whole characters.
 func head(s string, most int) string {
 	if len(s) <= most {
 		return s
@@ -168,11 +167,11 @@ func head(s string, most int) string {
 			return s[:n]
 		}
 	}
-	return s[:most] // this was no UTF-8 before
+	return s[:most] // it was not UTF-8
 }
 
-// Runes is the beginning of a text as UTF-8, at most so many characters: a replacement character stands for what is
-// no UTF-8. Control characters stay.
+// Runes returns the beginning of a text as UTF-8, limited to a number of characters. Invalid bytes become replacement
+// characters. Control characters are kept.
 func Runes(s string, most int) string {
 	runes := []rune(strings.ToValidUTF8(s[:min(len(s), utf8.UTFMax*most)], "\uFFFD"))
 	return string(runes[:min(len(runes), most)])

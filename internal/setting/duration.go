@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// longer are the units that Go's durations do not have.
+// longer are units that Go's durations lack.
 var longer = regexp.MustCompile(`(\d+(?:\.\d+)?)([dw])`)
 
-// ParseDuration is [time.ParseDuration] that knows days (d) of 24 hours and weeks (w), too: 1d12h.
+// ParseDuration is [time.ParseDuration] with days (d) of 24 hours and weeks (w): 1d12h.
 func ParseDuration(text string) (time.Duration, error) {
 	return time.ParseDuration(longer.ReplaceAllStringFunc(text, func(part string) string {
 		n, err := strconv.ParseFloat(part[:len(part)-1], 64)
@@ -25,7 +25,7 @@ func ParseDuration(text string) (time.Duration, error) {
 	}))
 }
 
-// FormatDuration is d without the zero units that Go appends: 3m, not 3m0s.
+// FormatDuration formats d without the zero units that Go appends: 3m, not 3m0s.
 func FormatDuration(d time.Duration) string {
 	text := d.String()
 	if rest, is := strings.CutSuffix(text, "m0s"); is {

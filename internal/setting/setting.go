@@ -1,18 +1,22 @@
-// Package setting is the error that a component's Validate returns for a key of its
-// configuration, so that whoever read the file can say on which line it stands.
+// Package setting has the error that a component's Validate returns for a configuration key. The reader of the file can
+// add its line.
 package setting
 
 import "fmt"
 
-// Error says which key has a value that is not allowed, and what is.
+// Error describes an invalid value.
 type Error struct {
-	Key     string // as in the file, within the component's table, e.g. "max_removal"
-	Value   any    // what was found
-	Allowed string // what would be right, e.g. "a number from 0 to 1"
+	Key     string // as in the file, relative to the component's table, e.g. "max_removal"
+	Value   any    // the invalid value
+	Allowed string // what is allowed, e.g. "a number from 0 to 1"
+	Why     string // what is wrong, including the value, if Allowed does not make it clear
 }
 
-// Error is KEY = VALUE: and what is allowed.
+// Error returns KEY = VALUE: and what is allowed.
 func (e *Error) Error() string {
+	if e.Why != "" {
+		return e.Why + "; allowed is " + e.Allowed
+	}
 	return fmt.Sprintf("%s = %s: allowed is %s", e.Key, show(e.Value), e.Allowed)
 }
 

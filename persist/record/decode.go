@@ -17,29 +17,30 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// mostLine bounds a line, far above a whole state of as many servers as guard.max_servers allows by default.
-const mostLine = 64 << 20
+// maxLine limits a line, far above a complete state of the default guard.max_servers.
+const maxLine = 64 << 20
 
-// Decoder reads the lines of a record, over several files one after the other.
+// Decoder reads the lines of a record, across consecutive files.
 type Decoder struct {
-	// Notes say what could not be read, a line each.
+	// Notes has a line for each part that could not be read.
 	Notes []string
 
-	known     bool // there was a whole state, and all after it could be read
-	broken    bool // something after the state before could not be read
+	known     bool // a complete state was read, and everything after it
+	broken    bool // something after the previous complete state could not be read
 	limits    guard.Config
 	seen      upstream.Set
-	differs   map[upstream.Key]*upstream.Upstream // what is written otherwise; nil: not at all
+	differs   map[upstream.Key]*upstream.Upstream // what is written differently; nil: not written
 	unhealthy map[string][]string
+	behind    map[upstream.Key]upstream.Upstream
 	in        guard.Input
 	answers   map[netip.AddrPort]guard.Answer
 	here      map[netip.Addr]bool
 	result    upstream.Set
-	next      replay.Moment // the flags of what begins
+	next      replay.Moment // the flags of the next decision
 }
 
-// Moments yields the decisions of one file, and the calm between them. The error is one of reading: what is damaged
-// is read past, up to the next whole state, and noted.
+// Moments yields the decisions of a file and the calm between them. Its error is a read error. Damage is skipped up to
+// the next complete state, and noted.
 func (d *Decoder) Moments(name string, file io.Reader) iter.Seq2[replay.Moment, error] {
 	return func(yield func(replay.Moment, error) bool) {
 		in := bufio.NewReaderSize(file, 64<<10)
@@ -83,24 +84,24 @@ func (d *Decoder) Moments(name string, file io.Reader) iter.Seq2[replay.Moment, 
 	}
 }
 
-// Gap notes that something is missing: what follows counts from its next whole state on.
+// Gap notes that something is missing. Decoding resumes at the next complete state.
 func (d *Decoder) Gap(why string) {
 	d.known, d.broken = false, true
 	d.note("%s", why)
 }
 
-// mostNotes bounds what is noted.
-const mostNotes = 20
+// maxNotes limits the number of notes.
+const maxNotes = 20
 
 func (d *Decoder) note(format string, a ...any) {
-	if len(d.Notes) < mostNotes {
+	if len(d.Notes) < maxNotes {
 		d.Notes = append(d.Notes, fmt.Sprintf(format, a...))
 	}
 }
 
-var errLong = fmt.Errorf("the line is longer than %d bytes", mostLine)
+var errLong = fmt.Errorf("the line is longer than %d bytes", maxLine)
 
-// readLine reads a line of any length. Of one that is too long it returns nothing.
+// readLine reads a line of any length. If the line is too long, it returns no text.
 func readLine(in *bufio.Reader) ([]byte, error) {
 	part, err := in.ReadSlice('\n')
 	if err == nil {
@@ -110,7 +111,7 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	long := false
 	for errors.Is(err, bufio.ErrBufferFull) {
 		part, err = in.ReadSlice('\n')
-		if long = long || len(text)+len(part) > mostLine; !long {
+		if long = long || len(text)+len(part) > maxLine; !long {
 			text = append(text, part...)
 		}
 	}
@@ -120,7 +121,7 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	return text, err
 }
 
-// line takes a line in. is says that it is a decision or calm.
+// line applies a line. is reports whether it is a decision or calm.
 func (d *Decoder) line(text []byte) (m replay.Moment, is bool, err error) {
 	l, err := decodeLine(text)
 	if err != nil {
@@ -143,6 +144,7 @@ func (d *Decoder) line(text []byte) (m replay.Moment, is bool, err error) {
 	m.Accepted, m.Seen, m.Empty, m.Away, m.Indexes = before, d.in.Seen, d.in.Empty, d.in.Away, d.in.Indexes
 	m.Now, m.Approved, m.Answers, m.Limits, m.Result = l.Time, l.Approved, d.answers, d.limits, d.result
 	m.Waiting, m.Unsaved = l.Waiting, l.Unsaved
+	m.Frozen, m.Behind = d.in.Frozen, d.in.Behind
 	m.Local = d.here
 	m.Said()
 	return m, true, nil
@@ -171,12 +173,18 @@ func (d *Decoder) begin(l *line) (err error) {
 	return nil
 }
 
-// take takes the changes of a line in.
+// take applies the changes of a line.
 func (d *Decoder) take(l *line) error {
 	if err := d.see(l); err != nil {
 		return err
 	}
 	if err := d.write(l); err != nil {
+		return err
+	}
+	if l.Frozen != nil {
+		d.in.Frozen = *l.Frozen
+	}
+	if err := d.freeze(l); err != nil {
 		return err
 	}
 	if l.Empty != nil {
@@ -189,7 +197,7 @@ func (d *Decoder) take(l *line) error {
 		d.in.Indexes = *l.Indexes
 	}
 	if l.Here != nil {
-		d.here = map[netip.Addr]bool{} // who has the old ones keeps them
+		d.here = map[netip.Addr]bool{} // earlier moments keep the old map
 		for _, text := range *l.Here {
 			addr, err := netip.ParseAddr(text)
 			if err != nil {
@@ -201,7 +209,7 @@ func (d *Decoder) take(l *line) error {
 	if len(l.Witness) == 0 {
 		return nil
 	}
-	all := maps.Clone(d.answers) // who has the old ones keeps them
+	all := maps.Clone(d.answers) // earlier moments keep the old map
 	if all == nil {
 		all = map[netip.AddrPort]guard.Answer{}
 	}
@@ -273,7 +281,40 @@ func (d *Decoder) unusable(l *line) error {
 			out = append(out, upstream.Out{Service: name, Upstream: name, Addr: addr, Unhealthy: true})
 		}
 	}
-	d.seen = d.seen.WithOut(out)
+	d.seen = d.seen.WithOut(out...)
+	return nil
+}
+
+// freeze applies what the registries list of frozen upstreams.
+func (d *Decoder) freeze(l *line) error {
+	if len(l.Behind) == 0 {
+		return nil
+	}
+	behind := maps.Clone(d.behind) // earlier moments keep the old map
+	if behind == nil {
+		behind = map[upstream.Key]upstream.Upstream{}
+	}
+	for name, w := range l.Behind {
+		switch key := upstream.KeyOf(name); {
+		case w == nil:
+			delete(behind, key)
+		case w.Out:
+			behind[key] = upstream.Upstream{}
+		default:
+			u, err := w.upstream()
+			if err != nil {
+				return err
+			}
+			behind[key] = u
+		}
+	}
+	d.behind, d.in.Behind = behind, nil
+	if len(behind) > 0 {
+		d.in.Behind = func(name string) (upstream.Upstream, bool) {
+			u, frozen := behind[upstream.KeyOf(name)]
+			return u, frozen
+		}
+	}
 	return nil
 }
 
@@ -308,6 +349,6 @@ func (d *Decoder) write(l *line) error {
 			put = append(put, *u)
 		}
 	}
-	d.result = d.seen.With(put, drop).WithOut(nil)
+	d.result = d.seen.With(put, drop).WithOut()
 	return nil
 }

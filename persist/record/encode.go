@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -11,14 +12,16 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Encoder makes the lines of a record. It remembers what the last one said.
+// Encoder encodes the lines of a record. It keeps the state of the last line.
 type Encoder struct {
-	told      bool // something was encoded
+	begun     bool // something was encoded
 	limits    string
 	seen      upstream.Set
 	written   upstream.Set // after the last decision
 	differs   map[upstream.Key]bool
 	unhealthy map[string][]string
+	frozen    int
+	behind    map[string]upstream.Upstream
 	empty     []string
 	away      map[string]time.Time
 	indexes   map[string]uint64
@@ -26,16 +29,16 @@ type Encoder struct {
 	here      map[netip.Addr]bool
 }
 
-// Encode returns the lines of a decision: with all that was true before it, where whole is set or nothing was
-// encoded yet, else with what has changed. Whoever could not write them begins with another Encoder.
+// Encode returns the lines of a decision: with the complete state before it if whole is set or nothing was encoded yet,
+// else with the changes. If the lines can't be written, continue with a new Encoder.
 func (e *Encoder) Encode(m replay.Moment, whole bool) ([]byte, error) {
 	limits, err := encodeLimits(m.Limits)
 	if err != nil {
 		return nil, err
 	}
-	whole = whole || !e.told
+	whole = whole || !e.begun
 	if whole {
-		*e = Encoder{told: true}
+		*e = Encoder{begun: true}
 	}
 	var text []byte
 	if whole || m.Began || m.Fresh || limits != e.limits || !m.Accepted.Equal(e.written) {
@@ -54,13 +57,14 @@ func (e *Encoder) Encode(m replay.Moment, whole bool) ([]byte, error) {
 	return append(text, decision...), err
 }
 
-// Calm returns the line that says that nothing had to be decided.
+// Calm returns the line for a period without decisions.
 func Calm(now time.Time) ([]byte, error) { return encodeLine(&line{Time: now, Calm: true}) }
 
-// changes puts into a line what has changed since the last one.
+// changes adds to a line what changed since the last one.
 func (e *Encoder) changes(l *line, m replay.Moment, written upstream.Set) {
 	e.see(l, m.Seen)
 	e.write(l, written)
+	e.freeze(l, m)
 	if !slices.Equal(e.empty, m.Empty) {
 		e.empty = append([]string{}, m.Empty...)
 		l.Empty = &e.empty
@@ -93,7 +97,7 @@ func (e *Encoder) changes(l *line, m replay.Moment, written upstream.Set) {
 	}
 }
 
-// full is a map that is there though it be empty: null would say nothing.
+// full replaces a nil map with an empty one: null would mean no change.
 func full[V any](m map[string]V) map[string]V {
 	if m == nil {
 		return map[string]V{}
@@ -109,18 +113,17 @@ func put[V any](m *map[string]V, key string, v V) {
 }
 
 func (e *Encoder) see(l *line, seen upstream.Set) {
-	for old, u := range upstream.Pairs(e.seen, seen) {
-		switch {
-		case u.Name == "":
+	for old, u := range upstream.Changed(e.seen, seen) {
+		if u.Name == "" {
 			put(&l.Seen, old.Name, nil)
-		case !u.Identical(old):
+		} else {
 			b := toBlock(u)
 			put(&l.Seen, u.Name, &b)
 		}
 	}
 	e.seen = seen
 	unhealthy := map[string][]string{}
-	for _, o := range seen.Out() {
+	for o := range seen.Outs().All() {
 		addr, err := netip.ParseAddrPort(o.Addr)
 		if err == nil && o.Unhealthy && upstream.ValidName(o.Upstream) == nil {
 			unhealthy[o.Upstream] = append(unhealthy[o.Upstream], addr.String())
@@ -142,7 +145,35 @@ func (e *Encoder) see(l *line, seen upstream.Set) {
 	e.unhealthy = unhealthy
 }
 
-// write notes what is written otherwise than it is seen. e.seen is what is seen now, and l.Seen what of that is new.
+// freeze adds what the registries list of frozen upstreams, as far as the guard may ask for it.
+func (e *Encoder) freeze(l *line, m replay.Moment) {
+	if e.frozen != m.Frozen {
+		e.frozen = m.Frozen
+		l.Frozen = &m.Frozen
+	}
+	behind := map[string]upstream.Upstream{}
+	if m.Behind != nil {
+		for old, seen := range upstream.Pairs(m.Accepted, m.Seen) {
+			name := cmp.Or(seen.Name, old.Name)
+			if u, frozen := m.Behind(name); frozen && !u.Identical(seen) {
+				behind[name] = u
+			}
+		}
+	}
+	for name, u := range behind {
+		if was, is := e.behind[name]; !is || !u.Identical(was) {
+			put(&l.Behind, name, &written{block: toBlock(u), Out: u.Name == ""})
+		}
+	}
+	for name := range e.behind {
+		if _, is := behind[name]; !is {
+			put(&l.Behind, name, nil)
+		}
+	}
+	e.behind = behind
+}
+
+// write adds what is written differently from what is seen. e.seen is the current set, and l.Seen its changes.
 func (e *Encoder) write(l *line, set upstream.Set) {
 	differs := map[upstream.Key]bool{}
 	note := func(name string, changed bool, w *written) {
@@ -152,10 +183,7 @@ func (e *Encoder) write(l *line, set upstream.Set) {
 			put(&l.Written, string(key), w)
 		}
 	}
-	for seen, u := range upstream.Pairs(e.seen, set) {
-		if u.Identical(seen) {
-			continue
-		}
+	for seen, u := range upstream.Changed(e.seen, set) {
 		if u.Name == "" {
 			_, was := e.written.Get(seen.Name)
 			note(seen.Name, was, &written{Out: true})

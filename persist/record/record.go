@@ -1,9 +1,10 @@
-// Package record writes and reads what the guard was told, decision by decision, so that it can be replayed with
-// other limits. A record is lines of JSON, each with what has changed since the one before and now and then with
-// all of it. It knows no disk: package persist keeps the lines in files, and says when there is a whole one.
+// Package record encodes and decodes the guard's inputs, decision by decision, so that they can be replayed with other
+// limits. A record is lines of JSON, each with the changes since the previous one; now and then a line has the complete
+// state. This package does no I/O on files: package persist stores the lines, and decides when to write a complete
+// state.
 //
-// A record holds names of upstreams, addresses, options of servers and names of registries. What registries say in
-// words (reasons, outputs of checks, names of nodes) is not in it.
+// A record holds names of upstreams, addresses, server options and names of registries. It does not hold text from
+// registries (reasons, check output, node names).
 package record
 
 import (
@@ -17,35 +18,40 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/route"
 	"swallowkeeper/upstream"
 )
 
-// version of the format. Additions that older readers may leave out do not change it.
+// version is the version of the format. Additions that older readers can ignore do not change it.
 const version = 1
 
-// line is one line of a record. Three kinds of lines have a meaning of their own:
+// line is one line of a record. There are three kinds:
 //
 //	{"time":T,"begin":{…},…}   what was true before the decision that the next line has
 //	{"time":T,…}               a decision: what the guard was told otherwise than before, and what led it to
 //	{"time":T,"calm":true}     the daemon was at work and had nothing to decide
 //
-// A map has what has changed, by its key; null is what is not there any more. What is missing is as before.
+// A map has the changed entries; null removes one. A missing field means no change.
 type line struct {
 	Time  time.Time `json:"time"`
 	Begin *begin    `json:"begin,omitempty"`
-	// Seen is what the registries list, and Unhealthy what they list as not usable, both by upstream.
+	// Seen is what the registries list, and Unhealthy what they list as unusable, by upstream.
 	Seen      map[string]*block   `json:"seen,omitempty"`
 	Unhealthy map[string][]string `json:"unhealthy,omitempty"`
-	// Written is, by upstream, what stands in the conf file otherwise than it is seen: after the decision, or
-	// before it in a line that begins. null is that it stands there as it is seen.
+	// Written is, by upstream, what the conf file has that differs from what is seen: after the decision, or before it
+	// in a begin line. null means that they no longer differ.
 	Written map[string]*written `json:"written,omitempty"`
-	// Empty, Away and Indexes are of registries, as package guard is told. They are whole where they are there.
+	// Frozen counts upstreams that do not follow the registries. Behind has what the registries list of a frozen
+	// upstream if that differs from what is seen; null means that it no longer does.
+	Frozen *int                `json:"frozen,omitempty"`
+	Behind map[string]*written `json:"behind,omitempty"`
+	// Empty, Away and Indexes are about registries, as in the guard's input. If present, they are complete.
 	Empty   *[]string             `json:"empty,omitempty"`
 	Away    *map[string]time.Time `json:"away,omitempty"`
 	Indexes *map[string]uint64    `json:"indexes,omitempty"`
-	// Witness is what addresses did that were tried: "answered" or "refused".
+	// Witness has the result for each address that was tried: "answered", "refused" or "unproven".
 	Witness map[string]*string `json:"witness,omitempty"`
-	// Here are addresses of the machine itself, whole where it is there.
+	// Here lists the machine's own addresses. If present, it is complete.
 	Here     *[]string `json:"here,omitempty"`
 	Approved string    `json:"approved,omitempty"`
 	Waiting  bool      `json:"waiting,omitempty"`
@@ -53,26 +59,28 @@ type line struct {
 	Calm     bool      `json:"calm,omitempty"`
 }
 
-// begin says what a decision begins with. Whole says that nothing of the lines before counts.
+// begin is the state before a decision. Whole means that it is complete, and no earlier line counts.
 type begin struct {
 	Version int      `json:"version"`
 	Whole   bool     `json:"whole,omitempty"`
 	Began   bool     `json:"began,omitempty"`
 	Fresh   bool     `json:"fresh,omitempty"`
-	Limits  string   `json:"limits"`            // as in the [guard] table of a configuration
+	Limits  string   `json:"limits"`            // the [guard] table of a configuration
 	Account []string `json:"account,omitempty"` // as in the conf file's header
 }
 
 // block is an upstream.
 type block struct {
-	Name      string  `json:"name,omitempty"` // where it is not the key: the letters' case may differ
+	Name      string  `json:"name,omitempty"` // if it differs from the key in case
 	Canary    string  `json:"canary,omitempty"`
 	Method    string  `json:"method,omitempty"`
 	Keepalive int     `json:"keepalive,omitempty"`
 	Servers   []group `json:"servers,omitempty"`
+	// Routes are in the conf file's syntax.
+	Routes []string `json:"routes,omitempty"`
 }
 
-// group is servers that differ in their addresses alone.
+// group is a run of servers that differ only in their addresses.
 type group struct {
 	Addrs       []string `json:"addrs"`
 	Weight      int      `json:"weight"`
@@ -85,7 +93,7 @@ type group struct {
 	Host        string   `json:"host,omitempty"`
 }
 
-// written is an upstream as it stands in the conf file; with Out it is not there, though it is seen.
+// written is an upstream as in the conf file, or behind a freeze. Out means that it is seen but not written.
 type written struct {
 	block
 	Out bool `json:"out,omitempty"`
@@ -93,6 +101,9 @@ type written struct {
 
 func toBlock(u upstream.Upstream) block {
 	b := block{Name: u.Name, Canary: u.Canary, Method: u.Options.Method, Keepalive: u.Options.Keepalive}
+	for _, r := range u.Routes {
+		b.Routes = append(b.Routes, r.Text())
+	}
 	for i, s := range u.Servers {
 		if i > 0 {
 			like := u.Servers[i-1]
@@ -111,13 +122,20 @@ func toBlock(u upstream.Upstream) block {
 	return b
 }
 
-// upstream checks a block strictly: a record may come from anywhere.
+// upstream validates and converts a block. It is strict, because a record may come from anywhere.
 func (b *block) upstream() (upstream.Upstream, error) {
 	u := upstream.Upstream{
 		Name: b.Name, Canary: b.Canary, Options: upstream.Options{Method: b.Method, Keepalive: b.Keepalive},
 	}
 	if err := upstream.ValidName(u.Name); err != nil {
 		return u, fmt.Errorf("upstream %q: %w", u.Name, err)
+	}
+	for _, text := range b.Routes {
+		r, err := route.ParseText(text, u.Name)
+		if err != nil {
+			return u, fmt.Errorf("upstream %s: route %q: %w", u.Name, text, err)
+		}
+		u.Routes = append(u.Routes, r)
 	}
 	for _, g := range b.Servers {
 		timeout, err := time.ParseDuration(g.FailTimeout)
@@ -141,7 +159,7 @@ func (b *block) upstream() (upstream.Upstream, error) {
 	return u, nil
 }
 
-var answers = map[guard.Answer]string{guard.Answered: "answered", guard.Refused: "refused"}
+var answers = map[guard.Answer]string{guard.Answered: "answered", guard.Refused: "refused", guard.Unproven: "unproven"}
 
 func parseAnswer(text string) (guard.Answer, error) {
 	for a, word := range answers {
@@ -149,7 +167,7 @@ func parseAnswer(text string) (guard.Answer, error) {
 			return a, nil
 		}
 	}
-	return guard.Untried, fmt.Errorf(`a witness says "answered" or "refused", not %q`, text)
+	return guard.Untried, fmt.Errorf(`a witness says "answered", "refused" or "unproven", not %q`, text)
 }
 
 func encodeLimits(c guard.Config) (string, error) {
@@ -157,7 +175,7 @@ func encodeLimits(c guard.Config) (string, error) {
 	return string(text), err
 }
 
-// decodeLimits takes keys that it does not know for those of a newer version, and what is missing for the default.
+// decodeLimits ignores unknown keys, which may come from a newer version. Missing keys get their defaults.
 func decodeLimits(text string) (guard.Config, error) {
 	c := guard.DefaultConfig()
 	if _, err := toml.Decode(text, &c); err != nil {

@@ -2,18 +2,22 @@ package record_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"swallowkeeper/gateway"
 	"swallowkeeper/guard"
 	"swallowkeeper/guard/replay"
 	"swallowkeeper/persist/record"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
@@ -38,12 +42,15 @@ type world struct {
 	seen      upstream.Set
 	blocks    map[int]upstream.Upstream // of services that have not changed
 	moments   []replay.Moment
+	frozen    map[string]bool // by name
+	backup    int             // this one of each service is
+	reloads   bool            // with other limits
 }
 
 func newWorld(seed uint64, services, instances int) *world {
 	w := &world{
 		Rand: rand.New(rand.NewPCG(seed, 1)), services: services, now: noon, index: 10, blocks: map[int]upstream.Upstream{},
-		limits: guard.DefaultConfig(),
+		limits: guard.DefaultConfig(), backup: 5,
 	}
 	w.instances = make([][]int, services)
 	for i := range w.instances {
@@ -65,6 +72,9 @@ func (w *world) list() {
 			if s%7 == 3 {
 				u.Canary = "3"
 			}
+			if s%5 == 2 {
+				u.Options.Method = "least_conn"
+			}
 		}
 		registered := false
 		for n, is := range all {
@@ -72,12 +82,12 @@ func (w *world) list() {
 			switch {
 			case is == 1:
 				out = append(out, upstream.Out{
-					Service: u.Name, Upstream: u.Name, Addr: addr(s, n).String(), Reason: "\x1b[31mcritical", Unhealthy: true,
+					Service: u.Name, Upstream: u.Name, Addr: addr(s, n).String(), Reason: reason.Text("\x1b[31mcritical"), Unhealthy: true,
 				})
 			case is == 0 && !kept:
 				u.Servers = append(u.Servers, upstream.Server{
 					Addr: addr(s, n), Weight: 1 + n%2, MaxFails: 3, FailTimeout: 2 * time.Second, Origin: "consul@127.0.0.1:8500",
-					Host: strings.Repeat("web.example:80", n/9), Backup: n == 5, MaxConns: n,
+					Host: strings.Repeat("web.example:80", n/9), Backup: n == w.backup, MaxConns: n,
 				})
 			}
 		}
@@ -86,7 +96,8 @@ func (w *world) list() {
 			list = append(list, u)
 		}
 	}
-	out = append(out, upstream.Out{Service: "x", Upstream: "../no name", Addr: "10.0.0.1:1", Unhealthy: true}, upstream.Out{Service: "y", Reason: "no"})
+	out = append(out, upstream.Out{Service: "x", Upstream: "../no name", Addr: "10.0.0.1:1", Unhealthy: true}, upstream.Out{Service: "y", Reason: reason.Text("no")},
+		upstream.Out{Service: "Service-0", Upstream: "Service-0", Addr: addr(0, 77).String(), Reason: reason.Text("its tag is another")})
 	w.seen = upstream.NewSet(list, out...)
 	w.index++
 }
@@ -115,13 +126,14 @@ func (w *world) decide(with ...func(*replay.Moment)) {
 		},
 		Limits: w.limits,
 	}
+	w.freeze(&m.Input)
 	for _, f := range with {
 		f(&m)
 	}
 	m.Said()
 	d := w.limits.Decide(m.Input)
 	if !m.Unsaved {
-		next := d.Accepted
+		next := gateway.Loadable(d.Accepted)
 		if m.Waiting {
 			var names []string
 			for old, u := range upstream.Pairs(w.accepted, next) {
@@ -141,10 +153,38 @@ func (w *world) decide(with ...func(*replay.Moment)) {
 	w.moments = append(w.moments, m)
 }
 
+// freeze has the guard see what is frozen as it is written.
+func (w *world) freeze(in *guard.Input) {
+	if len(w.frozen) == 0 {
+		return
+	}
+	listed := in.Seen
+	var put []upstream.Upstream
+	var drop []string
+	for old, u := range upstream.Pairs(in.Accepted, listed) {
+		switch {
+		case !w.frozen[u.Name] && !w.frozen[old.Name]:
+		case old.Name == "":
+			drop = append(drop, u.Name)
+		default:
+			put = append(put, old)
+			if old.Usable() && !u.Usable() {
+				in.Frozen++
+			}
+		}
+	}
+	in.Seen = listed.With(put, drop)
+	frozen := maps.Clone(w.frozen)
+	in.Behind = func(name string) (upstream.Upstream, bool) {
+		u, _ := listed.Get(name)
+		return u, frozen[name]
+	}
+}
+
 // happens has something happen.
 func (w *world) happens() {
 	var with []func(*replay.Moment)
-	switch w.IntN(20) {
+	switch w.IntN(24) {
 	case 0: // a node is lost
 		n, to := w.IntN(len(w.instances[0])), 1+w.IntN(2)
 		for s := range w.instances {
@@ -197,6 +237,21 @@ func (w *world) happens() {
 		if len(names) > 0 {
 			w.accepted = w.accepted.Without(names[:1])
 		}
+	case 12, 13: // a person freezes some
+		w.frozen = map[string]bool{}
+		for range 1 + w.IntN(w.services) {
+			w.frozen[fmt.Sprintf("Service-%d", w.IntN(w.services))] = true
+		}
+	case 14:
+		w.frozen = nil
+	case 15: // a reload with other limits
+		if !w.reloads {
+			break
+		}
+		w.limits.MaxRemoval, w.limits.Window = 0.1+float64(w.IntN(9))/10, time.Duration(1+w.IntN(9))*time.Minute
+		w.history, _ = guard.ReadHistory(w.history.Lines(), w.now, w.limits.Window)
+		w.again = time.Time{}
+		with = append(with, func(m *replay.Moment) { m.Began, m.Fresh = true, true })
 	case 11:
 		with = append(with, func(m *replay.Moment) { m.Empty = []string{"consul@127.0.0.1:8500"} })
 	}
@@ -238,6 +293,7 @@ func decode(t testing.TB, text []byte) (moments []replay.Moment, notes []string)
 func TestARecordIsWhatHappened(t *testing.T) {
 	for seed := range uint64(30) {
 		w := newWorld(seed, 12, 10)
+		w.reloads = seed%3 == 2
 		for range 60 {
 			w.happens()
 		}
@@ -249,7 +305,9 @@ func TestARecordIsWhatHappened(t *testing.T) {
 		for i, m := range got {
 			want := w.moments[i]
 			switch {
-			case !m.Seen.Equal(want.Seen) || len(m.Seen.Out()) != unhealthy(want.Seen):
+			case !reflect.DeepEqual(m.Limits, want.Limits):
+				t.Fatalf("seed %d, moment %d: the limits are %+v, want %+v", seed, i, m.Limits, want.Limits)
+			case !m.Seen.Equal(want.Seen) || !maps.Equal(unhealthy(m.Seen), unhealthy(want.Seen)) || len(m.Seen.Out()) != len(unhealthy(m.Seen)):
 				t.Fatalf("seed %d, moment %d: seen is %v, want %v", seed, i, m.Seen, want.Seen)
 			case !m.Accepted.Equal(want.Accepted) || !m.Result.Equal(want.Result):
 				t.Fatalf("seed %d, moment %d: accepted is %v, want %v", seed, i, m.Result, want.Result)
@@ -259,12 +317,14 @@ func TestARecordIsWhatHappened(t *testing.T) {
 				t.Fatalf("seed %d, moment %d: %+v, want %+v", seed, i, m, want)
 			case !maps.EqualFunc(m.Away, want.Away, time.Time.Equal) || !maps.Equal(m.Answers, want.Answers) || !maps.Equal(m.Local, want.Local):
 				t.Fatalf("seed %d, moment %d: %v %v, want %v %v", seed, i, m.Away, m.Answers, want.Away, want.Answers)
+			case m.Frozen != want.Frozen || behind(m) != behind(want):
+				t.Fatalf("seed %d, moment %d: %d are frozen, behind that %s, want %d, %s", seed, i, m.Frozen, behind(m), want.Frozen, behind(want))
 			case want.Fresh && !slices.Equal(m.History.Lines(), want.History.Lines()):
 				t.Fatalf("seed %d, moment %d: the account is %q, want %q", seed, i, m.History.Lines(), want.History.Lines())
 			}
 		}
 		r := replay.Limits(w.limits, w.limits, slices.Values(got), time.Time{})
-		if r.Unlike > 0 || r.Decisions != len(got) {
+		if r.Unlike > 0 && !w.reloads || r.Decisions != len(got) { // with the last limits all along it may go another way
 			t.Errorf("seed %d: %d of %d decisions are others than the daemon's", seed, r.Unlike, r.Decisions)
 		}
 		if bytes.ContainsAny(text, "\x1b") || bytes.Contains(text, []byte("critical")) {
@@ -273,14 +333,47 @@ func TestARecordIsWhatHappened(t *testing.T) {
 	}
 }
 
-func unhealthy(s upstream.Set) int {
-	n := 0
-	for _, o := range s.Out() {
-		if o.Unhealthy && upstream.ValidName(o.Upstream) == nil {
-			n++
+// behind writes what is listed of all that the guard may ask for.
+func behind(m replay.Moment) string {
+	text := ""
+	for old, seen := range upstream.Pairs(m.Accepted, m.Seen) {
+		if m.Behind != nil {
+			if u, frozen := m.Behind(cmp.Or(seen.Name, old.Name)); frozen && !u.Identical(seen) {
+				text += fmt.Sprintf("%s: %v\n", old.Name, u)
+			}
 		}
 	}
-	return n
+	return text
+}
+
+// unhealthy is what of a set is out because it is not usable, by upstream and address.
+func unhealthy(s upstream.Set) map[string]bool {
+	all := map[string]bool{}
+	for _, o := range s.Out() {
+		if o.Unhealthy && upstream.ValidName(o.Upstream) == nil {
+			all[o.Upstream+" "+o.Addr] = true
+		}
+	}
+	return all
+}
+
+// Limits are told when they change, whatever else a decision begins.
+func TestOtherLimitsAreTold(t *testing.T) {
+	w := newWorld(1, 3, 4)
+	w.limits.MaxRemoval = 0.25
+	w.goes(time.Second)
+	w.decide()
+	w.goes(time.Second)
+	w.decide()
+	got, notes := decode(t, encode(t, w.moments, 100))
+	if len(got) != 3 || len(notes) > 0 {
+		t.Fatalf("%d moments, %q", len(got), notes)
+	}
+	for i, m := range got {
+		if !reflect.DeepEqual(m.Limits, w.moments[i].Limits) {
+			t.Errorf("moment %d: the limits are %+v, want %+v", i, m.Limits, w.moments[i].Limits)
+		}
+	}
 }
 
 // Only what has changed is written.
@@ -389,37 +482,4 @@ func BenchmarkEncodeOneChange(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-}
-
-// A replay of 1,000 services of 10, of which a server goes and comes back in turn, with two limits at once.
-func BenchmarkReplay(b *testing.B) {
-	w := newWorld(1, 1000, 10)
-	for n := range 1000 {
-		u := w.blocks[n/2]
-		if n%2 == 0 {
-			u.Servers = u.Servers[1:]
-		}
-		w.seen = w.seen.With([]upstream.Upstream{u}, nil)
-		w.index++
-		w.goes(3 * time.Second)
-		w.decide()
-	}
-	text := encode(b, w.moments, len(w.moments)+1)
-	strict := w.limits
-	strict.MaxRemovalWindow = 0.3
-	b.SetBytes(int64(len(text)))
-	for b.Loop() {
-		var d record.Decoder
-		r := replay.Limits(strict, w.limits, func(yield func(replay.Moment) bool) {
-			for m, err := range d.Moments("file", bytes.NewReader(text)) {
-				if err != nil || !yield(m) {
-					return
-				}
-			}
-		}, time.Time{})
-		if r.Unlike > 0 || r.Decisions != len(w.moments) {
-			b.Fatal(r.Unlike, r.Decisions, d.Notes)
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*len(w.moments)), "µs/decision")
 }

@@ -15,17 +15,17 @@ const (
 	defaultAddress = "127.0.0.1:8500"
 )
 
-// Lengths are looked at beside the forms: a count within makes the machine of one hundreds of kilobytes.
+// Lengths are checked apart from the patterns: a repetition count makes a compiled pattern take hundreds of kilobytes.
 var (
 	addressForm = regexp.MustCompile(`^[A-Za-z0-9_.\[\]:%-]+$`)
 	notInName   = regexp.MustCompile(`[^A-Za-z0-9@_./\[\]:-]+`)
 )
 
-// address is the parts of one as it is configured.
+// address is a configured address in its parts.
 type address struct{ scheme, host, prefix, socket string }
 
-// splitAddress takes a host with or without a port, a URL of one, or a socket. What would
-// carry a password, and so leak it into the registry's name, is not taken.
+// splitAddress parses a host with an optional port, a URL, or a socket. It refuses forms that may contain a password,
+// as that would leak into the registry's name.
 func splitAddress(s string) (address, error) {
 	a := address{host: s}
 	if scheme, rest, ok := strings.Cut(s, "://"); ok {
@@ -43,14 +43,14 @@ func splitAddress(s string) (address, error) {
 	if !addressForm.MatchString(a.host) {
 		shown := a.host
 		if i := strings.LastIndexByte(shown, '@'); i >= 0 {
-			shown = "…" + shown[i:] // what stands before may be a password
+			shown = "…" + shown[i:] // the part before may be a password
 		}
 		return address{}, &setting.Error{Key: "address", Value: shown, Allowed: addressAllowed}
 	}
 	return a, nil
 }
 
-// Identity is the agent's address, then datacenter, namespace and partition where set.
+// Identity returns the agent's address, followed by datacenter, namespace and partition if set.
 func (c Config) Identity(getenv func(string) string) string {
 	given := cmp.Or(c.Address, getenv(api.HTTPAddrEnvName), defaultAddress)
 	name := "consul@" + given

@@ -1,18 +1,21 @@
 package consul
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"io"
 	"time"
 
 	"github.com/hashicorp/consul/api"
 )
 
 const (
-	// maxAge is how old an answer may be that did not come from the leader.
+	// maxAge is the maximum age of an answer that did not come from the leader.
 	maxAge = 10 * time.Second
-	// defaultConnections is Consul's own http_max_conns_per_client.
+	// defaultConnections is Consul's default for http_max_conns_per_client.
 	defaultConnections = 200
 )
 
@@ -25,34 +28,38 @@ var (
 	errNull = errors.New("the answer is null or lacks parts")
 )
 
-// client asks one agent. Every answer that it returns can be trusted: known leader, not
-// too old, not cut.
+// client queries one agent. It only returns trustworthy answers: with a known leader, not too old, and not filtered.
 type client struct {
 	api   *api.Client
 	close func()
 	cfg   Config
+	base  api.Config
 	grace time.Duration
-	// answered notes that an answer was believed.
+	// overload is signalled when the agent refused connections.
+	overload note
+	// answered is called after a trustworthy answer.
 	answered func()
 	waits    *waits
 	token    func() string
-	// multiplexed tells that answers come over HTTP/2, which carries many queries on one connection. Consul speaks it
-	// over https only, and what stands before it may not.
+	// multiplexed reports whether answers come over HTTP/2, which carries many queries on one connection. Consul offers
+	// it with https only, and an intermediary may not support it.
 	multiplexed func() bool
 }
 
-// query is one read. A zero index asks for what is known now, any other waits for news.
+// query is a read. Index zero asks for the current state, any other waits for a change.
 type query struct {
 	index      uint64
 	consistent bool
 	filter     string
+	// most is the maximum wait if it is shorter than the configured one; else 0.
+	most time.Duration
 }
 
-// reply is what an answer says beside its list.
+// reply is the metadata of an answer.
 type reply struct {
 	index uint64
-	// early says that a query with an index came back before its wait was over and brings the same index.
-	// So Consul ends what waits when a snapshot is restored: only a read without an index shows what is there now.
+	// early reports that a query with an index returned before its wait was over with the same index. Consul ends
+	// waiting queries this way when a snapshot is restored: only a read without an index returns the new state.
 	early bool
 }
 
@@ -66,14 +73,17 @@ func (c *client) options(ctx context.Context, q query) (*api.QueryOptions, conte
 	limit := c.grace
 	if q.index > 0 {
 		o.WaitIndex, o.WaitTime = q.index, c.waits.next(time.Now())
+		if q.most > 0 {
+			o.WaitTime = min(o.WaitTime, q.most)
+		}
 		limit = longest(o.WaitTime) + c.grace
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	return o.WithContext(ctx), cancel
 }
 
-// ask makes one query and returns its answer if it can be believed. One that was ended by what stands between
-// us and the agent is a *cutShort.
+// ask makes one query, and returns its answer if it is trustworthy. A query that was ended by an intermediary returns a
+// *cutShort.
 func ask[T any](ctx context.Context, c *client, q query, whole func(T) bool,
 	read func(*api.QueryOptions) (T, *api.QueryMeta, error),
 ) (list T, r reply, err error) {
@@ -90,6 +100,9 @@ func ask[T any](ctx context.Context, c *client, q query, whole func(T) bool,
 		err = c.interrupted(o, waited, err)
 	}
 	if err != nil {
+		if overloaded(err) {
+			c.overload.say()
+		}
 		return none, reply{}, err
 	}
 	early := q.index > 0 && meta.LastIndex == q.index && waited < o.WaitTime
@@ -102,8 +115,60 @@ func (c *client) services(ctx context.Context, q query) (map[string][]string, re
 	return ask(ctx, c, q, there, c.api.Catalog().Services)
 }
 
-// instances reads the instances of one service with their checks, usable or not: the
-// server's own choice of the passing ones has no stable order.
+// servicesUnless is services with a checksum that does not depend on the order. It returns no list if the checksum is
+// known: decoding thousands of names would cost more than all else that a change costs.
+func (c *client) servicesUnless(ctx context.Context, q query, seed maphash.Seed, known uint64) (list map[string][]string, sum uint64, r reply, err error) {
+	ctx = sipping(ctx, sip{keeps: true, read: func(r io.Reader) ([]byte, error) {
+		all, err := io.ReadAll(r)
+		if err != nil {
+			return nil, err
+		}
+		if sum, err = sumServices(newLexer(bytes.NewReader(all)), seed); err == nil && known != 0 && sum == known {
+			all = []byte(nothing)
+		}
+		return all, nil // decoding will report what is wrong
+	}})
+	list, r, err = c.services(ctx, q)
+	return list, sum, r, err
+}
+
+// sumServices parses the answer of /v1/catalog/services.
+func sumServices(l *lexer, seed maphash.Seed) (sum uint64, err error) {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	sum = 1 // 0 stands for no list, and an empty list is a list
+	var name []byte
+	_, err = l.object(func(key []byte) error {
+		name = append(name[:0], key...)
+		add := func(tag []byte) {
+			h.Reset()
+			_, _ = h.Write(name)
+			_ = h.WriteByte(0)
+			_, _ = h.Write(tag)
+			sum += h.Sum64()
+		}
+		add(nil)
+		if there, err := l.open('['); !there {
+			return err
+		}
+		for {
+			kind, tag, err := l.next()
+			switch {
+			case err != nil:
+				return err
+			case kind == ']':
+				return nil
+			case kind != '"':
+				return errNotJSON
+			}
+			add(append([]byte{'='}, tag...))
+		}
+	})
+	return sum, err
+}
+
+// instances reads the instances of a service with their checks, usable or not. Consul's own selection of passing ones
+// has no stable order.
 func (c *client) instances(ctx context.Context, service string, q query) ([]*api.ServiceEntry, reply, error) {
 	q.filter = c.cfg.Filter
 	return ask(ctx, c, q, whole, func(o *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {
@@ -111,8 +176,8 @@ func (c *client) instances(ctx context.Context, service string, q query) ([]*api
 	})
 }
 
-// unwell lists all checks that are not passing. The query wakes whenever any check flips,
-// while its answer stays small.
+// unwell lists all checks that are not passing. The query returns whenever any check changes, while its answer stays
+// small.
 func (c *client) unwell(ctx context.Context, q query) (api.HealthChecks, reply, error) {
 	q.filter = `Status != "passing"`
 	there := func(list api.HealthChecks) bool { return list != nil }
@@ -121,14 +186,14 @@ func (c *client) unwell(ctx context.Context, q query) (api.HealthChecks, reply, 
 	})
 }
 
-// connectionLimit asks the agent how many connections it takes from one address. The
-// field is undocumented and needs agent:read, so Consul's default stands in for it.
+// connectionLimit returns the number of connections that the agent accepts from one address. The field is undocumented
+// and needs agent:read, so Consul's default is used instead if it is missing.
 func (c *client) connectionLimit(ctx context.Context) (int, error) {
 	limit, _, err := c.toldLimit(ctx)
 	return limit, err
 }
 
-// toldLimit is connectionLimit, and whether the agent told it.
+// toldLimit is connectionLimit, and reports whether the limit came from the agent.
 func (c *client) toldLimit(ctx context.Context) (limit int, known bool, err error) {
 	o, cancel := c.options(ctx, query{})
 	defer cancel()
@@ -145,21 +210,20 @@ func (c *client) toldLimit(ctx context.Context) (limit int, known bool, err erro
 	return self.DebugConfig.HTTPMaxConnsPerClient, true, nil
 }
 
-// trust says why an answer must not be believed, or returns nil.
+// trust returns why an answer is not trustworthy, or nil.
 func (c *client) trust(o *api.QueryOptions, meta *api.QueryMeta, whole bool) error {
 	accept := c.cfg.ACLFiltered == "accept"
 	switch {
 	case !meta.KnownLeader && meta.QueryBackend != api.QueryBackendStreaming:
-		// Without a leader stale reads still answer. An answer from the streaming backend
-		// never says whether there is one: its server just stops sending then.
+		// Stale reads are answered even without a leader. Answers of the streaming backend never tell whether there is
+		// one, as the server then just stops sending.
 		return errNoLeader
 	case meta.LastContact > maxAge:
 		return fmt.Errorf("the answer is %s old, at most %s is believed", meta.LastContact, maxAge)
 	case meta.ResultsFilteredByACLs && !accept:
 		return errFiltered
 	case meta.DefaultACLPolicy == "deny" && o.Token == "" && !accept:
-		// Only to those with a valid token does Consul say that it has cut a list. The agent's own default
-		// token counts as one.
+		// Consul reports a filtered list only to those with a valid token. The agent's own default token counts.
 		if err := c.agentHasToken(o); err != nil {
 			return err
 		}
@@ -171,13 +235,13 @@ func (c *client) trust(o *api.QueryOptions, meta *api.QueryMeta, whole bool) err
 	return nil
 }
 
-// anonymous is the accessor of the token that Consul takes for none.
+// anonymous is the accessor ID of Consul's anonymous token.
 const anonymous = "00000000-0000-0000-0000-000000000002"
 
-// agentHasToken asks for whom the agent takes us, who send no token: it may have a default one, which it can
-// lose at any moment. So every answer is asked for, and afterwards.
+// agentHasToken checks which token the agent uses for our requests without one. It may have a default token and lose it
+// at any moment, so this is checked after every such answer.
 func (c *client) agentHasToken(o *api.QueryOptions) error {
-	self := *o
+	self := *o.WithContext(context.WithValue(o.Context(), sipKey{}, nil)) // that belongs to the answer being judged
 	self.WaitIndex, self.WaitTime, self.Filter, self.RequireConsistent = 0, 0, "", false
 	token, _, err := c.api.ACL().TokenReadSelf(&self)
 	switch {

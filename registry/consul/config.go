@@ -8,59 +8,58 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Config is one [[registry]] table with type = "consul".
+// Config is a [[registry]] table with type = "consul".
 type Config struct {
-	// Address of a Consul agent: host:port, http://…, https://… or unix:///…. An
-	// empty one is CONSUL_HTTP_ADDR, or 127.0.0.1:8500.
+	// Address of a Consul agent: host:port, http://…, https://… or unix:///…. The default is CONSUL_HTTP_ADDR, or
+	// 127.0.0.1:8500.
 	Address string `toml:"address"`
-	// Datacenter, Namespace and Partition to read; empty is the agent's own.
+	// Datacenter, Namespace and Partition to read; empty for the agent's own.
 	Datacenter string `toml:"datacenter"`
 	Namespace  string `toml:"namespace"`
 	Partition  string `toml:"partition"`
-	// Token and TokenFile: the ACL token, as it is or in a file. CONSUL_HTTP_TOKEN and
-	// CONSUL_HTTP_TOKEN_FILE are honoured.
+	// Token and TokenFile: the ACL token, or a file with it. CONSUL_HTTP_TOKEN and CONSUL_HTTP_TOKEN_FILE also work.
 	Token     string `toml:"token" secret:"true"`
 	TokenFile string `toml:"token_file" file:"true"`
-	// TLS of an https address; CONSUL_CACERT and the like are honoured.
+	// TLS for an https address; CONSUL_CACERT and the like also work.
 	CAFile             string `toml:"ca_file" file:"true"`
 	CertFile           string `toml:"cert_file" file:"true"`
 	KeyFile            string `toml:"key_file" file:"true"`
 	TLSServerName      string `toml:"tls_server_name"`
 	InsecureSkipVerify bool   `toml:"insecure_skip_verify"`
-	// Wait is the longest that one blocking query waits for news, 1s to 10m.
+	// Wait is the maximum wait of a blocking query, 1s to 10m.
 	Wait time.Duration `toml:"wait"`
-	// Stale lets any server answer, not only the leader.
+	// Stale allows any server to answer, not only the leader.
 	Stale bool `toml:"stale"`
-	// Include and Exclude are names or globs of services; an empty Include is all.
+	// Include and Exclude are names or globs of services; an empty Include matches all.
 	Include []string `toml:"include"`
 	Exclude []string `toml:"exclude"`
-	// Tags are names or globs: only instances with a tag that matches one are used. Empty is all.
+	// Tags are names or globs: only instances with a matching tag are used. Empty matches all.
 	Tags []string `toml:"tags"`
-	// Filter is a Consul filter expression over the instances of a service.
+	// Filter is a Consul filter expression for the instances of a service.
 	Filter string `toml:"filter"`
-	// Health is the worst state of an instance that is used: "passing", or "warning"
-	// to use warning ones too, at Weights.Warning.
+	// Health is the worst state of a usable instance: "passing", or "warning" to also use warning ones, at
+	// Weights.Warning.
 	Health string `toml:"health"`
-	// CanaryTag is the key of the tag that puts an instance into an upstream of its own:
-	// "gray" makes tag gray=b put it into NAME_b; the value "default" is none. Empty switches it off.
+	// CanaryTag is the key of the tag that puts an instance into a separate upstream: with "gray", the tag gray=b puts
+	// it into NAME_b; the value "default" means none. Empty disables canaries.
 	CanaryTag string `toml:"canary_tag"`
-	// HostNames lets instances be registered by host name. The names are looked up
-	// here, and their addresses written. Off, such instances are left out.
+	// HostNames accepts instances registered by host name. Names are resolved here, and their addresses written.
+	// Otherwise such instances are left out.
 	HostNames bool `toml:"host_names"`
-	// ACLFiltered says what a list cut by ACLs is: "refuse" takes it for unreadable,
-	// "accept" for all there is (for a token that is meant to see only a part).
+	// ACLFiltered tells how to treat a list filtered by ACLs: "refuse" treats it as unreadable, "accept" as complete
+	// (for a token that is meant to see only a part).
 	ACLFiltered string `toml:"acl_filtered"`
-	// Connections is the most that are held open to an agent over plain HTTP; 0 asks the
-	// agent for its limit, keeps a reserve, and takes 200 for the limit where it will not say.
+	// Connections limits the open connections to an agent over plain HTTP. 0 asks the agent for its limit and keeps a
+	// reserve, or assumes a limit of 200 if it does not tell.
 	Connections int `toml:"connections"`
 
-	// Name stands in the conf file beside every server that comes from this registry; "" is the Identity.
+	// Name is the origin of this registry's servers in the conf file; "" for the Identity.
 	Name string `toml:"-"`
-	// Defaults are the options of upstreams and servers, from the [upstream] tables.
+	// Defaults are the options of upstreams and servers from the [upstream] tables.
 	Defaults upstream.Defaults `toml:"-"`
 }
 
-// DefaultConfig is what holds where the file says nothing.
+// DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
 		Wait:        3 * time.Minute,
@@ -71,7 +70,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate returns a *setting.Error for the first key whose value is not allowed.
+// Validate returns a *setting.Error for the first invalid key.
 func (c Config) Validate() error {
 	switch {
 	case c.Wait < time.Second || c.Wait > 10*time.Minute:
@@ -101,5 +100,5 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Silence is how long a query may wait for news.
+// Silence returns how long a query may wait for a change.
 func (c Config) Silence() time.Duration { return c.Wait }

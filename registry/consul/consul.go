@@ -1,9 +1,11 @@
 // Package consul turns the instances that a Consul agent knows into upstreams.
 //
 // One blocking query follows the list of services and one more each service, so a
-// change costs one small answer and is known within milliseconds. Where an agent
+// change costs one small answer and is known as soon as Consul sends it. Where an agent
 // allows fewer connections than there are services, the rest is covered by one query
-// on all checks that are not passing and by reading again what may have changed.
+// on all checks that are not passing and by one for each node (nodes.go), or by asking
+// services for their indexes (search.go). Over HTTP/2 many services are watched by their indexes
+// alone (indexwatch.go). plan.go decides.
 //
 // What can't be read is unknown, and unknown is never published: no answer, an error,
 // a cut or foreign body, no leader, data that is too old, lists cut by ACLs. An answer
@@ -32,13 +34,13 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// policy is how a failed loop goes on. Its longest wait is short because it is also how
-// long a service may stay unwatched after the agent is back.
+// policy configures retries of failed loops. The longest wait is short, as it is also how long a service may stay
+// unwatched after the agent is back.
 func policy() retry.Policy {
 	return retry.Policy{First: 200 * time.Millisecond, Longest: 5 * time.Second, Healthy: 30 * time.Second}
 }
 
-// Registry is one Consul datacenter, namespace and partition as one agent shows it.
+// Registry is a Consul datacenter, namespace and partition, as shown by one agent.
 type Registry struct {
 	cfg      Config
 	name     string
@@ -47,29 +49,36 @@ type Registry struct {
 	trouble  *troubles
 	resolve  resolver
 	retry    retry.Policy
-	// grace is how long an answer may take beyond what the query waits for.
+	// grace is how long an answer may take beyond the wait of its query.
 	grace time.Duration
-	// calm is for how long a service must be unchanged before it gives its watch away.
+	// calm is how long a service must be unchanged before it loses its watch to another.
 	calm time.Duration
-	// lookups is how often host names are looked up again.
+	// lookups is the interval between look-ups of host names.
 	lookups time.Duration
 	beat    beat
-	// descriptors is how many connections the limit of open files leaves, 0 any number.
+	// descriptors is how many connections the limit of open files allows; 0 means any number.
 	descriptors int
-	// beside says that there may be a daemon at this address that needs nearly all that the agent gives.
+	// beside reports that a daemon at this address may need nearly all of the agent's connections.
 	beside bool
-	// index is that of the last list that was believed.
+	// index is the index of the last trusted list.
 	index atomic.Uint64
+	// watch is the running watch, or nil.
+	watch atomic.Pointer[watch]
+	// overload is how often the room was halved because the agent refused connections within its limit.
+	overload atomic.Int32
+	// unasked is how many consecutive requests for the limit failed.
+	unasked atomic.Int32
+	// only is a fixed plan for tests; nil for the one that decide makes.
+	only *plan
 }
 
-// WithDescriptors bounds the connections by what the limit of open files leaves.
+// WithDescriptors limits the connections by the limit of open files.
 func WithDescriptors(n int) Option { return func(r *Registry) { r.descriptors = n } }
 
-// Beside has a registry make do with few connections, for a command that reads what a daemon watches.
+// Beside makes a registry use few connections, for a command beside a daemon.
 func Beside() Option { return func(r *Registry) { r.beside = true } }
 
-// New makes a registry of its configuration. It asks Consul nothing yet; an error means
-// that the configuration is wrong.
+// New makes a registry from its configuration. It sends no requests; an error means that the configuration is wrong.
 func New(cfg Config, log logrus.FieldLogger, options ...Option) (*Registry, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -94,10 +103,10 @@ func New(cfg Config, log logrus.FieldLogger, options ...Option) (*Registry, erro
 	return r, nil
 }
 
-// Name is the origin of every server that comes from here.
+// Name returns the origin of this registry's servers.
 func (r *Registry) Name() string { return r.name }
 
-// Endpoint is the host and port that are asked, "" where it is a socket.
+// Endpoint returns host and port of the agent, "" for a socket.
 func (r *Registry) Endpoint() string {
 	if r.endpoint.socket != "" {
 		return ""
@@ -112,7 +121,8 @@ func (r *Registry) Endpoint() string {
 	return net.JoinHostPort(strings.Trim(address, "[]"), port)
 }
 
-// Condition is how Consul can be read just now. Where nothing changes, a query is answered after the wait only.
+// Condition returns how well Consul can currently be read. If nothing changes, a query is answered only at the end of
+// its wait.
 func (r *Registry) Condition() registry.Condition {
 	c := r.trouble.condition()
 	if at := r.endpoint.heard.Load(); at != 0 {
@@ -122,39 +132,57 @@ func (r *Registry) Condition() registry.Condition {
 	return c
 }
 
-// Watch publishes the complete set as soon as it is known and again after each change.
-// It retries by itself, and returns nil when the context has ended and everything that
-// it started has ended too. One Watch of a Registry runs at a time.
+// Watch publishes the complete set as soon as it is known, and again after each change. It retries internally. It
+// returns nil once the context and everything it started have ended. Only one Watch of a Registry may run at a time.
 func (r *Registry) Watch(ctx context.Context, publish func(upstream.Set)) error {
 	defer r.trouble.clear()
+	for {
+		again, err := r.watchOnce(ctx, publish)
+		if !again {
+			return ended(ctx, err)
+		}
+		r.trouble.clear()
+	}
+}
+
+// watchOnce watches until the context ends. It returns true if the agent's number of connections has changed.
+func (r *Registry) watchOnce(ctx context.Context, publish func(upstream.Set)) (again bool, err error) {
 	room, err := r.room(ctx)
 	if err != nil {
-		return ended(ctx, err)
+		return false, err
 	}
 	c, err := r.endpoint.client(r.cfg, room.connections, r.grace)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer c.close()
 	pulse, err := r.endpoint.client(r.cfg, 1, r.beat.limit)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer pulse.close()
-	w := newWatch(r, c, room.watches, publish)
-	w.files = room.files
-	w.loops.Go(func() { w.heartbeat(ctx, pulse) })
-	w.run(ctx)
-	return ended(ctx, ctx.Err())
+	w := newWatch(r, c, room, publish)
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	w.loops.Go(func() { w.heartbeat(run, pulse) })
+	if room.watches > 0 {
+		w.loops.Go(func() {
+			if w.otherRoom(run, pulse) {
+				again = true
+				stop()
+			}
+		})
+	}
+	r.watch.Store(w)
+	defer r.watch.Store(nil)
+	w.run(run)
+	return again && ctx.Err() == nil, ctx.Err()
 }
 
-// room finds out how many connections may be open at once.
+// room determines how many connections may be open at once.
 func (r *Registry) room(ctx context.Context) (room, error) {
-	if most := r.cfg.Connections - 1; most > 0 && r.endpoint.base.Scheme != "https" { // one is the heartbeat's
-		if r.beside {
-			most = min(most, besides)
-		}
-		return room{connections: most, watches: most}.within(r.descriptors), nil
+	if r.asksNot() {
+		return r.roomOf(0), nil
 	}
 	c, err := r.endpoint.client(r.cfg, 1, r.grace)
 	if err != nil {
@@ -172,29 +200,45 @@ func (r *Registry) room(ctx context.Context) (room, error) {
 		return room{}, err
 	}
 	r.trouble.over(loop)
-	switch {
-	case c.multiplexed():
-		return room{connections: ramp}.within(r.descriptors), nil
-	case r.cfg.Connections > 0:
-		limit = r.cfg.Connections - 1
-	case !r.beside:
-		limit = withReserve(limit)
+	if c.multiplexed() {
+		return room{connections: ramp, http2: r.endpoint.direct()}.within(r.descriptors), nil
 	}
-	if r.beside {
-		limit = withinReserve(limit)
-	}
-	return room{connections: limit, watches: limit}.within(r.descriptors), nil
+	return r.roomOf(limit), nil
 }
 
-// ended hides an error that only says that the context has ended.
+// asksNot reports whether the limit is known without asking: it is configured, and the scheme excludes HTTP/2, which
+// needs no limit.
+func (r *Registry) asksNot() bool { return r.cfg.Connections > 0 && r.endpoint.base.Scheme != "https" }
+
+// roomOf returns the room with one connection per waiting query, under the agent's limit for one address.
+func (r *Registry) roomOf(limit int) room {
+	switch {
+	case r.asksNot() && r.beside:
+		limit = min(r.cfg.Connections-1, besides)
+	case r.cfg.Connections > 0:
+		if limit = r.cfg.Connections - 1; r.beside { // the heartbeat needs one
+			limit = withinReserve(limit)
+		}
+	case r.beside:
+		limit = withinReserve(limit)
+	default:
+		limit = withReserve(limit)
+	}
+	if n := r.overload.Load(); n > 0 {
+		limit = max(limit>>n, least)
+	}
+	return room{connections: limit, watches: limit}.within(r.descriptors)
+}
+
+// ended hides an error that only means that the context has ended.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // that is what it is for
+		return nil //nolint:nilerr // intended
 	}
 	return err
 }
 
-// refused reports whether the agent answered that it will not tell, which no retry mends.
+// refused reports whether the agent denied the request, which no retry will fix.
 func refused(err error) bool {
 	var status api.StatusError
 	return errors.As(err, &status) && status.Code >= 400 && status.Code < 500 && status.Code != http.StatusTooManyRequests

@@ -1,7 +1,9 @@
 package consul
 
 import (
+	"encoding/pem"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/hashicorp/consul/api"
@@ -25,16 +27,26 @@ func TestContractOnDouble(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		connections int
+		only        *plan
 	}{
-		{"a watch each", 0},
-		{"mostly swept", 4},
+		{"a watch each", 0, nil},
+		{"found by search", 4, nil},
+		{"found by node", 0, &plan{way: byNode, readers: 2}},
+		{"found by index", 0, &plan{way: byIndex, readers: 2}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			registrytest.Run(t, registrytest.Double, func(t *testing.T) registrytest.Harness {
-				d := startDouble(t, consultest.Options{})
-				cfg := testConfig(d.addr)
+				var d *double
+				var cfg Config
+				if test.only != nil && test.only.way == byIndex {
+					d, cfg = startSecureDouble(t)
+				} else {
+					d = startDouble(t, consultest.Options{})
+					cfg = testConfig(d.addr)
+				}
 				cfg.Connections = test.connections
 				r := newTestRegistry(t, cfg, silent())
+				r.only = test.only
 				return registrytest.Harness{
 					Registry: r, Origin: r.Name(), Patience: patience,
 					Register: func(t *testing.T, i registrytest.Instance) { d.register(t, harnessRegistration(i)) },
@@ -53,20 +65,28 @@ func TestContractOnDouble(t *testing.T) {
 }
 
 func TestContractOnConsul(t *testing.T) {
-	server := consultestserver.Start(t)
+	server := consultestserver.Start(t, consultestserver.WithTLS())
 	client := server.Client(t)
 	for _, test := range []struct {
 		name        string
 		connections int
+		only        *plan
 	}{
-		{"a watch each", 0},
-		{"mostly swept", 4},
+		{"a watch each", 0, nil},
+		{"found by search", 4, nil},
+		{"found by node", 0, &plan{way: byNode, readers: 2}},
+		{"found by index", 0, &plan{way: byIndex, readers: 2}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			registrytest.Run(t, registrytest.Real, func(t *testing.T) registrytest.Harness {
 				cfg := testConfig(server.Addr)
+				if test.only != nil && test.only.way == byIndex {
+					cfg = testConfig("https://" + server.HTTPSAddr)
+					cfg.CAFile = server.CAFile
+				}
 				cfg.Connections = test.connections
 				r := newTestRegistry(t, cfg, silent())
+				r.only = test.only
 				deregister := func(d *api.CatalogDeregistration) {
 					if _, err := client.Catalog().Deregister(d, nil); err != nil {
 						t.Fatal(err)
@@ -90,6 +110,18 @@ func TestContractOnConsul(t *testing.T) {
 			})
 		})
 	}
+}
+
+// startSecureDouble is a double that speaks HTTP/2 over TLS, and a configuration that trusts it.
+func startSecureDouble(t *testing.T) (*double, Config) {
+	d, front, _ := crowd(t, 0, consultest.Options{})
+	front.EnableHTTP2 = true
+	front.StartTLS()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	writeFile(t, ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw}))
+	cfg := testConfig("https://" + d.addr)
+	cfg.CAFile = ca
+	return d, cfg
 }
 
 func harnessRegistration(i registrytest.Instance) *api.CatalogRegistration {

@@ -3,7 +3,6 @@ package consul
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"path"
@@ -15,54 +14,62 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"swallowkeeper/internal/safetext"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
-// lookup finds the addresses of a host name.
+// lookup resolves a host name.
 type lookup func(host string) ([]netip.Addr, error)
 
-// converter makes upstreams of instances. It is pure as far as its lookup is.
+// converter converts instances to upstreams. It is as pure as its lookup.
 type converter struct {
 	cfg    *Config
 	origin string
 	lookup lookup
 }
 
-// service makes the upstreams of one service: the one of its name, and one more for each
-// canary. It also lists each instance that gets no traffic, and why. Whatever an
-// instance says that is not right puts that instance out, and none beside it.
+// service returns the upstreams of a service: one with its name, and one for each canary. It also lists each instance
+// that is out, and why. A bad value only puts its own instance out.
 func (c converter) service(name string, entries []*api.ServiceEntry) ([]upstream.Upstream, []upstream.Out) {
 	if err := upstream.ValidName(name); err != nil {
-		return nil, []upstream.Out{{Service: safetext.Cut(name, mostText), Reason: err.Error()}}
+		return nil, []upstream.Out{{Service: safetext.Cut(name, mostText), Reason: reason.Of(err)}}
 	}
 	groups := map[string]*upstream.Upstream{"": c.group(name, "")}
 	var out []upstream.Out
+	var says []upstream.InstanceRoutes
 	for _, e := range entries {
 		if e != nil && e.Service != nil && e.Service.Service != name {
-			// Consul takes names that differ only in case for one service here, and for two
-			// in its list. Each is answered with the instances of both.
+			// Instance queries ignore case in names, but the list does not. Each of two such names gets the instances
+			// of both.
 			continue
 		}
 		i := instance{entry: e}
 		if err := c.instance(name, groups, &i); err != nil {
 			o := upstream.Out{
-				Service: name, Upstream: i.upstream, Addr: i.shownAddr(), Reason: err.Error(), Unknown: i.unknown,
+				Service: name, Upstream: i.upstream, Addr: i.shownAddr(), Reason: reason.Of(err), Unknown: i.unknown,
 			}
 			if failed := (*failedCheck)(nil); errors.As(err, &failed) {
-				o.Instance, o.Node, o.Output = safetext.Cut(e.Service.ID, mostText), safetext.Cut(e.Node.Node, mostText), said(failed.check.Output)
+				o.Instance, o.Node, o.Output = safetext.Cut(e.Service.ID, mostText), safetext.Cut(e.Node.Node, mostText), outputLine(failed.check.Output)
 				o.Unhealthy = severity(failed.check) < maintenance
 			}
 			out = append(out, o)
 		}
+		if i.upstream == name && i.counted && saysRoutes(e) { // a canary registers no routes: requests go to its service
+			says = append(says, c.says(name, &i))
+		}
+	}
+	var bad []upstream.Out
+	if says != nil {
+		groups[""].Routes, bad = upstream.RoutesOf(name, name, says)
 	}
 	list := make([]upstream.Upstream, 0, len(groups))
 	for _, g := range groups {
 		list = append(list, *g)
 	}
 	slices.SortFunc(list, func(a, b upstream.Upstream) int { return cmp.Compare(a.Name, b.Name) })
-	// One address that is registered twice is in as long as one of its instances is.
+	// An address that is registered twice is in if any of its instances is.
 	out = slices.DeleteFunc(out, func(o upstream.Out) bool { return serves(list, o.Upstream, o.Addr) })
-	return list, out
+	return list, append(out, bad...)
 }
 
 func serves(list []upstream.Upstream, name, addr string) bool {
@@ -80,32 +87,33 @@ func (c converter) group(service, canary string) *upstream.Upstream {
 	return &u
 }
 
-// instance is one of them on its way, with what is known of it so far.
+// instance is an instance being converted.
 type instance struct {
 	entry    *api.ServiceEntry
 	upstream string
 	host     string
 	port     int
-	unknown  string // host and port, where the host's addresses can't be told
+	unknown  string // host and port, if the host can't be resolved
+	counted  bool   // it belongs to its upstream, usable or not
 }
 
-// locate takes over the address as registered, the node's where the service has none.
+// locate uses the registered address, or the node's if the service has none.
 func (i *instance) locate() {
 	i.host, i.port = cmp.Or(i.entry.Service.Address, i.entry.Node.Address), i.entry.Service.DefaultPort()
 }
 
 func (i *instance) hostPort() string { return net.JoinHostPort(i.host, strconv.Itoa(i.port)) }
 
-// instance adds the servers of one instance to its group, or says why it gets none.
+// instance adds the servers of an instance to its group, or returns why it is out.
 func (c converter) instance(service string, groups map[string]*upstream.Upstream, i *instance) error {
 	e := i.entry
 	if e == nil || e.Service == nil || e.Node == nil {
-		return fmt.Errorf("the answer lacks its service or its node")
+		return incomplete.Err()
 	}
 	i.upstream = service
 	i.locate()
 	if !anyMatch(c.cfg.Tags, e.Service.Tags) {
-		return fmt.Errorf("no tag matches the wanted ones")
+		return notTagged.Err()
 	}
 	canary, err := c.canary(e.Service.Tags)
 	if err != nil {
@@ -115,11 +123,11 @@ func (c converter) instance(service string, groups map[string]*upstream.Upstream
 	if g == nil {
 		g = c.group(service, canary)
 		if err := upstream.ValidName(g.Name); err != nil {
-			return fmt.Errorf("tag %s: %w", safetext.Quote(c.cfg.CanaryTag+"="+canary), err)
+			return badTag.Err(safetext.Quote(c.cfg.CanaryTag+"="+canary), err)
 		}
 		groups[canary] = g
 	}
-	i.upstream = g.Name
+	i.upstream, i.counted = g.Name, true
 
 	server := c.cfg.Defaults.For(g.Name).Server()
 	server.Origin = c.origin
@@ -134,7 +142,7 @@ func (c converter) instance(service string, groups map[string]*upstream.Upstream
 		return err
 	}
 	if server.Backup && !upstream.TakesBackup(g.Options.Method) {
-		return fmt.Errorf("meta %s: the balancing method %s takes no backup servers", metaBackup, g.Options.Method)
+		return noBackups.Err(metaBackup, g.Options.Method)
 	}
 	addrs, err := c.addresses(i)
 	if err != nil {
@@ -153,7 +161,7 @@ func (c converter) instance(service string, groups map[string]*upstream.Upstream
 	return nil
 }
 
-// canary finds the value of the canary tag; "" is none.
+// canary returns the value of the canary tag, or "".
 func (c converter) canary(tags []string) (string, error) {
 	if c.cfg.CanaryTag == "" {
 		return "", nil
@@ -164,10 +172,9 @@ func (c converter) canary(tags []string) (string, error) {
 		switch {
 		case !ok:
 		case value == "":
-			return "", fmt.Errorf("tag %s has no value", safetext.Quote(tag))
+			return "", emptyTag.Err(safetext.Quote(tag))
 		case found != "" && found != value:
-			return "", fmt.Errorf("two tags contradict each other: %s and %s",
-				safetext.Quote(c.cfg.CanaryTag+"="+found), safetext.Quote(tag))
+			return "", tagsDisagree.Err(safetext.Quote(c.cfg.CanaryTag+"="+found), safetext.Quote(tag))
 		default:
 			found = value
 		}
@@ -178,13 +185,13 @@ func (c converter) canary(tags []string) (string, error) {
 	return found, nil
 }
 
-// usable says why an instance must not be used, or whether it is at warning. Its state is
-// the worst of its node's checks and its own, and maintenance is a critical check.
+// usable returns why an instance must not be used, or whether it is at warning. Its state is the worst of its node's
+// checks and its own. Maintenance is a critical check.
 func (c converter) usable(e *api.ServiceEntry) (warning bool, err error) {
 	var worst *api.HealthCheck
 	for _, check := range e.Checks {
 		if check == nil {
-			return false, fmt.Errorf("the answer has a check without a state")
+			return false, noState.Err()
 		}
 		if check.Status == api.HealthPassing {
 			continue
@@ -202,17 +209,20 @@ func (c converter) usable(e *api.ServiceEntry) (warning bool, err error) {
 	return false, &failedCheck{check: worst, node: e.Node.Node}
 }
 
-// failedCheck is why an instance is out by one of its checks.
+// failedCheck is the error of an instance that is out because of a check.
 type failedCheck struct {
 	check *api.HealthCheck
 	node  string
 }
 
-func (f *failedCheck) Error() string { return describeCheck(f.check, f.node) }
+func (f *failedCheck) Error() string { return f.Reason().String() }
 
-// said is what a check said, made one short line: it may be a page of HTML. It is a copy, so that it does not keep the
-// whole alive.
-func said(output string) string {
+// Reason is used by [reason.Of].
+func (f *failedCheck) Reason() reason.Reason { return describeCheck(f.check, f.node) }
+
+// outputLine returns the output of a check as one short line, as it may be a page of HTML. It is a copy, so that it
+// does not keep the whole output in memory.
+func outputLine(output string) string {
 	const most, looked = 200 - len("…"), 4096
 	output = safetext.Cut(safetext.Words(output[:min(len(output), looked)]), most)
 	return strings.Clone(output)
@@ -220,8 +230,7 @@ func said(output string) string {
 
 const maintenance = 2
 
-// severity orders maintenance above critical above warning. A state that is unknown here
-// is as bad as critical.
+// severity orders maintenance above critical above warning. An unknown state counts as critical.
 func severity(c *api.HealthCheck) int {
 	switch {
 	case c.CheckID == api.NodeMaint || strings.HasPrefix(c.CheckID, api.ServiceMaintPrefix):
@@ -232,28 +241,29 @@ func severity(c *api.HealthCheck) int {
 	return 1
 }
 
-func describeCheck(c *api.HealthCheck, node string) string {
+func describeCheck(c *api.HealthCheck, node string) reason.Reason {
 	name := safetext.Quote(cmp.Or(c.Name, c.CheckID))
-	why := ""
-	if c.Notes != "" {
-		why = ": " + safetext.Quote(c.Notes)
-	}
+	node = safetext.Name(node)
 	state := c.Status
 	if state != api.HealthCritical && state != api.HealthWarning {
 		state = safetext.Quote(state)
 	}
 	switch {
+	case c.CheckID == api.NodeMaint && c.Notes != "":
+		return nodeMaintainedFor.With(node, safetext.Quote(c.Notes))
 	case c.CheckID == api.NodeMaint:
-		return "node " + safetext.Name(node) + " is in maintenance" + why
+		return nodeMaintained.With(node)
+	case strings.HasPrefix(c.CheckID, api.ServiceMaintPrefix) && c.Notes != "":
+		return maintainedFor.With(safetext.Quote(c.Notes))
 	case strings.HasPrefix(c.CheckID, api.ServiceMaintPrefix):
-		return "it is in maintenance" + why
+		return maintained.With()
 	case c.ServiceID == "":
-		return "check " + name + " of node " + safetext.Name(node) + " is " + state
+		return nodeCheckIs.With(name, node, state)
 	}
-	return "check " + name + " is " + state
+	return checkIs.With(name, state)
 }
 
-// weigh takes Consul's weight where somebody set one; its default of 1 leaves ours.
+// weigh applies Consul's weight if somebody set one. Its default of 1 keeps ours.
 func weigh(s *upstream.Server, w api.AgentWeights, warning bool) error {
 	if w == (api.AgentWeights{}) {
 		return nil
@@ -264,18 +274,17 @@ func weigh(s *upstream.Server, w api.AgentWeights, warning bool) error {
 	}
 	switch {
 	case value < 1 || value > upstream.MaxWeight:
-		return fmt.Errorf("%s is %d, not between 1 and %d", name, value, upstream.MaxWeight)
+		return badWeight.Err(name, value, upstream.MaxWeight)
 	case value != 1 || warning:
 		s.Weight = value
 	}
 	return nil
 }
 
-// addresses are where nginx connects to: the registered address, or those that the
-// registered host name has.
+// addresses returns where nginx connects to: the registered address, or those of the registered host name.
 func (c converter) addresses(i *instance) ([]netip.AddrPort, error) {
 	if i.host == "" {
-		return nil, fmt.Errorf("neither the service nor its node has an address")
+		return nil, noAddress.Err()
 	}
 	if !isHostName(i.host) {
 		a, err := upstream.ParseAddr(i.host, i.port)
@@ -285,28 +294,28 @@ func (c converter) addresses(i *instance) ([]netip.AddrPort, error) {
 		return []netip.AddrPort{a}, nil
 	}
 	if !c.cfg.HostNames {
-		return nil, fmt.Errorf("%s is a host name, and host_names is off", safetext.Quote(i.host))
+		return nil, namesOff.Err(safetext.Quote(i.host))
 	}
 	found, err := c.lookup(i.host)
 	if err != nil {
 		i.unknown = i.hostPort()
-		return nil, fmt.Errorf("look up %s: %w", safetext.Quote(i.host), err)
+		return nil, lookupFailed.Err(safetext.Quote(i.host), err)
 	}
 	var addrs []netip.AddrPort
 	for _, ip := range found {
 		a, err := upstream.AddrFrom(ip, i.port)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", safetext.Quote(i.host), err)
+			return nil, badAddress.Err(safetext.Quote(i.host), err)
 		}
 		addrs = append(addrs, a)
 	}
 	if len(addrs) == 0 {
-		return nil, fmt.Errorf("%s has no address", safetext.Quote(i.host))
+		return nil, hostless.Err(safetext.Quote(i.host))
 	}
 	return addrs, nil
 }
 
-// hostForm excludes what ends in a number, which resolvers may read as an address.
+// hostForm excludes names that end in a number, as resolvers may take them for addresses.
 var hostForm = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$`)
 
 func isHostName(s string) bool {
@@ -321,7 +330,7 @@ func isHostName(s string) bool {
 	return strings.Trim(last, "0123456789") != ""
 }
 
-// hostNames lists the names for which instances need the resolver, each once.
+// hostNames returns the host names of the instances, without duplicates.
 func hostNames(entries []*api.ServiceEntry) []string {
 	var names []string
 	for _, e := range entries {
@@ -332,7 +341,7 @@ func hostNames(entries []*api.ServiceEntry) []string {
 	return names
 }
 
-// shownAddr is host:port as registered, cut where it is no address anyway.
+// shownAddr returns host:port as registered, shortened if it is not an address.
 func (i *instance) shownAddr() string {
 	if i.host == "" {
 		return ""
@@ -343,7 +352,7 @@ func (i *instance) shownAddr() string {
 	return net.JoinHostPort(safetext.Cut(strings.Trim(i.host, "[]"), mostText), strconv.Itoa(i.port))
 }
 
-// anyMatch reports whether one of the values matches one of the globs; no globs match all.
+// anyMatch reports whether any value matches any glob. No globs match everything.
 func anyMatch(globs, values []string) bool {
 	return len(globs) == 0 || slices.ContainsFunc(values, func(v string) bool { return matches(globs, v) })
 }
@@ -353,10 +362,10 @@ func matches(globs []string, value string) bool {
 	return ok
 }
 
-// matching finds the first of the globs that matches.
+// matching returns the first matching glob.
 func matching(globs []string, value string) (glob string, ok bool) {
 	i := slices.IndexFunc(globs, func(g string) bool {
-		// Unlike in a path, * matches / as well: it is any characters.
+		// Unlike in path.Match, * also matches /.
 		ok, err := path.Match(strings.ReplaceAll(g, "/", "\x01"), strings.ReplaceAll(value, "/", "\x01"))
 		return err == nil && ok
 	})

@@ -4,9 +4,13 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 
+	"swallowkeeper/gateway"
+	"swallowkeeper/guard"
+	"swallowkeeper/internal/nginxconf"
 	"swallowkeeper/upstream"
 )
 
@@ -43,17 +47,21 @@ func FuzzConvert(f *testing.F) {
 			if u.Canary == "" && u.Name != service || u.Canary != "" && u.Name != service+"_"+u.Canary {
 				t.Errorf("service %q became %q with canary %q", service, u.Name, u.Canary)
 			}
-			for _, s := range u.Servers {
-				if err := s.Valid(); err != nil {
-					t.Errorf("server %v of %q: %v", s, u.Name, err)
-				}
+			if err := u.Valid(); err != nil {
+				t.Errorf("%q: %v", u.Name, err)
+			}
+		}
+		d := guard.DefaultConfig().Decide(guard.Input{Seen: upstream.Merge(upstream.Set{}, set), Now: time.Now()})
+		for u := range gateway.Loadable(d.Accepted).All() {
+			if err := nginxconf.Valid(u); err != nil {
+				t.Errorf("one upstream stops the changes of all: %s: %v", u.Name, err)
 			}
 		}
 		if set.Servers() > 2*len(entries) {
 			t.Errorf("%d instances became %d servers", len(entries), set.Servers())
 		}
 		for _, o := range set.Out() {
-			if o.Reason == "" || len(o.Reason) > 2000 || strings.ContainsAny(o.Reason, "\n\x00") {
+			if o.Reason.IsZero() || len(o.Reason.String()) > 2000 || strings.ContainsAny(o.Reason.String(), "\n\x00") {
 				t.Errorf("reason %q", o.Reason)
 			}
 		}

@@ -1,7 +1,7 @@
 package consul
 
-// departed remembers the names of services that left the list. Beyond a bound the oldest
-// are forgotten: names may be made up anew for ever.
+// departed remembers the names of services that left the list. Beyond a limit the oldest are forgotten, as there may be
+// ever new names.
 type departed struct{ names, older map[string]bool }
 
 const maxDeparted = 10_000
@@ -16,7 +16,7 @@ func (d *departed) add(name string) {
 	d.names[name] = true
 }
 
-// take reports whether a name is remembered, and forgets it.
+// take removes a name, and reports whether it was remembered.
 func (d *departed) take(name string) bool {
 	found := d.names[name] || d.older[name]
 	delete(d.names, name)

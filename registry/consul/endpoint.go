@@ -1,15 +1,19 @@
 package consul
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,18 +23,20 @@ import (
 	"swallowkeeper/internal/budget"
 )
 
-// maxBody bounds one answer: some ten times what 10,000 checks take.
+// maxBody limits an answer: about ten times the size of 10,000 checks.
 const maxBody = 64 << 20
 
-// endpoint is where and how an agent is asked: the official client's own settings, with
-// the CONSUL_HTTP_* variables that it honours, under those of our configuration.
+// endpoint is where and how to query an agent: the official client's settings, including its CONSUL_HTTP_* variables,
+// overridden by our configuration.
 type endpoint struct {
 	metrics *Metrics       // nil: none
-	name    string         // of the registry, for the metrics
-	budget  *budget.Budget // nil: each answer is bounded by itself
+	name    string         // name of the registry, for the metrics
+	budget  *budget.Budget // nil: limit each answer on its own
 
-	heard *atomic.Int64 // when the last good answer came, in nanoseconds of Unix; 0: never
+	heard *atomic.Int64 // time of the last good answer in Unix nanoseconds; 0: none yet
 
+	// dial replaces the network in tests with a fake clock; nil is the network.
+	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 	base   api.Config
 	tls    *tls.Config
 	token  func() string
@@ -69,7 +75,7 @@ func newEndpoint(cfg Config) (endpoint, error) {
 	return e, nil
 }
 
-// identify reads the token that is sent, each time anew where it stands in a file: tokens are rotated in place.
+// identify reads the token. A file is read again each time, as tokens are rotated in place.
 func (e *endpoint) identify(log logrus.FieldLogger) error {
 	file := e.base.TokenFile
 	e.token = func() string { return e.base.Token }
@@ -90,18 +96,22 @@ func set(to *string, value string) {
 	}
 }
 
-// client makes a client with connections of its own, at most limit where that is not 0.
-// Grace is how long an answer may take beyond what its query waits for.
-func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, error) {
-	dialer := &net.Dialer{
+func dialer() *net.Dialer {
+	return &net.Dialer{
 		Timeout: 5 * time.Second,
-		// A peer that is gone without a word is noticed between two answers, too.
+		// Keep-alives also detect a dead peer between two answers.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 4},
 	}
+}
+
+// client makes a client with its own connections, at most limit unless that is 0. grace is how long an answer may take
+// beyond the wait of its query.
+func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, error) {
+	dialer := dialer()
 	transport := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           dialer.DialContext,
-		TLSClientConfig:       e.tls,
+		TLSClientConfig:       e.tls.Clone(), // the transport modifies it
 		TLSHandshakeTimeout:   10 * time.Second,
 		ForceAttemptHTTP2:     true,
 		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
@@ -109,11 +119,10 @@ func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, e
 		MaxIdleConnsPerHost:   max(limit, 8),
 		IdleConnTimeout:       90 * time.Second,
 		ExpectContinueTimeout: time.Second,
-		// Most answers are small, and there is a pair of buffers a connection.
-		ReadBufferSize:  1 << 10,
-		WriteBufferSize: 1 << 10,
-		// On one machine packing costs more than sending.
-		DisableCompression:     true,
+		// Most answers are small, and each connection has two buffers.
+		ReadBufferSize:         1 << 10,
+		WriteBufferSize:        1 << 10,
+		DisableCompression:     e.near(),
 		MaxResponseHeaderBytes: 64 << 10,
 	}
 	if e.socket != "" {
@@ -122,13 +131,18 @@ func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, e
 			return dialer.DialContext(ctx, "unix", e.socket)
 		}
 	}
+	if e.dial != nil {
+		transport.DialContext = e.dial
+	}
+	var conns connections
+	transport.DialContext = conns.over(transport.DialContext)
 	var proto atomic.Int32
 	conf := e.base
-	// Given, so that the client does not read the file itself: just now it may not be there.
+	// Set here so that the client does not read the file itself, which may be missing at the moment.
 	conf.Token, conf.TokenFile = e.token(), ""
 	conf.HttpClient = &http.Client{
 		Transport: e.metrics.over(bounded{next: transport, budget: e.budget, peer: e.base.Address, proto: &proto}, e.name),
-		// A redirect would lead to another server, and take the token along.
+		// A redirect would send the token to another server.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	a, err := api.NewClient(&conf)
@@ -136,14 +150,71 @@ func (e endpoint) client(cfg Config, limit int, grace time.Duration) (*client, e
 		return nil, during("make a Consul client", err)
 	}
 	return &client{
-		api: a, close: transport.CloseIdleConnections, cfg: cfg, grace: grace, waits: &waits{most: cfg.Wait},
-		token: e.token, multiplexed: func() bool { return proto.Load() == 2 },
+		api: a, close: func() { transport.CloseIdleConnections(); conns.close() }, cfg: cfg, base: e.base, grace: grace, waits: &waits{most: cfg.Wait},
+		overload: make(note, 1), token: e.token, multiplexed: func() bool { return proto.Load() == 2 },
 		answered: func() { e.heard.Store(time.Now().UnixNano()) },
 	}, nil
 }
 
-// readToken reads a token file. One that is empty is an error: asking without a token
-// would show less than there is.
+// near reports whether the agent is on this machine, where compressing an answer costs more than sending it.
+func (e endpoint) near() bool {
+	host, _, err := net.SplitHostPort(e.base.Address)
+	if err != nil {
+		host = strings.Trim(e.base.Address, "[]")
+	}
+	addr, err := netip.ParseAddr(host)
+	return e.socket != "" || host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// connections are the open connections of a client. Go's transport does not close an HTTP/2 connection that is not idle
+// yet.
+type connections struct {
+	mu   sync.Mutex
+	open map[*connection]bool
+}
+
+type connection struct {
+	net.Conn
+	of *connections
+}
+
+type dialing func(ctx context.Context, network, addr string) (net.Conn, error)
+
+func (c *connections) over(dial dialing) dialing {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		one := &connection{Conn: conn, of: c}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.open == nil {
+			c.open = map[*connection]bool{}
+		}
+		c.open[one] = true
+		return one, nil
+	}
+}
+
+// Close implements [net.Conn].
+func (c *connection) Close() error {
+	c.of.mu.Lock()
+	delete(c.of.open, c)
+	c.of.mu.Unlock()
+	return c.Conn.Close()
+}
+
+func (c *connections) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for one := range c.open {
+		_ = one.Conn.Close()
+	}
+	clear(c.open)
+}
+
+// readToken reads a token file. An empty file is an error: without a token less would be visible.
 func readToken(file string) (string, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -158,12 +229,12 @@ func readToken(file string) (string, error) {
 
 var errForeign = errors.New("the answer is HTML: this is not Consul's API")
 
-// bounded cuts what no Consul would answer: bodies without end and pages of HTML.
+// bounded refuses what no Consul would send: endless bodies and pages of HTML.
 type bounded struct {
 	next   http.RoundTripper
 	budget *budget.Budget
 	peer   string
-	proto  *atomic.Int32 // the version of HTTP that the last answer came by
+	proto  *atomic.Int32 // HTTP version of the last answer
 }
 
 func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -179,8 +250,54 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	left, length := int64(maxBody), resp.ContentLength
 	if resp.StatusCode != http.StatusOK {
-		left, length = 4<<10, -1 // its beginning says why
+		left, length = 4<<10, -1 // its beginning tells why
 	}
-	resp.Body = b.budget.Body(resp.Body, length, left, b.peer)
+	sip, ok := req.Context().Value(sipKey{}).(sip)
+	if !ok || resp.StatusCode != http.StatusOK {
+		resp.Body = b.budget.Body(resp.Body, length, left, b.peer)
+		return resp, nil
+	}
+	budget := b.budget
+	if !sip.keeps {
+		budget = nil // what is never kept does not count
+	}
+	resp.Body = &sipped{ReadCloser: budget.Body(resp.Body, length, left, b.peer), read: sip.read}
 	return resp, nil
+}
+
+// sip reads an answer as it arrives, before the client decodes it, and returns what is left for the client. keeps
+// reports that it keeps the bytes.
+type sip struct {
+	read  func(io.Reader) ([]byte, error)
+	keeps bool
+}
+
+type sipKey struct{}
+
+func sipping(ctx context.Context, s sip) context.Context { return context.WithValue(ctx, sipKey{}, s) }
+
+// nothing replaces an answer that is an object.
+const nothing = "{}"
+
+// sipped is the body of such an answer.
+type sipped struct {
+	io.ReadCloser
+	read func(io.Reader) ([]byte, error)
+	left *bytes.Reader
+}
+
+// Read implements [io.Reader].
+func (s *sipped) Read(p []byte) (int, error) {
+	if s.left == nil {
+		left, err := s.read(s.ReadCloser)
+		if err != nil {
+			return 0, err
+		}
+		// Read to the end, so that the connection can be reused.
+		if _, err := io.Copy(io.Discard, s.ReadCloser); err != nil {
+			return 0, err
+		}
+		s.left = bytes.NewReader(left)
+	}
+	return s.left.Read(p)
 }

@@ -17,31 +17,31 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// examination is how a Consul can be read.
+// examination is the result of reading Consul once.
 type examination struct {
-	// set is what it lists. Host names are not looked up: such instances are left out.
+	// set is what it lists. Host names are not resolved, so such instances are left out.
 	set upstream.Set
-	// services is how many are wanted of it.
+	// services is how many of its services are wanted.
 	services int
-	// filtered says why its lists can't be taken for whole, nil where they can.
+	// filtered is why its lists may be incomplete, or nil.
 	filtered error
-	// most is how many connections the agent takes from one address, 0 for any number; guessed
-	// says that it does not tell, and that this is its default.
+	// most is how many connections the agent accepts from one address; 0 means any number. guessed reports that it does
+	// not tell, and this is the default.
 	most    int
 	guessed bool
-	// unwatched services share queries with others for lack of connections; enough is how many
-	// the agent would have to take, so that there is none.
+	// unwatched is how many services share queries for lack of connections. enough is the limit that would avoid that.
 	unwatched, enough int
-	// bare are the instances without a check of their own.
+	way               way // how changes of these are noticed
+	// bare are the instances without their own check.
 	bare []bare
-	// ahead is how far the agent's clock is before ours, to a second.
+	// ahead is how far the agent's clock is ahead of ours, rounded to seconds.
 	ahead time.Duration
 }
 
-// bare is an instance without a check of its own. All its texts are as registered.
+// bare is an instance without its own check. Its texts are as registered.
 type bare struct{ service, id, node, addr string }
 
-// Examine reads everything once, over a single connection. Lists that are cut are a finding.
+// Examine reads everything once over a single connection. Filtered lists become a finding.
 func (r *Registry) Examine(ctx context.Context) (registry.Examination, error) {
 	x, err := r.examine(ctx)
 	return registry.Examination{Set: x.set, Ahead: x.ahead, Findings: x.findings(r.cfg.Connections)}, err
@@ -95,7 +95,7 @@ var errNotLookedUp = errors.New("host names are not looked up here")
 
 func noLookup(string) ([]netip.Addr, error) { return nil, errNotLookedUp }
 
-// cut takes an error that tells that a list is cut, and returns any other.
+// cut stores an error about a filtered list, and returns any other.
 func (x *examination) cut(err error) error {
 	var status api.StatusError
 	if errors.Is(err, errFiltered) || errors.Is(err, errNoToken) ||
@@ -114,11 +114,15 @@ func (x *examination) connections(ctx context.Context, c *client, asked int) err
 	x.most, x.guessed = limit, !known
 	use := withReserve(limit)
 	if asked > 0 {
-		use = asked - 1 // one is the heartbeat's
+		use = asked - 1 // the heartbeat needs one
 	}
-	watches, readers := share(use, x.services)
-	if readers > 0 {
-		x.unwatched = x.services - watches
+	nodes := -1
+	if list, _, err := c.nodes(ctx, query{}); err == nil {
+		nodes = len(list)
+	}
+	p := decide(room{connections: use, watches: use}, x.services, nodes)
+	if p.way != each {
+		x.way, x.unwatched = p.way, x.services-p.watches
 		for x.enough = limit; withReserve(x.enough) < x.services+1; {
 			x.enough += 50
 		}
@@ -128,8 +132,7 @@ func (x *examination) connections(ctx context.Context, c *client, asked int) err
 
 func (x *examination) unchecked(name string, entries []*api.ServiceEntry) {
 	for _, e := range entries {
-		// A node's own check, Consul's serfHealth, tells that the machine is there, not that
-		// the service works.
+		// A node's own check, Consul's serfHealth, tells that the machine is up, not that the service works.
 		if e.Service.Service != name || slices.ContainsFunc(e.Checks, func(c *api.HealthCheck) bool {
 			return c != nil && c.ServiceID != ""
 		}) {
@@ -141,8 +144,8 @@ func (x *examination) unchecked(name string, entries []*api.ServiceEntry) {
 	}
 }
 
-// ahead compares the agent's clock with ours, by the Date of an answer that needs no
-// token. It is a whole second, cut.
+// ahead compares the agent's clock with ours by the Date header of an answer that needs no token. The header is
+// truncated to a second.
 func (e endpoint) ahead(ctx context.Context) (time.Duration, error) {
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: e.tls}
 	if e.socket != "" {
@@ -172,7 +175,7 @@ func (e endpoint) ahead(ctx context.Context) (time.Duration, error) {
 	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
 	date, err := http.ParseTime(resp.Header.Get("Date"))
 	if err != nil {
-		return 0, nil // a proxy that takes the header away is no trouble
+		return 0, nil // a proxy may remove the header
 	}
 	return date.Add(time.Second / 2).Sub(sent.Add(got.Sub(sent) / 2)), nil
 }

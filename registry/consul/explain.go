@@ -3,19 +3,19 @@ package consul
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/consul/api"
 
 	"swallowkeeper/internal/safetext"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
-// Explain reads now what is registered for one upstream, and says of each instance by which
-// check, tag or rule it is in or out. Where a rule leaves a whole service out the finding has
-// no address. No finding means that nothing of this name is registered.
+// Explain reads what is currently registered for an upstream, and tells for each instance which check, tag or rule puts
+// it in or out. If a rule excludes the whole service, the finding has no address. No findings mean that nothing of this
+// name is registered.
 func (r *Registry) Explain(ctx context.Context, name string) ([]upstream.Finding, error) {
 	c, err := r.endpoint.client(r.cfg, 1, r.grace)
 	if err != nil {
@@ -28,12 +28,12 @@ func (r *Registry) Explain(ctx context.Context, name string) ([]upstream.Finding
 	}
 	x := explanation{Registry: r, client: c, asked: name}
 	for _, service := range x.contributors(list) {
-		if rule := r.cfg.unwanted(service, list[service]); rule != "" {
+		if rule := r.cfg.unwanted(service, list[service]); !rule.IsZero() {
 			x.find("", false, rule, got.index)
 			continue
 		}
-		if err := upstream.ValidName(service); err != nil { // it never becomes part of a query
-			x.find("", false, err.Error(), got.index)
+		if err := upstream.ValidName(service); err != nil { // such a name never becomes part of a query
+			x.find("", false, reason.Of(err), got.index)
 			continue
 		}
 		if err := x.service(ctx, service); err != nil {
@@ -44,20 +44,20 @@ func (r *Registry) Explain(ctx context.Context, name string) ([]upstream.Finding
 	return x.findings, nil
 }
 
-// explanation is one in the making.
+// explanation is an explanation being made.
 type explanation struct {
 	*Registry
 	client   *client
-	asked    string // the upstream
+	asked    string // name of the upstream
 	findings []upstream.Finding
 }
 
-func (x *explanation) find(addr string, in bool, reason string, index uint64) {
-	x.findings = append(x.findings, upstream.Finding{Addr: addr, In: in, Reason: reason, Index: index})
+func (x *explanation) find(addr string, in bool, why reason.Reason, index uint64) {
+	x.findings = append(x.findings, upstream.Finding{Addr: addr, In: in, Reason: why, Index: index})
 }
 
-// contributors are the services that may have servers in the upstream: the one of its name,
-// whatever its case, and those of which it is a canary. The service itself shows its canaries.
+// contributors returns the services that may have servers in the upstream: the one of its name, ignoring case, and
+// those of which it is a canary. A service also explains its canaries.
 func (x *explanation) contributors(list map[string][]string) []string {
 	var names []string
 	for service, tags := range list {
@@ -73,7 +73,7 @@ func (x *explanation) contributors(list map[string][]string) []string {
 	return names
 }
 
-// service judges each instance by itself with the rules that make upstreams of them all.
+// service judges each instance by the rules that make upstreams.
 func (x *explanation) service(ctx context.Context, name string) error {
 	entries, got, err := x.client.instances(ctx, name, query{})
 	if err != nil {
@@ -87,8 +87,8 @@ func (x *explanation) service(ctx context.Context, name string) error {
 	for _, e := range entries {
 		list, out := conv.service(name, []*api.ServiceEntry{e})
 		for _, o := range out {
-			if upstream.SameName(o.Upstream, x.asked) {
-				x.find(o.Addr, false, joined(o.Reason, o.Detail()), got.index)
+			if o.Route == "" && upstream.SameName(o.Upstream, x.asked) {
+				x.find(o.Addr, false, reason.Join(o.Reason, o.Detail()), got.index)
 			}
 		}
 		for _, u := range list {
@@ -97,7 +97,7 @@ func (x *explanation) service(ctx context.Context, name string) error {
 				case upstream.SameName(u.Name, x.asked):
 					x.find(s.Addr.String(), true, conv.why(e), got.index)
 				case upstream.SameName(name, x.asked):
-					x.find(s.Addr.String(), false, "its tag puts it into upstream "+u.Name, got.index)
+					x.find(s.Addr.String(), false, tagPutsThere.With(u.Name), got.index)
 				}
 			}
 		}
@@ -108,12 +108,7 @@ func (x *explanation) service(ctx context.Context, name string) error {
 	return x.filtered(ctx, name, entries)
 }
 
-// joined has one reason after the other.
-func joined(reasons ...string) string {
-	return strings.Join(slices.DeleteFunc(reasons, func(r string) bool { return r == "" }), "; ")
-}
-
-// filtered finds the instances that only the filter leaves out.
+// filtered finds the instances that only the filter excludes.
 func (x *explanation) filtered(ctx context.Context, name string, left []*api.ServiceEntry) error {
 	cfg := x.cfg
 	cfg.Filter = ""
@@ -132,37 +127,37 @@ func (x *explanation) filtered(ctx context.Context, name string, left []*api.Ser
 		}) {
 			i := instance{entry: e}
 			i.locate()
-			x.find(i.shownAddr(), false, "the filter "+safetext.Quote(x.cfg.Filter)+" leaves it out", got.index)
+			x.find(i.shownAddr(), false, filteredOut.With(safetext.Quote(x.cfg.Filter)), got.index)
 		}
 	}
 	return nil
 }
 
-// why says by what an instance that is in is in, and what makes its server differ.
-func (c converter) why(e *api.ServiceEntry) string {
+// why returns what puts an instance in, and what makes its server special.
+func (c converter) why(e *api.ServiceEntry) reason.Reason {
 	reasons := c.checked(e)
 	if canary, err := c.canary(e.Service.Tags); err == nil && canary != "" {
-		reasons = append(reasons, "tag "+safetext.Quote(c.cfg.CanaryTag+"="+canary)+" puts it here")
+		reasons = append(reasons, tagPutsHere.With(safetext.Quote(c.cfg.CanaryTag+"="+canary)))
 	}
 	for _, tag := range e.Service.Tags {
 		if glob, ok := matching(c.cfg.Tags, tag); ok {
-			reasons = append(reasons, "tag "+safetext.Quote(tag)+" is wanted by tags "+safetext.Quote(glob))
+			reasons = append(reasons, tagged.With(safetext.Quote(tag), safetext.Quote(glob)))
 			break
 		}
 	}
 	for _, key := range []string{metaWeight, metaMaxFails, metaFailTimeout, metaMaxConns, metaBackup} {
 		if value, ok := e.Service.Meta[key]; ok {
-			reasons = append(reasons, "meta "+key+" = "+safetext.Quote(value))
+			reasons = append(reasons, hasMeta.With(key, safetext.Quote(value)))
 		}
 	}
 	if host := e.Service.Address; isHostName(host) {
-		reasons = append(reasons, safetext.Quote(host)+" has this address")
+		reasons = append(reasons, hasThisServer.With(safetext.Quote(host)))
 	}
-	return strings.Join(reasons, "; ")
+	return reason.Join(reasons...)
 }
 
-// checked says what its checks are, its own before those of its node.
-func (c converter) checked(e *api.ServiceEntry) (reasons []string) {
+// checked describes its checks, its own before those of its node.
+func (c converter) checked(e *api.ServiceEntry) (reasons []reason.Reason) {
 	checks := slices.SortedFunc(slices.Values(e.Checks), func(a, b *api.HealthCheck) int {
 		return cmp.Or(strings.Compare(b.ServiceID, a.ServiceID), strings.Compare(a.CheckID, b.CheckID))
 	})
@@ -171,7 +166,7 @@ func (c converter) checked(e *api.ServiceEntry) (reasons []string) {
 	for _, check := range checks {
 		own = own || check.ServiceID != ""
 		if check.Status != api.HealthPassing {
-			reasons = append(reasons, describeCheck(check, e.Node.Node)+`, which health = "`+c.cfg.Health+`" takes`)
+			reasons = append(reasons, taken.With(describeCheck(check, e.Node.Node), `"`+c.cfg.Health+`"`))
 			continue
 		}
 		passing = append(passing, safetext.Quote(cmp.Or(check.Name, check.CheckID)))
@@ -179,14 +174,14 @@ func (c converter) checked(e *api.ServiceEntry) (reasons []string) {
 	const most = 3
 	switch n := len(passing); {
 	case n == 1:
-		reasons = append(reasons, "check "+passing[0]+" is passing")
+		reasons = append(reasons, checkPasses.With(passing[0]))
 	case n > most:
-		reasons = append(reasons, fmt.Sprintf("checks %s and %d more are passing", strings.Join(passing[:most], ", "), n-most))
+		reasons = append(reasons, moreChecksPass.With(strings.Join(passing[:most], ", "), n-most))
 	case n > 1:
-		reasons = append(reasons, "checks "+strings.Join(passing, ", ")+" are passing")
+		reasons = append(reasons, checksPass.With(strings.Join(passing, ", ")))
 	}
 	if !own {
-		reasons = append(reasons, "it has no check of its own")
+		reasons = append(reasons, noCheck.With())
 	}
 	return reasons
 }

@@ -29,7 +29,7 @@ func explained(t *testing.T, r *Registry, name string) []string {
 		if f.Index == 0 {
 			t.Errorf("%+v has no index", f)
 		}
-		lines = append(lines, strings.TrimSpace(f.Addr+" "+verdict+": "+f.Reason))
+		lines = append(lines, strings.TrimSpace(f.Addr+" "+verdict+": "+f.Reason.String()))
 	}
 	return lines
 }

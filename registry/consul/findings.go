@@ -9,7 +9,7 @@ import (
 	"swallowkeeper/internal/safetext"
 )
 
-// findings are what is set up wrong. asked is the configured number of connections, 0 for none.
+// findings returns what is set up wrong. asked is the configured number of connections, 0 for none.
 func (x examination) findings(asked int) []finding.Finding {
 	if x.filtered != nil {
 		return []finding.Finding{{
@@ -46,8 +46,10 @@ func (x examination) fewConnections(asked int) (list []finding.Finding) {
 			What: fmt.Sprintf("Consul takes %d connections from one address%s: %d of %s have no "+
 				"query of their own",
 				x.most, tells, x.unwatched, finding.Many(x.services, "service")),
-			Why: "Their changes are found by reading again, which takes longer; other programs that " +
-				"keep a connection a service " +
+			Why: "Their changes are found " + map[way]string{
+				byNode:   "by a query for each node, whose list is then read",
+				bySearch: "by asking one after the other for its index",
+			}[x.way] + ", which takes longer; other programs that keep a connection a service " +
 				"(consul-template, upsync) do not come up at all beside this.",
 			Change: fmt.Sprintf("limits { http_max_conns_per_client = %d }   # in Consul's "+
 				"configuration; or an https address, "+
@@ -57,7 +59,7 @@ func (x examination) fewConnections(asked int) (list []finding.Finding) {
 	return list
 }
 
-// noChecks names the services with instances that nobody checks.
+// noChecks names the services that have instances without checks.
 func (x examination) noChecks() []finding.Finding {
 	by := map[string][]bare{}
 	for _, b := range x.bare {

@@ -9,14 +9,13 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-const heartbeatLoop = "\x00agent" // sorts before every other: it is the reason of what else fails
+const heartbeatLoop = "\x00agent" // sorts first: it is the reason for other failures
 
-// beat is how often the agent is asked whether it is there, how soon again where it was not, and how long it may
-// take to answer what it has at hand.
+// beat is how often the agent is asked for a sign of life, how soon again after a failure, and how long it may take.
 type beat struct{ every, again, limit time.Duration }
 
-// heartbeat notices an agent that is silent long before the end of a wait would show it: one that hangs keeps all
-// connections open. What is known stays as it is. It has a connection of its own, for all others may be waiting.
+// heartbeat notices a silent agent long before the end of a wait would: one that hangs keeps all connections open. It
+// does not affect what is known. It has its own connection, as all others may be waiting.
 func (w *watch) heartbeat(ctx context.Context, c *client) {
 	timer := time.NewTimer(w.beat.every)
 	defer timer.Stop()
@@ -37,8 +36,8 @@ func (w *watch) heartbeat(ctx context.Context, c *client) {
 	}
 }
 
-// alive asks the agent for the leader of its servers. That needs no rights, and an agent that is not a server
-// must ask one. Any answer of its own will do where somebody lets us ask for less than that.
+// alive asks the agent for the current leader. That needs no rights, and makes an agent that is not a server ask one.
+// If it is forbidden, any answer of the agent counts.
 func (c *client) alive(ctx context.Context) error {
 	o, cancel := c.options(ctx, query{})
 	defer cancel()

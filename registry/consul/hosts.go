@@ -2,7 +2,6 @@ package consul
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -91,7 +90,7 @@ func (h *hosts) ask(ctx context.Context, names []string) {
 			defer cancel()
 			list, err := h.resolve(limited, host)
 			if err == nil && len(list) == 0 {
-				err = errors.New("no address")
+				err = nothingFound.Err()
 			}
 			list = slices.Clone(list)
 			slices.SortFunc(list, netip.Addr.Compare)

@@ -6,7 +6,7 @@ import (
 	"swallowkeeper/registry"
 )
 
-// Kind is the type "consul".
+// Kind returns the type "consul".
 func Kind() registry.Kind {
 	return registry.Kind{
 		Name: "consul",

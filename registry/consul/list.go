@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"swallowkeeper/internal/safetext"
+	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
 
@@ -15,8 +16,8 @@ const (
 	startOverEvery = 10 * time.Second
 )
 
-// watchList follows the list of services. Its query wakes when an instance is added or
-// removed, and does not when a check flips.
+// watchList follows the list of services. Its query returns when an instance is added or removed, but not when a check
+// changes.
 func (w *watch) watchList(ctx context.Context) {
 	const what = "read the list of services"
 	w.supervise(ctx, listLoop, what, func(ctx context.Context) error {
@@ -25,7 +26,7 @@ func (w *watch) watchList(ctx context.Context) {
 }
 
 func (w *watch) readList(ctx context.Context, index uint64) (reply, bool, error) {
-	list, got, err := w.client.services(ctx, query{index: index})
+	list, sum, got, err := w.client.servicesUnless(ctx, query{index: index}, w.seed, w.listSum)
 	if err != nil {
 		return reply{}, false, err
 	}
@@ -35,34 +36,49 @@ func (w *watch) readList(ctx context.Context, index uint64) (reply, bool, error)
 	if index != 0 && got.index == index {
 		return got, false, nil
 	}
-	wanted, refused := w.choose(list)
 	believed := got
 	older := got.index < w.listIndex
 	if older {
 		w.trouble.lapse()
 	}
-	if older || w.listShrinks(wanted) {
-		if list, believed, err = w.client.services(ctx, query{consistent: true}); err != nil {
-			return reply{}, false, during("confirm that services are gone", err)
+	news := false
+	if older || sum != w.listSum {
+		wanted, refused := w.choose(list)
+		if older || w.listShrinks(wanted) {
+			if list, sum, believed, err = w.client.servicesUnless(ctx, query{consistent: true}, w.seed, 0); err != nil {
+				return reply{}, false, during("confirm that services are gone", err)
+			}
+			wanted, refused = w.choose(list)
 		}
-		wanted, refused = w.choose(list)
+		news = w.takeList(wanted, refused)
+		w.listSum = sum
 	}
 	w.listIndex = believed.index
 	w.index.Store(believed.index)
-	return got, w.takeList(wanted, refused), nil
+	w.mu.Lock()
+	way := w.plan.way
+	w.mu.Unlock()
+	if way == bySearch || way == byNode && index == 0 {
+		// An instance came or went, and the list does not tell of which service.
+		w.loops.Go(func() { w.seek(ctx, index, got.index) })
+	}
+	return got, news, nil
 }
 
-// startOver has every service with a watch read again where the list's index says that the servers' state was
-// replaced: by a snapshot that was restored, or by none. The agent keeps queries for a service waiting then, for an
-// index that comes no more. An agent that never lets anybody wait must not cause that all the time.
+// startOver reads every service with a watch again if the list's index shows that the servers' state was replaced, as
+// by restoring a snapshot. Otherwise the agent would let those queries wait for an index that never comes. An agent
+// that never blocks must not trigger this all the time.
 func (w *watch) startOver(ctx context.Context) {
 	for w.replaced.heard(ctx) {
 		w.mu.Lock()
 		for _, s := range w.order {
-			if s.stop != nil {
-				s.stop()
-				w.watchService(s)
+			if s.stop == nil {
+				w.stopIndex(s)
+				w.queue.add(s)
+				continue
 			}
+			s.stop()
+			w.watchService(s)
 		}
 		w.mu.Unlock()
 		select {
@@ -72,45 +88,44 @@ func (w *watch) startOver(ctx context.Context) {
 	}
 }
 
-// choose picks the services by name and tag. A name that no upstream can have is left out
-// with its reason, and never becomes part of a query.
+// choose selects services by name and tag. A name that no upstream can have is left out with its reason, and never
+// becomes part of a query.
 func (w *watch) choose(list map[string][]string) (wanted map[string]bool, refused []upstream.Out) {
 	wanted = make(map[string]bool, len(list))
 	for name, tags := range list {
-		if w.cfg.unwanted(name, tags) != "" {
+		if !w.cfg.unwanted(name, tags).IsZero() {
 			continue
 		}
 		if err := upstream.ValidName(name); err != nil {
-			refused = append(refused, upstream.Out{Service: safetext.Cut(name, mostText), Reason: err.Error()})
+			refused = append(refused, upstream.Out{Service: safetext.Cut(name, mostText), Reason: reason.Of(err)})
 			continue
 		}
 		wanted[name] = true
 	}
 	slices.SortFunc(refused, func(a, b upstream.Out) int {
-		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Reason, b.Reason))
+		return cmp.Or(cmp.Compare(a.Service, b.Service), a.Reason.Compare(b.Reason))
 	})
 	return wanted, refused
 }
 
-// unwanted says by which rule a service is none of ours, or returns "".
-func (c *Config) unwanted(name string, tags []string) string {
+// unwanted returns which rule excludes a service, or the zero Reason.
+func (c *Config) unwanted(name string, tags []string) reason.Reason {
 	if len(c.Include) > 0 && !matches(c.Include, name) {
-		return "no include matches service " + safetext.Quote(name)
+		return notIncluded.With(safetext.Quote(name))
 	}
 	if glob, ok := matching(c.Exclude, name); ok {
-		return "exclude " + safetext.Quote(glob) + " leaves service " + safetext.Quote(name) + " out"
+		return excluded.With(safetext.Quote(glob), safetext.Quote(name))
 	}
 	if !anyMatch(c.Tags, tags) {
-		return "no instance of service " + safetext.Quote(name) + " has a wanted tag"
+		return noneTagged.With(safetext.Quote(name))
 	}
-	return ""
+	return reason.Reason{}
 }
 
-// listShrinks tells whether so much is gone that the answer must be confirmed: all, or
-// more than a quarter and at least two. Agents and servers that just started, and those
-// between two leaders, were seen to answer with valid but empty lists; a server that has just
-// become the leader was seen to answer with a part, before it had read all of its log. The first
-// list is confirmed too: there is nothing yet to compare it with.
+// listShrinks reports whether so much is gone that the answer must be confirmed: everything, or more than a quarter and
+// at least two. Agents and servers that just started or have no leader have been seen to return valid but empty lists.
+// A new leader has been seen to return a partial list before it had read all of its log. The first list is confirmed
+// too, as there is nothing to compare it with.
 func (w *watch) listShrinks(wanted map[string]bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -129,12 +144,13 @@ func (w *watch) listShrinks(wanted map[string]bool) bool {
 	return gone >= 2 && 4*gone > len(w.services)
 }
 
-// takeList makes the list what is watched, and tells whether it differs from before.
+// takeList applies the list to what is watched, and reports whether it has changed.
 func (w *watch) takeList(wanted map[string]bool, refused []upstream.Out) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	changed := !w.listed || !slices.Equal(w.refused, refused)
 	w.listed, w.refused = true, refused
+	w.all.Put(refusedPart, upstream.NewSet(nil, refused...))
 
 	moved := false
 	for name, s := range w.services {
@@ -142,13 +158,18 @@ func (w *watch) takeList(wanted map[string]bool, refused []upstream.Out) bool {
 			continue
 		}
 		delete(w.services, name)
+		w.all.Put(name, upstream.Set{})
+		if !s.known {
+			w.unread--
+		}
 		if s.known || s.back {
 			w.gone.add(name)
 		}
 		if s.stop != nil {
 			s.stop()
 		}
-		// Also where its absence completes the first set.
+		w.stopIndex(s)
+		// Its absence may also complete the first set.
 		changed, moved = true, true
 		w.trouble.over(s.loop)
 	}
@@ -157,20 +178,13 @@ func (w *watch) takeList(wanted map[string]bool, refused []upstream.Out) bool {
 			w.services[name] = &service{
 				name: name, back: w.gone.take(name), loop: "service " + name, turn: make(chan struct{}, 1),
 			}
+			w.unread++
 			moved = true
 		}
 	}
 	if moved {
 		w.reorder()
 		w.arrange()
-	}
-	if w.stopSweep != nil {
-		// Instances came or went, and the list does not say whose.
-		for _, s := range w.order {
-			if s.stop == nil {
-				w.queue.add(s)
-			}
-		}
 	}
 	if changed {
 		w.touch()

@@ -1,7 +1,6 @@
 package consul
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -10,8 +9,8 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// The keys of a service's meta that set the options of its server. A value that is not
-// right puts the instance out: whoever wrote it meant something by it.
+// Keys of a service's meta that set options of its server. A bad value puts the instance out, as whoever set it had a
+// reason.
 const (
 	metaWeight      = "nginx-weight"
 	metaMaxFails    = "nginx-max-fails"
@@ -36,7 +35,7 @@ func applyMeta(s *upstream.Server, meta map[string]string) error {
 		}
 		n, err := strconv.Atoi(text)
 		if err != nil || n < m.min || n > m.max {
-			return fmt.Errorf("meta %s = %s: allowed is a number from %d to %d", m.key, safetext.Quote(text), m.min, m.max)
+			return badNumber.Err(m.key, safetext.Quote(text), m.min, m.max)
 		}
 		*m.to = n
 	}
@@ -46,8 +45,7 @@ func applyMeta(s *upstream.Server, meta map[string]string) error {
 			err = upstream.ValidFailTimeout(d)
 		}
 		if err != nil {
-			return fmt.Errorf("meta %s = %s: allowed are whole seconds such as 5 or 5s, up to %s",
-				metaFailTimeout, safetext.Quote(text), upstream.MaxFailTimeout)
+			return badSeconds.Err(metaFailTimeout, safetext.Quote(text), upstream.MaxFailTimeout)
 		}
 		s.FailTimeout = d
 	}
@@ -58,13 +56,13 @@ func applyMeta(s *upstream.Server, meta map[string]string) error {
 		case "false", "0":
 			s.Backup = false
 		default:
-			return fmt.Errorf("meta %s = %s: allowed are true and false", metaBackup, safetext.Quote(text))
+			return badBool.Err(metaBackup, safetext.Quote(text))
 		}
 	}
 	return nil
 }
 
-// seconds reads a duration, or a bare number of seconds as nginx does.
+// seconds parses a duration, or like nginx a plain number of seconds.
 func seconds(text string) (time.Duration, error) {
 	if n, err := strconv.ParseUint(text, 10, 32); err == nil {
 		return time.Duration(n) * time.Second, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -13,19 +14,19 @@ import (
 	"swallowkeeper/internal/budget"
 )
 
-// Metrics measures what registries ask Consul. One may serve several registries, and those
-// that are built anew by a reload.
+// Metrics measures the requests of registries to Consul. It may serve several registries, also across reloads.
 type Metrics struct {
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 	restarts  *prometheus.CounterVec
 	watches   *prometheus.GaugeVec
+	services  *prometheus.GaugeVec
 }
 
-// NewMetrics makes the metrics and registers them; a nil registerer makes none.
+// NewMetrics makes and registers the metrics. It returns nil for a nil registerer.
 func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 	if r == nil {
-		return nil, nil //nolint:nilnil // nil is what measures nothing
+		return nil, nil //nolint:nilnil // nil measures nothing
 	}
 	m := &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -44,8 +45,12 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		watches: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "swallowkeeper_consul_watches", Help: "Watches that run.",
 		}, []string{"registry"}),
+		services: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "swallowkeeper_consul_services", Help: "Services by how their changes are noticed: by a query of its own " +
+				"(each, or bell for its index alone), by one for each node, or by a search.",
+		}, []string{"registry", "way"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.durations, m.restarts, m.watches} {
+	for _, c := range []prometheus.Collector{m.requests, m.durations, m.restarts, m.watches, m.services} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register the metrics of Consul: %w", err)
 		}
@@ -53,15 +58,15 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 	return m, nil
 }
 
-// Option is what a registry can do without.
+// Option is an optional setting of a registry.
 type Option func(*Registry)
 
-// WithBudget has the registry's answers share a budget with those of other peers.
+// WithBudget shares a budget for answers with other peers.
 func WithBudget(b *budget.Budget) Option {
 	return func(r *Registry) { r.endpoint.budget = b }
 }
 
-// WithMetrics has a registry measured; nil measures nothing.
+// WithMetrics enables metrics; nil disables them.
 func WithMetrics(m *Metrics) Option {
 	return func(r *Registry) {
 		if m == nil {
@@ -79,7 +84,7 @@ func (m *Metrics) restarted(registry string) {
 	}
 }
 
-// watching counts a watch, and counts it no more when the result is called.
+// watching counts a running watch until the returned function is called.
 func (m *Metrics) watching(registry string) (ended func()) {
 	if m == nil {
 		return func() {}
@@ -89,7 +94,32 @@ func (m *Metrics) watching(registry string) (ended func()) {
 	return running.Dec
 }
 
-// over measures what goes over a transport.
+// watched sets how many services are watched in which way.
+func (m *Metrics) watched(registry string, own, others int, how way) {
+	if m == nil {
+		return
+	}
+	for _, w := range []way{each, byIndex, byNode, bySearch} {
+		n := 0
+		if w == each {
+			n = own
+		}
+		if w == how && w != each {
+			n = others
+		}
+		m.services.WithLabelValues(registry, w.String()).Set(float64(n))
+	}
+}
+
+// rang counts a query for an index that bypassed the client.
+func (m *Metrics) rang(registry string, a answer) {
+	if m == nil {
+		return
+	}
+	m.requests.WithLabelValues(registry, "index", outcome(&http.Response{StatusCode: a.status}, a.err)).Inc()
+}
+
+// over wraps a transport to measure it.
 func (m *Metrics) over(next http.RoundTripper, registry string) http.RoundTripper {
 	if m == nil {
 		return next
@@ -106,16 +136,23 @@ type measured struct {
 func (t measured) RoundTrip(req *http.Request) (*http.Response, error) {
 	began := time.Now()
 	resp, err := t.next.RoundTrip(req)
-	t.metrics.requests.WithLabelValues(t.registry, asked(req.URL.Path), outcome(resp, err)).Inc()
+	t.metrics.requests.WithLabelValues(t.registry, asked(req.URL), outcome(resp, err)).Inc()
 	if err == nil && !req.URL.Query().Has("index") {
 		t.metrics.durations.WithLabelValues(t.registry).Observe(time.Since(began).Seconds())
 	}
 	return resp, err
 }
 
-// asked names the kind of a path: the paths themselves hold names of services.
-func asked(path string) string {
+// asked returns the kind of a path. The paths themselves contain service names.
+func asked(u *url.URL) string {
+	path := u.Path
 	switch {
+	case strings.Contains(path, "/v1/catalog/node-services/"):
+		return "node"
+	case strings.Contains(path, "/v1/catalog/nodes"):
+		return "nodes"
+	case strings.Contains(path, "/v1/health/service/") && u.Query().Get("tag") == noTag:
+		return "index"
 	case strings.Contains(path, "/v1/catalog/services"):
 		return "services"
 	case strings.Contains(path, "/v1/health/service/"):

@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -10,21 +11,30 @@ const (
 	paceBurst = 5
 )
 
-// pace bounds a loop that never has to wait for its answers: a burst goes through at
-// once, then one round every 50 ms. Rounds that brought news do not count. Its zero value
-// is ready for use.
-type pace struct{ due time.Time }
+// pace limits a loop whose answers come at once: after a burst, one round per 50 ms. Rounds with changes do not count.
+// The zero value is ready for use.
+type pace struct {
+	due  time.Time
+	slow time.Duration // minimum time of a round instead of paceEvery
+}
 
-func (p *pace) wait(ctx context.Context) error {
-	now := time.Now()
-	if full := now.Add(-paceBurst * paceEvery); p.due.Before(full) {
+func (p *pace) every() time.Duration { return cmp.Or(p.slow, paceEvery) }
+
+// take counts a round, and returns how long to wait before it.
+func (p *pace) take(now time.Time) time.Duration {
+	if full := now.Add(-paceBurst * p.every()); p.due.Before(full) {
 		p.due = full
 	}
-	p.due = p.due.Add(paceEvery)
-	if !p.due.After(now) {
+	p.due = p.due.Add(p.every())
+	return p.due.Sub(now)
+}
+
+func (p *pace) wait(ctx context.Context) error {
+	left := p.take(time.Now())
+	if left <= 0 {
 		return ctx.Err()
 	}
-	timer := time.NewTimer(p.due.Sub(now))
+	timer := time.NewTimer(left)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -34,5 +44,5 @@ func (p *pace) wait(ctx context.Context) error {
 	}
 }
 
-// news takes the last round out of the count.
-func (p *pace) news() { p.due = p.due.Add(-paceEvery) }
+// news removes the last round from the count.
+func (p *pace) news() { p.due = p.due.Add(-p.every()) }

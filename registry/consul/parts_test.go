@@ -340,7 +340,7 @@ func TestPromotion(t *testing.T) {
 		t.Fatal(err)
 	}
 	var last atomic.Pointer[upstreamSet]
-	w := newWatch(r, c, 4, func(s upstreamSet) { last.Store(&s) })
+	w := newWatch(r, c, room{connections: 4, watches: 4}, func(s upstreamSet) { last.Store(&s) })
 	done := make(chan struct{})
 	go func() { defer close(done); w.run(ctx) }()
 	defer func() { cancel(); <-done; c.close() }()

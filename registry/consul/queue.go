@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// queue holds the services that are to be read again, each once, first come first served.
+// queue holds the services to be read again, each once, first in, first out.
 type queue struct {
 	mu      sync.Mutex
 	waiting map[*service]bool
@@ -17,8 +17,8 @@ func newQueue() *queue {
 	return &queue{waiting: map[*service]bool{}, ready: make(note, 1)}
 }
 
-// add puts a service in line, unless it waits there already. One that is being read right
-// now is read once more: the answer under way may be older than the reason to ask.
+// add queues a service, unless it is already queued. One that is being read is read once more, as the answer under way
+// may be older than the reason to read.
 func (q *queue) add(s *service) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -30,7 +30,7 @@ func (q *queue) add(s *service) {
 	q.ready.say()
 }
 
-// next waits for a service; false means that the context has ended.
+// next waits for a service. It returns false if the context has ended.
 func (q *queue) next(ctx context.Context) (*service, bool) {
 	for q.ready.heard(ctx) {
 		q.mu.Lock()

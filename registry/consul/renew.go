@@ -15,9 +15,9 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// renewed is what was read of files that are renewed in place: short-lived certificates and tokens. Whoever asks for
-// it gets what they hold now. While that can't be used, because a file is missing, half written, or does not fit
-// the other one yet, the last good value goes on.
+// renewed is a value read from files that are renewed in place, such as short-lived certificates and tokens. It is read
+// again when the files change. While they can't be used, because one is missing, half written, or does not match the
+// other yet, the last good value is kept.
 type renewed[T any] struct {
 	what  string
 	files []string
@@ -26,8 +26,8 @@ type renewed[T any] struct {
 
 	mu    sync.Mutex
 	value T
-	print string // of the files that value was read of
-	bad   string // of those that were complained about
+	print string // fingerprint of the files of that value
+	bad   string // fingerprint of the files that were last reported as bad
 }
 
 // load reads the first value.
@@ -41,7 +41,7 @@ func (r *renewed[T]) load() error {
 func (r *renewed[T]) current() T {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Before it is read: what changes meanwhile is read again the next time.
+	// Taken before reading, so that a change during it is noticed the next time.
 	now := fingerprint(r.files)
 	if now == r.print {
 		return r.value
@@ -58,8 +58,8 @@ func (r *renewed[T]) current() T {
 	return r.value
 }
 
-// fingerprint is of the contents of files, and of folders with all that is in them. Times and sizes would miss what is
-// written twice within a tick.
+// fingerprint hashes the contents of files, and of folders with everything in them. Times and sizes would miss a second
+// write within a clock tick.
 func fingerprint(paths []string) string {
 	sum := sha256.New()
 	for _, path := range paths {
@@ -75,7 +75,7 @@ func fingerprint(paths []string) string {
 	return string(sum.Sum(nil))
 }
 
-// secure sets TLS up as the official client does, but for each new connection with the files as they are then.
+// secure configures TLS like the official client, but reads the files again for each new connection.
 func (e *endpoint) secure(log logrus.FieldLogger) error {
 	if e.base.Scheme != "https" {
 		return nil
@@ -125,13 +125,13 @@ func (e *endpoint) secure(log logrus.FieldLogger) error {
 	if name == "" {
 		name = (&url.URL{Host: e.base.Address}).Hostname()
 	}
-	// The standard check knows one pool for ever. This is the same one with the pool of the moment.
+	// The standard verification uses a fixed pool. This is the same with the current pool.
 	conf.InsecureSkipVerify = true //nolint:gosec // VerifyConnection verifies
 	conf.VerifyConnection = func(cs tls.ConnectionState) error { return verify(cs, name, authority.current()) }
 	return nil
 }
 
-// verify checks a server's certificate as crypto/tls does by itself.
+// verify verifies a server's certificate like crypto/tls.
 func verify(cs tls.ConnectionState, name string, roots *x509.CertPool) error {
 	opts := x509.VerifyOptions{Roots: roots, DNSName: name, Intermediates: x509.NewCertPool()}
 	for _, cert := range cs.PeerCertificates[1:] {

@@ -170,7 +170,7 @@ func TestCertificatesRenewed(t *testing.T) {
 	t.Setenv(api.HTTPClientCert, certFile)
 	t.Setenv(api.HTTPClientKey, keyFile)
 	t.Setenv(api.HTTPCAFile, ca)
-	log, said := test.NewNullLogger()
+	log, logged := test.NewNullLogger()
 	cfg := testConfig("https://" + g.addr)
 	w := run(t, newTestRegistry(t, cfg, log))
 	w.servers("web", 1)
@@ -185,7 +185,7 @@ func TestCertificatesRenewed(t *testing.T) {
 		eventually(t, "it calls as "+as, func() bool { return g.caller() == as })
 	}
 	warnings := func() (n int) {
-		for _, e := range said.AllEntries() {
+		for _, e := range logged.AllEntries() {
 			if strings.Contains(e.Message, "can't be read again: the last good one goes on") {
 				n++
 			}
@@ -248,15 +248,15 @@ func TestTokenFileUnreadable(t *testing.T) {
 	writeFile(t, file, []byte("one"))
 	cfg := testConfig(d.addr)
 	cfg.TokenFile = file
-	log, said := test.NewNullLogger()
+	log, logged := test.NewNullLogger()
 	r := newTestRegistry(t, cfg, log)
 	for _, step := range []struct {
 		write, want string
 		lines       int
 	}{{"", "one", 1}, {"", "one", 1}, {" \n", "one", 2}, {"two\n", "two", 3}} {
 		writeFile(t, file, []byte(step.write))
-		if got := r.endpoint.token(); got != step.want || len(said.AllEntries()) != step.lines {
-			t.Errorf("after %q: %q and %d lines, want %q and %d", step.write, got, len(said.AllEntries()), step.want, step.lines)
+		if got := r.endpoint.token(); got != step.want || len(logged.AllEntries()) != step.lines {
+			t.Errorf("after %q: %q and %d lines, want %q and %d", step.write, got, len(logged.AllEntries()), step.want, step.lines)
 		}
 	}
 	if err := os.Remove(file); err != nil {

@@ -38,3 +38,14 @@ func TestEmptyAndBack(t *testing.T) {
 		})
 	}
 }
+
+// TestEmptyFromTheStart: a list without a service is a list.
+func TestEmptyFromTheStart(t *testing.T) {
+	d := startDouble(t, consultest.Options{})
+	d.AnswerEmpty(true)
+	w := run(t, newTestRegistry(t, testConfig(d.addr), silent()))
+	w.until("empty", func(s upstreamSet) bool { return s.Len() == 0 })
+	d.register(t, registration("n1", "web", "w1", "10.0.0.1", 80, "passing"))
+	d.AnswerEmpty(false)
+	w.until("all", func(s upstreamSet) bool { return s.Len() == 1 })
+}

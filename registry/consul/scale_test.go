@@ -60,7 +60,7 @@ func BenchmarkChange(b *testing.B) {
 func BenchmarkAssemble(b *testing.B) {
 	d := startDouble(b, consultest.Options{})
 	r := newTestRegistry(b, testConfig(d.addr), silent())
-	w := newWatch(r, nil, 0, nil)
+	w := newWatch(r, nil, room{}, nil)
 	cfg := testConfig("")
 	conv := converter{cfg: &cfg, origin: "here"}
 	for i := range 1000 {
@@ -90,7 +90,7 @@ func TestMemory(t *testing.T) {
 		t.Skip("takes some seconds")
 	}
 	d := startDouble(t, consultest.Options{})
-	manyServices(t, d, 1000, 10)
+	manyServices(t, d, tooMany, 10)
 	heap := func() uint64 {
 		runtime.GC()
 		runtime.GC()
@@ -100,7 +100,7 @@ func TestMemory(t *testing.T) {
 	}
 	before := heap()
 	w := run(t, newTestRegistry(t, testConfig(d.addr), silent()))
-	w.until("all", func(s upstreamSet) bool { return s.Servers() == 10_000 })
+	w.until("all", func(s upstreamSet) bool { return s.Servers() == 10*tooMany })
 	eventually(t, "the queries wait", func() bool { return d.Waiting() > 150 })
 	used := int64(heap()) - int64(before)
 	t.Logf("%.1f MB, with the double's part of 150 connections", float64(used)/1e6)

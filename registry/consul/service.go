@@ -10,8 +10,8 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// watchService gives a service a watch of its own. Its query wakes for this service's
-// instances and checks, and for nobody else's. Locked.
+// watchService starts a service's own watch. Its query returns only for changes of this service's instances and checks.
+// The mutex is held.
 func (w *watch) watchService(s *service) {
 	ctx, stop := context.WithCancel(w.ctx)
 	s.stop = stop
@@ -40,7 +40,8 @@ func (s *service) take(ctx context.Context) bool {
 
 func (s *service) release() { <-s.turn }
 
-// readService reads a service, takes the answer in, and tells whether it brought news. Only who has its turn calls it.
+// readService reads a service, applies the answer, and reports whether anything changed. The caller must hold the
+// service's turn.
 func (w *watch) readService(ctx context.Context, s *service, index uint64) (reply, bool, error) {
 	entries, got, err := w.client.instances(ctx, s.name, query{index: index})
 	if err != nil {
@@ -62,10 +63,12 @@ func (w *watch) readService(ctx context.Context, s *service, index uint64) (repl
 		next = w.convert(ctx, s, entries)
 	}
 	if ctx.Err() != nil {
-		return reply{}, false, ctx.Err() // a lookup may have been cut short
+		return reply{}, false, ctx.Err() // a look-up may have been interrupted
 	}
 	s.index = believed.index
-	return got, w.takeService(s, entries, next), nil
+	news := w.takeService(s, entries, next)
+	w.found(believed.index)
+	return got, news, nil
 }
 
 func (w *watch) convert(ctx context.Context, s *service, entries []*api.ServiceEntry) upstream.Set {
@@ -77,8 +80,8 @@ func (w *watch) convert(ctx context.Context, s *service, entries []*api.ServiceE
 	return upstream.NewSet(list, out...)
 }
 
-// serviceShrinks tells whether so many servers are gone that the answer must be confirmed:
-// the last, or at least two that are half or more.
+// serviceShrinks reports whether so many servers are gone that the answer must be confirmed: the last one, or at least
+// two that are half or more.
 func (w *watch) serviceShrinks(s *service, next upstream.Set) bool {
 	w.mu.Lock()
 	old := s.set.Servers()
@@ -88,7 +91,7 @@ func (w *watch) serviceShrinks(s *service, next upstream.Set) bool {
 	return gone > 0 && now == 0 || gone >= 2 && 2*gone >= old
 }
 
-// takeService keeps what was made of an answer, but nothing of the answer itself.
+// takeService keeps what was made of an answer, but not the answer itself.
 func (w *watch) takeService(s *service, entries []*api.ServiceEntry, next upstream.Set) bool {
 	hosted := w.cfg.HostNames && len(hostNames(entries)) > 0
 	w.mu.Lock()
@@ -100,18 +103,23 @@ func (w *watch) takeService(s *service, entries []*api.ServiceEntry, next upstre
 	if hosted {
 		s.hosted = entries
 	}
+	w.lastNews.add(s.index)
 	news := w.adopt(s, next)
 	w.takeCover(s, entries)
 	return news
 }
 
-// adopt makes next the set of the service, and tells whether it differs. Locked.
+// adopt stores the service's next set, and reports whether it differs. The mutex is held.
 func (w *watch) adopt(s *service, next upstream.Set) bool {
+	w.all.Put(s.name, next)
 	if s.known && s.set.Identical(next) {
-		s.set = next // what checks say may be new, which is no change
+		s.set = next // only outputs of checks may be new, which is no change
 		return false
 	}
 	first := !s.known
+	if first {
+		w.unread--
+	}
 	s.known, s.set, s.changed = true, next, time.Now()
 	w.touch()
 	if !first && s.stop == nil && w.stopSweep != nil {
@@ -120,7 +128,7 @@ func (w *watch) adopt(s *service, next upstream.Set) bool {
 	return true
 }
 
-// watchHosts looks host names up again and again.
+// watchHosts resolves host names at intervals.
 func (w *watch) watchHosts(ctx context.Context) {
 	ticker := time.NewTicker(w.lookups)
 	defer ticker.Stop()
@@ -148,8 +156,7 @@ func (w *watch) watchHosts(ctx context.Context) {
 	}
 }
 
-// convertAgain makes upstreams of the instances that are known with the addresses that
-// their host names have by now.
+// convertAgain converts the known instances again, with the current addresses of their host names.
 func (w *watch) convertAgain(ctx context.Context, s *service) {
 	w.mu.Lock()
 	entries := s.hosted
@@ -160,7 +167,7 @@ func (w *watch) convertAgain(ctx context.Context, s *service) {
 	next := w.convert(ctx, s, entries)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	// Meanwhile a newer answer may have come, made with the same addresses.
+	// A newer answer may have arrived in the meantime, made with the same addresses.
 	if ctx.Err() == nil && w.services[s.name] == s && len(s.hosted) > 0 && &s.hosted[0] == &entries[0] {
 		w.adopt(s, next)
 	}

@@ -13,53 +13,31 @@ import (
 
 const (
 	unwellLoop = "\x00unwell"
-	// rotateEvery is how often the sweep looks for what is due.
+	// rotateEvery is how often the sweep looks for due services.
 	rotateEvery = 250 * time.Millisecond
-	// rotation is in how many waits every swept service is read once more, to be safe: it
-	// costs processor time while nothing happens.
+	// rotation is the number of waits after which every swept service is asked for its index again, to be safe. This
+	// costs processor time even if nothing happens.
 	rotation = 4
-	// doubtFor is how long two answers that disagree have to agree by themselves.
+	// doubtFor is how long two contradicting answers may take to agree.
 	doubtFor = 500 * time.Millisecond
 )
 
-// cover is what sweeping needs to know of a service.
+// cover is the sweep's state of a service.
 type cover struct {
 	nodes    []unique.Handle[string]
-	seen     uint64    // sum of the checks that were not passing when the service was read
-	expected uint64    // sum of those that the list of all such checks had last
-	doubt    [2]uint64 // the disagreement that was followed up last
+	seen     uint64    // checksum of the checks that were not passing when the service was read
+	expected uint64    // checksum of those in the last list of all such checks
+	doubt    [2]uint64 // the last contradiction that was followed up
 	failures int
-	due      time.Time // when to read it again by itself; zero is never
+	due      time.Time // when to read it again anyway; zero means never
+	asked    time.Time // when it was read or asked for its index
 }
 
-// unwell sums up all checks that are not passing, by the service that they concern and,
-// for those that concern all services there, by node.
+// unwell has checksums of all checks that are not passing, by service, and by node for those that affect all services
+// there.
 type unwell struct {
 	service map[string]uint64 // by name in lower case, as Consul compares them here
 	node    map[unique.Handle[string]]uint64
-}
-
-// sweep covers the services that have no watch of their own. They are read again when the
-// list of checks disagrees with what was read, when the list of services wakes, and now
-// and then to be safe. Locked.
-func (w *watch) sweep(readers int) {
-	ctx, stop := context.WithCancel(w.ctx)
-	w.stopSweep = stop
-	w.unwell = nil
-	for _, s := range w.order {
-		if s.stop == nil {
-			w.queue.add(s)
-		}
-	}
-	for range readers {
-		w.loops.Go(func() { w.sweeper(ctx) })
-	}
-	w.loops.Go(func() { w.rotate(ctx) })
-	w.loops.Go(func() {
-		w.supervise(ctx, unwellLoop, "read the checks that are not passing", func(ctx context.Context) error {
-			return w.follow(ctx, unwellLoop, w.readUnwell)
-		})
-	})
 }
 
 func (w *watch) sweeper(ctx context.Context) {
@@ -71,19 +49,19 @@ func (w *watch) sweeper(ctx context.Context) {
 	}
 }
 
-// sweepService reads one service; false means that the context has ended.
+// sweepService reads a service. It returns false if the context has ended.
 func (w *watch) sweepService(ctx context.Context, s *service) bool {
 	w.mu.Lock()
-	mine := s.stop == nil && w.services[s.name] == s
+	swept := s.stop == nil && w.services[s.name] == s
 	w.mu.Unlock()
-	if !mine {
+	if !swept {
 		return true
 	}
 	if !s.take(ctx) {
 		return false
 	}
 	defer s.release()
-	_, _, err := w.readService(ctx, s, 0)
+	got, news, err := w.readService(ctx, s, 0)
 	if ctx.Err() != nil {
 		return false
 	}
@@ -94,15 +72,42 @@ func (w *watch) sweepService(ctx context.Context, s *service) bool {
 	case err != nil:
 		w.trouble.report(s.loop, "read the health of service "+s.name, err)
 		s.failures++
-		s.due = time.Now().Add(min(w.retry.First<<min(s.failures-1, 10), w.retry.Longest))
+		w.later(s, time.Now().Add(min(w.retry.First<<min(s.failures-1, 10), w.retry.Longest)))
 	default:
 		w.trouble.over(s.loop)
 		s.failures = 0
+		if news {
+			s.rung.news()
+		}
+		w.waitIndex(s, got.index)
 	}
 	return true
 }
 
-// rotate reads again what failed or is in doubt, and every service once in a while.
+// later schedules reading a service. The mutex is held.
+func (w *watch) later(s *service, at time.Time) {
+	s.due = at
+	if w.nextDue.IsZero() || at.Before(w.nextDue) {
+		w.nextDue = at
+	}
+}
+
+// readDue queues the services that are due. The mutex is held.
+func (w *watch) readDue(now time.Time) {
+	w.nextDue = time.Time{}
+	for _, s := range w.order {
+		switch {
+		case s.stop != nil || s.due.IsZero():
+		case now.Before(s.due):
+			w.later(s, s.due)
+		default:
+			s.due = time.Time{}
+			w.queue.add(s)
+		}
+	}
+}
+
+// rotate reads again what failed or is in doubt, and occasionally asks every service for its index.
 func (w *watch) rotate(ctx context.Context) {
 	ticker := time.NewTicker(rotateEvery)
 	defer ticker.Stop()
@@ -115,27 +120,28 @@ func (w *watch) rotate(ctx context.Context) {
 		}
 		now := time.Now()
 		w.mu.Lock()
-		var swept []*service
-		for _, s := range w.order {
-			if s.stop != nil {
-				continue
+		if !w.nextDue.IsZero() && !now.Before(w.nextDue) {
+			w.readDue(now)
+		}
+		var turn []*service
+		if w.plan.way != byIndex { // an index watch that timed out tells the same
+			owed += float64(len(w.order)) * float64(rotateEvery) / float64(rotation*w.cfg.Wait)
+		}
+		for ; owed >= 1; owed-- {
+			if s := w.order[next%len(w.order)]; s.stop == nil && s.known {
+				turn = append(turn, s)
 			}
-			swept = append(swept, s)
-			if !s.due.IsZero() && !now.Before(s.due) {
-				s.due = time.Time{}
-				w.queue.add(s)
-			}
+			next++
 		}
 		w.mu.Unlock()
-		for owed += float64(len(swept)) * float64(rotateEvery) / float64(rotation*w.cfg.Wait); owed >= 1; owed-- {
-			w.queue.add(swept[next%len(swept)])
-			next++
+		if len(turn) > 0 && w.search.idle() {
+			w.search.add(turn)
 		}
 	}
 }
 
-// readUnwell takes in the list of checks that are not passing, and has those services read
-// again for which it changed, or says something else than they did when they were read.
+// readUnwell processes the list of checks that are not passing, and queues the services for which it has changed, or
+// differs from when they were read.
 func (w *watch) readUnwell(ctx context.Context, index uint64) (reply, bool, error) {
 	checks, got, err := w.client.unwell(ctx, query{index: index})
 	if err != nil {
@@ -180,11 +186,10 @@ func (u *unwell) of(s *service) uint64 {
 	return sum
 }
 
-// takeCover notes what sweeping compares. Where the list of checks, which came before,
-// says something else, the two are compared again a little later, by a new answer: one of
-// them was older than it looked. Locked.
+// takeCover stores what the sweep compares. If it contradicts the earlier list of checks, both are compared again a
+// little later with a new answer, as one of them was older than it seemed. The mutex is held.
 func (w *watch) takeCover(s *service, entries []*api.ServiceEntry) {
-	if w.stopSweep == nil {
+	if w.stopSweep == nil || w.plan.way == byIndex {
 		return
 	}
 	s.nodes, s.seen = w.coverOf(entries)
@@ -194,12 +199,12 @@ func (w *watch) takeCover(s *service, entries []*api.ServiceEntry) {
 	s.expected = w.unwell.of(s)
 	if doubt := [2]uint64{s.expected, s.seen}; s.expected != s.seen && doubt != s.doubt {
 		s.doubt = doubt
-		s.due = time.Now().Add(doubtFor)
+		w.later(s, time.Now().Add(doubtFor))
 	}
 }
 
-// coverOf lists the nodes of instances and sums up their checks that are not passing. Many
-// services share few nodes, so a node's name is kept once.
+// coverOf returns the nodes of instances and the checksum of their checks that are not passing. Node names are
+// interned, as many services share few nodes.
 func (w *watch) coverOf(entries []*api.ServiceEntry) ([]unique.Handle[string], uint64) {
 	var nodes []unique.Handle[string]
 	var sum uint64
@@ -219,8 +224,7 @@ func (w *watch) coverOf(entries []*api.ServiceEntry) ([]unique.Handle[string], u
 	return nodes, sum
 }
 
-// checkSum has a seed of its own in each run, so that nobody can make up checks that
-// cancel each other out.
+// checkSum uses a seed chosen at each start, so that nobody can craft checks that cancel each other out.
 func (w *watch) checkSum(c *api.HealthCheck) uint64 {
 	var h maphash.Hash
 	h.SetSeed(w.seed)

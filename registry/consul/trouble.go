@@ -21,60 +21,63 @@ import (
 
 const sayAgain = time.Minute
 
-// troubles keeps what can't be read just now, and tells the log of it without flooding
-// it: hundreds of loops fail alike when their agent is gone.
+// troubles records what currently can't be read, and logs it without flooding: hundreds of loops fail alike when their
+// agent is gone.
 type troubles struct {
 	log logrus.FieldLogger
 
-	mu    sync.Mutex
-	loops map[string]error
-	said  map[string]time.Time // by reason; kept over a recovery, so that flapping does not flood
-	told  bool                 // whether the log knows of the trouble that is on
-	since time.Time
-	// lapsed is when the list could not be read last, or something was older than before.
+	mu     sync.Mutex
+	loops  map[string]error
+	logged map[string]time.Time // by reason; kept across recoveries, so that flapping does not flood the log
+	told   bool                 // whether the current trouble was logged
+	since  time.Time
+	// lapsed is when the list last could not be read, or something was older than before.
 	lapsed time.Time
 }
 
 func newTroubles(log logrus.FieldLogger) *troubles {
-	return &troubles{log: log, loops: map[string]error{}, said: map[string]time.Time{}}
+	return &troubles{log: log, loops: map[string]error{}, logged: map[string]time.Time{}}
 }
 
-// report notes that the loop failed to do what. A reason is told when it is new, and then
-// once a minute.
+// report records that the loop failed to do what. A reason is logged when it is new, and then once a minute.
 func (t *troubles) report(loop, what string, err error) {
-	reason := reason(err)
+	reason := common(err)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
 	if len(t.loops) == 0 {
 		t.since = now
 	}
-	t.loops[loop] = fmt.Errorf("%s: %w", what, errors.New(reason))
+	trouble := errors.New(reason)
+	if refused(err) {
+		trouble = registry.Lasting(trouble)
+	}
+	t.loops[loop] = fmt.Errorf("%s: %w", what, trouble)
 	if loop == listLoop || loop == heartbeatLoop {
 		t.lapsed = now
 	}
-	if last, ok := t.said[reason]; ok && now.Sub(last) < sayAgain {
+	if last, ok := t.logged[reason]; ok && now.Sub(last) < sayAgain {
 		return
 	}
-	for r, last := range t.said {
+	for r, last := range t.logged {
 		if now.Sub(last) >= sayAgain {
-			delete(t.said, r)
+			delete(t.logged, r)
 		}
 	}
-	t.said[reason] = now
+	t.logged[reason] = now
 	t.told = true
 	t.log.WithFields(logrus.Fields{"error": reason, "failing": len(t.loops)}).
 		Error("can't " + what + ": what is not known stays as it is")
 }
 
-// lapse notes that the servers' state is older than it was: they lost it, or got an older one back.
+// lapse records that the servers' state has gone backwards: they lost it, or an older one was restored.
 func (t *troubles) lapse() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.lapsed = time.Now()
 }
 
-// over notes that the loop is well, or is no more.
+// over records that the loop works, or has ended.
 func (t *troubles) over(loop string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -92,12 +95,12 @@ func (t *troubles) over(loop string) {
 	t.log.WithField("after", time.Since(t.since).Round(time.Millisecond).String()).Info("everything can be read again")
 }
 
-// clear forgets all without a word.
+// clear removes everything without logging.
 func (t *troubles) clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	clear(t.loops)
-	clear(t.said)
+	clear(t.logged)
 	t.told = false
 }
 
@@ -114,9 +117,9 @@ func (t *troubles) condition() registry.Condition {
 	return c
 }
 
-// reason is the part of an error that loops which fail alike have in common, fit for a
-// log: without the query, our own port, and pages of text.
-func reason(err error) string {
+// common returns the part of an error that is common to loops that fail alike, fit for a log: without the query, our
+// own port, and pages of text.
+func common(err error) string {
 	var status api.StatusError
 	var op *net.OpError
 	var u *url.Error
@@ -147,7 +150,7 @@ func reason(err error) string {
 	return safetext.Cut(err.Error(), mostText)
 }
 
-// mostText bounds what others wrote and is kept or logged, in bytes.
+// mostText limits foreign text that is kept or logged, in bytes.
 const mostText = 300
 
 // bodyQuoted quotes the beginning of a body.

@@ -20,9 +20,9 @@ import (
 // lasts, and one when it is over, however many loops fail alike.
 func TestTroublesSay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log, said := test.NewNullLogger()
+		log, logged := test.NewNullLogger()
 		tr := newTroubles(log)
-		lines := func() int { return len(said.AllEntries()) }
+		lines := func() int { return len(logged.AllEntries()) }
 		expect := func(what string, n int) {
 			t.Helper()
 			if got := lines(); got != n {
@@ -52,7 +52,7 @@ func TestTroublesSay(t *testing.T) {
 			tr.over(fmt.Sprint("service ", i))
 		}
 		expect("recovered", 4)
-		if after := said.LastEntry().Data["after"]; after != "1m0s" || tr.condition().Trouble != nil {
+		if after := logged.LastEntry().Data["after"]; after != "1m0s" || tr.condition().Trouble != nil {
 			t.Errorf("recovered after %v, trouble %v", after, tr.condition().Trouble)
 		}
 		for range 10 {
@@ -85,7 +85,7 @@ func TestReason(t *testing.T) {
 		{"long", errors.New(strings.Repeat("é", 4000)), strings.Repeat("é", 150) + "…"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := reason(test.err); got != test.want {
+			if got := common(test.err); got != test.want {
 				t.Errorf("reason %q, want %q", got, test.want)
 			}
 		})

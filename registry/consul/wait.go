@@ -15,29 +15,29 @@ import (
 )
 
 const (
-	// patient is how long a query must have waited before its end by somebody else counts as the end of a wait.
+	// patient is how long a query must have waited for its end by an intermediary to count as a timeout.
 	patient = time.Second
-	// relearn is how long a learned wait holds: the proxy that it was learned of may be gone.
+	// relearn is how long a learned limit is used: the proxy may be gone by then.
 	relearn = time.Hour
 )
 
-// longest is how long Consul may take over a wait: it spreads the ends over a sixteenth. Later than that the
-// peer is dead.
+// longest is how long Consul may take for a wait: it adds jitter of up to a sixteenth. After that the peer counts as
+// dead.
 func longest(wait time.Duration) time.Duration { return wait + wait/16 }
 
-// waits decides how long queries wait. A proxy or balancer on the way may end those that are quiet for longer
-// than it likes; then they ask for less.
+// waits determines the wait of queries. A proxy or load balancer on the way may end quiet requests after a while;
+// queries then wait for less.
 type waits struct {
 	most time.Duration
 
 	mu      sync.Mutex
-	cut     time.Duration // what a query had waited when it was cut
-	at      time.Time     // when that was
-	limit   time.Duration // learned of two such; 0 is none
+	cut     time.Duration // how long a query had waited when it was ended
+	at      time.Time     // and when that was
+	limit   time.Duration // learned from two such; 0: none
 	learned time.Time
 }
 
-// next is how long the next query waits.
+// next returns the wait of the next query.
 func (w *waits) next(now time.Time) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -48,14 +48,14 @@ func (w *waits) next(now time.Time) time.Duration {
 	return min(w.limit, w.most)
 }
 
-// ended notes that a query was cut after it had waited. An agent that ends cuts all queries once; a proxy cuts
-// the next ones after the same time again, and from then on they ask for three quarters of it.
+// ended records that a query was ended after it had waited. A restarting agent ends all queries once; a proxy ends the
+// next ones after the same time again, and from then on queries wait for three quarters of it.
 func (w *waits) ended(now time.Time, waited time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	alike := (waited - w.cut).Abs() <= max(w.cut/8, patient/2)
 	switch {
-	case alike && now.Sub(w.at) < w.cut/2: // of the same moment
+	case alike && now.Sub(w.at) < w.cut/2: // at the same moment
 		return
 	case alike:
 		w.limit, w.learned = waited*3/4, now
@@ -63,8 +63,8 @@ func (w *waits) ended(now time.Time, waited time.Duration) {
 	w.cut, w.at = waited, now
 }
 
-// cutShort is the end of a query that waited, by what stands between us and the agent or because of a token that
-// was renewed meanwhile. It says nothing of the registry: the next query shows what is the matter.
+// cutShort is the error of a waiting query that was ended by an intermediary, or because a token was renewed. It says
+// nothing about the registry: the next query will tell.
 type cutShort struct {
 	after time.Duration
 	err   error
@@ -76,11 +76,11 @@ func (c *cutShort) Error() string {
 
 func (c *cutShort) Unwrap() error { return c.err }
 
-// impatient are the answers of proxies that were tired of waiting; 524 is of one of them only.
+// impatient are the status codes of proxies that time out; 524 is used by only one of them.
 var impatient = []int{http.StatusRequestTimeout, http.StatusBadGateway, http.StatusGatewayTimeout, 524}
 
-// interrupted makes a *cutShort of the error that ended a wait, where that is what it was: within the time that
-// the agent had, and before any answer of its own.
+// interrupted turns the error that ended a wait into a *cutShort if it is one: within the agent's time, and before any
+// answer of the agent.
 func (c *client) interrupted(o *api.QueryOptions, waited time.Duration, err error) error {
 	var status api.StatusError
 	var transport *url.Error
@@ -102,8 +102,8 @@ func (c *client) interrupted(o *api.QueryOptions, waited time.Duration, err erro
 	return &cutShort{after: waited, err: err}
 }
 
-// noteSent returns a context for a request, and what tells for how long it has been sent, if it was: a peer that
-// can't be reached has cut nothing.
+// noteSent returns a context for a request, and a function that returns how long ago it was sent, if it was: an
+// unreachable peer has not ended anything.
 func noteSent(ctx context.Context) (context.Context, func() (time.Duration, bool)) {
 	var mu sync.Mutex
 	var at time.Time

@@ -213,8 +213,8 @@ func TestTokenRenewed(t *testing.T) {
 	write("old")
 	cfg := testConfig(addr)
 	cfg.TokenFile = file
-	said := &strings.Builder{}
-	w := run(t, newTestRegistry(t, cfg, logTo(said)))
+	logged := &strings.Builder{}
+	w := run(t, newTestRegistry(t, cfg, logTo(logged)))
 	w.servers("web", 1)
 	eventually(t, "both wait", func() bool { return d.Waiting() == 2 })
 	write("new")
@@ -222,7 +222,7 @@ func TestTokenRenewed(t *testing.T) {
 	d.register(t, registration("n1", "web", "w2", "10.0.0.2", 80, "passing"))
 	w.servers("web", 2)
 	w.stop()
-	if said.String() != "" {
-		t.Errorf("said: %s", said)
+	if logged.String() != "" {
+		t.Errorf("said: %s", logged)
 	}
 }

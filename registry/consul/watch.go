@@ -9,75 +9,92 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
-	"github.com/sirupsen/logrus"
 
 	"swallowkeeper/upstream"
 )
 
-// watch is one run of Registry.Watch: what is known so far, and the loops that keep it.
+// watch is one run of Registry.Watch: what is known so far, and the loops that update it.
 type watch struct {
 	*Registry
 	client  *client
-	limit   int
-	files   bool // the limit of open files is what sets it
+	room    room
 	publish func(upstream.Set)
 	hosts   *hosts
 	dirty   note // something may have to be published
-	// replaced says that the servers' state may not be the one that is waited on.
+	// replaced signals that the servers' state may have been replaced.
 	replaced note
+	byNodes  note // nodes are now watched
 	queue    *queue
+	search   search
+	mux      *mux // nil unless there are index watches
 	seed     maphash.Seed
 	loops    sync.WaitGroup
-	ctx      context.Context //nolint:containedctx // the life of the run, for loops that begin later
-	// listIndex is that of the last list that was believed. A lower one comes from a server that has not read
-	// all of its log yet, or began anew: the leader must confirm it. Only the list's loop uses it.
+	ctx      context.Context //nolint:containedctx // the lifetime of the run, for loops that start later
+	// listIndex is the index of the last trusted list. A lower one comes from a server that has not read all of its
+	// log, or started over: the leader must confirm it. Only the list's loop uses it.
 	listIndex uint64
+	// listSum is its checksum, 0 before the first one.
+	listSum uint64
 
 	mu        sync.Mutex
 	listed    bool
-	changes   int // how often something to publish has changed
-	published int // how many of the changes are published
+	changes   int // number of changes to publish
+	published int // number of published changes
 	services  map[string]*service
 	order     []*service // by name
-	gone      departed   // services that left the list after they were known
+	unread    int        // services that are not known yet
+	all       upstream.Union
+	gone      departed // services that left the list after they were known
 	refused   []upstream.Out
-	stopSweep context.CancelFunc // nil while every service has its own watch
-	unwell    *unwell            // nil until it was read
+	plan      plan
+	nextDue   time.Time          // the earliest due time; zero: none
+	lastNews  heard              // the latest indexes from the services' own answers
+	sweeping  context.Context    //nolint:containedctx // the lifetime of the sweep
+	stopSweep context.CancelFunc // nil if every service has its own watch
+	unwell    *unwell            // nil until first read
+	nodes     map[string]*node   // the watched ones
+	nodeCount int                // number of nodes, negative if unknown
+	nodeNames []string           // if they are few enough to be watched
+	nodeLoop  bool               // the list of nodes is being read
+	toldWay   way                // last logged
+	saidFiles bool               // logged that the limit of open files leaves too few connections
 }
 
-// service is what is known of one selected service. The watch's mutex guards it, but for
-// index and turn.
+// service is a selected service. The watch's mutex guards it, except for index and turn.
 type service struct {
 	name    string
 	loop    string
 	known   bool
-	back    bool // it left the list, and is listed again
+	back    bool // it left the list and is listed again
 	set     upstream.Set
 	changed time.Time
-	// hosted are the instances as they came, kept where some have host names.
+	// hosted are the instances as received, kept if some have host names.
 	hosted []*api.ServiceEntry
-	// stop ends the service's own watch; nil means that it is covered by sweeping.
+	// stop ends the service's own watch; nil if the sweep covers it.
 	stop context.CancelFunc
-	// index is that of the last answer that was believed, as listIndex is. Only who has the turn uses it.
+	// index is the index of the last trusted answer, with the rules of listIndex. The caller must hold the turn.
 	index uint64
-	// turn is held by whoever reads the service, so that no older answer overtakes a newer.
+	// turn is held by whoever reads the service, so that no older answer overtakes a newer one.
 	turn chan struct{}
 	cover
+	indexWatch
 }
 
-func newWatch(r *Registry, c *client, limit int, publish func(upstream.Set)) *watch {
+func newWatch(r *Registry, c *client, most room, publish func(upstream.Set)) *watch {
 	return &watch{
-		Registry: r, client: c, limit: limit, publish: publish,
+		Registry: r, client: c, room: most, publish: publish, nodeCount: -1, nodes: map[string]*node{},
 		hosts:    &hosts{resolve: r.resolve, known: map[string]addresses{}},
 		dirty:    make(note, 1),
 		replaced: make(note, 1),
+		byNodes:  make(note, 1),
 		queue:    newQueue(),
+		search:   search{ready: make(note, 1)},
 		seed:     maphash.MakeSeed(),
 		services: map[string]*service{},
 	}
 }
 
-// run returns when the context has ended and all loops with it.
+// run returns once the context and all loops have ended.
 func (w *watch) run(ctx context.Context) {
 	w.ctx = ctx
 	w.loops.Go(func() { w.publisher(ctx) })
@@ -89,13 +106,13 @@ func (w *watch) run(ctx context.Context) {
 	w.loops.Wait()
 }
 
-// touch says that something has changed. Locked.
+// touch records a change. The mutex is held.
 func (w *watch) touch() {
 	w.changes++
 	w.dirty.say()
 }
 
-// note holds one message for whoever waits for it.
+// note holds one message for its receiver.
 type note chan struct{}
 
 func (n note) say() {
@@ -105,7 +122,7 @@ func (n note) say() {
 	}
 }
 
-// heard waits for the message; false means that the context has ended.
+// heard waits for the message. It returns false if the context has ended.
 func (n note) heard(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
@@ -115,8 +132,8 @@ func (n note) heard(ctx context.Context) bool {
 	}
 }
 
-// publisher is the only one to publish. What changes while it is at work goes out together
-// in its next round; a change that comes alone goes out at once.
+// publisher is the only publisher. Changes while it works are published together in the next round; a single change is
+// published at once.
 func (w *watch) publisher(ctx context.Context) {
 	for w.dirty.heard(ctx) {
 		if set, ok := w.assemble(); ok && ctx.Err() == nil {
@@ -125,29 +142,24 @@ func (w *watch) publisher(ctx context.Context) {
 	}
 }
 
-// assemble makes the set of all that is known, where that is news. Until every service was read once it is not
-// complete. Later a service that is new and not read yet is simply not there yet, but one that is back must be read
-// first: after a list that was wrongly empty, those read first would be taken for all there are.
+// assemble returns the set of everything known, if it has changed. It is not complete until every service was read
+// once. Later, a new service that was not read yet is simply not in the set, but one that is back must be read first:
+// after a list that was wrongly empty, the first ones read would look like everything.
 func (w *watch) assemble() (upstream.Set, bool) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	missing := func(s *service) bool { return !s.known && (w.published == 0 || s.back) }
-	if w.published == w.changes || !w.listed || slices.ContainsFunc(w.order, missing) {
-		w.mu.Unlock()
+	if w.published == w.changes || !w.listed || w.unread > 0 && slices.ContainsFunc(w.order, missing) {
 		return upstream.Set{}, false
 	}
 	w.published = w.changes
-	parts := make([]upstream.Set, 0, len(w.order)+1)
-	for _, s := range w.order {
-		if s.known {
-			parts = append(parts, s.set)
-		}
-	}
-	parts = append(parts, upstream.NewSet(nil, w.refused...))
-	w.mu.Unlock()
-	return upstream.Join(parts...), true
+	return w.all.Set(), true
 }
 
-// reorder keeps the order of a set, so that assembling sorts next to nothing. Locked.
+// refusedPart is the part of the union that belongs to no service. No service has this name.
+const refusedPart = "\x00refused"
+
+// reorder keeps the order of a set, so that assembling hardly needs to sort. The mutex is held.
 func (w *watch) reorder() {
 	w.order = w.order[:0]
 	for _, s := range w.services {
@@ -159,76 +171,4 @@ func (w *watch) reorder() {
 		}
 		return strings.Compare(a.name, b.name)
 	})
-}
-
-// arrange gives services their own watches as far as the connections reach, and has the
-// others swept. Which has one is decided by what changed last. Locked.
-func (w *watch) arrange() {
-	watches, readers := share(w.limit, len(w.services))
-	if readers > 0 && w.files {
-		w.files = false // said
-		w.log.WithFields(logrus.Fields{"connections": w.limit, "services": len(w.services)}).
-			Warn("the limit of open files leaves too few connections to watch every service: some are read again and again " +
-				"instead, which is slower; raise it (LimitNOFILE, ulimit -n)")
-	}
-	var own, swept []*service
-	for _, s := range w.order {
-		if s.stop != nil {
-			own = append(own, s)
-		} else {
-			swept = append(swept, s)
-		}
-	}
-	latest := func(a, b *service) int { return b.changed.Compare(a.changed) }
-	if len(own) > watches {
-		slices.SortStableFunc(own, latest)
-		for _, s := range own[watches:] {
-			w.demote(s)
-		}
-	} else if free := min(watches-len(own), len(swept)); free > 0 {
-		slices.SortStableFunc(swept, latest)
-		for _, s := range swept[:free] {
-			w.watchService(s)
-		}
-	}
-	switch {
-	case readers > 0 && w.stopSweep == nil:
-		w.sweep(readers)
-	case readers == 0 && w.stopSweep != nil:
-		w.stopSweep()
-		w.stopSweep = nil
-	}
-	if readers > 0 {
-		for _, s := range w.order {
-			if s.stop == nil && !s.known {
-				w.queue.add(s)
-			}
-		}
-	}
-}
-
-// demote leaves a service to the sweep. It counts as swept first and is read again then,
-// so that what happens in between is seen by one or the other. Locked.
-func (w *watch) demote(s *service) {
-	stop := s.stop
-	s.stop = nil
-	stop()
-	w.queue.add(s)
-}
-
-// promote gives a swept service that just changed its own watch, in place of the one that
-// is unchanged for longest: changes come in series. Where many change at once most stay
-// where they are, for each move costs a connection and a read. Locked.
-func (w *watch) promote(s *service) {
-	var oldest *service
-	for _, o := range w.order {
-		if o.stop != nil && (oldest == nil || o.changed.Before(oldest.changed)) {
-			oldest = o
-		}
-	}
-	if oldest == nil || s.changed.Sub(oldest.changed) < w.calm {
-		return
-	}
-	w.demote(oldest)
-	w.watchService(s)
 }

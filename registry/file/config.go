@@ -10,20 +10,20 @@ import (
 	"swallowkeeper/registry"
 )
 
-// Config is one [[registry]] table with type = "file".
+// Config is a [[registry]] table with type = "file".
 type Config struct {
 	// Path is a file, *.toml or *.json, or a folder of such files.
 	Path string `toml:"path"`
-	// Resync is how often it is read where the system tells of no change.
+	// Resync is the interval of reads if the system reports no change.
 	Resync time.Duration `toml:"resync"`
 }
 
-// DefaultConfig is what holds where the table says nothing.
+// DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{Path: "/etc/swallowkeeper/upstreams.toml", Resync: 10 * time.Second}
 }
 
-// Kind is the type "file".
+// Kind returns the registry type "file".
 func Kind() registry.Kind {
 	return registry.Kind{
 		Name: "file",
@@ -39,7 +39,7 @@ path = "/etc/swallowkeeper/upstreams.d"   # a folder of *.toml and *.json, or on
 	}
 }
 
-// Validate returns a *setting.Error for the first key whose value is not allowed.
+// Validate returns a *setting.Error for the first key with an invalid value.
 func (c *Config) Validate() error {
 	switch {
 	case !filepath.IsAbs(c.Path) || strings.ContainsRune(c.Path, 0) || filepath.Clean(c.Path) == "/":
@@ -52,11 +52,11 @@ func (c *Config) Validate() error {
 
 var notInName = regexp.MustCompile(`[^A-Za-z0-9@_./-]+`)
 
-// Identity is the path.
+// Identity returns a name derived from the path.
 func (c *Config) Identity(func(string) string) string {
 	name := "file@" + notInName.ReplaceAllString(filepath.Clean(c.Path), "_")
 	return name[:min(len(name), 200)]
 }
 
-// Silence is how long a change may go unnoticed.
+// Silence returns how long a change may go unnoticed.
 func (c *Config) Silence() time.Duration { return c.Resync }

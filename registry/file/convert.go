@@ -2,62 +2,69 @@ package file
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"strconv"
 
 	"swallowkeeper/internal/safetext"
+	"swallowkeeper/reason"
+	"swallowkeeper/route"
 	"swallowkeeper/upstream"
 )
 
-// upstream makes one of an entry. What is not right puts a server out, and none beside it; without a name that nginx
-// takes there is none at all.
+// upstream converts an entry. An invalid server is left out without affecting the others. If the name is not valid in
+// nginx, there is no upstream.
 func (e entry) upstream(d upstream.Defaults, origin string) (u upstream.Upstream, out []upstream.Out, named bool) {
 	if err := upstream.ValidName(e.Name); err != nil {
-		return u, []upstream.Out{{Service: safetext.Cut(e.Name, mostText), Reason: err.Error()}}, false
+		return u, []upstream.Out{{Service: safetext.Cut(e.Name, maxText), Reason: reason.Of(err)}}, false
 	}
 	template := d.For(e.Name)
-	u = upstream.Upstream{Name: e.Name, Options: template.Options}
-	refused := e.options(&u.Options)
+	u = upstream.Upstream{Name: e.Name, Options: e.options(template.Options)}
 	for _, s := range e.Servers {
 		made, err := s.server(template, u.Options.Method)
-		if refused != nil {
-			err = refused
-		}
 		if err != nil {
 			out = append(out, upstream.Out{
-				Service: e.Name, Upstream: e.Name, Addr: safetext.Cut(s.Address, mostText), Reason: err.Error(), Unhealthy: errors.Is(err, errUnhealthy),
+				Service: e.Name, Upstream: e.Name, Addr: safetext.Cut(s.Address, maxText), Reason: reason.Of(err), Unhealthy: errors.Is(err, errUnhealthy),
 			})
 			continue
 		}
 		made.Origin = origin
 		u.Servers = append(u.Servers, made)
 	}
-	return u, out, true
+	says := upstream.InstanceRoutes{}
+	for _, text := range e.Routes {
+		r, err := route.Registered(text, e.Name, nil)
+		if err != nil {
+			says.Bad = append(says.Bad, route.Bad{Text: text, Err: err})
+			continue
+		}
+		r.Origin = origin
+		says.Routes = append(says.Routes, r)
+	}
+	routes, bad := upstream.RoutesOf(e.Name, e.Name, []upstream.InstanceRoutes{says})
+	u.Routes = routes
+	return u, append(out, bad...), true
 }
 
-func (e entry) options(o *upstream.Options) error {
+// options returns the entry's options; o has the defaults.
+func (e entry) options(o upstream.Options) upstream.Options {
 	set(&o.Keepalive, e.Keepalive)
-	if o.Keepalive < 0 || o.Keepalive > upstream.MaxCount {
-		return fmt.Errorf("keepalive %d is not between 0 and %d", o.Keepalive, upstream.MaxCount)
-	}
 	if e.Method != nil {
 		o.Method = *e.Method
 	}
-	return upstream.ValidMethod(o.Method)
+	return o
 }
 
-var errUnhealthy = errors.New("its file says healthy = false")
+var errUnhealthy = unhealthy.Err()
 
 func (s server) server(template upstream.Template, method string) (upstream.Server, error) {
 	made := template.Server()
 	host, port, err := net.SplitHostPort(s.Address)
 	if err != nil {
-		return made, fmt.Errorf("%s is no address with a port", safetext.Quote(s.Address))
+		return made, noAddress.Err(safetext.Quote(s.Address))
 	}
 	n, err := strconv.Atoi(port)
 	if err != nil {
-		return made, fmt.Errorf("%s is no port", safetext.Quote(port))
+		return made, noPort.Err(safetext.Quote(port))
 	}
 	if made.Addr, err = upstream.ParseAddr(host, n); err != nil {
 		return made, err
@@ -73,7 +80,7 @@ func (s server) server(template upstream.Template, method string) (upstream.Serv
 		return made, err
 	}
 	if made.Backup && !upstream.TakesBackup(method) {
-		return made, fmt.Errorf("the balancing method %s takes no backup servers", method)
+		return made, noBackups.Err(method)
 	}
 	if s.Healthy != nil && !*s.Healthy {
 		return made, errUnhealthy
@@ -81,8 +88,8 @@ func (s server) server(template upstream.Template, method string) (upstream.Serv
 	return made, nil
 }
 
-// mostText bounds what a file says and is kept, in bytes.
-const mostText = 80
+// maxText limits how much text from a file is kept, in bytes.
+const maxText = 80
 
 func set(to, from *int) {
 	if from != nil {
@@ -90,5 +97,5 @@ func set(to, from *int) {
 	}
 }
 
-// standsIn says where an instance comes from.
-func standsIn(s source) string { return "it stands in file " + safetext.Quote(s.base()) }
+// standsIn returns the file that an instance comes from.
+func standsIn(s source) reason.Reason { return inFile.With(safetext.Quote(s.base())) }

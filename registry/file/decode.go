@@ -18,18 +18,20 @@ import (
 	"swallowkeeper/internal/setting"
 )
 
-// document is a whole file. Upstream is nil where it says nothing of upstreams, which is not the same as none: a file
-// that was cut to nothing says nothing.
+// document is a whole file. Upstream is nil if the file does not mention upstreams, which is not the same as having
+// none: a truncated file does not mention them.
 type document struct {
 	Upstream *[]entry `json:"upstream" toml:"upstream"`
 }
 
-// entry is an upstream as it is written. What it leaves out is as in [upstream] and [upstream.NAME].
+// entry is an upstream as written. Defaults are from [upstream] and [upstream.NAME].
 type entry struct {
 	Name      string   `json:"name" toml:"name"`
 	Method    *string  `json:"method" toml:"method"`
 	Keepalive *int     `json:"keepalive" toml:"keepalive"`
 	Servers   []server `json:"servers" toml:"servers"`
+	// Routes have the form HOST/PATH, optionally with options after it.
+	Routes []string `json:"routes" toml:"routes"`
 }
 
 type server struct {
@@ -42,10 +44,10 @@ type server struct {
 	Healthy     *bool     `json:"healthy" toml:"healthy"`
 }
 
-// duration is written "10s".
+// duration is written as "10s".
 type duration struct{ time.Duration }
 
-// UnmarshalText takes what setting.ParseDuration takes.
+// UnmarshalText accepts the same as setting.ParseDuration.
 func (d *duration) UnmarshalText(text []byte) error {
 	v, err := setting.ParseDuration(string(text))
 	if err != nil {
@@ -55,7 +57,7 @@ func (d *duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// decode takes a file apart. Its error names file and line.
+// decode decodes a file. Its error names the file and the line.
 func (s source) decode() ([]entry, error) {
 	var d document
 	decode := decodeTOML
@@ -93,7 +95,7 @@ func decodeTOML(text []byte, d *document) (line int, err error) {
 	return 0, err
 }
 
-// structs is the part of a message that speaks of this program's own types.
+// structs matches the part of a message that mentions Go types.
 var structs = regexp.MustCompile(` into (struct field|a Go|Go) .*$`)
 
 func plain(message string) string {
@@ -134,7 +136,7 @@ func decodeJSON(text []byte, d *document) (line int, err error) {
 	return 0, err
 }
 
-// unknownKey suggests the key that was meant, or lists those of its table where that is known.
+// unknownKey suggests the intended key, or lists the keys of the table if that is known.
 func unknownKey(path []string, tables ...reflect.Type) error {
 	var known []string
 	for _, table := range tables {
@@ -151,7 +153,7 @@ func unknownKey(path []string, tables ...reflect.Type) error {
 	return fmt.Errorf("unknown key %s%s", safetext.Quote(strings.Join(path, ".")), hint)
 }
 
-// tables are those of a file, each in the one before.
+// tables returns the types of a file's tables, each nested in the one before.
 func tables() []reflect.Type {
 	return []reflect.Type{reflect.TypeFor[document](), reflect.TypeFor[entry](), reflect.TypeFor[server]()}
 }

@@ -1,11 +1,12 @@
-// Package file reads upstreams that people, or programs of theirs, write into files: one file in TOML or JSON, or a
-// folder of such files.
+// Package file reads upstreams from files written by people or programs: a single file in TOML or JSON, or a folder of
+// such files.
 //
-// A file counts when two reads in a row are the same, so one that is being written is not believed. One that is
-// missing, broken or empty is unknown: there is nothing published before all can be read. A file that is replaced by
-// rename, and a folder that is a symbolic link as Kubernetes makes them, are followed.
+// Files are accepted when two consecutive reads are equal, so that a half-written file is not used. If files in a
+// folder are replaced one by one, all of them must have settled. A missing, broken or empty file is unknown: nothing is
+// published until all files can be read. Replacement by rename is supported, and so are folders that are symbolic
+// links, as Kubernetes creates them.
 //
-// The package reads only.
+// The package only reads.
 package file
 
 import (
@@ -16,36 +17,38 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/registry"
 	"swallowkeeper/registry/poll"
 	"swallowkeeper/upstream"
 )
 
-// Registry is a file, or a folder of files.
+// Registry reads a file or a folder of files.
 type Registry struct {
 	poll.Registry
 	cfg      Config
 	name     string
 	defaults upstream.Defaults
-	reads    *prometheus.CounterVec // nil: none
+	reads    *prometheus.CounterVec // nil: no metrics
 	changed  chan struct{}
-	// settle is the time between two reads that must be the same.
+	// settle is the time between the two reads that must be equal.
 	settle time.Duration
+	disk   disk
 
-	accepted []source     // as they were read last; only Read uses it
-	set      upstream.Set // what they say
+	accepted reading      // as last accepted; used only by read
+	set      upstream.Set // parsed from accepted
 	err      error
 }
 
-// New makes the registry of a table.
+// New creates the registry of a table.
 func (c *Config) New(d registry.Deps) (registry.Registry, error) {
-	r := &Registry{cfg: *c, name: d.Name, defaults: d.Defaults, changed: make(chan struct{}, 1), settle: 100 * time.Millisecond}
+	r := &Registry{cfg: *c, name: d.Name, defaults: d.Defaults, changed: make(chan struct{}, 1), settle: 100 * time.Millisecond, disk: newDisk(c.Path)}
 	r.reads, _ = d.Meter.(*prometheus.CounterVec)
 	r.Read, r.Every, r.Log, r.Changed, r.Durable = r.read, c.Resync, d.Log, r.changed, true
 	return r, nil
 }
 
-// Watch publishes what the files say, and again when that changes.
+// Watch publishes the content of the files, and again when it changes.
 func (r *Registry) Watch(ctx context.Context, publish func(upstream.Set)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
@@ -55,7 +58,7 @@ func (r *Registry) Watch(ctx context.Context, publish func(upstream.Set)) error 
 	return r.Registry.Watch(ctx, publish)
 }
 
-// read is what the files say, once they are left alone.
+// read returns the content of the files once they have settled.
 func (r *Registry) read(ctx context.Context) (upstream.Set, error) {
 	set, err := r.settled(ctx)
 	if r.reads != nil && ctx.Err() == nil {
@@ -68,16 +71,21 @@ func (r *Registry) read(ctx context.Context) (upstream.Set, error) {
 	return set, err
 }
 
-// mostReads is how often files are read that somebody writes all the time.
-const mostReads = 100
+const (
+	// quiet is how long a folder whose files are replaced one by one must be unchanged: while an upstream moves from
+	// one file to another, it may be in neither.
+	quiet = time.Second
+	// mostWait is how long to wait for files that keep changing.
+	mostWait = 10 * time.Second
+)
 
 func (r *Registry) settled(ctx context.Context) (upstream.Set, error) {
-	before, err := collect(r.cfg.Path)
-	for range mostReads {
+	before, err := r.disk.read(ctx)
+	for began := time.Now(); time.Since(began) < mostWait; {
 		if err != nil {
 			return upstream.Set{}, err
 		}
-		if r.accepted != nil && slices.EqualFunc(before, r.accepted, source.same) {
+		if r.accepted.files != nil && before.same(r.accepted) {
 			return r.set, r.err
 		}
 		select {
@@ -85,10 +93,10 @@ func (r *Registry) settled(ctx context.Context) (upstream.Set, error) {
 			return upstream.Set{}, ctx.Err()
 		case <-time.After(r.settle):
 		}
-		var now []source
-		if now, err = collect(r.cfg.Path); err == nil && slices.EqualFunc(before, now, source.same) {
+		var now reading
+		if now, err = r.disk.read(ctx); err == nil && before.same(now) && now.settled() {
 			r.accepted = now
-			r.set, r.err = r.parse(now)
+			r.set, r.err = r.parse(now.files)
 			return r.set, r.err
 		}
 		before = now
@@ -96,14 +104,14 @@ func (r *Registry) settled(ctx context.Context) (upstream.Set, error) {
 	return upstream.Set{}, errBeingWritten
 }
 
-// parse makes a set of all files, or an error of the first that is broken.
+// parse converts all files to a set. It returns the error of the first broken file.
 func (r *Registry) parse(sources []source) (upstream.Set, error) {
 	var all []upstream.Upstream
 	var out []upstream.Out
 	for _, s := range sources {
 		entries, err := s.decode()
 		if err != nil {
-			return upstream.Set{}, err
+			return upstream.Set{}, registry.Lasting(err)
 		}
 		for _, e := range entries {
 			u, left, named := e.upstream(r.defaults, r.name)
@@ -113,7 +121,7 @@ func (r *Registry) parse(sources []source) (upstream.Set, error) {
 			out = append(out, left...)
 		}
 	}
-	// One address that stands there twice is in as long as it is right once.
+	// An address that occurs twice is in if one of its entries is valid.
 	set := upstream.NewSet(all)
 	out = slices.DeleteFunc(out, func(o upstream.Out) bool {
 		u, _ := set.Get(o.Upstream)
@@ -122,14 +130,14 @@ func (r *Registry) parse(sources []source) (upstream.Set, error) {
 	return upstream.NewSet(all, out...), nil
 }
 
-// Explain judges each server of an upstream as it stands in the files now.
-func (r *Registry) Explain(_ context.Context, name string) ([]upstream.Finding, error) {
-	sources, err := collect(r.cfg.Path)
+// Explain returns a finding for each server of an upstream in the files.
+func (r *Registry) Explain(ctx context.Context, name string) ([]upstream.Finding, error) {
+	now, err := r.disk.read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var found []upstream.Finding
-	for _, s := range sources {
+	for _, s := range now.files {
 		entries, err := s.decode()
 		if err != nil {
 			return nil, err
@@ -139,23 +147,31 @@ func (r *Registry) Explain(_ context.Context, name string) ([]upstream.Finding, 
 				continue
 			}
 			u, out, _ := e.upstream(r.defaults, r.name)
+			why := standsIn(s)
+			refused := u.Options.Valid()
+			if refused != nil {
+				why = reason.Join(upstreamStay.With(refused), why)
+			}
 			for _, server := range u.Servers {
-				found = append(found, upstream.Finding{Addr: server.Addr.String(), In: true, Reason: standsIn(s)})
+				found = append(found, upstream.Finding{Addr: server.Addr.String(), In: refused == nil, Reason: why})
 			}
 			for _, o := range out {
-				found = append(found, upstream.Finding{Addr: o.Addr, Reason: o.Reason + "; " + standsIn(s)})
+				if o.Route != "" {
+					continue // not an instance
+				}
+				found = append(found, upstream.Finding{Addr: o.Addr, Reason: reason.Join(o.Reason, standsIn(s))})
 			}
 		}
 	}
 	return found, nil
 }
 
-// Examine reads the files once, and looks at who may write them.
-func (r *Registry) Examine(context.Context) (registry.Examination, error) {
-	sources, err := collect(r.cfg.Path)
+// Examine reads the files once and checks who can write them.
+func (r *Registry) Examine(ctx context.Context) (registry.Examination, error) {
+	now, err := r.disk.read(ctx)
 	if err != nil {
 		return registry.Examination{}, err
 	}
-	set, err := r.parse(sources)
-	return registry.Examination{Set: set, Findings: open(sources)}, err
+	set, err := r.parse(now.files)
+	return registry.Examination{Set: set, Findings: open(now.files)}, err
 }

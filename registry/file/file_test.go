@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/sirupsen/logrus/hooks/test"
 
+	"swallowkeeper/gateway"
+	"swallowkeeper/guard"
+	"swallowkeeper/internal/nginxconf"
 	"swallowkeeper/registry"
 	"swallowkeeper/registry/registrytest"
 	"swallowkeeper/upstream"
@@ -222,9 +224,13 @@ func shown(s upstream.Set) string {
 			line += fmt.Sprintf(" %s w%d f%d/%s c%d b%v", v.Addr, v.Weight, v.MaxFails, v.FailTimeout, v.MaxConns, v.Backup)
 		}
 		lines = append(lines, line)
+		for _, r := range u.Routes {
+			r.Origin = ""
+			lines = append(lines, r.Text())
+		}
 	}
 	for _, o := range s.Out() {
-		lines = append(lines, fmt.Sprintf("out %s %s: %s", o.Service, o.Addr, o.Reason))
+		lines = append(lines, fmt.Sprintf("out %s %s: %s", o.Service, o.Addr+o.Route, o.Reason))
 	}
 	return strings.Join(lines, "\n")
 }
@@ -245,6 +251,7 @@ servers   = [
 		{"none in JSON", "u.json", `{"upstream": []}`, ""},
 		{"none usable", "u.toml", "[[upstream]]\nname = \"web\"\nservers = [{ address = \"10.0.0.1:80\", healthy = false }]", "web \"\" 20:\nout web 10.0.0.1:80: its file says healthy = false"},
 		{"twice, and usable once", "u.toml", "[[upstream]]\nname = \"web\"\nservers = [{ address = \"10.0.0.1:80\", healthy = false }, { address = \"10.0.0.1:80\" }]", "web \"\" 20: 10.0.0.1:80 w1 f3/2s c0 bfalse"},
+		{"routes", "u.toml", "[[upstream]]\nname = \"web\"\nroutes = [\"/web/* strip\", \"/a;b\"]\nservers = [{ address = \"10.0.0.1:80\" }]", "web \"\" 20: 10.0.0.1:80 w1 f3/2s c0 bfalse\n/web/* strip=/web\nout web /a;b: path \"/a;b\": ';' is not allowed in a path"},
 		{"no server", "u.toml", "[[upstream]]\nname = \"web\"", "web \"\" 20:"},
 		{
 			"what is not right is out alone", "u.toml", `
@@ -267,8 +274,8 @@ out web; }
 server 6.6.6.6 : the name has characters other than letters, digits, _ . - or begins with . or -`,
 		},
 		{
-			"options that are not right leave it registered", "u.toml", "[[upstream]]\nname = \"web\"\nmethod = \"hash $uri\"\nservers = [{ address = \"10.0.0.1:80\" }]",
-			"web \"hash $uri\" 20:\nout web 10.0.0.1:80: unknown balancing method \"hash $uri\": allowed are \"\" (weighted round robin), least_conn, ip_hash and random",
+			"options that are not right are the guard's to judge", "u.toml", "[[upstream]]\nname = \"api\"\n[[upstream]]\nname = \"web\"\nmethod = \"hash $uri\"\nservers = [{ address = \"10.0.0.1:80\" }]",
+			"api \"\" 20:\nweb \"hash $uri\" 20: 10.0.0.1:80 w1 f3/2s c0 bfalse",
 		},
 		{"a backup beside a method that takes none", "u.toml", "[[upstream]]\nname = \"web\"\nmethod = \"ip_hash\"\nservers = [{ address = \"10.0.0.1:80\", backup = true }]", "web \"ip_hash\" 20:\nout web 10.0.0.1:80: the balancing method ip_hash takes no backup servers"},
 
@@ -281,7 +288,7 @@ server 6.6.6.6 : the name has characters other than letters, digits, _ . - or be
 		{"no JSON", "u.json", "{\n}\n<html>", "u.json:3: "},
 		{"no JSON at all", "u.json", "<html>", "u.json:1: not JSON: invalid character '<' looking for beginning of value"},
 		{"an unknown key", "u.toml", "[[upstream]]\nname = \"web\"\n[[upstream.servers]]\naddress = \"10.0.0.1:80\"\nwieght = 3", "u.toml:5: unknown key \"upstream.servers.wieght\"; did you mean weight?"},
-		{"a key like no other", "u.toml", "[[upstream]]\nname = \"web\"\ncolour = \"red\"", "u.toml:3: unknown key \"upstream.colour\"; allowed are name, method, keepalive, servers"},
+		{"a key like no other", "u.toml", "[[upstream]]\nname = \"web\"\ncolour = \"red\"", "u.toml:3: unknown key \"upstream.colour\"; allowed are name, method, keepalive, servers, routes"},
 		{"a key like no other in JSON", "u.json", "{\"upstream\": [\n{\"name\": \"web\",\n\"colour\": []}]}", "u.json:3: unknown key \"colour\""},
 		{"days", "u.toml", "[[upstream]]\nname = \"web\"\n[[upstream.servers]]\naddress = \"10.0.0.1:80\"\nfail_timeout = \"1y\"", "u.toml:5: \"upstream.servers.fail_timeout\": allowed is a duration such as \"10s\""},
 		{"an unknown key in JSON", "u.json", "{\"upstream\": [\n{\"name\": \"web\",\n\"sevrers\": []}]}", "u.json:3: unknown key \"sevrers\"; did you mean servers?"},
@@ -362,7 +369,7 @@ func TestAFileThatIsBeingWritten(t *testing.T) {
 			t.Errorf("%d upstreams, %v; want 60", set.Len(), err)
 		}
 		defer writing.Wait()
-		write(4 * mostReads * 2)
+		write(8 * int(mostWait/r.settle))
 		<-time.After(r.settle)
 		if set, err := r.read(t.Context()); !errors.Is(err, errBeingWritten) {
 			t.Errorf("written without an end: %d upstreams, %v", set.Len(), err)
@@ -379,12 +386,16 @@ func TestExplainAndExamine(t *testing.T) {
 	}
 	r := openPath(t, dir, nil)
 	found, err := r.Explain(t.Context(), "web")
-	want := []upstream.Finding{
-		{Addr: "10.0.0.1:80", In: true, Reason: `it stands in file "a.toml"`},
-		{Addr: "10.0.0.2:80", Reason: `its file says healthy = false; it stands in file "a.toml"`},
+	var got []string
+	for _, f := range found {
+		got = append(got, fmt.Sprintf("%s %t %s", f.Addr, f.In, f.Reason))
 	}
-	if err != nil || !slices.Equal(found, want) {
-		t.Errorf("%+v, %v", found, err)
+	want := []string{
+		`10.0.0.1:80 true it stands in file "a.toml"`,
+		`10.0.0.2:80 false its file says healthy = false; it stands in file "a.toml"`,
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v", got, err)
 	}
 	if found, err := r.Explain(t.Context(), "api"); err != nil || len(found) > 0 {
 		t.Errorf("%+v, %v", found, err)
@@ -443,6 +454,7 @@ func TestValidate(t *testing.T) {
 // FuzzDecode: whatever a file holds, there is an error or only what is valid.
 func FuzzDecode(f *testing.F) {
 	f.Add("[[upstream]]\nname = \"web\"\nservers = [{ address = \"10.0.0.1:80\", weight = 3, healthy = false }]", false)
+	f.Add("[[upstream]]\nname = \"web\"\nkeepalive = -1\nservers = [{ address = \"10.0.0.1:80\" }]", false)
 	f.Add(`{"upstream": [{"name": "web", "method": "ip_hash", "servers": [{"address": "10.0.0.1:80", "fail_timeout": "7s"}]}]}`, true)
 	f.Fuzz(func(t *testing.T, text string, isJSON bool) {
 		s := source{path: "u.toml", text: []byte(text)}
@@ -458,12 +470,17 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		for u := range set.All() {
-			if err := upstream.ValidName(u.Name); err != nil {
+			u.Options = upstream.Options{} // the guard judges them
+			if err := u.Valid(); err != nil {
 				t.Error(err)
 			}
-			for _, v := range u.Servers {
-				if err := v.Valid(); err != nil || v.Addr == (netip.AddrPort{}) {
-					t.Error(v, err)
+		}
+		in := guard.Input{Accepted: upstream.NewSet(nil), Seen: set, Now: time.Now()}
+		for range 2 {
+			in.Accepted = gateway.Loadable(guard.DefaultConfig().Decide(in).Accepted)
+			for u := range in.Accepted.All() {
+				if err := nginxconf.Valid(u); err != nil {
+					t.Errorf("one upstream stops the changes of all: %s: %v", u.Name, err)
 				}
 			}
 		}

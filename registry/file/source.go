@@ -8,14 +8,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"swallowkeeper/doctor/finding"
 	"swallowkeeper/internal/safetext"
 )
 
-// Bounds of what is read.
+// Limits of what is read.
 const (
 	maxFile  = 8 << 20  // bytes of one file
 	maxAll   = 32 << 20 // bytes of all files of a folder
@@ -24,66 +27,94 @@ const (
 
 var errBeingWritten = errors.New("it is written all the time: it was never the same twice")
 
-// source is the text of one file.
+// source is the text of a file.
 type source struct {
 	path string
 	text []byte
 	mode fs.FileMode
+	// touched is the modification time.
+	touched time.Time
 }
 
 func (s source) same(o source) bool { return s.path == o.path && bytes.Equal(s.text, o.text) }
 
 func (s source) base() string { return filepath.Base(s.path) }
 
-// collect reads the file, or all files of the folder, in order of their names.
-func collect(path string) ([]source, error) {
+// reading is the state of all files, sorted by name.
+type reading struct {
+	files []source
+	// touched is the last modification in a folder whose files are replaced one by one; zero otherwise.
+	touched time.Time
+}
+
+func (r reading) same(o reading) bool { return slices.EqualFunc(r.files, o.files, source.same) }
+
+// settled reports whether a folder has settled. A modification time in the future is ignored.
+func (r reading) settled() bool {
+	age := time.Since(r.touched)
+	return r.touched.IsZero() || age < 0 || age >= quiet
+}
+
+// collect reads the file, or all files of the folder.
+func collect(path string) (r reading, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	if !info.IsDir() {
 		if !known(path) {
-			return nil, fmt.Errorf("%s: it is called neither *.toml nor *.json", path)
+			return r, fmt.Errorf("%s: it is called neither *.toml nor *.json", path)
 		}
 		s, err := readFile(path, maxFile)
-		if err != nil {
-			return nil, err
-		}
-		return []source{s}, nil
+		r.files = []source{s}
+		return r, err
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
-	var all []source
-	left := maxAll
+	r.touched = info.ModTime()
+	left, atOnce := maxAll, false
 	for _, e := range entries {
-		// ..data and the like are how Kubernetes replaces all files at once, and editors write hidden files.
+		atOnce = atOnce || e.Name() == "..data"
+		if info, err := e.Info(); err == nil && rsyncs.MatchString(e.Name()) && time.Since(info.ModTime()) < mostWait {
+			r.touched = time.Now()
+		}
+		// Kubernetes replaces all files at once through ..data and similar names, and editors write hidden files.
 		if strings.HasPrefix(e.Name(), ".") || !known(e.Name()) {
 			continue
 		}
-		if len(all) == maxFiles {
-			return nil, fmt.Errorf("%s: it has more than %d files", path, maxFiles)
+		if len(r.files) == maxFiles {
+			return r, fmt.Errorf("%s: it has more than %d files", path, maxFiles)
 		}
 		s, err := readFile(filepath.Join(path, e.Name()), min(left, maxFile))
 		if err != nil {
-			return nil, err
+			return r, err
 		}
 		left -= len(s.text)
-		all = append(all, s)
+		r.files = append(r.files, s)
+		if s.touched.After(r.touched) {
+			r.touched = s.touched
+		}
 	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("%s: it has no file *.toml or *.json; a registry without upstreams says so by a file with upstream = []", path)
+	if atOnce {
+		r.touched = time.Time{}
 	}
-	return all, nil
+	if len(r.files) == 0 {
+		return r, fmt.Errorf("%s: it has no file *.toml or *.json; a registry without upstreams says so by a file with upstream = []", path)
+	}
+	return r, nil
 }
+
+// rsyncs matches the temporary files that rsync writes and then renames.
+var rsyncs = regexp.MustCompile(`^\..+\.(toml|json)\.[A-Za-z0-9]{6}$`)
 
 func known(name string) bool {
 	return strings.HasSuffix(name, ".toml") || strings.HasSuffix(name, ".json")
 }
 
 func readFile(path string, most int) (source, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe does not keep us
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // must not block on a pipe
 	if err != nil {
 		return source{}, err
 	}
@@ -102,10 +133,10 @@ func readFile(path string, most int) (source, error) {
 	case len(text) > most:
 		return source{}, fmt.Errorf("%s: it is too big: allowed are %d MB for one file and %d MB for all", path, maxFile>>20, maxAll>>20)
 	}
-	return source{path: path, text: text, mode: info.Mode()}, nil
+	return source{path: path, text: text, mode: info.Mode(), touched: info.ModTime()}, nil
 }
 
-// open finds the files that everybody may write.
+// open returns findings for files that everyone can write.
 func open(sources []source) (found []finding.Finding) {
 	for _, s := range sources {
 		if s.mode.Perm()&0o002 != 0 {

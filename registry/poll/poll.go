@@ -1,9 +1,10 @@
-// Package poll reads a registry at intervals, publishes each change, logs trouble and tries again. It does not know what
-// it reads.
+// Package poll implements registries that are read at intervals: it publishes changes, logs errors and retries. What is
+// read is up to the caller.
 package poll
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -14,35 +15,50 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// sayAgain is how often the log is told of a trouble that stays the same.
+// sayAgain is the interval at which an unchanged error is logged again.
 const sayAgain = time.Minute
 
-// Registry reads by itself every so often. It fulfils all of registry.Registry: a kind that polls embeds it.
+// partial marks an error.
+type partial struct{ error }
+
+func (p partial) Unwrap() error { return p.error }
+
+// Partial marks an error of Read whose set is still valid: nothing that the error is about is missing from the set. It
+// counts as trouble, but not as an interruption of answers.
+func Partial(err error) error { return partial{err} }
+
+// IsPartial reports whether an error is marked as partial.
+func IsPartial(err error) bool {
+	var p partial
+	return errors.As(err, &p)
+}
+
+// Registry polls at intervals. It implements registry.Registry, for embedding by kinds that poll.
 type Registry struct {
-	// Read returns all that is registered, or an error where it can't tell.
+	// Read returns everything registered, or an error if that is unknown: see [Partial].
 	Read func(context.Context) (upstream.Set, error)
-	// Every is the time between two reads. After a failure it is read sooner.
+	// Every is the interval between reads. After an error, the next read is sooner.
 	Every time.Duration
-	// Changed, where not nil, has it read at once.
+	// Changed, if not nil, triggers a read.
 	Changed <-chan struct{}
-	// Durable says that what is registered outlives an outage: what is missing after one is really gone.
+	// Durable reports that registrations survive an outage: what is missing afterwards is really gone.
 	Durable bool
 	Log     logrus.FieldLogger
 
 	mu        sync.Mutex
 	condition registry.Condition
-	reason    string // of the trouble that the log was told last, and when
-	said      time.Time
+	reason    string // of the last logged error, and when
+	logged    time.Time
 }
 
-// Condition is how it can be read just now.
+// Condition returns the current condition.
 func (r *Registry) Condition() registry.Condition {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.condition
 }
 
-// Watch publishes what is read first, and again what differs from what it published last.
+// Watch publishes the first set read, and then each set that differs from the last one published.
 func (r *Registry) Watch(ctx context.Context, publish func(upstream.Set)) error {
 	defer r.clear()
 	waits := retry.Policy{First: min(r.Every, 100*time.Millisecond), Longest: r.Every}.Backoff()
@@ -53,11 +69,18 @@ func (r *Registry) Watch(ctx context.Context, publish func(upstream.Set)) error 
 			return nil
 		}
 		wait := r.Every
-		if err != nil {
-			r.failed(err)
+		var part partial
+		partly := errors.As(err, &part)
+		switch {
+		case partly:
+			r.failed(part.error, true)
+		case err != nil:
+			r.failed(err, false)
 			wait = min(wait, waits.NextBackOff())
-		} else {
+		default:
 			r.well()
+		}
+		if err == nil || partly {
 			waits.Reset()
 			if last == nil || !set.Identical(*last) {
 				publish(set)
@@ -73,7 +96,7 @@ func (r *Registry) Watch(ctx context.Context, publish func(upstream.Set)) error 
 	}
 }
 
-func (r *Registry) failed(err error) {
+func (r *Registry) failed(err error, partly bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
@@ -81,12 +104,19 @@ func (r *Registry) failed(err error) {
 		r.condition.Since = now
 	}
 	r.condition.Trouble = err
-	if !r.Durable {
+	switch {
+	case partly:
+		r.condition.Heard = now
+	case !r.Durable:
 		r.condition.Lapsed = now
 	}
-	if reason := err.Error(); reason != r.reason || now.Sub(r.said) >= sayAgain {
-		r.reason, r.said = reason, now
-		r.Log.WithError(err).Error("can't read what is registered: what is not known stays as it is")
+	if reason := err.Error(); reason != r.reason || now.Sub(r.logged) >= sayAgain {
+		r.reason, r.logged = reason, now
+		if partly {
+			r.Log.WithError(err).Warn("can't read all of the registry: what is unknown stays as it is")
+			return
+		}
+		r.Log.WithError(err).Error("can't read the registry: what is unknown stays as it is")
 	}
 }
 
@@ -100,7 +130,7 @@ func (r *Registry) well() {
 	r.condition.Trouble, r.condition.Since, r.condition.Heard = nil, time.Time{}, now
 }
 
-// clear forgets a trouble without a word.
+// clear resets the trouble without logging.
 func (r *Registry) clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,9 +1,11 @@
 package probe
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,13 +16,13 @@ import (
 	"swallowkeeper/guard"
 )
 
-// How long a connection may take, and an answer by HTTP with it.
+// Timeouts of a connection, and of an HTTP request including it.
 const (
 	connectLimit = time.Second
 	answerLimit  = 2 * time.Second
 )
 
-// connect opens a connection and closes it again.
+// connect opens and closes a connection.
 func connect(ctx context.Context, addr netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
@@ -31,15 +33,11 @@ func connect(ctx context.Context, addr netip.AddrPort) error {
 	return c.Close()
 }
 
-// getter asks for a path by HTTP.
+// maxHeader limits the header of an answer, in bytes.
+const maxHeader = 64 << 10
+
+// getter returns a function that requests a path by HTTP. It avoids [http.Client], whose goroutines outlive an answer.
 func getter(path string) func(context.Context, netip.AddrPort) error {
-	client := &http.Client{
-		Transport: &http.Transport{ // no proxy: it would answer for everybody
-			DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,
-			DialContext: (&net.Dialer{Timeout: connectLimit}).DialContext,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 	return func(ctx context.Context, addr netip.AddrPort) error {
 		ctx, cancel := context.WithTimeout(ctx, answerLimit)
 		defer cancel()
@@ -48,20 +46,42 @@ func getter(path string) func(context.Context, netip.AddrPort) error {
 			return err
 		}
 		req.Header.Set("User-Agent", "swallowkeeper")
-		resp, err := client.Do(req)
+		req.Close = true
+		c, err := (&net.Dialer{Timeout: connectLimit}).DialContext(ctx, "tcp", addr.String())
 		if err != nil {
 			return err
 		}
-		resp.Body.Close()
-		if resp.StatusCode >= http.StatusInternalServerError {
-			return fmt.Errorf("it answers %s", resp.Status)
+		defer c.Close()
+		ended := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() {
+			defer close(ended)
+			_ = c.SetDeadline(time.Now()) // an error means that the connection is closed already
+		})
+		defer func() {
+			if !stop() {
+				<-ended
+			}
+		}()
+		if err := req.Write(c); err != nil {
+			return err
 		}
-		return nil
+		in := bufio.NewReader(io.LimitReader(c, maxHeader))
+		for {
+			resp, err := http.ReadResponse(in, req) //nolint:bodyclose // that would read it, and the connection is closed
+			switch {
+			case err != nil:
+				return err
+			case resp.StatusCode >= http.StatusInternalServerError:
+				return fmt.Errorf("it answers %s", resp.Status)
+			case resp.StatusCode >= http.StatusOK, resp.StatusCode == http.StatusSwitchingProtocols:
+				return nil
+			}
+		}
 	}
 }
 
-// judge says what a try tells of the server: nothing where what failed is on this machine, which has no way there, or
-// no file left for a connection.
+// judge interprets the result of a try. Errors of this machine, such as a missing route or no free file descriptor, say
+// nothing about the server.
 func judge(err error) guard.Answer {
 	var number syscall.Errno
 	switch {
@@ -73,8 +93,8 @@ func judge(err error) guard.Answer {
 	return guard.Refused
 }
 
-// ours are the errors that this machine makes by itself. EHOSTUNREACH is not one: so a host is told of that is
-// switched off.
+// ours returns the errors that this machine causes itself. EHOSTUNREACH is not among them: it is what a host that is
+// switched off results in.
 func ours() []syscall.Errno {
 	return []syscall.Errno{
 		syscall.ENETUNREACH, syscall.ENETDOWN, syscall.EADDRNOTAVAIL, syscall.EAFNOSUPPORT, syscall.EINVAL,

@@ -8,7 +8,7 @@ import (
 	"swallowkeeper/guard"
 )
 
-// Metrics measures the tries of a pool, and of those that a reload makes after it.
+// Metrics counts the tries of a pool. A reload passes it on to the next pool.
 type Metrics struct {
 	tries    *prometheus.CounterVec
 	inFlight prometheus.Gauge
@@ -20,9 +20,9 @@ const (
 	resultAnswered = "answered"
 	resultRefused  = "refused"
 	resultUnknown  = "unknown" // it says nothing of the server
-)
+) // says nothing about the server
 
-// NewMetrics makes the metrics and registers them.
+// NewMetrics registers the metrics.
 func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
 		tries: prometheus.NewCounterVec(prometheus.CounterOpts{

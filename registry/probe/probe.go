@@ -1,8 +1,12 @@
-// Package probe finds out from this machine whether servers are alive: it connects to those that it is asked for,
-// and keeps what came of it for a while. It is the guard's witness.
+// Package probe finds out whether servers are alive, as seen from this machine, by connecting to the requested ones
+// repeatedly. It is the guard's witness.
 //
-// It is bounded in all: one address is tried once a second at most, all of them 250 times, and so many at a time
-// as the configuration says. It never connects to what the configuration forbids.
+// A server that does not answer may be dead, or this machine's network may be down. So a server counts as dead only if
+// it failed, another server answered, and it failed again. That cannot happen during a network outage, which ends with
+// the first answer.
+//
+// The load is limited: each address is tried at most once a second, all of them at most 250 times a second, and the
+// configuration limits concurrent tries. Forbidden addresses are never tried.
 package probe
 
 import (
@@ -15,67 +19,80 @@ import (
 )
 
 const (
-	// MostAtOnce is how many tries under way at the same time are enough.
+	// MostAtOnce is a sufficient number of concurrent tries.
 	MostAtOnce = 250
 
-	// pace is the time between two batches of tries, and perBatch how many start in one.
+	// pace is the interval between batches of tries, and perBatch the size of a batch.
 	pace     = 200 * time.Millisecond
 	perBatch = 50
-	// refusals is how many tries in a row must fail before a server counts as dead, secondTry the time between them:
-	// one may be lost on the way.
+	// refusals is how many consecutive tries must fail before the result counts, because one may be lost, and secondTry
+	// the time between them.
 	refusals  = 2
 	secondTry = time.Second
-	// again is how long after its answer a server is tried again, while it is asked for.
+	// again is the interval between tries of a server that answered.
 	again = 10 * time.Second
-	// quietEach is for how long nobody hears of answers while others are to come, for each server that is asked for,
-	// mostQuiet for all of them.
+	// callers is how many live servers are tried at a time to check the network.
+	callers = 3
+	// quietEach is how long news is held back per requested server while answers are pending, and mostQuiet the maximum
+	// for all of them.
 	quietEach = time.Millisecond
-	mostQuiet = 5 * time.Second
-	// good is how long an answer counts.
-	good = time.Minute
+	maxQuiet  = 5 * time.Second
+	// memory is how long results stay valid after a server was last requested: one decision may omit it, and the next
+	// request it again.
+	memory = 5 * time.Second
 )
 
-// Config is what a pool is made of.
+// Config configures a pool.
 type Config struct {
-	// Path is asked for by HTTP: an answer below 500 says that the server is alive. With "" a connection does.
+	// Path is requested by HTTP: an answer below 500 means that the server is alive. With "", a connection is enough.
 	Path string
-	// AtOnce is how many tries may be under way at the same time, from 1 on.
+	// AtOnce limits concurrent tries; at least 1.
 	AtOnce int
-	// Forbids says why an address must not be tried, or "".
+	// Forbids returns why an address must not be tried, or "".
 	Forbids func(netip.AddrPort) string
-	// Metrics, where not nil, measures the tries.
+	// Here, if not nil, reports whether an address is this machine's, which answers without a network.
+	Here func(netip.Addr) bool
+	// Metrics, if not nil, counts the tries.
 	Metrics *Metrics
 }
 
-// Pool tries servers. Its methods may be called from any goroutine.
+// Pool tries servers. Its methods are safe for concurrent use.
 type Pool struct {
 	Config
-	// try returns nil where a server is alive.
+	// try returns nil if a server is alive.
 	try func(context.Context, netip.AddrPort) error
-	// wake says that there is something to do.
+	// wake signals that there is work.
 	wake chan struct{}
 
-	mu      sync.Mutex
-	servers map[netip.AddrPort]*server
-	flying  int
-	news    bool // an answer is another since it was told
+	mu       sync.Mutex
+	servers  map[netip.AddrPort]*server
+	sides    [2]side
+	inFlight int
+	news     bool // an answer changed since the last report
 }
 
-// server is one that is asked for, or was lately.
+// server is a server that is, or recently was, requested.
 type server struct {
-	asked  bool
-	flying bool      // a try is under way
-	due    time.Time // not before then
-	failed int       // tries in a row
-	// answer came at that time. It is Untried where nothing is known, also after tries that tell nothing.
-	answer guard.Answer
-	at     time.Time
+	asked    bool      // requested now
+	at       time.Time // first request, or the last one if it is no longer requested
+	side     int
+	inFlight bool      // a try is in progress
+	soon     bool      // alive, to be tried again soon
+	began    time.Time // start of the last try
+	tried    time.Time // end of the last try; zero: none ended
+	failed   int       // consecutive failed tries
+	missed   time.Time // start of the last failed try
+	known    bool      // answer is valid; it is also Untried after tries that say nothing
+	answer   guard.Answer
 }
 
-// known reports whether what came of the tries still counts.
-func (s *server) known(now time.Time) bool { return !s.at.IsZero() && now.Sub(s.at) <= good }
+// counts reports whether the result for a server is still valid.
+func (s *server) counts(now time.Time) bool { return s.known && (s.asked || now.Sub(s.at) <= memory) }
 
-// New makes a pool; Run has it work.
+// alive reports whether a server is requested and answered its last try.
+func (s *server) alive() bool { return s.asked && s.answer == guard.Answered && s.failed == 0 }
+
+// New returns a pool. Run starts its work.
 func New(c Config) *Pool {
 	p := &Pool{Config: c, try: connect, wake: make(chan struct{}, 1), servers: map[netip.AddrPort]*server{}}
 	if c.Path != "" {
@@ -84,45 +101,53 @@ func New(c Config) *Pool {
 	return p
 }
 
-// Ask names all servers that are to be tried from now on, and reports whether some of them have no answer yet
-// that is still to come. What is not named any more is not tried any more. It does not wait.
+// Ask sets the servers to try from now on, and reports whether some of their answers are still pending. Other servers
+// are no longer tried, and soon forgotten. It does not block.
 func (p *Pool) Ask(servers []netip.AddrPort) (pending bool) {
 	allowed := make([]netip.AddrPort, 0, len(servers))
+	sides := make([]int, 0, len(servers))
 	for _, addr := range servers {
 		if p.Forbids(addr) == "" {
-			allowed = append(allowed, addr)
+			allowed, sides = append(allowed, addr), append(sides, p.sideOf(addr))
 		}
 	}
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	before := map[*server]bool{}
 	for _, s := range p.servers {
-		s.asked = false
+		before[s], s.asked = s.asked, false
 	}
-	for _, addr := range allowed {
+	for i, addr := range allowed {
 		s := p.servers[addr]
-		if s == nil {
-			s = &server{due: now}
+		switch {
+		case s == nil:
+			s = &server{at: now}
 			p.servers[addr] = s
+		case !before[s] && now.Sub(s.at) > memory:
+			*s = server{at: now, inFlight: s.inFlight, began: s.began}
 		}
-		s.asked = true
-		pending = pending || !s.known(now)
+		s.asked, s.side = true, sides[i]
 	}
 	for addr, s := range p.servers {
-		if !s.asked && !s.flying && !s.known(now) && now.After(s.due) {
+		switch {
+		case s.asked:
+		case before[s]:
+			s.at = now
+		case !s.inFlight && now.Sub(s.at) > memory:
 			delete(p.servers, addr)
 		}
 	}
 	p.Metrics.asked(len(allowed))
 	p.rouse()
-	return pending
+	return p.pending()
 }
 
-// Answer is what a server did when it was tried, Untried where that is more than a minute ago.
+// Answer returns the result of trying a server, or Untried if it is not requested.
 func (p *Pool) Answer(addr netip.AddrPort) guard.Answer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s := p.servers[addr]; s != nil && s.known(time.Now()) {
+	if s := p.servers[addr]; s != nil && s.counts(time.Now()) {
 		return s.answer
 	}
 	return guard.Untried

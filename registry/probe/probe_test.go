@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"swallowkeeper/guard"
+	"swallowkeeper/internal/loopback"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -147,11 +149,11 @@ func TestAnswers(t *testing.T) {
 		if r.Answer(a[0]) != guard.Answered {
 			t.Errorf("after one more try %v", r.Answer(a[0]))
 		}
-		r.pass(secondTry + 2*pace)
+		r.pass(2 * (secondTry + 2*pace))
 		if r.Answer(a[0]) != guard.Refused || r.Answer(a[1]) != guard.Answered {
 			t.Errorf("after another one %v, %v", r.Answer(a[0]), r.Answer(a[1]))
 		}
-		for result, n := range map[string]float64{resultAnswered: 2, resultUnknown: 2, resultRefused: 4} {
+		for result, n := range map[string]float64{resultAnswered: 2, resultUnknown: 2, resultRefused: 5} {
 			if got := testutil.ToFloat64(r.Metrics.tries.WithLabelValues(result)); got != n {
 				t.Errorf("%g tries are counted as %s, want %g", got, result, n)
 			}
@@ -162,8 +164,8 @@ func TestAnswers(t *testing.T) {
 	})
 }
 
-// What nobody asks for any more is not tried, its answer grows old, and it is tried no sooner because it is
-// asked for again.
+// What nobody asks for any more is not tried and soon forgotten, and it is tried no sooner because it is asked for
+// again.
 func TestAnswersAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := begin(t, MostAtOnce)
@@ -184,7 +186,7 @@ func TestAnswersAge(t *testing.T) {
 		if r.Answer(a[0]) != guard.Answered {
 			t.Error("its answer is forgotten")
 		}
-		r.pass(good)
+		r.pass(memory)
 		if r.Answer(a[0]) != guard.Untried {
 			t.Error("its answer is too old")
 		}
@@ -332,6 +334,43 @@ func TestEnd(t *testing.T) {
 	})
 }
 
+// Nothing of a try by HTTP goes on behind the end.
+func TestEndByHTTP(t *testing.T) {
+	// Nobody accepts: the system does, and there is no answer.
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for range 20 {
+		m, err := NewMetrics(prometheus.NewRegistry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := New(Config{Path: "/", AtOnce: 10, Metrics: m, Forbids: func(netip.AddrPort) string { return "" }})
+		ctx, cancel := context.WithCancel(t.Context())
+		p.Ask([]netip.AddrPort{netip.MustParseAddrPort(l.Addr().String())})
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			p.Run(ctx, func() { t.Error("it was heard") })
+		}()
+		for testutil.ToFloat64(m.inFlight) == 0 {
+			runtime.Gosched()
+		}
+		began := time.Now()
+		cancel()
+		<-ended
+		if d := time.Since(began); d > answerLimit/2 {
+			t.Errorf("the end took %s", d)
+		}
+		stacks := make([]byte, 1<<20)
+		if stacks = stacks[:runtime.Stack(stacks, true)]; strings.Contains(string(stacks), "net/http.") || strings.Contains(string(stacks), "net.(*Dialer)") {
+			t.Fatalf("a try goes on:\n%s", stacks)
+		}
+	}
+}
+
 func TestJudge(t *testing.T) {
 	for err, want := range map[error]guard.Answer{
 		nil:                      guard.Answered,
@@ -352,10 +391,7 @@ func TestJudge(t *testing.T) {
 }
 
 func TestConnect(t *testing.T) {
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := loopback.Listen(t)
 	addr := netip.MustParseAddrPort(l.Addr().String())
 	if err := connect(t.Context(), addr); err != nil {
 		t.Error(err)
@@ -375,6 +411,9 @@ func TestGet(t *testing.T) {
 			http.Redirect(w, r, "/healthz", http.StatusFound)
 		case "/draining":
 			w.WriteHeader(http.StatusServiceUnavailable)
+		case "/early":
+			w.WriteHeader(http.StatusEarlyHints)
+			w.WriteHeader(http.StatusServiceUnavailable)
 		case "/healthz":
 			fmt.Fprint(w, strings.Repeat("fine", 1<<20))
 		default:
@@ -385,7 +424,7 @@ func TestGet(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
 	addr := netip.MustParseAddrPort(s.Listener.Addr().String())
 	for path, want := range map[string]guard.Answer{
-		"/healthz?full=1": guard.Answered, "/missing": guard.Answered, "/away": guard.Answered, "/draining": guard.Refused,
+		"/healthz?full=1": guard.Answered, "/missing": guard.Answered, "/away": guard.Answered, "/draining": guard.Refused, "/early": guard.Refused,
 	} {
 		got = nil
 		if err := getter(path)(t.Context(), addr); judge(err) != want {

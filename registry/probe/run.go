@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -10,9 +11,9 @@ import (
 	"swallowkeeper/guard"
 )
 
-// Run tries what was asked for until the context ends; then no try is under way any more. It calls heard, which
-// must not block, after answers have become others: at once when all are there, before that five times a second at
-// most, and less often the more is asked for.
+// Run tries the requested servers until ctx ends, and returns once no try is in progress. It calls heard, which must
+// not block, after answers have changed: at once if all are known, otherwise at most five times a second, and less
+// often the more servers are requested.
 func (p *Pool) Run(ctx context.Context, heard func()) {
 	var tries sync.WaitGroup
 	defer p.Metrics.asked(0)
@@ -21,7 +22,7 @@ func (p *Pool) Run(ctx context.Context, heard func()) {
 	defer cancel()
 	next := time.NewTimer(0)
 	defer next.Stop()
-	var last, told time.Time // when servers were looked through for the last time, and when somebody heard of it
+	var last, told time.Time // last batch, and last report
 	for {
 		select {
 		case <-ctx.Done():
@@ -52,38 +53,50 @@ func (p *Pool) Run(ctx context.Context, heard func()) {
 func (p *Pool) due(now time.Time, told time.Duration) (start []netip.AddrPort, wait time.Duration, news bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.prove()
+	p.call()
+	type waiting struct {
+		addr netip.AddrPort
+		*server
+		since time.Time
+	}
+	var late []waiting
+	asked := 0
 	wait = again
-	asked, pending := 0, false
 	for addr, s := range p.servers {
-		if s.asked {
-			asked++
-			pending = pending || !s.known(now)
+		if !s.asked {
+			continue
 		}
-		switch {
-		case !s.asked || s.flying:
-		case s.due.After(now):
-			wait = min(wait, s.due.Sub(now))
-		default:
-			start = append(start, addr)
+		if asked++; s.inFlight {
+			continue
+		}
+		if at := p.next(s); at.After(now) {
+			wait = min(wait, at.Sub(now))
+		} else {
+			late = append(late, waiting{addr, s, at})
 		}
 	}
-	// What has waited longest comes first.
-	slices.SortFunc(start, func(a, b netip.AddrPort) int {
-		if order := p.servers[a].due.Compare(p.servers[b].due); order != 0 {
-			return order
+	// Live servers that check the network come first, then those that have waited longest.
+	slices.SortFunc(late, func(a, b waiting) int {
+		if a.soon != b.soon {
+			if a.soon {
+				return -1
+			}
+			return 1
 		}
-		return a.Compare(b)
+		return cmp.Or(a.since.Compare(b.since), a.addr.Compare(b.addr))
 	})
-	if free := max(min(perBatch, p.AtOnce-p.flying), 0); len(start) > free {
-		start, wait = start[:free], pace
+	if free := max(min(perBatch, p.AtOnce-p.inFlight), 0); len(late) > free {
+		late, wait = late[:free], pace
 	}
-	for _, addr := range start {
-		p.servers[addr].flying = true
+	for _, s := range late {
+		s.inFlight, s.soon, s.began = true, false, now
+		start = append(start, s.addr)
 	}
-	p.flying += len(start)
+	p.inFlight += len(start)
 	if p.news {
-		// Whoever hears of it judges all that there is.
-		if quiet := min(time.Duration(asked)*quietEach, mostQuiet) - told; pending && quiet > 0 {
+		// Each report makes the guard decide about everything.
+		if quiet := min(time.Duration(asked)*quietEach, maxQuiet) - told; quiet > 0 && p.pending() {
 			wait = min(wait, quiet)
 		} else {
 			news, p.news = true, false
@@ -98,7 +111,7 @@ func (p *Pool) once(ctx context.Context, addr netip.AddrPort) {
 	if p.Forbids(addr) == "" { // it may have become one of our own
 		p.Metrics.begin()
 		err := p.try(ctx, addr)
-		if ctx.Err() == nil { // else it was cut short
+		if ctx.Err() == nil { // otherwise the try was cut short
 			answer = judge(err)
 		}
 		p.Metrics.end(answer)
@@ -106,23 +119,46 @@ func (p *Pool) once(ctx context.Context, addr netip.AddrPort) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s, now := p.servers[addr], time.Now()
-	s.flying = false
-	p.flying--
+	s.inFlight = false
+	p.inFlight--
 	if ctx.Err() == nil {
 		p.took(s, answer, now)
 		p.rouse()
 	}
 }
 
-// took takes in what came of a try.
-func (p *Pool) took(s *server, answer guard.Answer, now time.Time) {
-	s.due = now.Add(again)
-	if answer != guard.Refused {
-		s.failed = 0
-	} else if s.failed++; s.failed < refusals {
-		s.due = now.Add(secondTry)
-		return // what was known counts as long as it did
+// next returns when to try a server again.
+func (p *Pool) next(s *server) time.Time {
+	switch {
+	case s.tried.IsZero():
+		return s.at
+	case s.soon, s.failed > 0 && s.failed < refusals, p.doubted(s):
+		return s.tried.Add(secondTry)
 	}
-	p.news = p.news || s.answer != answer || !s.known(now)
-	s.answer, s.at = answer, now
+	return s.tried.Add(again)
+}
+
+// took records the result of a try.
+func (p *Pool) took(s *server, answer guard.Answer, now time.Time) {
+	s.tried = now
+	switch answer {
+	case guard.Answered:
+		s.failed = 0
+		p.answered(s, now)
+	case guard.Refused:
+		s.missed = s.began
+		if s.failed++; s.failed == 1 {
+			p.beganFailing(s)
+		}
+		if s.failed < refusals {
+			return // the previous result stays
+		}
+		if s.answer != guard.Refused { // a dead server stays dead
+			answer = guard.Unproven
+		}
+	default:
+		s.failed = 0
+	}
+	p.news = p.news || s.answer != answer || !s.known
+	s.answer, s.known = answer, true
 }

@@ -1,9 +1,9 @@
-// Package registrytest holds registries to their contract: what is published first is
-// complete, and so is what follows each change; what can't be read is never published;
-// deregistered and unusable are told apart; nothing outlives Watch.
+// Package registrytest tests registries against their contract: the first published set is complete, and so is each
+// later one; what can't be read is never published; deregistered and unusable instances are distinguished; nothing
+// outlives Watch.
 //
-// It knows nothing of how a registry is asked. Each brings a [Harness] that can register
-// instances there and cut it off.
+// It does not know how a registry is read. Each brings a [Harness] that can register instances and break the
+// connection.
 package registrytest
 
 import (
@@ -17,35 +17,38 @@ import (
 	"swallowkeeper/registry"
 )
 
-// Instance is one that is registered: its service and address tell it from others.
+// Instance is a registered instance, identified by its service and address.
 type Instance struct {
 	Service string
 	Addr    netip.AddrPort
 	Healthy bool
 }
 
-// Harness is one registry with nothing registered in it. Its methods fail the test
-// themselves, and return when the registry has taken them in.
+// Harness is an empty registry. Its methods fail the test themselves, and return once the registry has accepted the
+// change.
 type Harness struct {
-	// Registry is asked to watch once at a time, and again after it has ended.
+	// Registry runs one Watch at a time, several in sequence.
 	Registry registry.Registry
-	// Origin is what each of its servers must have.
+	// Origin is the origin that each of its servers must have.
 	Origin string
-	// Register adds an instance, or changes the state of one that is there.
+	// Register adds an instance, or changes the state of an existing one.
 	Register func(t *testing.T, i Instance)
 	// Deregister removes an instance.
 	Deregister func(t *testing.T, i Instance)
-	// Break makes the registry unreadable, and returns when a watch that is under way
-	// has had the time to notice, as far as that can be told. Mend ends that.
+	// Break makes the registry unreadable. It returns once a running watch has had time to notice, as far as possible.
+	// Mend ends it.
 	Break, Mend func(t *testing.T)
+	// UsableOnly reports that the registry only lists usable instances: one that is not Healthy is missing without a
+	// reason, but its service stays registered.
+	UsableOnly bool
 	// Patience is how long any change may take, also after Mend.
 	Patience time.Duration
 }
 
-// Part says what the suite runs against.
+// Part is what the suite runs against.
 type Part = suite.Part
 
-// The parts. A kind that has a double, in a folder of its name with test behind it, passes the suite with both.
+// Parts. A kind with a double, in a folder of its name with suffix test, passes the suite with both.
 const (
 	Double = suite.Double
 	Real   = suite.Real
@@ -54,7 +57,7 @@ const (
 // Main is [suite.Main] for a package of a registry.
 func Main(m *testing.M, parts ...Part) int { return suite.Main(m, "registrytest", parts...) }
 
-// Run runs the suite. Each test starts with a harness of its own.
+// Run runs the suite. Each test starts with its own harness.
 func Run(t *testing.T, against Part, start func(t *testing.T) Harness) {
 	t.Helper()
 	suite.Run(t, against, start, []suite.Test[Harness]{
@@ -150,8 +153,8 @@ func noChangePublishesNothing(t *testing.T, h Harness) {
 	w := watch(t, h)
 	w.expect(w.next(), web1, web2, none("api"))
 
-	// The same again; what comes after it shows when it has been taken in. That two sets
-	// in a row differ is checked of all.
+	// Register the same again; the next change shows when it was processed. All tests check that consecutive sets
+	// differ.
 	register(t, h, web1, web2, api1.unhealthy())
 	register(t, h, job1)
 	w.until(web1, web2, none("api"), job1)

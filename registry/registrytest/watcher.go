@@ -13,17 +13,16 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// endWithin is how soon Watch must be over when its context is.
+// endWithin is how soon Watch must return after its context has ended.
 const endWithin = 5 * time.Second
 
-// quiet is for how long nothing may come where nothing should: long enough for a read
-// that was under way, too short for tests to take long.
+// quiet is how long nothing may be published: long enough for a read in progress, and short enough for fast tests.
 const quiet = 300 * time.Millisecond
 
-// none stands for a service that is registered and has no usable instance.
+// none stands for a registered service without usable instances.
 func none(service string) Instance { return Instance{Service: service} }
 
-// watcher collects what one Watch publishes.
+// watcher collects what a Watch publishes.
 type watcher struct {
 	t      *testing.T
 	h      Harness
@@ -59,7 +58,7 @@ func (w *watcher) publish(s upstream.Set) {
 	}
 }
 
-// stop ends Watch and checks all that it published.
+// stop ends Watch and checks everything that it published.
 func (w *watcher) stop() {
 	w.t.Helper()
 	w.cancel()
@@ -95,7 +94,7 @@ func (w *watcher) all() []upstream.Set {
 	return slices.Clone(w.sets)
 }
 
-// next is the oldest publication that was not looked at yet.
+// next returns the oldest publication that was not looked at yet.
 func (w *watcher) next() upstream.Set {
 	w.t.Helper()
 	limit := time.After(w.h.Patience)
@@ -140,17 +139,24 @@ func (w *watcher) expect(set upstream.Set, want ...Instance) {
 	}
 }
 
+// expectOut checks that an instance is out because of its health, with a reason: the guard relies on that mark.
 func (w *watcher) expectOut(set upstream.Set, i Instance) {
 	w.t.Helper()
+	if w.h.UsableOnly {
+		return
+	}
 	for _, o := range set.Out() {
-		if o.Service == i.Service && o.Upstream == i.Service && o.Addr == i.Addr.String() && o.Reason != "" {
+		if o.Service == i.Service && o.Upstream == i.Service && o.Addr == i.Addr.String() && !o.Reason.IsZero() {
+			if !o.Unhealthy {
+				w.t.Errorf("%s of %s is out by its health, and Out.Unhealthy does not say so: %+v", i.Addr, i.Service, o)
+			}
 			return
 		}
 	}
 	w.t.Errorf("%s of %s is out without a reason: %v", i.Addr, i.Service, set.Out())
 }
 
-// expectQuiet fails where anything comes.
+// expectQuiet fails if anything is published.
 func (w *watcher) expectQuiet() {
 	w.t.Helper()
 	before := len(w.all())
@@ -167,13 +173,13 @@ func (w *watcher) expectQuiet() {
 func (w *watcher) expectNothingAfterTheEnd() {
 	w.t.Helper()
 	before := len(w.all())
-	<-time.After(quiet / 3) // there is nothing to wait for: nothing may come
+	<-time.After(quiet / 3) // nothing to wait for: nothing may be published
 	if after := len(w.all()); after > before {
 		w.t.Errorf("%d sets were published after Watch had returned", after-before)
 	}
 }
 
-// trouble is what the registry says of itself.
+// trouble returns the trouble that the registry reports.
 func (w *watcher) trouble() string {
 	if err := w.h.Registry.Condition().Trouble; err != nil {
 		return ": " + err.Error()
@@ -181,7 +187,7 @@ func (w *watcher) trouble() string {
 	return ""
 }
 
-// show writes a set's upstreams and the addresses of their servers.
+// show formats a set's upstreams and the addresses of their servers.
 func show(set upstream.Set) string {
 	m := map[string][]netip.AddrPort{}
 	for u := range set.All() {

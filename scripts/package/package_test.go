@@ -25,8 +25,9 @@ const (
 	second = "1.0.1" // with another example configuration
 )
 
-// TestPackage builds once and looks from all sides. What needs a tool that is not here, or
-// root, is skipped and says so; scripts/setup-tests.sh installs the tools.
+// TestPackage builds once and looks from all sides: for this machine's architecture, or for those of ARCHES, separated
+// by spaces. What needs a tool that is not here, or root, is skipped and says so; scripts/setup-tests.sh installs the
+// tools.
 func TestPackage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds for a minute and installs into a Debian of its own")
@@ -34,19 +35,23 @@ func TestPackage(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("packages are built on Linux")
 	}
+	arches := strings.Fields(os.Getenv("ARCHES"))
+	if len(arches) == 0 {
+		arches = []string{runtime.GOARCH}
+	}
 	repo := commit(t)
 	dist := t.TempDir()
-	build(t, repo, dist)
+	build(t, repo, dist, arches)
 	// Another folder, other times and modes of the files, another environment.
 	elsewhere := filepath.Join(t.TempDir(), "another", "place")
 	run(t, "sh", "-c", `umask 077 && git clone -q --depth 1 --branch "$0" "file://$1" "$2"`,
 		"v"+first, repo, elsewhere)
 	again := t.TempDir()
-	build(t, elsewhere, again, "TZ=Asia/Tokyo", "GOFLAGS=-mod=mod", "GOAMD64=v3")
+	build(t, elsewhere, again, arches, "TZ=Asia/Tokyo", "GOFLAGS=-mod=mod", "GOAMD64=v3")
 
 	t.Run("reproducible", func(t *testing.T) {
 		want, got := hashes(t, dist), hashes(t, again)
-		if len(want) != 7 { // deb, rpm and tar.gz, twice, and the sums
+		if len(want) != 3*len(arches)+1 { // deb, rpm and tar.gz, and the sums
 			t.Errorf("built %v", slices.Sorted(maps.Keys(want)))
 		}
 		if !maps.Equal(want, got) {
@@ -54,32 +59,32 @@ func TestPackage(t *testing.T) {
 		}
 	})
 
-	t.Run("binaries", func(t *testing.T) { binaries(t, dist) })
-	t.Run("contents", func(t *testing.T) { contents(t, dist) })
+	t.Run("binaries", func(t *testing.T) { binaries(t, dist, arches) })
+	t.Run("contents", func(t *testing.T) { contents(t, dist, arches) })
 
 	example := filepath.Join(repo, "scripts/swallowkeeper.toml")
 	write(t, example, read(t, example)+"\n# News of the second version.\n")
 	git(t, repo, "commit", "-q", "-a", "-m", "another example")
 	git(t, repo, "tag", "v"+second)
-	build(t, repo, again, "ARCHES=amd64")
+	build(t, repo, again, []string{runtime.GOARCH})
 	t.Run("deb", func(t *testing.T) { installDeb(t, dist, again) })
 	t.Run("rpm", func(t *testing.T) { installRPM(t, dist, again) })
 }
 
-// contents holds the packages of both architectures and both formats against one another.
-func contents(t *testing.T, dist string) {
+// contents holds the packages of all architectures and both formats against one another.
+func contents(t *testing.T, dist string, arches []string) {
 	tool(t, "dpkg-deb")
 	tool(t, "rpm")
 	var debs, rpms []string
-	for _, arch := range []string{"amd64", "arm64"} {
+	for _, arch := range arches {
 		out := run(t, "dpkg-deb", "--contents", deb(dist, first, arch))
 		debs = append(debs, fields(out, 0, 1, 5)) // without size and time
 		path := rpm(dist, first, arch)
 		rpms = append(rpms, run(t, "rpm", "-qlp", path))
 		run(t, "rpm", "-K", "--nosignature", path)
 	}
-	if debs[0] != debs[1] || rpms[0] != rpms[1] {
-		t.Errorf("the architectures differ:\n%s\n%s\n%s\n%s", debs[0], debs[1], rpms[0], rpms[1])
+	if len(slices.Compact(slices.Clone(debs))) != 1 || len(slices.Compact(slices.Clone(rpms))) != 1 {
+		t.Errorf("the architectures differ:\n%s\n%s", strings.Join(debs, "\n"), strings.Join(rpms, "\n"))
 	}
 	for _, want := range []string{
 		"-rwxr-xr-x root/root ./usr/bin/swallowkeeper",
@@ -108,15 +113,16 @@ func contents(t *testing.T, dist string) {
 			t.Errorf("the .rpm has no %s:\n%s", path, rpms[0])
 		}
 	}
-	out := run(t, "rpm", "-qp", "--configfiles", rpm(dist, first, "amd64"))
+	out := run(t, "rpm", "-qp", "--configfiles", rpm(dist, first, arches[0]))
 	if out != "/etc/swallowkeeper.toml\n" {
 		t.Errorf("the .rpm's configuration files are %q", out)
 	}
 }
 
 // binaries says that the tarballs hold the right binaries, and licences for all that is in them.
-func binaries(t *testing.T, dist string) {
-	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+func binaries(t *testing.T, dist string, arches []string) {
+	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+	for _, arch := range arches {
 		t.Run(arch, func(t *testing.T) {
 			name := "swallowkeeper_" + first + "_linux_" + arch
 			dir := t.TempDir()
@@ -127,7 +133,7 @@ func binaries(t *testing.T, dist string) {
 				t.Fatal(err)
 			}
 			defer file.Close()
-			if file.Machine != machine || file.Section(".interp") != nil {
+			if file.Machine != machines[arch] || file.Section(".interp") != nil {
 				t.Errorf("it is for %s, linked dynamically: %t", file.Machine, file.Section(".interp") != nil)
 			}
 			info, err := buildinfo.ReadFile(path)
@@ -355,11 +361,11 @@ func TestShellcheck(t *testing.T) {
 }
 
 // build runs build.sh with nothing in the environment that is not said.
-func build(t *testing.T, repo, out string, env ...string) {
+func build(t *testing.T, repo, out string, arches []string, env ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), filepath.Join(repo, "scripts/package/build.sh"))
 	cmd.Dir = os.TempDir()
-	cmd.Env = append(os.Environ(), "OUT="+out, "VERSION=", "SOURCE_DATE_EPOCH=", "ARCHES=")
+	cmd.Env = append(os.Environ(), "OUT="+out, "VERSION=", "SOURCE_DATE_EPOCH=", "ARCHES="+strings.Join(arches, " "))
 	cmd.Env = append(cmd.Env, env...)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build in %s: %v\n%s", repo, err, text)

@@ -1,5 +1,5 @@
-// Package client asks a running swallowkeeper over its API: over the unix socket, or at an
-// address with a token. It neither retries nor decides anything.
+// Package client calls the API of a running swallowkeeper, over its unix socket or at an address with a token. It does
+// not retry.
 package client
 
 import (
@@ -22,10 +22,10 @@ import (
 	"swallowkeeper/status"
 )
 
-// mostAnswer bounds what is read of one answer once it is unpacked, far above thousands of upstreams.
-const mostAnswer = 64 << 20
+// maxAnswer limits the decompressed size of an answer, far above thousands of upstreams.
+const maxAnswer = 64 << 20
 
-// Client asks one daemon.
+// Client is a client of one daemon.
 type Client struct {
 	base  string
 	token string
@@ -33,31 +33,31 @@ type Client struct {
 	http  *http.Client
 }
 
-// Error is an answer that says no.
+// Error is an error answer.
 type Error struct {
 	Code int    // HTTP status
-	Text string // the daemon's words
+	Text string // the daemon's message
 }
 
 // Error implements error.
 func (e *Error) Error() string { return e.Text }
 
-// Is reports whether the error is of a kind of the daemon's.
+// Is reports whether the error is of one of the daemon's kinds.
 func (e *Error) Is(kind error) bool {
 	return kind == status.ErrNotFound && e.Code == http.StatusNotFound
 }
 
-// ErrUnreachable is the cause of the error where no daemon answers.
+// ErrUnreachable is wrapped by the error if no daemon answers.
 var ErrUnreachable = errors.New("the daemon does not answer")
 
-// Socket asks over a unix socket.
+// Socket returns a client over a unix socket.
 func Socket(path string) *Client {
 	return dialing("http://localhost", "", func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return dialer.DialContext(ctx, "unix", path)
 	})
 }
 
-// Address asks at an address, http://host:port, with a token where one is given.
+// Address returns a client for an address, http://host:port. The token may be empty.
 func Address(base, token string) *Client {
 	return dialing(strings.TrimSuffix(base, "/"), token, dialer.DialContext)
 }
@@ -71,7 +71,7 @@ func dialing(base, token string, dial func(context.Context, string, string) (net
 // HasToken reports whether changes are sent with a token.
 func (c *Client) HasToken() bool { return c.token != "" }
 
-// Reach returns why nobody can be asked there, nil where somebody listens.
+// Reach returns an error if nothing listens there.
 func (c *Client) Reach(ctx context.Context) error {
 	at, err := url.Parse(c.base)
 	if err != nil {
@@ -91,52 +91,52 @@ func (c *Client) Reach(ctx context.Context) error {
 // Close closes the connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Status is what is true now.
+// Status returns the current status.
 func (c *Client) Status(ctx context.Context) (st status.Status, err error) {
 	err = c.call(ctx, http.MethodGet, "/api/v1/status", nil, &st)
 	return st, err
 }
 
-// Upstreams lists all upstreams.
+// Upstreams returns all upstreams.
 func (c *Client) Upstreams(ctx context.Context) ([]status.Upstream, error) {
 	var a struct{ Upstreams []status.Upstream }
 	err := c.call(ctx, http.MethodGet, "/api/v1/upstreams", nil, &a)
 	return a.Upstreams, err
 }
 
-// Explain says why each instance of an upstream is in or out.
+// Explain returns why each instance of an upstream is in or out.
 func (c *Client) Explain(ctx context.Context, name string) (e status.Explanation, err error) {
 	err = c.call(ctx, http.MethodGet, "/api/v1/upstreams/"+url.PathEscape(name), nil, &e)
 	return e, err
 }
 
-// Plan is what the next pass would do.
+// Plan returns what the next pass would do.
 func (c *Client) Plan(ctx context.Context) (p status.Plan, err error) {
 	err = c.call(ctx, http.MethodGet, "/api/v1/plan", nil, &p)
 	return p, err
 }
 
-// History lists the generations that are kept, the newest first.
+// History returns the generations in the history, newest first.
 func (c *Client) History(ctx context.Context) ([]status.Generation, error) {
 	var a struct{ Generations []status.Generation }
 	err := c.call(ctx, http.MethodGet, "/api/v1/history", nil, &a)
 	return a.Generations, err
 }
 
-// Diff leads from one generation to another.
+// Diff returns the changes from one generation to another.
 func (c *Client) Diff(ctx context.Context, from, to int) (d status.Changes, err error) {
 	err = c.call(ctx, http.MethodGet, "/api/v1/diff?from="+strconv.Itoa(from)+"&to="+strconv.Itoa(to), nil, &d)
 	return d, err
 }
 
-// Timeline lists at most so many of the newest events, the oldest first.
+// Timeline returns up to most of the newest events, oldest first.
 func (c *Client) Timeline(ctx context.Context, most int) ([]status.Event, error) {
 	var a struct{ Events []status.Event }
 	err := c.call(ctx, http.MethodGet, "/api/v1/timeline?last="+strconv.Itoa(most), nil, &a)
 	return a.Events, err
 }
 
-// because is the query of an order with a person's reason.
+// because returns the query with an order's reason.
 func because(why string) string {
 	if why == "" {
 		return ""
@@ -144,12 +144,12 @@ func because(why string) string {
 	return "?why=" + url.QueryEscape(why)
 }
 
-// Approve lets a hold through. why is the person's reason, here and below, "" where none is given.
+// Approve lets a hold pass. Here and below, why is the person's reason, which may be "".
 func (c *Client) Approve(ctx context.Context, id, why string) error {
 	return c.call(ctx, http.MethodPost, "/api/v1/holds/"+url.PathEscape(id)+"/approve"+because(why), struct{}{}, nil)
 }
 
-// Freeze leaves an upstream, or everything, as it is.
+// Freeze keeps an upstream, or everything, as it is.
 func (c *Client) Freeze(ctx context.Context, f status.FreezeRequest, why string) error {
 	return c.call(ctx, http.MethodPost, "/api/v1/freezes"+because(why), f, nil)
 }
@@ -159,21 +159,21 @@ func (c *Client) Unfreeze(ctx context.Context, name, why string) error {
 	return c.call(ctx, http.MethodDelete, "/api/v1/freezes/"+url.PathEscape(name)+because(why), nil, nil)
 }
 
-// RollbackPlan is what going back to a generation would do.
+// RollbackPlan returns what a rollback to a generation would do.
 func (c *Client) RollbackPlan(ctx context.Context, generation int) (p status.RollbackPlan, err error) {
 	err = c.call(ctx, http.MethodGet, "/api/v1/rollback?generation="+strconv.Itoa(generation), nil, &p)
 	return p, err
 }
 
-// Rollback goes back to a generation and freezes everything at it.
+// Rollback goes back to a generation and freezes everything.
 func (c *Client) Rollback(ctx context.Context, generation int, why string) (r status.RollbackResult, err error) {
 	err = c.call(ctx, http.MethodPost, "/api/v1/rollback"+because(why), status.RollbackRequest{Generation: generation}, &r)
 	return r, err
 }
 
-// Watch calls f with each event, and with the status at the start and after what happened,
-// until the context ends, f returns false, or the daemon goes. One of both is nil. Where
-// last is the ID of an event, those come first that have happened since; it is kept at the last one.
+// Watch calls f with each event, and with the status at the start and after events, until ctx ends, f returns false, or
+// the daemon stops. One argument of f is always nil. If *last is the ID of an event, the events since then come first.
+// Watch updates *last.
 func (c *Client) Watch(ctx context.Context, last *uint64, f func(*status.Status, *status.Event) bool) error {
 	header := http.Header{}
 	if *last > 0 {
@@ -235,7 +235,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 		return nil
 	}
 	var alone *budget.Budget
-	if err := json.NewDecoder(alone.Body(resp.Body, resp.ContentLength, mostAnswer, c.base)).Decode(into); err != nil {
+	if err := json.NewDecoder(alone.Body(resp.Body, resp.ContentLength, maxAnswer, c.base)).Decode(into); err != nil {
 		return fmt.Errorf("read the answer to %s %s: %w", method, path, err)
 	}
 	return nil
@@ -258,7 +258,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any, header
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if c.token != "" && method != http.MethodGet { // who only asks need not be trusted with it
+	if c.token != "" && method != http.MethodGet { // reads do not need it
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	resp, err := c.http.Do(req)
@@ -283,10 +283,10 @@ func (c *Client) send(ctx context.Context, method, path string, body any, header
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	var said struct{ Error string }
+	var answer struct{ Error string }
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if err == nil && json.Unmarshal(text, &said) == nil && said.Error != "" {
-		return nil, &Error{Code: resp.StatusCode, Text: said.Error}
+	if err == nil && json.Unmarshal(text, &answer) == nil && answer.Error != "" {
+		return nil, &Error{Code: resp.StatusCode, Text: answer.Error}
 	}
 	return nil, &Error{Code: resp.StatusCode, Text: fmt.Sprintf("%s %s: the daemon answers %s", method, path, resp.Status)}
 }

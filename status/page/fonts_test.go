@@ -32,7 +32,7 @@ func TestFonts(t *testing.T) {
 				b := open(t, ctx, serve(t, f, "")+"/?lang="+language, scheme("light"), size(360, 800), bypassPolicy())
 				b.live()
 				where := name + ", " + language
-				b.passesAxe(where + ", page")
+				b.passesAxe(where+", page", "color-contrast")
 				var low []string
 				b.value(`[...document.querySelectorAll('a, button, summary, select, input')].filter((e) => {
 					const box = e.getBoundingClientRect();
@@ -42,9 +42,17 @@ func TestFonts(t *testing.T) {
 					t.Errorf("%s: smaller than 24 px: %q", where, low)
 				}
 				b.until("document.documentElement.scrollWidth <= 360")
+				b.value("document.querySelector('input[value=table]').click()", nil)
+				b.until("document.querySelector('#rows .row')")
+				b.passesAxe(where+", table", "color-contrast")
+				b.click("#rows .row:nth-child(2) a")
+				b.until("document.querySelector('#detail-checks .rows, #detail-checks button')")
+				b.passesAxe(where+", upstream", "color-contrast")
+				b.until("document.documentElement.scrollWidth <= 360")
+				b.value("location.hash = '#history'; document.getElementById('history-fold').open = true", nil)
 				b.click("#history-list .rollback")
 				b.until("document.querySelector('dialog .diff')")
-				b.passesAxe(where + ", dialog")
+				b.passesAxe(where+", dialog", "color-contrast")
 			}
 		})
 	}

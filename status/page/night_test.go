@@ -3,9 +3,13 @@ package page_test
 import (
 	"time"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
 )
+
+// hostileReason is hostile as a reason.
+var hostileReason = reason.Text(hostile)
 
 const hostile = `<img src=x onerror="alert(1)"></script><script>alert(2)</script>"'{{.}}`
 
@@ -20,7 +24,7 @@ func quiet() *statustest.Fake {
 			u.Frozen = false
 			for k := range u.Servers {
 				if server := &u.Servers[k]; server.State == status.Held || server.State == status.Frozen {
-					server.State, server.Reason = status.In, "listed as usable by consul@127.0.0.1:8500"
+					server.State, server.Reason = status.In, reason.Text("listed as usable by consul@127.0.0.1:8500")
 				}
 			}
 		}
@@ -32,10 +36,10 @@ func quiet() *statustest.Fake {
 func hold(f *statustest.Fake) { f.Hold(statustest.HoldID, "billing", "catalog") }
 
 // lose takes a server out of traffic.
-func lose(upstream, server int, reason string) func(*statustest.State) {
+func lose(upstream, server int, why reason.Reason) func(*statustest.State) {
 	return func(s *statustest.State) {
 		out := &s.Upstreams[upstream].Servers[server]
-		out.State, out.Reason, out.Since = status.Out, reason, time.Now()
+		out.State, out.Reason, out.Since = status.Out, why, time.Now()
 	}
 }
 
@@ -44,19 +48,19 @@ func beHostile(s *statustest.State) {
 	s.Upstreams[0].Name, s.Upstreams[0].Canary = hostile, hostile
 	s.Upstreams[0].Options = []string{hostile}
 	s.Upstreams[0].Servers[0] = status.Server{
-		Addr: hostile, State: status.Out, Reason: hostile, Options: hostile, Origin: hostile,
+		Addr: hostile, State: status.Out, Reason: hostileReason, Options: hostile, Origin: hostile,
 	}
-	s.Findings = map[string][]status.Finding{hostile: {{Registry: hostile, Addr: hostile, Reason: hostile}}}
-	s.Notes = map[string][]string{hostile: {hostile}}
+	s.Findings = map[string][]status.Finding{hostile: {{Registry: hostile, Addr: hostile, Reason: hostileReason}}}
+	s.Notes = map[string][]reason.Reason{hostile: {hostileReason}}
 	s.Status.Holds = []status.Hold{{
-		ID: hostile, Rule: hostile, Reason: hostile,
+		ID: hostile, Rule: hostile, Reason: hostileReason,
 		Servers: []status.HeldServer{{Upstream: hostile, Addr: hostile}},
 	}}
 	s.Status.Freezes = []status.Freeze{{Name: hostile}}
 	s.Status.Gateways[0].Name, s.Status.Gateways[0].Error = hostile, hostile
 	s.Status.Gateways[0].Workers[0] = status.Worker{ID: hostile, Error: hostile}
 	s.Status.Registries[0] = status.Registry{Name: hostile, Trouble: hostile}
-	s.History[0].Reason, s.History[0].Summary, s.History[0].Damaged = hostile, hostile, hostile
+	s.History[0].Reason, s.History[0].Summary, s.History[0].Damaged = hostileReason, hostileReason, hostile
 	s.Status.Generation = s.History[0]
 	s.Status.Version, s.Status.File, s.Status.FileError = hostile, hostile, hostile
 }

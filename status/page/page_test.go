@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -41,7 +42,7 @@ func TestWithoutScript(t *testing.T) {
 		{
 			"in sync", "/", "", same, false,
 			[]string{
-				"In sync: 2 gateways show generation 12", "edge-2", "4711", "consul", "gets traffic",
+				"In sync: 2 gateways show generation 12", "edge-2", "4711", "consul", "live in ",
 				`<html lang="en"`, "check &#34;http&#34; is critical", "rollback",
 			},
 			[]string{"swallowkeeper approve"},
@@ -85,7 +86,7 @@ func TestWithoutScript(t *testing.T) {
 				s.Status.Gateways[0].Checked, s.Status.Gateways[0].Since = zero, zero
 				s.Status.Holds = []status.Hold{{ID: "a", Rule: "min_services"}}
 			}, false,
-			[]string{"at an unknown time", "What is new waits"},
+			[]string{"at an unknown time", "New changes are waiting"},
 			[]string{"0001"},
 		},
 		{
@@ -99,10 +100,13 @@ func TestWithoutScript(t *testing.T) {
 		{"a language that is not wanted", "/", "zh;q=0", same, false, []string{`<html lang="en"`}, nil},
 		{"the address's language", "/?lang=en", "zh-CN", same, false, []string{"In sync: 2 gateways"}, nil},
 		{"a language that there is not", "/?lang=xx", "fr", same, false, []string{"In sync: 2 gateways"}, nil},
-		{"search by name", "/?q=CHECK", "", same, false, []string{"<h3>checkout</h3>"}, []string{"<h3>basket</h3>"}},
-		{"search by reason", "/?q=kernel", "", same, false, []string{"<h3>search</h3>"}, []string{"<h3>checkout</h3>"}},
-		{"search by state", "/?state=out", "", same, false, []string{"<h3>search</h3>", "<h3>checkout</h3>"}, []string{"<h3>basket</h3>"}},
-		{"search for nothing", "/?q=nosuch", "", same, false, []string{"Nothing matches."}, []string{"<h3>basket</h3>"}},
+		{"search by name", "/?q=CHECK", "", same, false, []string{">checkout</a></h3>"}, []string{">basket</a></h3>"}},
+		{"search by reason", "/?q=kernel", "", same, false, []string{">search</a></h3>"}, []string{">checkout</a></h3>"}},
+		{"reasons in Chinese", "/?lang=zh", "", same, true, []string{"处于维护模式：&#34;kernel update&#34;", "台服务器中有", "后生效", "回滚到第 5 代", "更新 1，移除 0"}, []string{"it is in maintenance", "would go", "gets traffic", "rolled back", "1 updated"}},
+		{"search in Chinese", "/?lang=zh&q=维护", "", same, false, []string{">search</a></h3>"}, []string{">checkout</a></h3>"}},
+		{"search in English on the Chinese page", "/?lang=zh&q=maintenance", "", same, false, []string{">search</a></h3>"}, []string{">checkout</a></h3>"}},
+		{"search by state", "/?state=out", "", same, false, []string{">search</a></h3>", ">checkout</a></h3>"}, []string{">basket</a></h3>"}},
+		{"search for nothing", "/?q=nosuch", "", same, false, []string{"Nothing matches."}, []string{">basket</a></h3>"}},
 		{"difference", "/?from=9&to=12", "", same, false, []string{"From generation 9 to 12", "server 10.20.5.18:8080 "}, nil},
 		{"difference that there is not", "/?from=1&to=12", "", same, false, []string{"is not kept"}, nil},
 		{
@@ -139,18 +143,21 @@ func TestWithoutScript(t *testing.T) {
 
 func TestOnlyAsManyAsAskedFor(t *testing.T) {
 	f := statustest.Large(2000, 10)
-	if n := strings.Count(get(t, f, "/", "").Body.String(), `class="card"`); n != 100 {
+	if n := strings.Count(get(t, f, "/?view=cards", "").Body.String(), `class="card"`); n != 100 {
 		t.Errorf("%d cards at first, want 100", n)
 	}
-	if n := strings.Count(get(t, f, "/?all=1", "").Body.String(), `class="card"`); n != 2000 {
+	if n := strings.Count(get(t, f, "/?all=1&view=cards", "").Body.String(), `class="card"`); n != 2000 {
 		t.Errorf("%d cards of all, want 2000", n)
+	}
+	if n := strings.Count(get(t, f, "/", "").Body.String(), `class="row"`); n != 100 {
+		t.Errorf("%d rows of many upstreams, want 100", n)
 	}
 }
 
 func TestHeaders(t *testing.T) {
 	f := quiet()
 	for target, contentType := range map[string]string{
-		"/": "text/html; charset=utf-8", "/page.css": "text/css; charset=utf-8", "/page.js": "text/javascript; charset=utf-8",
+		"/": "text/html; charset=utf-8", "/page.css": "text/css; charset=utf-8", "/js/page.js": "text/javascript; charset=utf-8",
 	} {
 		h := get(t, f, target, "").Header()
 		policy := h.Get("Content-Security-Policy")
@@ -178,7 +185,7 @@ func TestTexts(t *testing.T) {
 	if err := json.Unmarshal(readFile(t, "text.json"), &table); err != nil {
 		t.Fatal(err)
 	}
-	html, script := string(readFile(t, "page.html")), string(readFile(t, "page.js"))
+	html, script := string(readFile(t, "page.html")), scripts(t)
 	used := map[string]bool{}
 	var prefixes []string
 	find := func(source, pattern string) {
@@ -279,7 +286,7 @@ func TestTexts(t *testing.T) {
 
 // TestNoMarkupFromText holds the script to text alone.
 func TestNoMarkupFromText(t *testing.T) {
-	script := string(readFile(t, "page.js"))
+	script := scripts(t)
 	for _, banned := range []string{
 		"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "eval(", "new Function",
 		"createContextualFragment", "localStorage",
@@ -288,6 +295,20 @@ func TestNoMarkupFromText(t *testing.T) {
 			t.Errorf("the script has %q", banned)
 		}
 	}
+}
+
+// scripts are all modules of the page's script.
+func scripts(t *testing.T) string {
+	t.Helper()
+	names, err := filepath.Glob("js/*.js")
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	var all strings.Builder
+	for _, name := range names {
+		all.Write(readFile(t, name))
+	}
+	return all.String()
 }
 
 func readFile(t *testing.T, name string) []byte {

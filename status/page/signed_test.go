@@ -4,18 +4,18 @@ import (
 	"strings"
 	"testing"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
-	"swallowkeeper/upstream"
 )
 
 // TestThePageSaysWhoDidIt in the freezes, the timeline and the history.
 func TestThePageSaysWhoDidIt(t *testing.T) {
 	f := statustest.New()
-	if err := f.Freeze(t.Context(), status.FreezeRequest{Name: "login"}, upstream.Signature{By: "alice", Why: "<b>{name}</b>"}); err != nil {
+	if err := f.Freeze(t.Context(), status.FreezeRequest{Name: "login"}, generation.Signature{By: "alice", Why: "<b>{name}</b>"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Rollback(t.Context(), 10, upstream.Signature{By: "bob"}); err != nil {
+	if _, err := f.Rollback(t.Context(), 10, generation.Signature{By: "bob"}); err != nil {
 		t.Fatal(err)
 	}
 	for language, want := range map[string]string{"en": " · by ", "zh": " · 操作者："} {

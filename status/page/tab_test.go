@@ -40,7 +40,7 @@ func command[P, R any](c cdp.Command[P, R], params P) step {
 const sesame = "open sesame, open sesame"
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // tab is a page in a browser, with what it complained of.
 type tab struct {

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -10,19 +11,20 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 )
 
-// English is what those read whose browser asks for no language that there is.
-const english, chinese = "en", "zh"
+// English is for browsers that request none of our languages.
+const english, chinese = reason.English, reason.Chinese
 
 var languages = []string{english, chinese}
 
-// table holds every text of the page by its key, in each language: text.json. A key with "_one" beside
-// a language is the text where {n} is 1.
+// table holds all texts of the page by key and language: text.json. The suffix "_one" of a language marks the text for
+// {n} = 1.
 type table map[string]map[string]string
 
-// loadTexts reads the embedded table, which a test has made sure of.
+// loadTexts parses the embedded table. A test checks it.
 func loadTexts() table {
 	var t table
 	if err := json.Unmarshal(read("text.json"), &t); err != nil {
@@ -31,7 +33,7 @@ func loadTexts() table {
 	return t
 }
 
-// in returns the texts of one language for the script; that for one thing has the key's name with "_one".
+// in returns the texts of one language for the script. The suffix "_one" of a key marks the text for one thing.
 func (t table) in(language string) map[string]string {
 	texts := make(map[string]string, len(t))
 	for key, by := range t {
@@ -43,7 +45,7 @@ func (t table) in(language string) map[string]string {
 	return texts
 }
 
-// text fills in what a text has in braces: names and values take turns.
+// text fills in the blanks of a text. args are alternating names and values.
 func (t table) text(language, key string, args ...any) (string, error) {
 	by, ok := t[key]
 	if !ok {
@@ -56,7 +58,7 @@ func (t table) text(language, key string, args ...any) (string, error) {
 		}
 	}
 	if len(args) == 0 {
-		return text, nil // most have no braces, and there are thousands on a page
+		return text, nil // most texts have no blanks, and a page has thousands
 	}
 	var pairs []string
 	for i := 0; i+1 < len(args); i += 2 {
@@ -65,7 +67,7 @@ func (t table) text(language, key string, args ...any) (string, error) {
 	return strings.NewReplacer(pairs...).Replace(text), nil
 }
 
-// must is text where the key is one of the program's own, which a test has made sure of.
+// must is text for keys in the program, which a test checks.
 func (t table) must(language, key string, args ...any) string {
 	text, err := t.text(language, key, args...)
 	if err != nil {
@@ -77,14 +79,14 @@ func (t table) must(language, key string, args ...any) string {
 func (t table) funcs(language string) template.FuncMap {
 	return template.FuncMap{
 		"t": func(key string, args ...any) (string, error) { return t.text(language, key, args...) },
-		// known is the text for a word of the API, or the word itself where the page has none for it.
+		// known returns the text for a word of the API, or the word itself if the page has no text for it.
 		"known": func(prefix, word string) string {
 			if text, err := t.text(language, prefix+word); err == nil {
 				return text
 			}
 			return word
 		},
-		// stamp never shows a time that is not known, and iso has none for the script.
+		// stamp and iso return no date for an unknown time.
 		"stamp": func(at time.Time) string {
 			if at.IsZero() {
 				return t.must(language, "unknown_time")
@@ -97,13 +99,16 @@ func (t table) funcs(language string) template.FuncMap {
 			}
 			return at.UTC().Format(time.RFC3339)
 		},
-		"all":  func(name string) bool { return name == status.Everything },
-		"join": strings.Join,
+		// wrong returns an error as it is and in plain words, if there are any.
+		"wrong": func(text string, means reason.Reason) wrong { return wrong{cmp.Or(means.In(language), text), text} },
+		"took":  took,
+		"all":   func(name string) bool { return name == status.Everything },
+		"said":  func(why reason.Reason) string { return why.In(language) },
+		"join":  strings.Join,
 	}
 }
 
-// chooseLanguage takes the language that is asked for with ?lang=, or of those that the page has the
-// one that the browser likes most.
+// chooseLanguage returns the language of ?lang=, or the one of ours that the browser prefers.
 func chooseLanguage(r *http.Request) string {
 	if asked := r.URL.Query().Get("lang"); slices.Contains(languages, asked) {
 		return asked
@@ -114,7 +119,7 @@ func chooseLanguage(r *http.Request) string {
 		tag, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(tag)), "-")
 		liking := 1.0
 		if text, is := strings.CutPrefix(strings.TrimSpace(weight), "q="); weighed && is {
-			liking, _ = strconv.ParseFloat(text, 64) // what is no number is 0
+			liking, _ = strconv.ParseFloat(text, 64) // 0 if it is not a number
 		}
 		if slices.Contains(languages, tag) && liking > most {
 			chosen, most = tag, liking
@@ -123,10 +128,22 @@ func chooseLanguage(r *http.Request) string {
 	return chosen
 }
 
-// htmlLanguage is the language's tag: the Chinese here is in simplified characters.
+// htmlLanguage returns the language tag. The Chinese texts are in simplified characters.
 func htmlLanguage(language string) string {
 	if language == chinese {
 		return "zh-Hans"
 	}
 	return language
+}
+
+// took formats a duration like the script.
+func took(d time.Duration) string {
+	switch ms := float64(d) / float64(time.Millisecond); {
+	case ms < 10:
+		return fmt.Sprintf("%.1f ms", ms)
+	case ms < 1000:
+		return fmt.Sprintf("%.0f ms", ms)
+	default:
+		return fmt.Sprintf("%.1f s", ms/1000)
+	}
 }

@@ -1,46 +1,58 @@
 package page
 
 import (
-	"iter"
 	"math"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 )
 
-// What one load shows without being asked for more. The script shows as many at first.
+// What is shown until more is requested. The script shows as much at first.
 const (
 	shownUpstreams = 100
 	shownEvents    = 12
-	readEvents     = 500 // of which alike ones become one row
-	shownHeld      = 20  // upstreams of a hold
-	shownAlike     = 6   // addresses of a row
+	readEvents     = 500 // before equal ones are merged into rows
+	shownUnserved  = 20
+	shownHeld      = 12 // upstreams per hold
+	shownAlike     = 6  // addresses per row
+	shownMoves     = 3  // upstreams per change
+	shownCauses    = 2  // reasons per change
+	manyUpstreams  = 50 // from which the table is the default view
 	shownNames     = 3
 )
 
-// states are those of a server, in the order of the filter.
+// views and sorts are how the upstreams can be shown. A sort with a leading "-" is reversed.
+var (
+	views = []string{"cards", "table"}
+	sorts = []string{"trouble", "name", "health", "since"}
+)
+
+// states of a server, in the order of the filter.
 var states = []string{status.In, status.Down, status.Held, status.Frozen, status.Out}
 
-// view is what the template shows.
+// view is the data for the template.
 type view struct {
 	Lang, Tag    string
 	Texts        map[string]string
-	Phrases      phrases // nil in the language that the daemon speaks
 	Status       status.Status
 	Verdict      verdict
+	Wrong        []wrong // troubles in the status
 	Unserved     []status.Unserved
 	UnservedMore int // upstreams without a healthy server beyond those shown
 	Holds        []hold
 	Upstreams    []card
 	Matched      int
-	Listed       int // matched or not
+	Listed       int // whether matched or not
 	Query, State string
 	States       []string
+	View, Sort   string // of the upstreams
+	Views, Sorts []string
 	All          bool
-	Events       []happening
+	Events       []change
 	History      []status.Generation
 	HistoryError string
 	From, To     int
@@ -48,95 +60,60 @@ type view struct {
 	DiffError    string
 }
 
-// verdict is the one sentence on top.
+// verdict is the sentence at the top.
 type verdict struct {
 	Level string // ok, warn or bad
 	Text  string
 }
 
-// hold is a hold with its servers by upstream.
-type hold struct {
-	status.Hold
-	Gone, Unusable int
-	Groups         []group
-	More           []group // those beyond what is shown at first, of so many servers
-	MoreServers    int
-}
-
-// card is an upstream with the reasons of those servers that do not simply serve.
-type card struct {
-	status.Upstream
-	Serving int
-	Simple  []status.Server
-	Reasons []group
-}
-
-// happening is an event with those of other servers that are alike.
-type happening struct {
-	status.Event
-	Alike []status.Event
-}
-
-// happenings are the newest first, of one upstream's servers to which the same happened at once one row.
-// The script has the same rules.
-func happenings(events []status.Event, most int) []happening {
-	var rows []happening
-	for _, e := range slices.Backward(events) {
-		if n := len(rows); n > 0 && alike(rows[n-1].Event, e) {
-			rows[n-1].Alike = append(rows[n-1].Alike, e)
-			continue
-		}
-		if len(rows) == most {
-			break
-		}
-		rows = append(rows, happening{Event: e})
-	}
-	return rows
-}
-
-func alike(a, b status.Event) bool {
-	return a.Addr != "" && b.Addr != "" && a.Kind == b.Kind && a.Upstream == b.Upstream && a.Generation == b.Generation &&
-		strings.TrimPrefix(a.Text, a.Addr) == strings.TrimPrefix(b.Text, b.Addr)
-}
-
-// group is servers that have something in common: an upstream, or a state and its reason.
+// group is a set of servers with something in common: an upstream, or a state and its reason.
 type group struct {
-	Name, State, Reason string
-	Addrs               []string
+	Name, State string
+	Reason      reason.Reason
+	Addrs       []string
 }
 
-// First are a few of the addresses, and Rest the others.
+// First returns the first few addresses.
 func (g group) First() []string { return g.Addrs[:min(len(g.Addrs), shownAlike)] }
 
-// Rest are those beyond the first.
+// Rest returns the addresses after the first few.
 func (g group) Rest() []string { return g.Addrs[len(g.First()):] }
 
 func (h *handler) view(language string, query url.Values) view {
 	now := h.daemon.Status()
 	v := view{
 		Lang: language, Tag: htmlLanguage(language), Texts: h.texts.in(language), Status: now,
-		Verdict: h.verdict(language, now), States: states,
-		Query: query.Get("q"), State: query.Get("state"), All: query.Get("all") == "1",
+		Verdict: h.verdict(language, now), States: states, Views: views, Sorts: sorts,
+		Query: query.Get("q"), State: query.Get("state"), View: query.Get("view"), Sort: query.Get("sort"), All: query.Get("all") == "1",
 	}
-	if language != english {
-		v.Phrases = h.said()
+	if !slices.Contains(sorts, strings.TrimPrefix(v.Sort, "-")) {
+		v.Sort = sorts[0]
 	}
-	v.Unserved = now.Unserved[:min(len(now.Unserved), shownHeld)]
+	for _, why := range now.Reasons {
+		v.Wrong = append(v.Wrong, plainly(why.In(language), language, now))
+	}
+	v.Unserved = now.Unserved[:min(len(now.Unserved), shownUnserved)]
 	v.UnservedMore = len(now.Unserved) - len(v.Unserved)
 	for _, held := range now.Holds {
-		v.Holds = append(v.Holds, groupHold(held))
+		v.Holds = append(v.Holds, showHold(held))
 	}
 	most := shownUpstreams
 	if v.All {
 		most = math.MaxInt
 	}
-	v.Upstreams, v.Matched, v.Listed = cards(h.daemon.Upstreams(), filter{v.Query, v.State, h.saying(language)}, most)
-	v.Events = happenings(h.daemon.Timeline(readEvents), shownEvents)
+	v.Upstreams, v.Matched, v.Listed = cards(h.daemon.Upstreams(), filter{v.Query, v.State, language}, v.Sort, most)
+	if !slices.Contains(views, v.View) {
+		v.View = views[0]
+		if v.Listed > manyUpstreams {
+			v.View = views[1]
+		}
+	}
+	v.Events = h.changes(language, h.daemon.Timeline(readEvents), shownEvents)
 	h.history(&v, query)
 	return v
 }
 
-// history fills in the generations that are kept, and the difference that was asked for.
+// history fills in the kept generations, and the requested diff.
 func (h *handler) history(v *view, query url.Values) {
 	var err error
 	if v.History, err = h.daemon.History(); err != nil {
@@ -160,7 +137,7 @@ func (h *handler) history(v *view, query url.Values) {
 	v.Diff = &changes
 }
 
-// verdict words what the daemon says: see status.Judge.
+// verdict words the daemon's state: see status.Judge.
 func (h *handler) verdict(language string, now status.Status) verdict {
 	show, held := 0, 0
 	for _, gateway := range now.Gateways {
@@ -188,7 +165,7 @@ func (h *handler) verdict(language string, now status.Status) verdict {
 	return verdict{Level: judged.Level, Text: h.texts.must(language, key, args...)}
 }
 
-// names names a few, and says how many there are besides.
+// names returns the first few names and the number of others.
 func (h *handler) names(language string, n int, name func(int) string) string {
 	var names []string
 	for i := range min(n, shownNames) {
@@ -198,97 +175,4 @@ func (h *handler) names(language string, n int, name func(int) string) string {
 		names = append(names, h.texts.must(language, "names.more", "n", n-shownNames))
 	}
 	return strings.Join(names, ", ")
-}
-
-func groupHold(held status.Hold) hold {
-	h := hold{Hold: held}
-	h.Gone, h.Unusable = status.CountHeld(held)
-	at := map[string]int{}
-	for _, server := range held.Servers {
-		i, there := at[server.Upstream]
-		if !there {
-			i = len(h.Groups)
-			at[server.Upstream] = i
-			h.Groups = append(h.Groups, group{Name: server.Upstream, State: status.Held})
-		}
-		h.Groups[i].Addrs = append(h.Groups[i].Addrs, server.Addr)
-	}
-	if len(h.Groups) > shownHeld {
-		h.More = h.Groups[shownHeld:]
-		h.Groups = h.Groups[:shownHeld]
-		for _, g := range h.More {
-			h.MoreServers += len(g.Addrs)
-		}
-	}
-	return h
-}
-
-// filter is which upstreams are looked for: by a text, which may be one of the page's language, and
-// by the state of a server.
-type filter struct {
-	query, state string
-	said         func(string) string
-}
-
-// cards are the first of the upstreams that match, those with the worst trouble first, and how many match
-// and there are.
-func cards(upstreams iter.Seq[status.Upstream], f filter, most int) (shown []card, matched, listed int) {
-	f.query = strings.ToLower(strings.TrimSpace(f.query))
-	for upstream := range upstreams {
-		listed++
-		if !f.matches(upstream) {
-			continue
-		}
-		matched++
-		shown = append(shown, newCard(upstream))
-		if most < math.MaxInt/2 && len(shown) >= 2*most { // what can't be shown is not kept
-			shown = worst(shown, most)
-		}
-	}
-	return worst(shown, most), matched, listed
-}
-
-// worst are the first so many of all.
-func worst(all []card, most int) []card {
-	slices.SortStableFunc(all, func(a, b card) int { return status.CompareTrouble(a.Upstream, b.Upstream) })
-	return all[:min(len(all), most)]
-}
-
-func newCard(upstream status.Upstream) card {
-	c := card{Upstream: upstream}
-	for _, server := range upstream.Servers {
-		if server.State == status.In || server.State == status.Frozen || server.State == status.Held {
-			c.Serving++
-		}
-		if server.State == status.In || server.State == status.Frozen {
-			c.Simple = append(c.Simple, server)
-			continue
-		}
-		i := slices.IndexFunc(c.Reasons, func(g group) bool {
-			return g.State == server.State && g.Reason == server.Reason
-		})
-		if i < 0 {
-			i = len(c.Reasons)
-			c.Reasons = append(c.Reasons, group{State: server.State, Reason: server.Reason})
-		}
-		c.Reasons[i].Addrs = append(c.Reasons[i].Addrs, server.Addr)
-	}
-	return c
-}
-
-// finds is whether a search finds a server: why it serves as usual is the same everywhere.
-func (f filter) finds(s status.Server) bool {
-	text := s.Addr
-	if s.State != status.In {
-		text += " " + s.Reason + " " + f.said(s.Reason)
-	}
-	return strings.Contains(strings.ToLower(text), f.query)
-}
-
-func (f filter) matches(upstream status.Upstream) bool {
-	if slices.Contains(states, f.state) && !slices.ContainsFunc(upstream.Servers,
-		func(s status.Server) bool { return s.State == f.state }) {
-		return false
-	}
-	return strings.Contains(strings.ToLower(upstream.Name), f.query) || slices.ContainsFunc(upstream.Servers, f.finds)
 }

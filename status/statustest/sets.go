@@ -1,14 +1,13 @@
 package statustest
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
 	"swallowkeeper/status"
 )
 
-// count returns how many upstreams there are, how many servers are in them and how many are out.
+// count returns the numbers of upstreams, of their servers, and of instances that are out.
 func count(all []status.Upstream) (upstreams, servers, out int) {
 	for _, u := range all {
 		for _, s := range u.Servers {
@@ -35,7 +34,7 @@ func without(freezes []status.Freeze, name string) []status.Freeze {
 	return slices.DeleteFunc(slices.Clone(freezes), func(f status.Freeze) bool { return f.Name == name })
 }
 
-// lines are the upstream's as nginx reads them.
+// lines returns the upstream in nginx syntax.
 func lines(u status.Upstream) []string {
 	var all []string
 	for _, s := range u.Servers {
@@ -68,7 +67,7 @@ func diff(from, to []status.Upstream) status.Changes {
 			c.Removed = append(c.Removed, status.ChangedLines{Name: u.Name, Lines: lines(u)})
 		}
 	}
-	c.Summary = fmt.Sprintf("%d added, %d updated, %d removed", len(c.Added), len(c.Updated), len(c.Removed))
+	c.Summary = counted.With(len(c.Added), len(c.Updated), len(c.Removed))
 	return c
 }
 
@@ -80,7 +79,34 @@ func byName(all []status.Upstream) map[string]status.Upstream {
 	return named
 }
 
-// missing are those of some that others lack.
+// missing returns the elements of some that others lack.
 func missing(some, others []string) []string {
 	return slices.DeleteFunc(slices.Clone(some), func(s string) bool { return slices.Contains(others, s) })
+}
+
+// explainHold sets why the servers of a hold would be removed, and the effect on their upstreams.
+func (s *State) explainHold(h *status.Hold) {
+	inTraffic := map[string]int{}
+	why := map[status.HeldServer]status.Server{}
+	for _, u := range s.Upstreams {
+		for _, server := range u.Servers {
+			if server.State != status.Out && server.State != status.Down {
+				inTraffic[u.Name]++
+			}
+			why[status.HeldServer{Upstream: u.Name, Addr: server.Addr}] = server
+		}
+	}
+	var going []status.Going
+	for _, held := range h.Servers {
+		g := status.Going{Upstream: held.Upstream, Addr: held.Addr, Reason: deregistered.With(), Since: h.Since}
+		if held.Registered {
+			server := why[status.HeldServer{Upstream: held.Upstream, Addr: held.Addr}]
+			g.Reason, g.Since = server.Reason, server.Since
+			if args, is := nodeCheck.Of(server.Reason); is {
+				g.Node = strings.Trim(args[1].String(), `"`)
+			}
+		}
+		going = append(going, g)
+	}
+	h.Causes, h.Effects = status.Causes(going), status.Effects(h.Servers, func(name string) int { return inTraffic[name] })
 }

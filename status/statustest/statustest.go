@@ -1,5 +1,5 @@
-// Package statustest is a [status.Daemon] for tests: it lives in memory, has a believable night
-// behind it, and really changes when it is told to approve, freeze or roll back.
+// Package statustest is a [status.Daemon] for tests. It lives in memory, starts with a believable history, and really
+// carries out approvals, freezes and rollbacks.
 package statustest
 
 import (
@@ -11,7 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/internal/setting"
+	"swallowkeeper/reason"
 	"swallowkeeper/status"
 	words "swallowkeeper/upstream"
 )
@@ -26,33 +28,33 @@ type Fake struct {
 
 var _ status.Daemon = (*Fake)(nil)
 
-// State is what a Fake shows. What follows from it (the counts, in sync, ready and the reasons) is
-// worked out whenever the status is asked for.
+// State is the state of a Fake. Derived values (counts, in sync, ready and reasons) are computed at each request of the
+// status.
 type State struct {
 	Status    status.Status
 	Upstreams []status.Upstream
-	// Unserved names those of the upstreams whose servers are kept, none of them usable: see Lose.
+	// Unserved names the upstreams whose servers are kept although none is usable: see Lose.
 	Unserved []string
-	// History is what is kept, the newest first, and Sets the upstreams of each, by number.
+	// History has the kept generations, newest first, and Sets their upstreams, by number.
 	History []status.Generation
 	Sets    map[int][]status.Upstream
-	// Findings is what the registries say, by upstream; without an entry it is made up from Upstreams.
+	// Findings are the registries' answers by upstream; by default they are derived from Upstreams.
 	Findings map[string][]status.Finding
-	// Notes is what speaks of a whole upstream.
-	Notes map[string][]string
+	// Notes are about a whole upstream.
+	Notes map[string][]reason.Reason
 	Plan  status.Plan
-	// Opinion is the guard's of every rollback.
-	Opinion string
-	// Dead is what Alive says, Broken what Plan, History and Diff fail with.
+	// Opinion is the guard's opinion on every rollback.
+	Opinion reason.Reason
+	// Dead is the error of Alive, Broken that of Plan, History and Diff.
 	Dead, Broken error
-	// Approved, Frozen, Unfrozen and Rolled are the orders that were carried out.
+	// Approved, Frozen, Unfrozen and Rolled are the orders carried out so far.
 	Approved []string
 	Frozen   []status.FreezeRequest
 	Unfrozen []string
 	Rolled   []int
 }
 
-// Change changes the state under its lock, then tells of it.
+// Change changes the state under its lock, then sends events.
 func (f *Fake) Change(do func(*State), events ...status.Event) {
 	f.mu.Lock()
 	do(&f.state)
@@ -62,27 +64,28 @@ func (f *Fake) Change(do func(*State), events ...status.Event) {
 	}
 }
 
-// Read looks at the state under its lock. Nothing of it may be kept.
+// Read reads the state under its lock. look must not retain any of it.
 func (f *Fake) Read(look func(State)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	look(f.state)
 }
 
-// Tell adds an event, which happens now unless it has a time.
+// Tell adds an event, with the current time unless it has one.
 func (f *Fake) Tell(e status.Event) {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
+	e.Code = e.Text.Code()
 	f.timeline.Add(e)
 }
 
-// Hold has the guard hold the removal of every server of some upstreams.
+// Hold makes the guard hold the removal of all servers of some upstreams.
 func (f *Fake) Hold(id string, upstreams ...string) {
-	h := status.Hold{ID: id, Rule: "max_removal", Since: time.Now()}
+	h := status.Hold{ID: id, Rule: "max_removal", Since: time.Now(), Routes: []status.HeldRoute{}}
 	f.Change(func(s *State) {
 		h = s.hold(h, upstreams)
-	}, status.Event{Kind: "held", Text: "hold " + id + " of " + fmt.Sprint(upstreams)})
+	}, status.Event{Kind: "held", Text: reason.Text("hold " + id + " of " + fmt.Sprint(upstreams))})
 }
 
 func (s *State) hold(h status.Hold, upstreams []string) status.Hold {
@@ -94,16 +97,18 @@ func (s *State) hold(h status.Hold, upstreams []string) status.Hold {
 		for k := range u.Servers {
 			if server := &u.Servers[k]; server.State == status.In {
 				server.State, server.Since = status.Held, h.Since
-				server.Reason = "deregistered, kept by the guard because its removal is held"
+				server.Because(staysHeld.With())
 				h.Servers = append(h.Servers, status.HeldServer{Upstream: u.Name, Addr: server.Addr})
 			}
 		}
 	}
 	_, servers, _ := count(s.Upstreams)
 	h.Of = servers
-	if h.Reason == "" {
-		h.Reason = fmt.Sprintf("%d of %d servers would go, max_removal allows 5%%: removals are held", len(h.Servers), servers)
+	if h.Reason.IsZero() {
+		h.Reason = wouldGo.With(len(h.Servers), servers)
 	}
+	h.Code = h.Reason.Code()
+	s.explainHold(&h)
 	s.Status.Holds = append(s.Status.Holds, h)
 	return h
 }
@@ -120,19 +125,22 @@ func (f *Fake) Status() status.Status {
 		s.Gateways[i].Workers = slices.Clone(s.Gateways[i].Workers)
 	}
 	s.Upstreams, s.Servers, s.Out = count(f.state.Upstreams)
+	s.Routes, s.RoutesOut = countRoutes(f.state.Upstreams)
 	s.InSync, s.Reasons = s.Generation.Number > 0, nil
-	if s.FileError != "" {
-		s.Reasons = append(s.Reasons, "the conf file can't be written: "+s.FileError)
+	if s.FilePlain = status.Plain(s.FileError); s.FileError != "" {
+		s.Reasons = append(s.Reasons, fileFailed.With(s.FileError))
 	}
-	for _, r := range s.Registries {
+	for i, r := range s.Registries {
+		s.Registries[i].Plain = status.Plain(r.Trouble)
 		if r.Trouble != "" {
-			s.Reasons = append(s.Reasons, "registry "+r.Name+": "+r.Trouble)
+			s.Reasons = append(s.Reasons, trouble.With(r.Name, r.Trouble))
 		}
 	}
-	for _, g := range s.Gateways {
+	for i, g := range s.Gateways {
+		s.Gateways[i].Plain = status.Plain(g.Error)
 		if !g.InSync {
 			s.InSync = false
-			s.Reasons = append(s.Reasons, "gateway "+g.Name+" is out of sync: "+g.Error)
+			s.Reasons = append(s.Reasons, behind.With(g.Name, g.Error))
 		}
 	}
 	s.Ready = s.InSync && len(s.Reasons) == 0
@@ -141,10 +149,24 @@ func (f *Fake) Status() status.Status {
 	return s
 }
 
-// out is what of the upstreams is out, and which have servers of which none is usable.
+// countRoutes counts the routes, and those that are out.
+func countRoutes(upstreams []status.Upstream) (in, out int) {
+	for _, u := range upstreams {
+		for _, r := range u.Routes {
+			if r.State == status.Out {
+				out++
+			} else {
+				in++
+			}
+		}
+	}
+	return in, out
+}
+
+// out returns what is out of the upstreams, and which have servers but none that is usable.
 func (s *State) out() (unserved []status.Unserved, left []status.LeftOut, upstreams int) {
 	for _, u := range s.Upstreams {
-		reasons := map[string]int{}
+		reasons := map[reason.Reason]int{}
 		n := 0
 		for _, server := range u.Servers {
 			if server.State == status.Out || server.State == status.Held && s.unserved(u.Name) {
@@ -155,8 +177,8 @@ func (s *State) out() (unserved []status.Unserved, left []status.LeftOut, upstre
 			}
 		}
 		var all []status.Reason
-		for _, text := range slices.Sorted(maps.Keys(reasons)) {
-			all = append(all, status.Reason{Text: text, Count: reasons[text]})
+		for _, why := range slices.SortedFunc(maps.Keys(reasons), reason.Reason.Compare) {
+			all = append(all, status.Reason{Text: why, Code: why.Code(), Count: reasons[why]})
 		}
 		if s.unserved(u.Name) {
 			unserved = append(unserved, status.Unserved{Upstream: u.Name, Servers: len(u.Servers) - n, Reasons: all})
@@ -172,18 +194,19 @@ func (s *State) out() (unserved []status.Unserved, left []status.LeftOut, upstre
 
 func (s *State) unserved(name string) bool { return slices.Contains(s.Unserved, name) }
 
-// Lose has no server of an upstream be usable any more: they stay all the same.
-func (f *Fake) Lose(name, reason string) {
+// Lose makes all servers of an upstream unusable. They stay in traffic.
+func (f *Fake) Lose(name string, why reason.Reason) {
 	f.Change(func(s *State) {
 		s.Unserved = append(s.Unserved, name)
 		for i := range s.Upstreams {
 			for k := range s.Upstreams[i].Servers {
 				if server := &s.Upstreams[i].Servers[k]; s.Upstreams[i].Name == name && server.State == status.In {
-					server.State, server.Reason, server.Since = status.Held, reason, time.Now()
+					server.State, server.Since = status.Held, time.Now()
+					server.Because(why)
 				}
 			}
 		}
-	}, status.Event{Kind: "no_healthy_server", Upstream: name, Text: name + " has no healthy server and keeps its last ones"})
+	}, status.Event{Kind: "no_healthy_server", Upstream: name, Text: unserved.With(name)})
 }
 
 // Alive implements [status.Daemon].
@@ -220,7 +243,7 @@ func (f *Fake) Explain(_ context.Context, name string) (status.Explanation, erro
 		for _, s := range e.Servers {
 			if s.State != status.Held {
 				e.Instances = append(e.Instances, status.Finding{
-					Registry: s.Origin, Addr: s.Addr, In: s.State != status.Out, Reason: s.Reason, Index: 4711,
+					Registry: s.Origin, Addr: s.Addr, In: s.State != status.Out, Reason: s.Reason, Code: s.Code, Index: 4711,
 				})
 			}
 		}
@@ -281,8 +304,8 @@ func (f *Fake) Activity() []status.Activity { return f.timeline.Activity() }
 // Subscribe implements [status.Daemon].
 func (f *Fake) Subscribe(ctx context.Context) <-chan status.Event { return f.timeline.Subscribe(ctx) }
 
-// order carries an order out and tells of it where it could be done.
-func (f *Fake) order(by words.Signature, do func(*State) (status.Event, error)) error {
+// order carries out an order, and sends its event if it succeeded.
+func (f *Fake) order(by generation.Signature, do func(*State) (status.Event, error)) error {
 	f.mu.Lock()
 	e, err := do(&f.state)
 	f.mu.Unlock()
@@ -293,8 +316,8 @@ func (f *Fake) order(by words.Signature, do func(*State) (status.Event, error)) 
 	return err
 }
 
-// Approve implements [status.Daemon]: the held servers go.
-func (f *Fake) Approve(_ context.Context, id string, by words.Signature) error {
+// Approve implements [status.Daemon]: the held servers are removed.
+func (f *Fake) Approve(_ context.Context, id string, by generation.Signature) error {
 	return f.order(by, func(s *State) (status.Event, error) {
 		i := slices.IndexFunc(s.Status.Holds, func(h status.Hold) bool { return h.ID == id })
 		if i < 0 {
@@ -310,15 +333,15 @@ func (f *Fake) Approve(_ context.Context, id string, by words.Signature) error {
 			})
 		}
 		s.Upstreams = slices.DeleteFunc(s.Upstreams, func(u status.Upstream) bool { return len(u.Servers) == 0 })
-		g := s.write("changed what hold "+id+" kept", by)
+		g := s.write(reason.Text("changed what hold "+id+" kept"), by)
 		return status.Event{
-			Kind: "approved", Generation: g.Number, Text: "a person let hold " + id + " through",
+			Kind: "approved", Generation: g.Number, Text: reason.Text("a person let hold " + id + " through"),
 		}, nil
 	})
 }
 
 // Freeze implements [status.Daemon].
-func (f *Fake) Freeze(_ context.Context, r status.FreezeRequest, by words.Signature) error {
+func (f *Fake) Freeze(_ context.Context, r status.FreezeRequest, by generation.Signature) error {
 	return f.order(by, func(s *State) (status.Event, error) {
 		freeze := status.Freeze{Name: r.Name, By: by.By, Why: by.Why}
 		if r.For != "" {
@@ -338,12 +361,12 @@ func (f *Fake) Freeze(_ context.Context, r status.FreezeRequest, by words.Signat
 		s.Frozen = append(s.Frozen, r)
 		s.Status.Freezes = append(without(s.Status.Freezes, r.Name), freeze)
 		s.markFrozen()
-		return status.Event{Kind: "frozen", Text: "a person froze " + r.Name}, nil
+		return status.Event{Kind: "frozen", Text: reason.Text("a person froze " + r.Name)}, nil
 	})
 }
 
 // Unfreeze implements [status.Daemon].
-func (f *Fake) Unfreeze(_ context.Context, name string, by words.Signature) error {
+func (f *Fake) Unfreeze(_ context.Context, name string, by generation.Signature) error {
 	return f.order(by, func(s *State) (status.Event, error) {
 		left := without(s.Status.Freezes, name)
 		if len(left) == len(s.Status.Freezes) {
@@ -352,7 +375,7 @@ func (f *Fake) Unfreeze(_ context.Context, name string, by words.Signature) erro
 		s.Unfrozen = append(s.Unfrozen, name)
 		s.Status.Freezes = left
 		s.markFrozen()
-		return status.Event{Kind: "unfrozen", Text: "the freeze of " + name + " ended"}, nil
+		return status.Event{Kind: "unfrozen", Text: reason.Text("the freeze of " + name + " ended")}, nil
 	})
 }
 
@@ -369,8 +392,8 @@ func (f *Fake) RollbackPlan(_ context.Context, generation int) (status.RollbackP
 	}, nil
 }
 
-// Rollback implements [status.Daemon]: the upstreams are those of the generation again.
-func (f *Fake) Rollback(_ context.Context, generation int, by words.Signature) (status.RollbackResult, error) {
+// Rollback implements [status.Daemon]: it restores the upstreams of the generation.
+func (f *Fake) Rollback(_ context.Context, generation int, by generation.Signature) (status.RollbackResult, error) {
 	var result status.RollbackResult
 	err := f.order(by, func(s *State) (status.Event, error) {
 		set, err := s.kept(generation)
@@ -385,20 +408,20 @@ func (f *Fake) Rollback(_ context.Context, generation int, by words.Signature) (
 		s.Upstreams = clone(set)
 		s.Status.Freezes = append(without(s.Status.Freezes, status.Everything), status.Freeze{Name: status.Everything, By: by.By, Why: by.Why})
 		s.markFrozen()
-		result.Generation, result.Opinion = s.write(fmt.Sprintf("rolled back to generation %d", generation), by), s.Opinion
+		result.Generation, result.Opinion = s.write(words.RolledBack(generation), by), s.Opinion
 		result.Gateways = slices.Clone(s.Status.Gateways)
 		return status.Event{
 			Kind: "rolled_back", Generation: result.Generation.Number,
-			Text: fmt.Sprintf("a person went back to generation %d", generation),
+			Text: reason.Text(fmt.Sprintf("a person went back to generation %d", generation)),
 		}, nil
 	})
 	return result, err
 }
 
-// write makes a new generation of what the upstreams are, and has every gateway show it.
-func (s *State) write(reason string, by words.Signature) status.Generation {
+// write makes a new generation of the upstreams, shown by every gateway.
+func (s *State) write(why reason.Reason, by generation.Signature) status.Generation {
 	before := s.Sets[s.Status.Generation.Number]
-	g := status.Generation{Number: s.Status.Generation.Number + 1, Time: time.Now(), Reason: reason, By: by.By, Why: by.Why}
+	g := status.Generation{Number: s.Status.Generation.Number + 1, Time: time.Now(), Reason: why, By: by.By, Why: by.Why}
 	g.Digest = fmt.Sprintf("sha256:%064x", g.Number)
 	g.Upstreams, g.Servers, _ = count(s.Upstreams)
 	g.Summary = diff(before, s.Upstreams).Summary
@@ -414,7 +437,7 @@ func (s *State) write(reason string, by words.Signature) status.Generation {
 	return g
 }
 
-// markFrozen sets what the freezes say of upstreams and servers.
+// markFrozen marks upstreams and servers as frozen.
 func (s *State) markFrozen() {
 	for i := range s.Upstreams {
 		u := &s.Upstreams[i]

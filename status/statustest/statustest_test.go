@@ -7,12 +7,12 @@ import (
 	"sync"
 	"testing"
 
+	"swallowkeeper/generation"
 	"swallowkeeper/status"
 	"swallowkeeper/status/statustest"
-	"swallowkeeper/upstream"
 )
 
-var nobody upstream.Signature
+var nobody generation.Signature
 
 func TestOrdersChangeWhatIsShown(t *testing.T) {
 	f := statustest.New()
@@ -55,7 +55,7 @@ func TestOrdersChangeWhatIsShown(t *testing.T) {
 	}
 
 	result, err := f.Rollback(t.Context(), 10, nobody)
-	if err != nil || result.Generation.Number != st.Generation.Number+1 || result.Opinion == "" {
+	if err != nil || result.Generation.Number != st.Generation.Number+1 || result.Opinion.IsZero() {
 		t.Errorf("rolled back: %+v %v", result, err)
 	}
 	told("rolled_back")

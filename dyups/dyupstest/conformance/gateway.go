@@ -2,6 +2,9 @@ package conformance
 
 import (
 	"io"
+	"net/netip"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +37,7 @@ func Gateway(start Starter) func(t *testing.T) gatewaytest.Harness {
 				t.Cleanup(func() { _ = g.Close() })
 				return g
 			},
+			Shown:    func(t *testing.T) []upstream.Set { return on.shown(t) },
 			Sent:     f.names,
 			Lie:      func(upstream string) { f.tell(func() { f.lie = upstream }) },
 			Refuse:   func(upstream string) { f.tell(func() { f.refuse = upstream }) },
@@ -50,4 +54,66 @@ func Gateway(start Starter) func(t *testing.T) gatewaytest.Harness {
 			},
 		}
 	}
+}
+
+// shown is what each worker has by its own word.
+func (g Target) shown(t *testing.T) []upstream.Set {
+	t.Helper()
+	var texts []string
+	if g.Details != nil {
+		texts = g.Details()
+	} else {
+		for _, c := range g.workers(t) {
+			texts = append(texts, c.get(t, "/detail").body)
+		}
+	}
+	sets := make([]upstream.Set, len(texts))
+	for i, text := range texts {
+		sets[i] = readDetail(t, text)
+	}
+	return sets
+}
+
+// readDetail reads what /detail answers. It shares no code with package dyups, which it tests.
+func readDetail(t *testing.T, text string) upstream.Set {
+	t.Helper()
+	var list []upstream.Upstream
+	for block := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
+		name, servers, _ := strings.Cut(block, "\n")
+		u := upstream.Upstream{Name: name}
+		for line := range strings.Lines(servers) {
+			var s upstream.Server
+			words := strings.Fields(line)
+			addr, err := netip.ParseAddrPort(words[1])
+			if s.Addr = addr; err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			for _, word := range words[2:] {
+				key, value, _ := strings.Cut(word, "=")
+				n, err := strconv.Atoi(value)
+				if err != nil {
+					t.Fatalf("%q: %v", line, err)
+				}
+				switch key {
+				case "weight":
+					s.Weight = n
+				case "max_conns":
+					s.MaxConns = n
+				case "max_fails":
+					s.MaxFails = n
+				case "fail_timeout":
+					s.FailTimeout = time.Duration(n) * time.Second
+				case "backup":
+					s.Backup = n == 1
+				case "down":
+					s.Down = n == 1
+				}
+			}
+			u.Servers = append(u.Servers, s)
+		}
+		if name != "" {
+			list = append(list, u)
+		}
+	}
+	return upstream.NewSet(list)
 }

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"swallowkeeper/internal/loopback"
+	"swallowkeeper/internal/suite"
 )
 
 // BinaryEnv names the environment variable with the path of a real Tengine.
@@ -21,11 +24,12 @@ func Tengine(t *testing.T, c Config) Target {
 	t.Helper()
 	binary := os.Getenv(BinaryEnv)
 	if binary == "" {
-		t.Skipf("no %s in the environment: the real Tengine is not tried", BinaryEnv)
+		suite.Absent(t, "no "+BinaryEnv+" in the environment: the real Tengine is not tried")
 	}
 	const workers = 4
 	dir := t.TempDir()
-	api, proxy := freeAddr(t), freeAddr(t)
+	free := loopback.Free(t, 2)
+	api, proxy := free[0], free[1]
 	write(t, filepath.Join(dir, "upstreams.conf"), c.Conf)
 	write(t, filepath.Join(dir, "nginx.conf"), tengineConf(dir, api, proxy, workers, c))
 	cmd := exec.CommandContext(t.Context(), binary, "-p", dir, "-c", "nginx.conf", "-e", "error.log")
@@ -123,18 +127,6 @@ func write(t *testing.T, path, text string) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatalf("write %s: %v", path, err)
 	}
-}
-
-// freeAddr finds a port of 127.0.0.1 that nobody listens on.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("find a free port: %v", err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 var _ Starter = Tengine

@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -175,69 +174,4 @@ func variable(t *testing.T, g Target) {
 	})
 	c := g.successor(t, api, pids[0])
 	c.post(t, "app", srv).want(t, 200, "success")
-}
-
-func pieces(t *testing.T, g Target) {
-	line := func(n int) string { return fmt.Sprintf("server 127.0.0.1:%d;", 1000+n) }
-	headOf := func(bytes int) string {
-		return fmt.Sprintf("POST /upstream/app HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", bytes)
-	}
-	head := func(n int) string { return headOf(n * 22) }
-	const b0, b1, b2 = "server 127.0.0.1:1000\n", "server 127.0.0.1:1001\n", "server 127.0.0.1:1002\n"
-	var big strings.Builder
-	for i := range 4000 {
-		fmt.Fprintf(&big, "server 127.0.1.%d:%d;\n", i%250+1, 1000+i)
-	}
-	long := big.String()
-	chunk := func(s string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(s), s) }
-	padded := func(n int) string { return chunk(line(n) + strings.Repeat(" ", 200)) }
-	long0, long1, long2 := padded(0), padded(1), padded(2)
-	end := chunk("")
-	chunks := "POST /upstream/app HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-	table := []struct {
-		name  string
-		parts []string
-		want  string
-	}{
-		{"all in one", []string{head(3) + line(0) + line(1) + line(2)}, b0 + b1 + b2},
-		{"two behind the head", []string{head(2), line(0), line(1)}, b0 + b1},
-		{"three behind the head", []string{head(3), line(0), line(1), line(2)}, b0 + b1},
-		{"one with the head and two", []string{head(3) + line(0), line(1), line(2)}, b0 + b1},
-		{"two with the head and one", []string{head(3) + line(0) + line(1), line(2)}, b0 + b1 + b2},
-		{"nearly through a file", []string{
-			headOf(10_239), line(0) + strings.Repeat(" ", 5000), line(1) + strings.Repeat(" ", 4000),
-			line(2) + strings.Repeat(" ", 1239-3*22),
-		}, b0 + b1},
-		{"just through a file", []string{
-			headOf(10_240), line(0) + strings.Repeat(" ", 5000), line(1) + strings.Repeat(" ", 4000),
-			line(2) + strings.Repeat(" ", 1240-3*22),
-		}, b0 + b1 + b2},
-		{"through a file", []string{
-			headOf(len(long)), long[:len(long)/4], long[len(long)/4 : len(long)/2], long[len(long)/2:],
-		}, page},
-		{"three small chunks", []string{
-			chunks + chunk(line(0)) + chunk(line(1)) + chunk(line(2)) + end,
-		}, b0 + b1 + b2},
-		{"three chunks", []string{chunks + long0 + long1 + long2 + end}, b0 + b1},
-		{"three small chunks in as many writes", []string{
-			chunks, chunk(line(0)), chunk(line(1)), chunk(line(2)) + end,
-		}, b0 + b1},
-		{"two chunks", []string{chunks + long0 + long1 + end}, b0 + b1},
-	}
-	for _, row := range table {
-		t.Run(row.name, func(t *testing.T) {
-			dial(t, g.API).must(t, "POST", row.parts...).want(t, 200, "success")
-			r := dial(t, g.API).get(t, "/upstream/app")
-			if !g.Fragile && strings.Contains(strings.Join(row.parts, ""), line(2)) {
-				row.want = b0 + b1 + b2 // nothing is cut
-			}
-			if row.want == page {
-				if n := strings.Count(r.body, "\n"); n != 4000 {
-					t.Errorf("%d servers of 4000", n)
-				}
-				return
-			}
-			r.want(t, 200, row.want)
-		})
-	}
 }

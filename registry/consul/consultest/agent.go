@@ -52,7 +52,7 @@ func (s *Server) agentSelf(_ http.ResponseWriter, r *http.Request) (any, error) 
 			"BindAddr": o.NodeAddress,
 		},
 		"DebugConfig": map[string]any{
-			"HTTPMaxConnsPerClient": o.MaxConns, "Datacenter": o.Datacenter, "NodeName": o.NodeName,
+			"HTTPMaxConnsPerClient": s.maxConns(), "Datacenter": o.Datacenter, "NodeName": o.NodeName,
 		},
 		"Coord": nil,
 		"Member": map[string]any{

@@ -93,6 +93,46 @@ func (s *Server) catalogService(w http.ResponseWriter, r *http.Request) (any, er
 	})
 }
 
+// catalogNodeServices lists what a node has. It has an index of its own, and wakes for that node's instances and for
+// the node itself, not for checks.
+func (s *Server) catalogNodeServices(w http.ResponseWriter, r *http.Request) (any, error) {
+	q := r.URL.Query()
+	name := after(r, "/v1/catalog/node-services/")
+	if name == "" {
+		return nil, badRequest("Missing node name")
+	}
+	if err := refuseParams(q, "merge-central-config", "peer"); err != nil {
+		return nil, err
+	}
+	filter, err := parseIDFilter("ID", q.Get("filter"))
+	if err != nil {
+		return nil, err
+	}
+	return s.query(w, r, read{
+		index: func() uint64 {
+			if s.st.node(name) == nil {
+				return s.st.indexes[nodeExtinctionIndex]
+			}
+			return s.st.indexes[nodeIndex(name)]
+		},
+		topics: func() []string { return []string{nodeTopic(name)} },
+		answer: func(v *view) any {
+			n := s.st.node(name)
+			if n == nil || v.hides("") {
+				return wireNodeServices{}
+			}
+			out := wireNodeServices{Node: n.rec, Services: []*wireService{}}
+			for _, id := range slices.Sorted(maps.Keys(n.instances)) {
+				if rec := n.instances[id].rec; !v.hides(rec.Service) && filter(rec.ID) {
+					out.Services = append(out.Services, rec)
+				}
+			}
+			return out
+		},
+		empty: wireNodeServices{},
+	})
+}
+
 func catalogEntry(i *instance) wireCatalog {
 	n, rec := i.node.rec, i.rec
 	c := wireCatalog{

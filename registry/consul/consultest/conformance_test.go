@@ -50,6 +50,7 @@ func testRegistry(t *testing.T, addr string) {
 		{"catalog", testCatalog},
 		{"tags and passing", testTagsAndPassing},
 		{"check lists", testCheckLists},
+		{"what a node has", testNodeServices},
 		{"what changes which index", testIndexes},
 		{"waking", testWaking},
 		{"waiting", testWaiting},

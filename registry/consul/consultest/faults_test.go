@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ func blocked(t *testing.T, s *consultest.Server, c *suite) func() map[string]err
 		name string
 		err  error
 	}
-	readers := c.readers("one")
+	readers := c.readers("one", "n2")
 	results := make(chan result, len(readers))
 	for _, r := range readers {
 		m, err := r.read(&api.QueryOptions{})
@@ -106,11 +107,12 @@ func TestNoLeader(t *testing.T) {
 	s.NoLeader(true)
 	for name, err := range results() {
 		// An agent's stream goes on: its answer is the old one.
-		if name == "health" && !errors.Is(err, errUnchanged) || name != "health" && !says(err, "500", "No cluster leader") {
+		streamed := slices.Contains([]string{"health", "tag", "id"}, name)
+		if streamed && !errors.Is(err, errUnchanged) || !streamed && !says(err, "500", "No cluster leader") {
 			t.Errorf("waiting %s: %v", name, err)
 		}
 	}
-	for _, r := range c.readers("one") {
+	for _, r := range c.readers("one", "n2") {
 		for _, o := range []*api.QueryOptions{{}, {RequireConsistent: true}} {
 			if _, err := r.read(o); !says(err, "500", "No cluster leader") {
 				t.Errorf("%s: %v", r.name, err)
@@ -177,7 +179,7 @@ func TestDeny(t *testing.T) {
 	}
 	counts(t, c)
 	s.DenyToken(true)
-	for _, r := range c.readers("one") {
+	for _, r := range c.readers("one", "n2") {
 		if _, err := r.read(&api.QueryOptions{Token: "t"}); !says(err, "403", "ACL not found") {
 			t.Errorf("%s with a token: %v", r.name, err)
 		}
@@ -211,7 +213,7 @@ func TestResetIndex(t *testing.T) {
 	fill(t, s)
 	c := newSuite(t, addr)
 	before := make(map[string]uint64)
-	for _, r := range c.readers("one") {
+	for _, r := range c.readers("one", "n2") {
 		m, err := r.read(&api.QueryOptions{})
 		must(t, err)
 		before[r.name] = m.LastIndex
@@ -223,7 +225,7 @@ func TestResetIndex(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, r := range c.readers("one") {
+	for _, r := range c.readers("one", "n2") {
 		m, err := r.read(&api.QueryOptions{})
 		must(t, err)
 		if m.LastIndex >= before[r.name] || m.LastIndex < 1 {
@@ -232,7 +234,7 @@ func TestResetIndex(t *testing.T) {
 	}
 	equal(t, "nothing is lost", counts(t, c), [3]int{3, 2, 5})
 	// Whoever still waits for the old index learns of nothing until the wait is over: that is the trap.
-	m, err := c.readers("one")[0].read(&api.QueryOptions{WaitIndex: before["services"], WaitTime: 100 * time.Millisecond})
+	m, err := c.readers("one", "n2")[0].read(&api.QueryOptions{WaitIndex: before["services"], WaitTime: 100 * time.Millisecond})
 	must(t, err)
 	if m.LastIndex >= before["services"] {
 		t.Errorf("index %d is not below %d", m.LastIndex, before["services"])

@@ -15,12 +15,15 @@ func (s *Server) healthService(w http.ResponseWriter, r *http.Request) (any, err
 	if name == "" {
 		return nil, badRequest("Missing service name")
 	}
-	if err := refuseParams(q, "filter", "node-meta", "peer", "sg", "sameness-group"); err != nil {
+	if err := refuseParams(q, "node-meta", "peer", "sg", "sameness-group"); err != nil {
+		return nil, err
+	}
+	filter, err := parseIDFilter("Service.ID", q.Get("filter"))
+	if err != nil {
 		return nil, err
 	}
 	passing := q.Has("passing") && q.Get("passing") == ""
 	if p := q.Get("passing"); p != "" {
-		var err error
 		if passing, err = strconv.ParseBool(p); err != nil {
 			return nil, badRequest("Invalid value for ?passing")
 		}
@@ -36,7 +39,7 @@ func (s *Server) healthService(w http.ResponseWriter, r *http.Request) (any, err
 		answer: func(v *view) any {
 			out := []wireHealth{}
 			for _, i := range s.st.instancesOf(name) {
-				if hasTags(i.rec, q["tag"]) && !v.hides(name) {
+				if hasTags(i.rec, q["tag"]) && !v.hides(name) && filter(i.rec.ID) {
 					out = append(out, wireHealth{i.node.rec, i.rec, checksOf(i)})
 				}
 			}

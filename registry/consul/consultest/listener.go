@@ -11,12 +11,25 @@ import (
 // Listener limits how many connections one client, which is one IP address, may hold: Options.MaxConns of them.
 // One beyond that gets a 429 and is closed, before it has said anything, just as by Consul.
 func (s *Server) Listener(l net.Listener) net.Listener {
-	return &limitListener{Listener: l, limit: s.opts.MaxConns, open: make(map[string]int)}
+	return &limitListener{Listener: l, limit: s.maxConns, open: make(map[string]int)}
+}
+
+// LimitConns sets another limit, as a reload of the agent's configuration does: those that are there stay.
+func (s *Server) LimitConns(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opts.MaxConns = n
+}
+
+func (s *Server) maxConns() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.opts.MaxConns
 }
 
 type limitListener struct {
 	net.Listener
-	limit int
+	limit func() int
 
 	mu   sync.Mutex
 	open map[string]int // connections by client IP
@@ -38,9 +51,10 @@ func (l *limitListener) Accept() (net.Conn, error) {
 }
 
 func (l *limitListener) take(ip string) bool {
+	limit := l.limit()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.limit > 0 && l.open[ip] >= l.limit {
+	if limit > 0 && l.open[ip] >= limit {
 		return false
 	}
 	l.open[ip]++

@@ -224,3 +224,18 @@ func parseStatusFilter(expr string) (func(*wireCheck) bool, error) {
 	equal, status := m[1] == "==", m[2]
 	return func(c *wireCheck) bool { return (c.Status == status) == equal }, nil
 }
+
+// idFilter is the other one: a comparison of an instance's ID, under the name that it has there.
+var idFilter = regexp.MustCompile("^\\s*([A-Za-z.]+)\\s*(==|!=)\\s*[\"`]([^\"`]*)[\"`]\\s*$")
+
+func parseIDFilter(field, expr string) (func(id string) bool, error) {
+	if expr == "" {
+		return func(string) bool { return true }, nil
+	}
+	m := idFilter.FindStringSubmatch(expr)
+	if m == nil || m[1] != field {
+		return nil, badRequest("filter %q is not supported by the dev registry, only %s == \"VALUE\" and %s != \"VALUE\"",
+			expr, field, field)
+	}
+	return func(id string) bool { return (id == m[3]) == (m[2] == "==") }, nil
+}

@@ -18,13 +18,22 @@ type reader struct {
 	read func(*api.QueryOptions) (*api.QueryMeta, error)
 }
 
-func (s *suite) readers(service string) []reader {
+func (s *suite) readers(service, node string) []reader {
 	return []reader{
 		{"services", func(o *api.QueryOptions) (*api.QueryMeta, error) {
 			_, m, err := s.Catalog().Services(o)
 			return m, err
 		}},
 		{"health", func(o *api.QueryOptions) (*api.QueryMeta, error) {
+			_, m, err := s.Health().Service(service, "", false, o)
+			return m, err
+		}},
+		{"tag", func(o *api.QueryOptions) (*api.QueryMeta, error) { // that nothing has
+			_, m, err := s.Health().Service(service, "nobody's", false, o)
+			return m, err
+		}},
+		{"id", func(o *api.QueryOptions) (*api.QueryMeta, error) { // that nothing has
+			o.Filter = `Service.ID == "-"`
 			_, m, err := s.Health().Service(service, "", false, o)
 			return m, err
 		}},
@@ -35,6 +44,11 @@ func (s *suite) readers(service string) []reader {
 		{"filtered", func(o *api.QueryOptions) (*api.QueryMeta, error) {
 			o.Filter = "Status!=passing"
 			_, m, err := s.Health().State("any", o)
+			return m, err
+		}},
+		{"node", func(o *api.QueryOptions) (*api.QueryMeta, error) {
+			o.Filter = `ID == "-"`
+			_, m, err := s.Catalog().NodeServiceList(node, o)
 			return m, err
 		}},
 	}
@@ -58,30 +72,30 @@ func (s *suite) events(t *testing.T, service string) []event {
 	plain := func(*api.CatalogRegistration) {}
 	return []event{
 		{"the same again", reg(plain), ""},
-		{"check flips", reg(func(r *api.CatalogRegistration) { r.Check.Status = "critical" }), "health state filtered"},
-		{"check flips back", reg(plain), "health state filtered"},
-		{"output alone", reg(func(r *api.CatalogRegistration) { r.Check.Output = "new" }), "health state filtered"},
+		{"check flips", reg(func(r *api.CatalogRegistration) { r.Check.Status = "critical" }), "health tag id state filtered"},
+		{"check flips back", reg(plain), "health tag id state filtered"},
+		{"output alone", reg(func(r *api.CatalogRegistration) { r.Check.Output = "new" }), "health tag id state filtered"},
 		{"tag is set", reg(func(r *api.CatalogRegistration) {
 			r.Service.Tags = []string{"new"}
 			r.Check = nil
-		}), "services health"},
+		}), "services health tag id node"},
 		{"another instance without a check", func() {
 			r := catalogReg(service, service+"-node", "2", "")
 			r.Check = nil
 			s.catalogRegister(t, r)
-		}, "services health"},
+		}, "services health tag id node"},
 		{"another instance with a check", func() {
 			s.catalogRegister(t, catalogReg(service, service+"-node", "3", "passing"))
-		}, "services health state filtered"},
+		}, "services health tag id state filtered node"},
 		{"a check of the node", func() {
 			s.catalogRegister(t, &api.CatalogRegistration{
 				Node: service + "-node", SkipNodeUpdate: true,
 				Check: &api.AgentCheck{CheckID: "disk", Name: "disk", Status: "passing"},
 			})
-		}, "health state filtered"},
+		}, "health tag id state filtered"},
 		{"the node's address", func() {
 			s.catalogRegister(t, &api.CatalogRegistration{Node: service + "-node", Address: "127.0.0.11"})
-		}, "health"},
+		}, "health tag id node"},
 		{"the node just as it was", func() {
 			s.catalogRegister(t, &api.CatalogRegistration{Node: service + "-node", Address: "127.0.0.11"})
 		}, ""},
@@ -98,20 +112,20 @@ func (s *suite) events(t *testing.T, service string) []event {
 		}, "services state filtered"},
 		{"an instance goes", func() {
 			s.catalogDeregister(t, &api.CatalogDeregistration{Node: service + "-node", ServiceID: "3"})
-		}, "services health state filtered"},
+		}, "services health tag id state filtered node"},
 		{"nothing is deregistered", func() {
 			s.catalogDeregister(t, &api.CatalogDeregistration{Node: service + "-node", ServiceID: "3"})
 		}, ""},
 		{"all is gone", func() {
 			s.catalogDeregister(t, &api.CatalogDeregistration{Node: service + "-node"})
-		}, "services health state filtered"},
+		}, "services health tag id state filtered node"},
 	}
 }
 
 // testIndexes asks, after each event, whether there is something beyond the index from before.
 func testIndexes(t *testing.T, s *suite) {
 	s.catalogRegister(t, catalogReg("idx", "idx-node", "1", "passing"))
-	readers := s.readers("idx")
+	readers := s.readers("idx", "idx"+"-node")
 	for _, e := range s.events(t, "idx") {
 		before := make(map[string]uint64)
 		for _, r := range readers {
@@ -158,9 +172,9 @@ func testWaking(t *testing.T, s *suite) {
 			name string
 			err  error
 		}
-		results := make(chan result, 4)
+		results := make(chan result, 7)
 		want := strings.Fields(e.changes)
-		for _, r := range s.readers("wake") {
+		for _, r := range s.readers("wake", "wake"+"-node") {
 			if !slices.Contains(want, r.name) {
 				continue
 			}
@@ -185,19 +199,19 @@ func testWaking(t *testing.T, s *suite) {
 func testWaiting(t *testing.T, s *suite) {
 	s.catalogRegister(t, catalogReg("waits", "wait-node", "1", "passing"))
 	const wait = 320 * time.Millisecond
-	for _, r := range s.readers("waits") {
+	for _, r := range s.readers("waits", "waits"+"-node") {
 		m, err := r.read(&api.QueryOptions{})
 		must(t, err)
 		begin := time.Now()
 		got, err := r.read(&api.QueryOptions{WaitIndex: m.LastIndex, WaitTime: wait})
 		must(t, err)
-		if took := time.Since(begin); took < wait || took > wait+wait/16+5*time.Second {
+		if took := time.Since(begin); took < wait || took > wait+wait/16+limit {
 			t.Errorf("%s waited %v of %v", r.name, took, wait)
 		}
 		equal(t, r.name+" index after waiting for nothing", got.LastIndex, m.LastIndex)
 	}
 	// An index from the past is answered at once.
-	for _, r := range s.readers("waits") {
+	for _, r := range s.readers("waits", "waits"+"-node") {
 		begin := time.Now()
 		_, err := r.read(&api.QueryOptions{WaitIndex: 1, WaitTime: time.Minute})
 		must(t, err)

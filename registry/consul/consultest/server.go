@@ -4,7 +4,7 @@
 // in its tests holds it and a real Consul to the same behaviour.
 //
 // Its limits: one datacenter, one member, no persistence, no ACL rules, no Connect, no gzip, and of filter
-// expressions only a comparison of a check's status. What it cannot do it refuses aloud. It never leaves the
+// expressions only a comparison of a check's status or of a service's ID. What it cannot do it refuses aloud. It never leaves the
 // machine: checks are run against loopback addresses only. Besides what Consul does, it can be told to fail the
 // way Consul fails: see the methods of Server that take on or off.
 //
@@ -153,6 +153,7 @@ func endpoints() []endpoint {
 		{"/v1/catalog/nodes", get, (*Server).catalogNodes},
 		{"/v1/catalog/services", get, (*Server).catalogServices},
 		{"/v1/catalog/service/", get, (*Server).catalogService},
+		{"/v1/catalog/node-services/", get, (*Server).catalogNodeServices},
 		{"/v1/health/node/", get, (*Server).healthNode},
 		{"/v1/health/checks/", get, (*Server).healthChecks},
 		{"/v1/health/state/", get, (*Server).healthState},

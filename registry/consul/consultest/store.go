@@ -19,7 +19,12 @@ const (
 	servicesIndex   = "services"
 	checksIndex     = "checks"
 	extinctionIndex = "extinction" // when a service last lost its last instance
+
+	nodeExtinctionIndex = "node extinction" // when a node last went
 )
+
+// nodeIndex is a node's own. It lives for as long as the node is there.
+func nodeIndex(name string) string { return "node." + strings.ToLower(name) }
 
 func serviceIndex(name string) string { return "service." + name }
 
@@ -33,6 +38,7 @@ const (
 func instancesTopic(service string) string     { return "instances of " + service }
 func healthTopic(service string) string        { return "health of " + service }
 func stateTopic(status string) string          { return "checks in state " + status }
+func nodeTopic(node string) string             { return "services of node " + strings.ToLower(node) }
 func nodeChecksTopic(node string) string       { return "checks of node " + strings.ToLower(node) }
 func serviceChecksTopic(service string) string { return "checks of service " + service }
 
@@ -142,8 +148,8 @@ func (st *store) putNode(idx uint64, rec wireNode) *node {
 		rec.ModifyIndex = idx
 	}
 	n.rec = &rec
-	st.raise(idx, nodesIndex)
-	st.wake(nodesTopic)
+	st.raise(idx, nodesIndex, nodeIndex(rec.Node))
+	st.wake(nodesTopic, nodeTopic(rec.Node))
 	for _, i := range n.instances {
 		st.raise(idx, serviceIndex(i.rec.Service))
 		st.wake(healthTopic(i.rec.Service), instancesTopic(i.rec.Service))
@@ -173,8 +179,8 @@ func (st *store) putInstance(idx uint64, n *node, rec wireService) *instance {
 		st.byName[rec.Service] = make(map[*instance]struct{})
 	}
 	st.byName[rec.Service][i] = struct{}{}
-	st.raise(idx, servicesIndex, serviceIndex(rec.Service), nodesIndex)
-	st.wake(servicesTopic, instancesTopic(rec.Service), healthTopic(rec.Service))
+	st.raise(idx, servicesIndex, serviceIndex(rec.Service), nodesIndex, nodeIndex(n.rec.Node))
+	st.wake(servicesTopic, instancesTopic(rec.Service), healthTopic(rec.Service), nodeTopic(n.rec.Node))
 	return i
 }
 
@@ -198,9 +204,9 @@ func (st *store) deleteInstance(idx uint64, i *instance) {
 	}
 	delete(i.node.instances, i.rec.ID)
 	// The tables of checks and nodes are as of now as well, though nobody who watches them is woken.
-	st.raise(idx, servicesIndex, nodesIndex, checksIndex)
+	st.raise(idx, servicesIndex, nodesIndex, checksIndex, nodeIndex(i.node.rec.Node))
 	st.leave(idx, i)
-	st.wake(servicesTopic)
+	st.wake(servicesTopic, nodeTopic(i.node.rec.Node))
 }
 
 // putCheck adds or replaces a check of an instance, or of the node where i is nil.
@@ -285,8 +291,9 @@ func (st *store) deleteNode(idx uint64, n *node) {
 		st.deleteCheck(idx, n, id)
 	}
 	delete(st.nodes, strings.ToLower(n.rec.Node))
-	st.raise(idx, nodesIndex)
-	st.wake(nodesTopic)
+	delete(st.indexes, nodeIndex(n.rec.Node))
+	st.raise(idx, nodesIndex, nodeExtinctionIndex)
+	st.wake(nodesTopic, nodeTopic(n.rec.Node))
 }
 
 func (n *node) check(id string) *wireCheck {

@@ -76,6 +76,12 @@ type wireHealth struct {
 	Checks  []*wireCheck
 }
 
+// wireNodeServices is the answer of /v1/catalog/node-services; both are null where there is no such node.
+type wireNodeServices struct {
+	Node     *wireNode
+	Services []*wireService
+}
+
 // wireCatalog is one instance in the answer of /v1/catalog/service.
 type wireCatalog struct {
 	ID                       string

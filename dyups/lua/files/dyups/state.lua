@@ -13,7 +13,7 @@ local parse = require "dyups.parse"
 local static = require "dyups.static"
 
 local dict = ngx.shared.dyups
-local byte, match, sub = string.byte, string.match, string.sub
+local byte, gsub, match, sub = string.byte, string.gsub, string.match, string.sub
 
 -- Limits of what is read from the conf file, and of names.
 local MAX_FILE = 64 * 1024 * 1024
@@ -130,10 +130,10 @@ function M.names()
     return list
 end
 
-local function read_file(path)
+local function read_file(path, level, missing)
     local file, err = io.open(path, "rb")
     if not file then
-        ngx.log(ngx.NOTICE, "dyups: starting without upstreams: ", err)
+        ngx.log(level, "dyups: ", missing, err)
         return ""
     end
     local text = file:read(MAX_FILE + 1) or ""
@@ -143,6 +143,14 @@ local function read_file(path)
         return ""
     end
     return text
+end
+
+-- read_conf is the text of the conf file. A large one has a line for each of its parts, which are files.
+local function read_conf(path)
+    local text = read_file(path, ngx.NOTICE, "starting without upstreams: ")
+    return (gsub(text, "%f[^\n]include (/[^\n;]+);", function(part)
+        return read_file(part, ngx.CRIT, "a part of the upstreams can't be read: ")
+    end))
 end
 
 local function load(path, text)
@@ -169,7 +177,7 @@ function M.start(path)
     if not dict then
         error("dyups: lua_shared_dict dyups SIZE; is missing")
     end
-    local text = path and path ~= "" and read_file(path) or ""
+    local text = path and path ~= "" and read_conf(path) or ""
     static.start(parse.names(text))
     if not dict:safe_add("version", 1) then
         return

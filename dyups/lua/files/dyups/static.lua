@@ -33,7 +33,7 @@ local CREATED = 1         -- NGX_HTTP_UPSTREAM_CREATE: an upstream block, no hos
 local MOST_HEADER = 16384 -- of the names in a header: nginx and clients bound it
 
 -- The blocks of dyups.conf. They carry the traffic of all others and are no upstream of anybody's.
-local OWN = { dyups = true, dyups_http = true }
+local OWN = { dyups = true, dyups_http = true, dyups_auth = true }
 
 local M = {}
 

@@ -1,0 +1,5 @@
+package bench
+
+import "syscall"
+
+func endWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} }

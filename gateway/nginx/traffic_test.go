@@ -1,0 +1,105 @@
+package nginx_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"swallowkeeper/internal/nginxtest"
+	"swallowkeeper/upstream"
+)
+
+// TestTheDoubleCarriesTraffic: it answers as Debian's nginx does, request by request, whatever a gateway writes.
+func TestTheDoubleCarriesTraffic(t *testing.T) {
+	if !nginxtest.Exists(nginxtest.Nginx) {
+		t.Skip("no nginx is installed here")
+	}
+	backend := func(name string) string {
+		at, stop := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, "%s %s %s for %s %s", name, r.Method, r.RequestURI, r.Host, r.Header.Get("X-Forwarded-Prefix"))
+		}))
+		t.Cleanup(func() { stop(context.Background()) })
+		return at
+	}
+	want := set(
+		with(t, "web", backend("web"), "/web/*", "/web/health", "/both/* strip=/both"),
+		with(t, "api", backend("api"), "/orders/{id:[0-9]+}/items", "/orders/{id}/{rest...} rewrite=/o/{rest}/{id}", "/both/{x}/in methods=GET"),
+		with(t, "shop", backend("shop"), "/form methods=POST", "/form/* methods=GET,PUT", "/only/"),
+	)
+	all := []*rig{double(t), debian(t)}
+	for _, r := range all {
+		must(t, change(t, r.gateway(t), want))
+	}
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut} {
+		for _, path := range []string{
+			"/", "/web", "/web?a=b", "/web/", "/web/a?b=c", "/web/health", "/webapp", "/web/a%20b", "/both", "/both/", "/both/a/b", "/both/a/in",
+			"/both/a%2Fb/c", "/orders/12/items", "/orders/12/items/", "/orders/ab/items", "/orders/ab/c/d", "/orders/ab/", "/form", "/form/", "/form/x",
+			"/only", "/only/", "/only/x",
+		} {
+			if got, other := asks(t, all[0].addr, method, path), asks(t, all[1].addr, method, path); got != other {
+				t.Errorf("%s %s: the double says %q, nginx %q", method, path, got, other)
+			}
+		}
+	}
+}
+
+// asks is what becomes of a request, in few words.
+func asks(t *testing.T, addr, method, path string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, strings.NewReader(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = "shop.example"
+	client := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return string(body)
+	}
+	return resp.Status[:3] + " " + resp.Header.Get("Location")
+}
+
+// TestTheDoubleDropsWhatIsIdle: a worker that leaves ends the connections between two requests, as nginx does, and a client
+// that keeps some does not notice it.
+func TestTheDoubleDropsWhatIsIdle(t *testing.T) {
+	both(t, func(t *testing.T, r *rig) {
+		at, stop := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "yes") }))
+		t.Cleanup(func() { stop(context.Background()) })
+		g, want := r.gateway(t), set(with(t, "web", at, "/web/*"))
+		must(t, change(t, g, want))
+		kept := &http.Transport{}
+		t.Cleanup(kept.CloseIdleConnections)
+		for i := range 3 {
+			for range 3 {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.addr+"/web/", http.NoBody)
+				must(t, err)
+				resp, err := (&http.Client{Transport: kept}).Do(req)
+				must(t, err)
+				body, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err != nil || string(body) != "yes" {
+					t.Fatalf("%q, %v", body, err)
+				}
+			}
+			must(t, change(t, g, want.With([]upstream.Upstream{with(t, fmt.Sprint("more", i), at)}, nil)))
+		}
+		until(t, "the old workers end", func() bool {
+			live, err := g.Live(t.Context())
+			return err == nil && len(live.Workers) == workers
+		})
+	})
+}

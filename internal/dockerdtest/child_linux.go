@@ -1,0 +1,7 @@
+package dockerdtest
+
+import "syscall"
+
+func endWithUs() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+}

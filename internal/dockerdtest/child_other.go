@@ -1,0 +1,7 @@
+//go:build !linux
+
+package dockerdtest
+
+import "syscall"
+
+func endWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -1,0 +1,6 @@
+package etcdtestserver
+
+import "syscall"
+
+// dieWithUs ends it with the test, however that ends.
+func dieWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
