@@ -16,24 +16,7 @@ import (
 	"swallowkeeper/registry/consul/consultest"
 )
 
-func TestShare(t *testing.T) {
-	for _, test := range []struct{ limit, services, watches, readers int }{
-		{0, 5000, 5000, 0},
-		{160, 159, 159, 0},
-		{160, 160, 150, 8},
-		{160, 1000, 150, 8},
-		{4, 3, 3, 0},
-		{4, 4, 1, 1},
-		{10, 100, 7, 1},
-	} {
-		watches, readers := share(test.limit, test.services)
-		if watches != test.watches || readers != test.readers {
-			t.Errorf("share(%d, %d) = %d, %d, want %d, %d", test.limit, test.services, watches, readers, test.watches, test.readers)
-		}
-		if used := watches + readers + 1; readers > 0 && used+1 > test.limit || test.limit > 0 && used > test.limit {
-			t.Errorf("share(%d, %d) uses %d connections", test.limit, test.services, used)
-		}
-	}
+func TestReserve(t *testing.T) {
 	for limit, want := range map[int]int{200: 160, 50: 40, 20: 12, 8: 4, 1: 4, 10000: 8000} {
 		if got := withReserve(limit); got != want {
 			t.Errorf("withReserve(%d) = %d, want %d", limit, got, want)
@@ -142,7 +125,7 @@ func TestMoreServicesThanConnections(t *testing.T) {
 		d.register(t, reg(i, 0, "passing"))
 		d.register(t, reg(i, 1, "passing"))
 	}
-	log, said := test.NewNullLogger()
+	log, logged := test.NewNullLogger()
 	r := newTestRegistry(t, testConfig(d.addr), log)
 	r.calm = 10 * time.Millisecond
 	w := run(t, r)
@@ -210,8 +193,8 @@ func TestMoreServicesThanConnections(t *testing.T) {
 		}
 	}
 	w.until("the end", matches)
-	for _, e := range said.AllEntries() {
-		if strings.Contains(fmt.Sprint(e.Data), "429") {
+	for _, e := range logged.AllEntries() {
+		if strings.Contains(fmt.Sprint(e.Data["error"]), "too many concurrent connections") {
 			t.Errorf("over the limit: %s %v", e.Message, e.Data)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,4 +103,36 @@ func TestWatch(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPartial: a set beside a partial error is published, and the trouble is told; the answers were not broken off.
+func TestPartial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, _ := test.NewNullLogger()
+		r := &poll.Registry{Every: time.Second, Log: log}
+		wrong := errors.New("web is not known")
+		var reads atomic.Int32
+		r.Read = func(context.Context) (upstream.Set, error) {
+			if reads.Add(1) == 3 {
+				return set("10.0.0.2:80"), nil
+			}
+			return set("10.0.0.1:80"), poll.Partial(wrong)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		published := make(chan upstream.Set, 10)
+		done := make(chan error, 1)
+		go func() { done <- r.Watch(ctx, func(s upstream.Set) { published <- s }) }()
+		<-time.After(1500 * time.Millisecond)
+		if c := r.Condition(); len(published) != 1 || !errors.Is(c.Trouble, wrong) || poll.IsPartial(c.Trouble) || !c.Lapsed.IsZero() || c.Heard.IsZero() || reads.Load() != 2 {
+			t.Errorf("%d published after %d reads, %+v", len(published), reads.Load(), c)
+		}
+		<-time.After(time.Second)
+		if c := r.Condition(); len(published) != 2 || c.Trouble != nil {
+			t.Errorf("%d published, %+v", len(published), c)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
