@@ -167,15 +167,6 @@ func (s *Syncer) remember(d guard.Decision) {
 	}
 }
 
-// hold sets the current holds. The waiting ones are not reported yet.
-func (s *Syncer) hold(holds, waiting []guard.Hold) {
-	logHolds(s.parts.Log, s.holds, holds)
-	s.holdEvents(s.holds, holds)
-	s.mu.Lock()
-	s.holds, s.onTrial = holds, waiting
-	s.mu.Unlock()
-}
-
 // saveMemory saves the guard's memory and the leaving upstreams before the run ends, if they changed since the last
 // generation.
 func (s *Syncer) saveMemory(ctx context.Context) {

@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/sirupsen/logrus/hooks/test"
 
+	"swallowkeeper/guard"
 	"swallowkeeper/reason"
 	"swallowkeeper/upstream"
 )
@@ -51,3 +55,34 @@ func BenchmarkLogOut(b *testing.B) {
 		logOut(log, before, now)
 	}
 }
+
+// TestAHoldAndItsNotesAreOne reads the status whenever something is logged: a hold without the notes on its instances
+// would call each of them deregistered.
+func TestAHoldAndItsNotesAreOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 1)
+		w.start(guard.DefaultConfig())
+		defer w.stop()
+		w.registries[0].publish("web: 1 2 3 4 5")
+		w.pass(time.Minute)
+		w.log.Reset()
+		seen := 0
+		w.syncer.parts.Log.(*logrus.Logger).AddHook(onLog(func() {
+			st := w.syncer.Status()
+			if seen++; (len(st.Holds) > 0) != (st.Out.Servers() > 0) {
+				t.Errorf("%d holds beside %d notes", len(st.Holds), st.Out.Servers())
+			}
+		}))
+		w.registries[0].sets <- set("web: 5").AlsoOut(slices.Collect(outs(4).All())...)
+		w.pass(time.Minute)
+		if st := w.syncer.Status(); seen < 2 || len(st.Holds) != 1 || st.Out.Servers() != 4 {
+			t.Errorf("after %d lines: %d holds, %d notes", seen, len(st.Holds), st.Out.Servers())
+		}
+	})
+}
+
+// onLog is a hook that is called at each line.
+type onLog func()
+
+func (f onLog) Levels() []logrus.Level   { return logrus.AllLevels }
+func (f onLog) Fire(*logrus.Entry) error { f(); return nil }

@@ -263,8 +263,7 @@ func Rollback(to generation.Generation) Order {
 			return reason.Reason{}, err
 		}
 		s.history, s.fresh = guard.History{}, true // an operator's removals and additions count as neither loss nor growth
-		s.hold(nil, nil)
-		s.note(saved, s.out, nil)
+		s.note(saved, outcome{out: s.out}, nil)
 		s.adopt(before, Timing{Seen: decided, Decided: decided, Saved: time.Now()},
 			func(string, netip.AddrPort) reason.Reason { return g.Reason })
 		text := wentBack.With(g.Reason)
@@ -282,7 +281,7 @@ func (s *Syncer) freeze(ctx context.Context, freezes []generation.Freeze) error 
 	if err != nil {
 		return err
 	}
-	s.note(saved, s.out, nil)
+	s.note(saved, s.outcome, nil)
 	return nil
 }
 

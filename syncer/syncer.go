@@ -43,12 +43,9 @@ type Syncer struct {
 
 	mu       sync.Mutex // guards what Status reads
 	gen      generation.Generation
-	out      upstream.Outs
+	outcome  // of the last decision
 	stays    []guard.ServerID
 	unserved []Unserved
-	holds    []guard.Hold
-	// onTrial are the holds that are not reported until the witness has answered.
-	onTrial  []guard.Hold
 	storeErr error
 	// verifyErr is why the conf file differs from what was written and can't be repaired.
 	verifyErr error
@@ -243,10 +240,12 @@ func (s *Syncer) decide(ctx context.Context, approved string) time.Duration {
 	if err == nil {
 		s.remember(decision)
 	}
+	result := s.outcome
+	result.out = decision.Out
 	if err == nil || len(decision.Holds) > 0 { // otherwise what was released has not gone through yet
-		s.hold(holds, onTrial)
+		result.holds, result.onTrial = holds, onTrial
 	}
-	s.note(gen, decision.Out, err)
+	s.note(gen, result, err)
 	if err != nil {
 		s.record(false)
 		wait := s.waits.NextBackOff()
@@ -369,7 +368,7 @@ func (s *Syncer) settle(ctx context.Context) {
 		s.parts.Log.WithError(err).Warn("the conf file keeps notes of what is done")
 		return
 	}
-	s.note(gen, s.out, nil)
+	s.note(gen, s.outcome, nil)
 	for _, d := range s.deliveries {
 		d.to(gen, Timing{})
 	}
@@ -391,7 +390,7 @@ func (s *Syncer) verify(ctx context.Context) {
 	if err != nil {
 		s.parts.Log.WithError(err).Error("the conf file is not as it was written")
 	} else if len(orphans(s.gen, saved)) > 0 {
-		s.note(saved, s.out, nil)
+		s.note(saved, s.outcome, nil)
 	}
 	s.mu.Lock()
 	s.verifyErr = err
@@ -399,10 +398,20 @@ func (s *Syncer) verify(ctx context.Context) {
 	s.changed()
 }
 
-// note records the outcome of a decision. If more upstreams are leaving than before, because an older file that was
-// overwritten had them, the gateways are asked.
-func (s *Syncer) note(gen generation.Generation, out upstream.Outs, err error) {
-	logOut(s.parts.Log, s.out, out)
+// outcome is what a decision says of the changes that it did not let through.
+type outcome struct {
+	out   upstream.Outs
+	holds []guard.Hold
+	// onTrial are the holds that are not reported until the witness has answered.
+	onTrial []guard.Hold
+}
+
+// note records a decision: holds and notes at once, since each explains the other. If more upstreams are leaving than
+// before, because an older file that was overwritten had them, the gateways are asked.
+func (s *Syncer) note(gen generation.Generation, o outcome, err error) {
+	logHolds(s.parts.Log, s.holds, o.holds)
+	s.holdEvents(s.holds, o.holds)
+	logOut(s.parts.Log, s.out, o.out)
 	s.storeEvents(s.storeErr, err)
 	if left := orphans(s.gen, gen); err == nil && gen.Number == s.gen.Number && len(left) > 0 {
 		for _, d := range s.deliveries {
@@ -411,11 +420,11 @@ func (s *Syncer) note(gen generation.Generation, out upstream.Outs, err error) {
 		}
 	}
 	s.mu.Lock()
-	s.since.left(s.out, out, time.Now())
+	s.since.left(s.out, o.out, time.Now())
 	if err == nil {
 		s.gen, s.unwritten = gen, false
 	}
-	s.out, s.storeErr = out, err
+	s.outcome, s.storeErr = o, err
 	s.mu.Unlock()
 	s.changed()
 }

@@ -25,6 +25,7 @@ func TestAgentsDefaultToken(t *testing.T) {
 	eventually(t, "no trouble", func() bool { return r.Condition().Trouble == nil })
 
 	d.FilterByACL(true, "api")
+	d.register(t, registration("n1", "new", "n1", "10.0.0.1", 82, "passing")) // a query that is asked just now waits else
 	expectTrouble(t, r, "acl_filtered")
 	d.AgentToken(false)
 	expectTrouble(t, r, "neither ours nor the agent's default")
