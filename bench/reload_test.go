@@ -19,6 +19,7 @@ import (
 	"swallowkeeper/gateway/nginx"
 	"swallowkeeper/internal/nginxconf"
 	"swallowkeeper/internal/nginxtest"
+	"swallowkeeper/route"
 	"swallowkeeper/upstream"
 )
 
@@ -31,13 +32,17 @@ func BenchmarkReload(b *testing.B) {
 	if !nginxtest.Exists(nginxtest.Nginx) {
 		b.Skip("no nginx is installed here")
 	}
-	for _, services := range []int{10, 1000} {
-		b.Run(fmt.Sprint(services), func(b *testing.B) { measureReload(b, services) })
+	for _, size := range []struct {
+		name     string
+		services int
+		routes   bool
+	}{{"10", 10, false}, {"1000", 1000, false}, {"1000-routes", 1000, true}, {"5000-routes", 5000, true}} {
+		b.Run(size.name, func(b *testing.B) { measureReload(b, size.services, size.routes) })
 	}
 }
 
-func measureReload(b *testing.B, services int) {
-	w := newReloadWorld(b, services)
+func measureReload(b *testing.B, services int, routes bool) {
+	w := newReloadWorld(b, services, routes)
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	c := nginx.DefaultConfig()
@@ -50,7 +55,7 @@ func measureReload(b *testing.B, services int) {
 	if _, err := g.Apply(b.Context(), upstream.Diff(upstream.Set{}, before)); err != nil {
 		b.Fatal(err)
 	}
-	var floor, ours []float64
+	var floor, ours, written []float64
 	for i := range max(b.N, 1) {
 		began := time.Now()
 		w.reload(b, i+1)
@@ -64,12 +69,14 @@ func measureReload(b *testing.B, services int) {
 		}
 		ours = append(ours, ms(time.Since(began)))
 		before = want
+		written = append(written, float64(w.written(b)))
 		w.settle(b)
 	}
 	over := Percentile(ours, 50) - Percentile(floor, 50)
 	b.ReportMetric(Percentile(floor, 50), "floor-p50-ms")
 	b.ReportMetric(Percentile(ours, 50), "ours-p50-ms")
 	b.ReportMetric(over, "over-p50-ms")
+	b.ReportMetric(Percentile(written, 100), "files-written")
 	if over > ms(reloadGoal) {
 		b.Logf("at %d services it takes %.0f ms longer than its floor, the goal is %s", services, over, reloadGoal)
 	}
@@ -81,13 +88,14 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 type reloadWorld struct {
 	dir, addr string
 	services  int
+	routes    bool // each service has one
 	master    int
 	check     []string
 }
 
-func newReloadWorld(b *testing.B, services int) *reloadWorld {
+func newReloadWorld(b *testing.B, services int, routes bool) *reloadWorld {
 	b.Helper()
-	w := &reloadWorld{dir: b.TempDir(), addr: nginxtest.Free(b), services: services}
+	w := &reloadWorld{dir: b.TempDir(), addr: nginxtest.Free(b), services: services, routes: routes}
 	w.write(b, 0)
 	w.master = nginxtest.StartMaster(b, nginxtest.Nginx, w.dir, "user root; worker_processes 2;", fmt.Sprintf(
 		"include %s/generations/current/*.upstream.conf;\nserver { listen %s;\ninclude %s/floor.conf;\ninclude %s/generations/current/*.location.conf;\n}\n",
@@ -129,6 +137,25 @@ func (w *reloadWorld) lastOld(b *testing.B, began time.Time, want string) time.D
 		}
 	}
 	return last.Sub(began)
+}
+
+// written is how many files of the generation that nginx includes the one before does not have, too.
+func (w *reloadWorld) written(b *testing.B) (n int) {
+	b.Helper()
+	entries, err := os.ReadDir(w.dir + "/generations/current")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Nlink == 1 {
+			n++
+		}
+	}
+	return n
 }
 
 // settle waits until the old workers have ended.
@@ -174,6 +201,9 @@ func (w *reloadWorld) set(n int) upstream.Set {
 			}
 			s.Addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, byte(i >> 8), byte(1 + i&0x7f)}), uint16(port)) //nolint:gosec // small
 			u.Servers = append(u.Servers, s)
+		}
+		if w.routes {
+			u.Routes = []route.Route{{Path: fmt.Sprintf("/service-%d/{rest...}", i)}}
 		}
 		if err := nginxconf.Valid(u); err != nil {
 			panic(err)

@@ -15,6 +15,11 @@ func Compare(a, b Route) int {
 	if c := comparePaths(a.Path, b.Path); c != 0 {
 		return c
 	}
+	return compareRest(a, b)
+}
+
+// compareRest compares routes of one host and of paths that are equally specific.
+func compareRest(a, b Route) int {
 	return cmp.Or(
 		compareMethods(a.Methods, b.Methods),
 		cmp.Compare(a.Path, b.Path),
@@ -27,6 +32,28 @@ func Compare(a, b Route) int {
 		compareBool(a.NoWebSocket, b.NoWebSocket),
 		cmp.Compare(a.Origin, b.Origin),
 	)
+}
+
+// Sort sorts routes as they are tried, those that are equal as they were. It parses each path once.
+func Sort(all []Belonging) {
+	type parsed struct {
+		Belonging
+		pattern Pattern
+	}
+	list := make([]parsed, len(all))
+	for i, b := range all {
+		list[i].Belonging = b
+		list[i].pattern, _ = parsePath(b.Route.Path) // they are valid
+	}
+	slices.SortStableFunc(list, func(a, b parsed) int {
+		if c := cmp.Or(compareHosts(a.Route.Host, b.Route.Host), a.pattern.compare(b.pattern)); c != 0 {
+			return c
+		}
+		return compareRest(a.Route, b.Route)
+	})
+	for i := range list {
+		all[i] = list[i].Belonging
+	}
 }
 
 func compareHosts(a, b string) int {

@@ -218,7 +218,7 @@ func (s Set) Routes() []route.Belonging {
 			all = append(all, route.Belonging{Route: r, Upstream: u.Name})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b route.Belonging) int { return route.Compare(a.Route, b.Route) })
+	route.Sort(all)
 	return all
 }
 

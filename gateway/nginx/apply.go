@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"swallowkeeper/gateway"
+	"swallowkeeper/internal/nginxproc"
 	"swallowkeeper/upstream"
 )
 
@@ -160,17 +161,32 @@ func (g *Gateway) already(ctx context.Context, a *attempt) (gateway.Receipt, boo
 	if !a.base.whole || a.base.n == 0 || a.want.digest != a.base.digest {
 		return gateway.Receipt{}, false, nil
 	}
+	before := g.alive
 	seen, err := g.look(ctx)
 	if err != nil {
 		return gateway.Receipt{}, true, err
 	}
-	if len(seen.digests) == 1 && seen.digests[0] == a.base.digest {
+	if len(seen.digests) == 1 && seen.digests[0] == a.base.digest && g.settled(ctx, a.base.digest, before) {
 		return gateway.Receipt{Workers: seen.workers, Unsettled: seen.unsettled}, true, errors.Join(a.refused...)
 	}
 	if g.futile.again(a.base.digest, g.alive) && slices.Contains(seen.digests, "") {
 		return gateway.Receipt{}, true, g.futile.err
 	}
 	return gateway.Receipt{}, false, nil
+}
+
+// settled reports whether no worker from before still answers. While somebody else reloads nginx, a few answers prove
+// nothing.
+func (g *Gateway) settled(ctx context.Context, digest string, before []int) bool {
+	if before == nil || slices.Equal(before, g.alive) {
+		return true
+	}
+	old := make([]nginxproc.Worker, len(before))
+	for i, pid := range before {
+		old[i].PID = pid
+	}
+	_, err := g.verify(ctx, newProof(digest, old))
+	return err == nil
 }
 
 // futile is a reload after which nginx still had no generation of ours: the location that returns it is not included in

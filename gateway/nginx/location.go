@@ -40,7 +40,7 @@ func locations(set upstream.Set, variables bool) ([]file, error) {
 	}
 	files := []file{{path: mapFile, text: []byte(maps)}}
 	for _, s := range all {
-		w := writer{scope: s, set: set, variables: variables, texts: map[string]*strings.Builder{}, shares: map[string]string{}}
+		w := writer{scope: s, set: set, variables: variables, texts: map[string]*strings.Builder{}, shares: map[string]string{}, named: map[string]bool{}}
 		files = append(files, w.render()...)
 	}
 	return files, nil
@@ -56,7 +56,7 @@ type writer struct {
 	shares map[string]string           // the upstream of each file
 	to     *strings.Builder
 	indent string
-	named  []string // named locations that already exist
+	named  map[string]bool // named locations that already exist
 }
 
 func (w *writer) line(format string, args ...any) {
@@ -112,7 +112,7 @@ func (w *writer) render() []file {
 // intoOf selects the file of a place: that of its first upstream, unless the order of expressions of several upstreams
 // matters.
 func (w *writer) intoOf(p place) {
-	if slices.Contains(w.together(), p.first().Claim()) {
+	if w.shared[p.claim] {
 		w.into(sharedFile, "")
 		return
 	}
@@ -122,8 +122,7 @@ func (w *writer) intoOf(p place) {
 // open writes the location of all paths below a path, and the redirect of the path itself.
 func (w *writer) open(p place) {
 	prefix := p.pattern.Prefix()
-	bare := func(o place) bool { return o.literal() && o.first().Path == prefix }
-	if prefix != "" && !slices.ContainsFunc(w.places, bare) {
+	if prefix != "" && !w.exact[prefix] {
 		w.block("location = "+word(prefix), func() { w.redirect(p, prefix) })
 	}
 	w.block("location ^~ "+word(prefix+"/"), func() {
@@ -205,8 +204,8 @@ func (w *writer) handlers(p place) {
 		if len(b.Route.Methods) == 0 && !p.slashed() {
 			continue
 		}
-		if name := w.name(b); !slices.Contains(w.named, name) {
-			w.named = append(w.named, name)
+		if name := w.name(b); !w.named[name] {
+			w.named[name] = true
 			w.into(fileName(b.Upstream)+locationFile, b.Upstream)
 			w.block("location "+name, func() { w.handler(b) })
 		}
@@ -334,10 +333,10 @@ func (w *writer) asks(b route.Belonging) string { return authPath + b.Upstream +
 // auth writes the location that asks an upstream whether a request is authorized.
 func (w *writer) auth(b route.Belonging) {
 	name := b.Route.AuthUpstream()
-	if _, there := w.set.Get(name); name == "" || !there || slices.Contains(w.named, w.asks(b)) {
+	if _, there := w.set.Get(name); name == "" || !there || w.named[w.asks(b)] {
 		return
 	}
-	w.named = append(w.named, w.asks(b))
+	w.named[w.asks(b)] = true
 	w.into(fileName(b.Upstream)+locationFile, b.Upstream)
 	w.block("location = "+word(w.asks(b)), func() {
 		w.line("internal;")

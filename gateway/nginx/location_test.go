@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"swallowkeeper/doctor/nginxtree"
+	"swallowkeeper/internal/allocated"
 	"swallowkeeper/internal/golden"
 	"swallowkeeper/route"
 	"swallowkeeper/upstream"
@@ -173,4 +174,32 @@ func TestFileNames(t *testing.T) {
 	if text := fmt.Sprint(string(answer(7, r.digest))); digestIn([]byte(text)) != r.digest || digestIn([]byte(text[1:])) != "" {
 		t.Errorf("the digest is not found in %q", text)
 	}
+}
+
+// TestCostOfARoute: the locations of a route cost the same beside few others and beside many.
+func TestCostOfARoute(t *testing.T) {
+	cost := func(n int) allocated.Memory {
+		var list []upstream.Upstream
+		for i := range n {
+			u := upstream.Upstream{Name: fmt.Sprintf("s%d", i), Servers: []upstream.Server{upstream.DefaultTemplate().Server()}}
+			for _, path := range []string{"/s%d/*", "/s%d/{id:[0-9]+}/items", "/s%d/health"} {
+				r, err := route.ParseText(fmt.Sprintf(path, i), u.Name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Methods = []string{"GET"}
+				u.Routes = append(u.Routes, r)
+			}
+			u.Routes = route.Canonical(u.Routes)
+			list = append(list, u)
+		}
+		all := upstream.NewSet(list)
+		m := allocated.By(1, func() {
+			if files, err := locations(all, false); err != nil || len(files) != n+1 {
+				t.Fatalf("%d files, %v", len(files), err)
+			}
+		})
+		return allocated.Memory{Times: m.Times / float64(n), Bytes: m.Bytes / float64(n)}
+	}
+	allocated.Flat(t, "a route's locations", cost(100), cost(2000))
 }
