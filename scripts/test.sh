@@ -55,8 +55,8 @@ main() {
 	if wait "$consul"; then
 		with+=("${without[@]}")
 		log "${#with[@]} packages, with Consul: $(cat "$work/consul")"
-		# Most tests wait for nginx, Consul or Docker some of their time: so there is a package more at once than processors.
-		run "$work/with" $(($(nproc) + 1)) "${with[@]}" || failed=1
+		# Most tests wait for nginx, Consul or Docker most of their time: a package keeps a third of a processor busy.
+		run "$work/with" $(($(nproc) * 2 + 1)) "${with[@]}" || failed=1
 	else
 		log "Consul could not be built: see above"
 		failed=1
@@ -80,14 +80,14 @@ main() {
 }
 
 # run FILE AT_ONCE PACKAGE... tests packages with the race detector, and writes their events to FILE.events. What go vet
-# finds is make lint's to find.
+# finds is make lint's to find. Nobody debugs these binaries: without DWARF they link in half the time.
 run() {
 	local again=()
 	# Whole tests, and few: what fails twice fails, and so does whatever has a data race.
 	[[ "${RERUN_FAILED:-}" != 1 ]] || again=(--rerun-fails=1 --rerun-fails-max-failures=3 --rerun-fails-run-root-test
 		--rerun-fails-abort-on-data-race --rerun-fails-report "$1.flaky")
 	go tool -modfile=scripts/tools/go.mod gotestsum --format pkgname --jsonfile "$1.events" "${again[@]}" \
-		--packages "${*:3}" -- -race -vet=off -count 1 -p "$2" -timeout 20m
+		--packages "${*:3}" -- -race -vet=off -ldflags=-w -count 1 -p "$2" -timeout 20m
 }
 
 # leave ends the build, if it still runs, and removes what is not needed any more.

@@ -187,7 +187,7 @@ func TestDaemonReloadsWhileACommandHasTheFile(t *testing.T) {
 	has := make(chan error, 1)
 	go func() { has <- unix.Flock(int(lock.Fd()), unix.LOCK_EX) }() // it waits until an old run gives it back
 	for taken := false; !taken; {
-		reloads := strings.Count(d.log.String(), "is read again")
+		reloads := strings.Count(d.log.String(), "the configuration was reloaded")
 		d.signal(syscall.SIGHUP)
 		eventually(t, patience, "the lock, or a reload that was quicker", func() bool {
 			select {
@@ -198,7 +198,7 @@ func TestDaemonReloadsWhileACommandHasTheFile(t *testing.T) {
 				taken = true
 			default:
 			}
-			return taken || strings.Count(d.log.String(), "is read again") > reloads
+			return taken || strings.Count(d.log.String(), "the configuration was reloaded") > reloads
 		})
 	}
 	d.says("a command has the conf file")

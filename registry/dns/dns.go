@@ -43,6 +43,7 @@ type Registry struct {
 	entries []*entry // ordered by name; nil: not watching
 	unasked int
 	all     chan struct{} // closed when each name was queried once
+	returns int           // how often the servers came back
 }
 
 // New makes the registry of a table.
@@ -145,13 +146,20 @@ func (r *Registry) rounds(ctx context.Context, entries []*entry, asking *sync.Wa
 func (r *Registry) ask(ctx context.Context, e *entry) {
 	var l listed
 	var nx string
+	r.mu.Lock()
+	returns := r.returns
+	r.mu.Unlock()
 	c, err := r.client()
 	if err == nil {
 		l, nx, err = c.lookup(ctx, e.service)
 	}
-	if ctx.Err() != nil {
-		return
+	if ctx.Err() == nil {
+		r.note(e, returns, l, nx, err)
 	}
+}
+
+// note records the answer to a query that began when the servers had come back so many times.
+func (r *Registry) note(e *entry, returns int, l listed, nx string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	lost := !slices.ContainsFunc(r.entries, func(e *entry) bool { return e.answered || !e.asked })
@@ -160,7 +168,8 @@ func (r *Registry) ask(ctx context.Context, e *entry) {
 	if lost && e.answered {
 		r.again()
 	}
-	if !e.asked {
+	// A query that got no answer because it began before the servers were back says nothing about them now.
+	if !e.asked && (err == nil || returns == r.returns) {
 		e.asked = true
 		if r.unasked--; r.unasked == 0 {
 			close(r.all)
@@ -182,6 +191,7 @@ func (r *Registry) ask(ctx context.Context, e *entry) {
 // again makes read wait until all names were queried once more: the servers are back, and the answer for one name is
 // not yet the whole state. The mutex is held.
 func (r *Registry) again() {
+	r.returns++
 	for _, e := range r.entries {
 		if !e.answered {
 			e.asked = false
