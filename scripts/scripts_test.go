@@ -223,7 +223,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 func TestSetup(t *testing.T) {
 	all := []string{
 		"go", "shellcheck", "supervisord", "systemd-analyze", "debootstrap", "rpm", "nginx", "curl", "ngx_http_lua_module.so",
-		"dockerd", "etcd", "caddy", "dnsmasq", "docker-compose", "chromium", "liberation/LiberationSans-Regular.ttf", "dejavu/DejaVuSans.ttf",
+		"dockerd", "etcd", "etcdctl", "caddy", "dnsmasq", "docker-compose", "chromium", "liberation/LiberationSans-Regular.ttf", "dejavu/DejaVuSans.ttf",
 		"wqy/wqy-microhei.ttc", "promtool", "gcc", "apt-get", "sudo",
 	}
 	without := func(missing ...string) []string {

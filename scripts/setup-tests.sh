@@ -14,6 +14,7 @@ needed=(
 	curl:curl                  # the README's quick start
 	docker.io:dockerd          # the demo image
 	etcd-server:etcd           # the registry etcd
+	etcd-client:etcdctl        # a page's walk
 	dnsmasq-base:dnsmasq       # the registry dns
 	caddy:caddy                # the gateway caddy
 	docker-compose:docker-compose
@@ -123,7 +124,7 @@ Sets up what the tests need, and says what it found and did:
   fonts-liberation, fonts-dejavu-core,
   fonts-wqy-microhei,
   chromium                          or the browser that CHROME_BIN names
-  dnsmasq-base                      (the program alone: no daemon)
+  dnsmasq-base, etcd-client         (the programs alone: no daemon)
   etcd-server, caddy                (their daemons are stopped again, and do not start by themselves)
   docker.io, docker-compose         (demo/imagetest starts dockerd where none runs, and ends it)
   Consul                            scripts/consul.sh: built once, then kept in the cache
