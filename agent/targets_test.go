@@ -22,6 +22,7 @@ import (
 	"swallowkeeper/internal/etcdtestserver"
 	"swallowkeeper/registry/consul/consultest"
 	"swallowkeeper/registry/docker/dockertest"
+	"swallowkeeper/registry/etcd/etcdtest"
 	"swallowkeeper/registry/register"
 )
 
@@ -95,32 +96,40 @@ func etcdStore(t *testing.T, url string) store {
 
 func TestEtcd(t *testing.T) {
 	t.Parallel()
-	s := etcdtestserver.Start(t)
+	server := etcdtestserver.Start(t)
+	onEtcd(t, server.URL, server.Pause, server.Continue)
+}
+
+func TestEtcdOnDouble(t *testing.T) {
+	t.Parallel()
+	d, err := etcdtest.Start(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Stop)
+	onEtcd(t, d.URL, func() { d.Hang(true) }, func() { d.Hang(false) })
+}
+
+// onEtcd is what an agent does with an etcd, real or not.
+func onEtcd(t *testing.T, url string, pause, resume func()) {
 	empty := func(t *testing.T) {
-		if _, err := etcdClient(t, s.URL).Delete(t.Context(), "/", clientv3.WithPrefix()); err != nil {
+		if _, err := etcdClient(t, url).Delete(t.Context(), "/", clientv3.WithPrefix()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	behaviour(t, func(t *testing.T) store {
 		empty(t)
-		return etcdStore(t, s.URL)
+		return etcdStore(t, url)
 	})
-	t.Run("the lock", func(t *testing.T) {
-		empty(t)
-		locked(t, s.URL)
-	})
-	t.Run("a restart writes nothing", func(t *testing.T) {
-		empty(t)
-		writesNothing(t, s.URL)
-	})
-	t.Run("Chipmunks", func(t *testing.T) {
-		empty(t)
-		chipmunks(t, s.URL)
-	})
-	t.Run("an outage", func(t *testing.T) {
-		empty(t)
-		outage(t, s)
-	})
+	for name, test := range map[string]func(t *testing.T, url string){
+		"the lock": locked, "a restart writes nothing": writesNothing, "Chipmunks": chipmunks,
+		"an outage": func(t *testing.T, url string) { outage(t, url, pause, resume) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			empty(t)
+			test(t, url)
+		})
+	}
 }
 
 // TestEtcdUser: the agent logs in, says which right it lacks, and goes on after the end of its token.
@@ -262,19 +271,19 @@ func chipmunks(t *testing.T, url string) {
 }
 
 // outage: while etcd is gone the agent says so and tries again; what came meanwhile is written then.
-func outage(t *testing.T, server *etcdtestserver.Server) {
+func outage(t *testing.T, url string, pause, resume func()) {
 	e := dockertest.New(t)
 	e.Run(box("one", 1))
-	s := etcdStore(t, server.URL)
+	s := etcdStore(t, url)
 	r := start(t, testConfig(t, e, s.change))
 	r.well()
-	server.Pause()
+	pause()
 	e.Run(box("two", 2))
 	until(t, "status says so", func() bool {
 		now, err := Ask(t.Context(), r.cfg.Socket)
 		return err == nil && !now.Well()
 	})
-	server.Continue()
+	resume()
 	until(t, "both are there", func() bool { return len(s.has(t)) == 2 })
 	r.well()
 }

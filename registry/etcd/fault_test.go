@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"swallowkeeper/internal/budget"
+	"swallowkeeper/internal/etcdtestserver"
 	"swallowkeeper/registry"
 	"swallowkeeper/registry/etcd/etcdtest"
 )
@@ -23,6 +25,54 @@ func quick(t *testing.T, d *etcdtest.Server, change func(*Config)) (*Registry, *
 	r, hook := open(t, d.URL, change)
 	r.silence, r.again = 200*time.Millisecond, 20*time.Millisecond
 	return r, hook
+}
+
+// store is an etcd, real or not, that tests write to.
+type store struct {
+	t   *testing.T
+	url string
+	c   *clientv3.Client
+}
+
+// both runs a test on the double and on a real etcd.
+func both(t *testing.T, test func(t *testing.T, s store)) {
+	t.Helper()
+	t.Run("double", func(t *testing.T) {
+		d := startDouble(t)
+		test(t, store{t, d.URL, dial(t, d.URL)})
+	})
+	t.Run("etcd", func(t *testing.T) {
+		server := etcdtestserver.Start(t)
+		test(t, store{t, server.URL, dial(t, server.URL)})
+	})
+}
+
+// put writes keys with their values, in pairs and in one revision.
+func (s store) put(pairs ...string) {
+	s.t.Helper()
+	var ops []clientv3.Op
+	for i := 0; i+1 < len(pairs); i += 2 {
+		ops = append(ops, clientv3.OpPut(pairs[i], pairs[i+1]))
+	}
+	etcdctl(s.t, s.c, ops...)
+}
+
+func (s store) remove(keys ...string) {
+	s.t.Helper()
+	var ops []clientv3.Op
+	for _, k := range keys {
+		ops = append(ops, clientv3.OpDelete(k))
+	}
+	etcdctl(s.t, s.c, ops...)
+}
+
+// two watches two instances of web there.
+func (s store) two() *watching {
+	s.t.Helper()
+	s.put(key("web", "1"), value("10.0.0.1:80"), key("web", "2"), value("10.0.0.2:80"))
+	w := begin(s.t, quickTo(s.t, s.url, nil))
+	w.until("web[10.0.0.1:80 10.0.0.2:80]")
+	return w
 }
 
 // two has two instances of web.
@@ -38,65 +88,65 @@ func two(t *testing.T) (*etcdtest.Server, *Registry, *watching) {
 
 // Between the list and the watch nothing is lost, and nothing that was written meanwhile.
 func TestNothingIsLostBetweenListAndWatch(t *testing.T) {
-	d := startDouble(t)
-	d.Put(key("web", "0"), value("10.0.0.1:80"))
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(200 * time.Microsecond) // some changes between any list and its watch, and time for both
-		defer tick.Stop()
-		for i := 1; ; i++ {
-			select {
-			case <-stop:
-				d.Put(key("web", "last"), value("10.0.0.2:80"))
-				return
-			case <-tick.C:
-				d.Put(key("web", fmt.Sprint(i%50)), value(fmt.Sprintf("10.0.1.%d:80", 1+i%50)))
+	both(t, func(t *testing.T, s store) {
+		s.put(key("web", "0"), value("10.0.0.1:80"))
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		t.Cleanup(func() { <-stopped })
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() {
+			defer close(stopped)
+			for i := 1; ctx.Err() == nil; i++ { // always some changes between a list and its watch
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_, _ = s.c.Put(ctx, key("web", fmt.Sprint(i%50)), value(fmt.Sprintf("10.0.1.%d:80", 1+i%50)))
+				_, _ = s.c.Delete(ctx, key("web", fmt.Sprint((i+25)%50)))
 			}
-			d.Delete(key("web", fmt.Sprint((i+25)%50)))
+		}()
+		var all []*watching
+		for range 5 {
+			w := begin(t, quickTo(t, s.url, nil))
+			w.condition("some sets", func() bool { return len(w.all()) > 3 })
+			all = append(all, w)
 		}
-	}()
-	for range 5 {
-		r, _ := quick(t, d, nil)
-		w := begin(t, r)
-		w.condition("a first set", func() bool { return len(w.all()) > 3 })
-	}
-	r, _ := quick(t, d, nil)
-	w := begin(t, r)
-	w.condition("a first set", func() bool { return len(w.all()) > 3 })
-	close(stop)
-	<-stopped
-	w.condition("the last one", func() bool {
-		all := w.all()
-		return strings.Contains(show(all[len(all)-1]), "10.0.0.2:80")
+		close(stop)
+		<-stopped
+		s.put(key("web", "last"), value("10.0.0.2:80"))
+		fresh := begin(t, quickTo(t, s.url, nil))
+		fresh.condition("a set", func() bool { return len(fresh.all()) > 0 })
+		for _, w := range all {
+			w.until(show(fresh.all()[0]))
+		}
 	})
-	fresh, _ := quick(t, d, nil)
-	want := begin(t, fresh)
-	want.condition("a set", func() bool { return len(want.all()) > 0 })
-	w.until(show(want.all()[0]))
 }
 
 func TestOneRevisionIsOneSet(t *testing.T) {
-	d, _, w := two(t)
-	d.Put(key("web", "1"), value("10.0.0.3:80"), key("web", "2"), value("10.0.0.4:80"), key("api", "1"), value("10.0.0.5:80"))
-	w.until("api[10.0.0.5:80] web[10.0.0.3:80 10.0.0.4:80]")
-	if n := len(w.all()); n != 2 {
-		t.Errorf("one revision became %d sets", n-1)
-	}
+	both(t, func(t *testing.T, s store) {
+		w := s.two()
+		s.put(key("web", "1"), value("10.0.0.3:80"), key("web", "2"), value("10.0.0.4:80"), key("api", "1"), value("10.0.0.5:80"))
+		w.until("api[10.0.0.5:80] web[10.0.0.3:80 10.0.0.4:80]")
+		if n := len(w.all()); n != 2 {
+			t.Errorf("one revision became %d sets", n-1)
+		}
+	})
 }
 
 // A burst is no storm of sets.
 func TestBurst(t *testing.T) {
-	d, _, w := two(t)
-	began := time.Now()
-	for i := range 300 {
-		<-time.After(time.Millisecond)
-		d.Put(key("web", "1"), value(fmt.Sprintf("10.0.%d.%d:80", 1+i/250, 1+i%250)))
-	}
-	w.until("web[10.0.0.2:80 10.0.2.50:80]")
-	if n, most := len(w.all()), 3+int(time.Since(began)/least); n > most {
-		t.Errorf("%d sets within %s, at most %d are due", n, time.Since(began), most)
-	}
+	both(t, func(t *testing.T, s store) {
+		w := s.two()
+		began := time.Now()
+		for i := range 300 {
+			s.put(key("web", "1"), value(fmt.Sprintf("10.0.%d.%d:80", 1+i/250, 1+i%250)))
+		}
+		w.until("web[10.0.0.2:80 10.0.2.50:80]")
+		if n, most := len(w.all()), 3+int(time.Since(began)/least); n > most {
+			t.Errorf("%d sets within %s, at most %d are due", n, time.Since(began), most)
+		}
+	})
 }
 
 func TestCompactedWhileCutOff(t *testing.T) {
@@ -286,28 +336,30 @@ func TestSilence(t *testing.T) {
 }
 
 func TestAValueThatIsNotUnderstood(t *testing.T) {
-	d, r, w := two(t)
-	d.Put(key("web", "1"), `{"address":`, key("web", "3"), `{"address":"10.0.0.3:0"}`)
-	d.Put(key("api", "1"), value("10.0.0.9:80"))
-	set := w.until("api[10.0.0.9:80] web[10.0.0.1:80 10.0.0.2:80]")
-	want := `web|1||the value of key "/swallowkeeper/services/web/1" is not understood, and its last server 10.0.0.1:80 stays: it is no JSON: it ends too early
+	both(t, func(t *testing.T, s store) {
+		w := s.two()
+		s.put(key("web", "1"), `{"address":`, key("web", "3"), `{"address":"10.0.0.3:0"}`)
+		s.put(key("api", "1"), value("10.0.0.9:80"))
+		set := w.until("api[10.0.0.9:80] web[10.0.0.1:80 10.0.0.2:80]")
+		want := `web|1||the value of key "/swallowkeeper/services/web/1" is not understood, and its last server 10.0.0.1:80 stays: it is no JSON: it ends too early
 web|3||the value of key "/swallowkeeper/services/web/3" is not understood: port 0 is not between 1 and 65535`
-	if got := outs(set); got != want {
-		t.Errorf("out is\n%s\nwant\n%s", got, want)
-	}
-	found, err := r.Explain(t.Context(), "WEB")
-	if err != nil || len(found) != 3 || !found[0].In || !strings.Contains(found[0].Reason.String(), "stays") || found[2].In {
-		t.Errorf("explained as %+v, %v", found, err)
-	}
-	d.Put(key("web", "1"), value("10.0.0.7:80"))
-	if got := outs(w.until("api[10.0.0.9:80] web[10.0.0.2:80 10.0.0.7:80]")); strings.Contains(got, "web/1") {
-		t.Errorf("still out: %s", got)
-	}
-	d.Put(key("web", "1"), "")
-	d.Delete(key("web", "1"), key("web", "3"))
-	if got := outs(w.until("api[10.0.0.9:80] web[10.0.0.2:80]")); got != "" {
-		t.Errorf("still out: %s", got)
-	}
+		if got := outs(set); got != want {
+			t.Errorf("out is\n%s\nwant\n%s", got, want)
+		}
+		found, err := w.r.Explain(t.Context(), "WEB")
+		if err != nil || len(found) != 3 || !found[0].In || !strings.Contains(found[0].Reason.String(), "stays") || found[2].In {
+			t.Errorf("explained as %+v, %v", found, err)
+		}
+		s.put(key("web", "1"), value("10.0.0.7:80"))
+		if got := outs(w.until("api[10.0.0.9:80] web[10.0.0.2:80 10.0.0.7:80]")); strings.Contains(got, "web/1") {
+			t.Errorf("still out: %s", got)
+		}
+		s.put(key("web", "1"), "")
+		s.remove(key("web", "1"), key("web", "3"))
+		if got := outs(w.until("api[10.0.0.9:80] web[10.0.0.2:80]")); got != "" {
+			t.Errorf("still out: %s", got)
+		}
+	})
 }
 
 // A value of 6 MB puts its instance out, and stops no other.
@@ -367,46 +419,42 @@ func TestWhatComesIsCounted(t *testing.T) {
 
 // Keys that don't fit are counted, and named once.
 func TestKeysThatDoNotFit(t *testing.T) {
-	d := startDouble(t)
-	d.Put("/chipmunks/n1/", "{}", "/chipmunks/n1/shop/c1", `{"host":{"ip":"10.0.0.1","port":80}}`, "/chipmunks/a/b", "", "/chipmunkss/n1/web/c1", "{}")
-	r, hook := quick(t, d, func(c *Config) { c.Layout = "chipmunks" })
-	w := begin(t, r)
-	w.until("shop[10.0.0.1:80]")
-	d.Put("/chipmunks/n1/", "{}", "/chipmunks/n2/", "{}")
-	d.Put("/chipmunks/n1/shop/c2", `{"host":{"ip":"10.0.0.2","port":80}}`)
-	w.until("shop[10.0.0.1:80 10.0.0.2:80]")
-	said := 0
-	for _, e := range hook.AllEntries() {
-		if strings.Contains(e.Message, "do not fit the layout chipmunks") {
-			said++
+	both(t, func(t *testing.T, s store) {
+		s.put("/chipmunks/n1/", "{}", "/chipmunks/n1/shop/c1", `{"host":{"ip":"10.0.0.1","port":80}}`, "/chipmunks/a/b", "", "/chipmunkss/n1/web/c1", "{}")
+		r, hook := open(t, s.url, func(c *Config) { c.Layout = "chipmunks" })
+		w := begin(t, r)
+		w.until("shop[10.0.0.1:80]")
+		s.put("/chipmunks/n1/", "{}", "/chipmunks/n2/", "{}")
+		s.put("/chipmunks/n1/shop/c2", `{"host":{"ip":"10.0.0.2","port":80}}`)
+		w.until("shop[10.0.0.1:80 10.0.0.2:80]")
+		said := 0
+		for _, e := range hook.AllEntries() {
+			if strings.Contains(e.Message, "do not fit the layout chipmunks") {
+				said++
+			}
 		}
-	}
-	if said != 1 {
-		t.Errorf("said %d times", said)
-	}
-	x, err := r.Examine(t.Context())
-	if err != nil || len(x.Findings) != 2 || x.Findings[0].Check != "etcd-keys" || len(x.Findings[0].Places) != 3 || x.Findings[1].Check != "etcd-lease" {
-		t.Errorf("examined as %+v, %v", x.Findings, err)
-	}
+		if said != 1 {
+			t.Errorf("said %d times", said)
+		}
+		x, err := r.Examine(t.Context())
+		if err != nil || len(x.Findings) != 2 || x.Findings[0].Check != "etcd-keys" || len(x.Findings[0].Places) != 3 || x.Findings[1].Check != "etcd-lease" {
+			t.Errorf("examined as %+v, %v", x.Findings, err)
+		}
+	})
 }
 
-// A lease that is not kept takes its instance along.
+// A lease that nobody keeps takes its instance along, and no other.
 func TestLease(t *testing.T) {
-	d := startDouble(t)
-	c := dial(t, d.URL)
-	lease, err := c.Grant(t.Context(), 60)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Put(t.Context(), key("web", "1"), value("10.0.0.1:80"), clientv3.WithLease(lease.ID)); err != nil {
-		t.Fatal(err)
-	}
-	d.Put(key("web", "2"), value("10.0.0.2:80"))
-	r, _ := quick(t, d, nil)
-	w := begin(t, r)
-	w.until("web[10.0.0.1:80 10.0.0.2:80]")
-	d.Expire()
-	w.until("web[10.0.0.2:80]")
+	both(t, func(t *testing.T, s store) {
+		lease, err := s.c.Grant(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		etcdctl(t, s.c, clientv3.OpPut(key("web", "1"), value("10.0.0.1:80"), clientv3.WithLease(lease.ID)), clientv3.OpPut(key("web", "2"), value("10.0.0.2:80")))
+		w := begin(t, quickTo(t, s.url, nil))
+		w.until("web[10.0.0.1:80 10.0.0.2:80]")
+		w.until("web[10.0.0.2:80]")
+	})
 }
 
 // password writes a file with a password.

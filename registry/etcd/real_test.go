@@ -313,35 +313,34 @@ func TestRealTLS(t *testing.T) {
 	begin(t, quickTo(t, plain.String(), nil)).trouble("write https:// where it has TLS")
 }
 
-// Chipmunks' keys and those of others, as they write them, on the real one.
-func TestRealLayouts(t *testing.T) {
-	server := etcdtestserver.Start(t)
-	c := dial(t, server.URL)
-	etcdctl(t, c,
-		clientv3.OpPut("/chipmunks/n1/shop/c1", `{"name":"s","host":{"ip":"127.0.0.1","port":8080},"auth_backend":null}`),
-		clientv3.OpPut("/services/web/host:web_1:80", "10.0.0.1:80"),
-		clientv3.OpPut("/naming/web/10.0.0.2:80", `{"Op":0,"Addr":"10.0.0.2:80","Metadata":null}`),
-		clientv3.OpPut("/skydns/local/web/x", `{"host":"10.0.0.3","port":80}`),
-	)
-	for layout, test := range map[string]struct{ prefix, want string }{
-		"chipmunks": {"", "shop[127.0.0.1:8080]"}, "registrator": {"/services", "web[10.0.0.1:80]"},
-		"endpoints": {"/naming", "web[10.0.0.2:80]"}, "skydns2": {"/skydns/local", "web[10.0.0.3:80]"},
-	} {
-		w := begin(t, quickTo(t, server.URL, func(c *Config) { c.Layout, c.Prefix = layout, test.prefix }))
-		w.until(test.want)
-	}
-}
-
-// A lease that nobody keeps ends, and its instance with it.
-func TestRealLease(t *testing.T) {
-	server := etcdtestserver.Start(t)
-	c := dial(t, server.URL)
-	lease, err := c.Grant(t.Context(), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	etcdctl(t, c, clientv3.OpPut(key("web", "1"), value("10.0.0.1:80"), clientv3.WithLease(lease.ID)), clientv3.OpPut(key("web", "2"), value("10.0.0.2:80")))
-	w := begin(t, quickTo(t, server.URL, nil))
-	w.until("web[10.0.0.1:80 10.0.0.2:80]")
-	w.until("web[10.0.0.2:80]")
+// Chipmunks' keys and those of others, as they write them. What is wrong with one stops no other.
+func TestKeysOfOthers(t *testing.T) {
+	both(t, func(t *testing.T, s store) {
+		s.put("/chipmunks/n1/shop/c1", `{"name":"s","host":{"ip":"127.0.0.1","port":8080},"auth_backend":null}`,
+			"/chipmunks/n2/shop/c1", `{"name":"s","host":{"ip":"127.0.0.1","port":8080},"auth_backend":null}`, // the same server
+			"/chipmunks/n1/", `{"name":"x","host":{"ip":"127.0.0.1","port":8081},"auth_backend":null}`, // of a container without swarm's label
+			"/chipmunks/n1/shop/c2", `{"name":"s","host":{"ip":"127.0.0.1","port":0},"auth_backend":null}`, // nothing is published
+			"/chipmunks/n1/shop/c3", `{"name":"s","host":{"ip":"127.0.0.1; } server {","port":80},"auth_backend":null}`,
+			"/chipmunks/n1/paid/c4", `{"name":"p","host":{"ip":"127.0.0.2","port":80},"auth_backend":"/auth; return 200"}`)
+		s.put("/services/web/host:web_1:80", "10.0.0.1:80",
+			"/naming/web/10.0.0.2:80", `{"Op":0,"Addr":"10.0.0.2:80","Metadata":null}`,
+			"/skydns/local/web/x", `{"host":"10.0.0.3","port":80}`)
+		for layout, test := range map[string]struct{ prefix, want string }{
+			"chipmunks": {"", "paid[127.0.0.2:80] shop[127.0.0.1:8080]"}, "registrator": {"/services", "web[10.0.0.1:80]"},
+			"endpoints": {"/naming", "web[10.0.0.2:80]"}, "skydns2": {"/skydns/local", "web[10.0.0.3:80]"},
+		} {
+			set := begin(t, quickTo(t, s.url, func(c *Config) { c.Layout, c.Prefix = layout, test.prefix })).until(test.want)
+			if layout != "chipmunks" {
+				continue
+			}
+			if got := routes(set); got != "shop: /shop/* from=dc" {
+				t.Errorf("the routes are %s", got)
+			}
+			for _, part := range []string{`"/chipmunks/n1/shop/c2" is not understood: port 0`, `"/chipmunks/n1/shop/c3" is not understood: "127.0.0.1; } server {" is no IP address`, `"/chipmunks/n1/paid/c4": auth`} {
+				if !strings.Contains(outs(set), part) {
+					t.Errorf("nothing says %s:\n%s", part, outs(set))
+				}
+			}
+		}
+	})
 }

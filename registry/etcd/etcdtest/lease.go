@@ -64,15 +64,6 @@ func (s *Server) expire(id int64) {
 	s.end(id)
 }
 
-// Expire ends all leases now, as if nobody had kept them.
-func (s *Server) Expire() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id := range s.leases {
-		s.end(id)
-	}
-}
-
 func (s *Server) end(id int64) {
 	l := s.leases[id]
 	l.timer.Stop()
