@@ -239,26 +239,28 @@ func lost(t *testing.T, s store) {
 	until(t, "it is there again", func() bool { return len(s.has(t)) == 1 })
 }
 
-// unreadable: with the engine gone for longer than the time to live, everything stays, and status says what is wrong.
+// unreadable: with the engine gone, or hanging, for longer than the time to live, everything stays, and status says what is wrong.
 func unreadable(t *testing.T, s store) {
 	e := dockertest.New(t)
 	e.Run(box("one", 1))
 	r := start(t, testConfig(t, e, s.change))
 	r.well()
-	e.Break(dockertest.Refuses)
-	began := time.Now()
-	until(t, "status says so", func() bool {
-		now, err := Ask(t.Context(), r.cfg.Socket)
-		return err == nil && !now.Well() && strings.Contains(now.Docker.Trouble, "no such socket")
-	})
-	until(t, "its time to live is over", func() bool {
-		if got := s.has(t)["n1:one:80"]; !strings.Contains(got, " healthy ") {
-			t.Fatalf("it became %q", got)
-		}
-		return time.Since(began) > r.cfg.TTL+2*time.Second
-	})
-	e.Mend()
-	r.well()
+	for fault, said := range map[dockertest.Fault]string{dockertest.Refuses: "no such socket", dockertest.Hangs: ""} {
+		e.Break(fault)
+		began := time.Now()
+		until(t, "its time to live is over", func() bool {
+			if got := s.has(t)["n1:one:80"]; !strings.Contains(got, " healthy ") {
+				t.Fatalf("it became %q", got)
+			}
+			return time.Since(began) > r.cfg.TTL+2*time.Second
+		})
+		until(t, "status says so", func() bool { // a call that hangs is given up after half a minute
+			now, err := Ask(t.Context(), r.cfg.Socket)
+			return said == "" || err == nil && !now.Well() && strings.Contains(now.Docker.Trouble, said)
+		})
+		e.Mend()
+		r.well()
+	}
 }
 
 // drained: it is out everywhere before it is stopped, and its requests had time to end.

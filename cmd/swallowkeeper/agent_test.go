@@ -4,13 +4,20 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"swallowkeeper/internal/etcdtestserver"
 	"swallowkeeper/registry/docker/dockertest"
+	"swallowkeeper/registry/etcd/etcdtest"
 )
 
 // TestAgent is the agent as it is typed: what is wrong with a command line, a second one, its status.
@@ -78,4 +85,83 @@ func TestAgent(t *testing.T) {
 	if got := <-first; got.code != 0 {
 		t.Errorf("the end: %+v", got)
 	}
+}
+
+// TestAgentIsKilled: one that is started again within its time to live changes nothing, and what one that is not started again has
+// registered is gone with its lease.
+func TestAgentIsKilled(t *testing.T) {
+	t.Parallel()
+	t.Run("double", func(t *testing.T) {
+		t.Parallel()
+		d, err := etcdtest.Start(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(d.Stop)
+		agentIsKilled(t, d.URL)
+	})
+	t.Run("etcd", func(t *testing.T) {
+		t.Parallel()
+		agentIsKilled(t, etcdtestserver.Start(t).URL)
+	})
+}
+
+func agentIsKilled(t *testing.T, url string) {
+	dir, err := os.MkdirTemp("", "agent") //nolint:usetesting // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	e := dockertest.New(t)
+	run := func(name, ip string) {
+		e.Run(dockertest.Spec{
+			Name: name, Labels: map[string]string{"swallowkeeper.name": "web"}, Exposed: []string{"80/tcp"},
+			Networks: map[string]netip.Addr{"web": dockertest.Addr(ip)},
+		})
+	}
+	run("one", "10.0.0.1")
+	file := filepath.Join(dir, "agent.toml")
+	text := fmt.Sprintf("node = \"n1\"\nsocket = %q\n[docker]\nhost = %q\n", filepath.Join(dir, "a.sock"), e.Host())
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{url}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	const services = "/swallowkeeper/services/web/n1:"
+	has := func(want ...string) (written int64) { // and when the first of them was last written
+		t.Helper()
+		eventually(t, 2*patience, fmt.Sprintf("etcd has %q", want), func() bool {
+			got, err := c.Get(t.Context(), services, clientv3.WithPrefix())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var keys []string
+			for i, kv := range got.Kvs {
+				if keys = append(keys, strings.TrimPrefix(string(kv.Key), services)); i == 0 {
+					written = kv.ModRevision
+				}
+			}
+			return slices.Equal(keys, want)
+		})
+		return written
+	}
+	start := func() *keeper {
+		return startProgram(t, func(*exec.Cmd) {}, nil, "agent", "--config", file, "--etcd", url)
+	}
+
+	first := start()
+	written := has("one:80")
+	first.kill()
+	first.wait()
+	run("two", "10.0.0.2")
+	second := start()
+	if now := has("one:80", "two:80"); now != written {
+		t.Error("a start writes what is there")
+	}
+	second.kill()
+	second.wait()
+	has()
 }

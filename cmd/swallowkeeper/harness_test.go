@@ -582,18 +582,24 @@ func (r *rig) process(env []string, args ...string) *keeper {
 // processWith is process with a command that is changed before it starts.
 func (r *rig) processWith(change func(*exec.Cmd), env []string, args ...string) *keeper {
 	r.t.Helper()
+	return startProgram(r.t, change, env, append([]string{"--config", r.toml}, args...)...)
+}
+
+// startProgram starts the program as a process with a command line.
+func startProgram(t *testing.T, change func(*exec.Cmd), env []string, args ...string) *keeper {
+	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
-	d := &keeper{t: r.t, log: &buffer{}, done: make(chan struct{})}
-	cmd := exec.CommandContext(context.WithoutCancel(r.t.Context()), exe, append([]string{"--config", r.toml}, args...)...)
+	d := &keeper{t: t, log: &buffer{}, done: make(chan struct{})}
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), exe, args...)
 	// With the race detector a program would wait a second before it exits.
 	cmd.Env = append([]string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0"}, env...)
 	cmd.Stdout, cmd.Stderr = d.log, d.log
 	change(cmd)
 	if err := cmd.Start(); err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	d.pid = cmd.Process.Pid
 	d.end = func() { d.signal(syscall.SIGTERM) }
@@ -603,7 +609,7 @@ func (r *rig) processWith(change func(*exec.Cmd), env []string, args ...string) 
 		_ = cmd.Wait()
 		d.code = cmd.ProcessState.ExitCode()
 	}()
-	r.t.Cleanup(d.cleanup)
+	t.Cleanup(d.cleanup)
 	return d
 }
 

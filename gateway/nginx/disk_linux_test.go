@@ -13,8 +13,9 @@ import (
 )
 
 // TestFullDisk: nothing is switched, and nothing half is left.
-func TestFullDisk(t *testing.T) {
-	r := double(t)
+func TestFullDisk(t *testing.T) { both(t, fullDisk) }
+
+func fullDisk(t *testing.T, r *rig) {
 	must(t, os.Mkdir(r.dir, 0o755))
 	if err := unix.Mount("tmpfs", r.dir, "tmpfs", 0, "size=128k"); err != nil {
 		if os.Getuid() == 0 && os.Getenv("CI") != "" {

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"swallowkeeper/internal/nginxtest"
@@ -101,5 +103,42 @@ func TestTheDoubleDropsWhatIsIdle(t *testing.T) {
 			live, err := g.Live(t.Context())
 			return err == nil && len(live.Workers) == workers
 		})
+	})
+}
+
+// TestNoRequestIsLostByAChange: each change is one reload, and at no moment is what stays not there. A client that opens a
+// connection a request has an answer to each.
+func TestNoRequestIsLostByAChange(t *testing.T) {
+	both(t, func(t *testing.T, r *rig) {
+		at := backend(t, func(*http.Request) (int, string) { return http.StatusOK, "yes" })
+		g := r.gateway(t)
+		must(t, change(t, g, set(with(t, "web", at, "/web/*"))))
+		before := r.count()
+		ctx, cancel := context.WithCancel(t.Context())
+		var asking sync.WaitGroup
+		var asked atomic.Int64
+		for range 4 {
+			asking.Go(func() {
+				for ctx.Err() == nil {
+					if got := asks(t, r.addr, http.MethodGet, "/web/a"); got != "yes" {
+						t.Errorf("it is answered %q", got)
+						return
+					}
+					asked.Add(1)
+				}
+			})
+		}
+		const changes = 6
+		for i := range changes {
+			asks := asked.Load()
+			until(t, "some requests", func() bool { return asked.Load() > asks+4 || t.Failed() })
+			more := set(with(t, "web", at, "/web/*"), with(t, fmt.Sprint("other", i%3), at, fmt.Sprintf("/other%d", i)))
+			must(t, change(t, g, more))
+		}
+		cancel()
+		asking.Wait()
+		if n := r.count() - before; n != changes {
+			t.Errorf("%d changes were %d reloads", changes, n)
+		}
 	})
 }

@@ -196,6 +196,8 @@ func behaviour(t *testing.T, start func(t *testing.T) *rig) {
 		{"paused", paused},
 		{"renamed", renamed},
 		{"off a network", disconnected},
+		{"a port that is not published", unpublished},
+		{"labels that are wrong", mislabelled},
 		{"a burst", burst},
 		{"the engine hangs", hangs},
 		{"the engine is killed", killed},
@@ -309,6 +311,44 @@ func disconnected(t *testing.T, e *rig) {
 	})
 }
 
+// unpublished: one that can't be reached is out, with what to do, and another one is in.
+func unpublished(t *testing.T, e *rig) {
+	e.run(web())
+	other := web()
+	other.labels = map[string]string{"swallowkeeper.name": "other", "swallowkeeper.port": "9"}
+	e.run(other)
+	w := follow(t, open(t, e.host, func(c *Config) { c.Address = published }))
+	w.await("both are out", func(s shown) bool {
+		return len(s.servers["web"]) == 0 && s.says("web : port 8080 is not published: docker run --publish") && s.says("other : port 9 is not published")
+	})
+}
+
+// mislabelled: what a label may not say puts the route out, and not its container.
+func mislabelled(t *testing.T, e *rig) {
+	s := web()
+	want := map[string]string{
+		"/a;b": `path "/a;b": ';' is not allowed in a path`, "/x/../y": `path "/x/../y": ".." is not allowed as a segment`, "~ ^/x": `route "~ ^/x": write HOST/PATH or /PATH`,
+		"/a%20b": `path "/a%20b": '%' is not allowed in a path`, "/" + strings.Repeat("a", 600): "it has 601 bytes, at most 512 are allowed",
+	}
+	i := 1
+	for path := range want {
+		i++
+		s.labels["swallowkeeper.route."+strconv.Itoa(i)] = path
+	}
+	s.labels["swallowkeeper.route"] = "/right/*"
+	e.run(s)
+	w := follow(t, open(t, e.host, nil))
+	w.has(1)
+	for path, reason := range want {
+		if !w.now().says(reason) {
+			t.Errorf("of %.20s nothing says %s: %q", path, reason, w.now().out)
+		}
+	}
+	if got := w.now().routes; len(got) != 1 || got[0] != "web /right/* from=dc" {
+		t.Errorf("its routes are %q", got)
+	}
+}
+
 // burst: three hundred events within a second or more are a few reads, however fast a list is read.
 func burst(t *testing.T, e *rig) {
 	id := e.run(web())
@@ -405,6 +445,7 @@ func sameAnswers(t *testing.T, rigs ...*rig) {
 		other := spec{networks: []string{"web"}, env: []string{"SERVICE_NAME=api"}, labels: map[string]string{"swallowkeeper.port": "http"}}
 		e.run(other)
 		e.run(spec{networks: []string{"web"}})
+		e.run(spec{networks: []string{"web"}, labels: map[string]string{swarmService: "shop", chipmunksAuth: "/auth"}})
 		r := open(t, e.host, nil)
 		n, err := r.connect(t.Context())
 		if err != nil {
