@@ -79,9 +79,7 @@ const prompt = "walked with"
 func newShell(t *testing.T, d *dockerdtest.Daemon) *shell {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "swallowkeeper")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", bin, "swallowkeeper/cmd/swallowkeeper").CombinedOutput(); err != nil {
-		t.Fatalf("build the program: %v\n%s", err, out)
-	}
+	build(t, bin)
 	// What it starts is in its own space of processes and ends with it.
 	c := d.Command("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-s", t.TempDir(), d.Socket)
 	c.Dir, c.Env = "../..", append(os.Environ(), "PATH="+filepath.Dir(bin)+":"+os.Getenv("PATH"))

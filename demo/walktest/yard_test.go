@@ -56,12 +56,19 @@ func newYard(t *testing.T) *yard {
 	t.Cleanup(transport.CloseIdleConnections)
 	y.client = &http.Client{Transport: transport, Timeout: patience}
 
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", y.program, "swallowkeeper/cmd/swallowkeeper")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the program: %v\n%s", err, out)
-	}
+	build(t, y.program)
 	y.proxies("nginx", "", site, "")
 	return y
+}
+
+// build builds the program.
+func build(t *testing.T, to string) {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", to, "swallowkeeper/cmd/swallowkeeper")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("build the program: %v\n%s", err, out)
+	}
 }
 
 // proxies starts an nginx that includes what is rendered for it. One client may ask on one connection for as long as it likes.
