@@ -135,6 +135,18 @@ func (d *Daemon) Await() {
 	}
 }
 
+// AwaitApp waits until an [App] heeds signals: one that comes earlier ends it.
+func (d *Daemon) AwaitApp(container string) {
+	d.t.Helper()
+	Eventually(d.t, startLimit, func() error {
+		out, err := d.Try("logs", container)
+		if err == nil && out != "ready" {
+			err = fmt.Errorf("%s says %q", container, out)
+		}
+		return err
+	})
+}
+
 // Docker calls docker, which must succeed, and returns what it printed.
 func (d *Daemon) Docker(args ...string) string {
 	d.t.Helper()

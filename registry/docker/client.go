@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,6 +39,7 @@ const (
 type engine struct {
 	*client.Client
 	transport *http.Transport
+	streams   atomic.Bool // the engine has begun to send events
 	host      string
 	limit     time.Duration
 }
@@ -66,7 +68,7 @@ func (r *Registry) connect(ctx context.Context) (*engine, error) {
 		}
 	}
 	e.Client, err = client.New(client.WithHost(host), client.WithScheme(scheme), client.WithHTTPClient(&http.Client{
-		Transport:     &bounded{RoundTripper: e.transport, budget: r.budget, peer: shownHost(host)},
+		Transport:     &bounded{RoundTripper: e.transport, budget: r.budget, peer: shownHost(host), streams: &e.streams},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}))
 	if err != nil {
@@ -148,8 +150,9 @@ func (c *Config) tlsConfig() (*tls.Config, error) {
 // bounded refuses responses that are not from an engine, which the client would accept, and limits all others.
 type bounded struct {
 	http.RoundTripper
-	budget *budget.Budget
-	peer   string
+	budget  *budget.Budget
+	peer    string
+	streams *atomic.Bool
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -163,6 +166,7 @@ func (b *bounded) RoundTrip(q *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("the answer is %q", a.Status)
 	}
 	if strings.HasSuffix(q.URL.Path, "/events") {
+		b.streams.Store(a.StatusCode == http.StatusOK)
 		a.Body = &lines{ReadCloser: a.Body, peer: b.peer}
 	} else {
 		a.Body = b.budget.Body(a.Body, a.ContentLength, mostAnswer, b.peer)

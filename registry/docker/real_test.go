@@ -124,6 +124,7 @@ func realRig(t *testing.T, d *dockerdtest.Daemon) *rig {
 				d.Docker("network", "connect", n, id)
 			}
 			t.Cleanup(func() { _, _ = d.Try("rm", "--force", id) })
+			d.AwaitApp(id)
 			return id
 		},
 		signal:  send,

@@ -85,15 +85,14 @@ func (r *Registry) attend(ctx context.Context) (*session, error) {
 		go func() { answered <- e.Events(streaming, client.EventsListOptions{Filters: heard}) }()
 		select {
 		case stream := <-answered:
-			select {
-			case err := <-stream.Err: // it never began
-				if err == nil {
-					err = errors.New("they ended at once")
-				}
-				return stream, err
-			default:
+			if e.streams.Load() {
 				return stream, nil
 			}
+			err := <-stream.Err // the client says that it has begun before it says why it has not
+			if err == nil {
+				err = errors.New("they ended at once")
+			}
+			return stream, err
 		case <-within.Done():
 			cancel()
 			stream := <-answered

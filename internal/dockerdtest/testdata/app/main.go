@@ -1,5 +1,5 @@
-// Command app is what test containers run. It answers over HTTP, ends on SIGTERM unless IGNORE is set, ends by itself on
-// SIGWINCH, and is unhealthy from SIGUSR2 on until SIGUSR1. "app health" is its health check.
+// Command app is what test containers run. It says when it heeds signals. It answers over HTTP, ends on SIGTERM unless
+// IGNORE is set, ends by itself on SIGWINCH, and is unhealthy from SIGUSR2 on until SIGUSR1. "app health" is its health check.
 package main
 
 import (
@@ -22,6 +22,7 @@ func main() {
 	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH)
+	fmt.Println("ready")
 	name, _ := os.Hostname()
 	server := &http.Server{Addr: ":8080", ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, name)
