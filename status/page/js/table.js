@@ -57,11 +57,12 @@ function soon() {
   });
 }
 
-// draw creates the visible rows. All have the height of the first one, whatever the font.
+// draw creates the visible rows. All have the height of the first one, whatever the font. It is measured without
+// removing the others: one of them may have the focus.
 function draw() {
   const box = $('table');
   if (!high && rows.length) {
-    keyed(parts.body, place(0, 1), (r) => r.p.name, row, mark);
+    if (!parts.body.firstElementChild) keyed(parts.body, place(0, 1), (r) => r.p.name, row, mark);
     high = parts.body.firstElementChild?.getBoundingClientRect().height || 0;
   }
   const first = high ? Math.max(0, Math.floor(box.scrollTop / high) - beyond) : 0;
