@@ -261,16 +261,20 @@ func (w *writer) handler(b route.Belonging) {
 		w.line("proxy_set_header Upgrade $swallowkeeper_upgrade;")
 		w.line("proxy_set_header Connection $swallowkeeper_connection;")
 	}
+	connect := mostConnect
 	if r.Timeout > 0 {
-		w.line("proxy_connect_timeout %dms;", min(r.Timeout, maxConnect).Milliseconds())
+		connect = min(r.Timeout, mostConnect)
 		for _, of := range []string{"send", "read", "next_upstream"} {
 			w.line("proxy_%s_timeout %dms;", of, r.Timeout.Milliseconds())
 		}
 	}
+	w.line("proxy_connect_timeout %dms;", connect.Milliseconds())
 }
 
-// maxConnect is the maximum connect timeout that nginx documents.
-const maxConnect = 75 * time.Second
+// mostConnect limits a connection attempt. nginx's default is 60 s, and a container that has just been stopped takes its
+// address with it: nothing there refuses a connection. So the request would wait instead of going to the next server, until
+// worker_shutdown_timeout ends it. Two seconds are enough for one lost packet.
+const mostConnect = 2 * time.Second
 
 func (w *writer) forwarded() {
 	w.line("proxy_set_header X-Real-IP $remote_addr;")
@@ -345,6 +349,7 @@ func (w *writer) auth(b route.Belonging) {
 		w.line(`proxy_set_header Content-Length "";`)
 		w.line(`proxy_set_header Connection "";`)
 		w.line("proxy_set_header Host $host;")
+		w.line("proxy_connect_timeout %dms;", mostConnect.Milliseconds())
 		w.forwarded()
 		w.line("proxy_set_header X-Original-URI $request_uri;")
 		w.line("proxy_set_header X-Original-Method $request_method;")
