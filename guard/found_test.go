@@ -203,3 +203,18 @@ func TestWhatComesElsewhereWasNotThere(t *testing.T) {
 	c.wants(c.sees(time.Second, "a: 4 5, b: 6 7 8, c: 13 14"), "a: 4 5, b: 6 7 8, c: 13 14", "")
 	c.wants(c.sees(time.Second, "a: 4 5, b: 6 7 8, c: 14"), "a: 4 5, b: 6 7 8, c: 13 14", "max_removal_window: c 13")
 }
+
+// A hold of routes says nothing of how many servers there are: it may last, and by then there may be fewer.
+func TestAHoldOfRoutesIsNoBaseline(t *testing.T) {
+	c := begin(t, "a: 1 2 3 4 5 6 7 8 /a, b: 11 12 13 14")
+	c.limits.MaxRemoval = 0.3
+	for _, b := range []string{"11 12 13 14", "11 12 13", "11 12", "11"} {
+		if d := c.sees(time.Hour, "a: 1 2 3 4 5 6 7 8, b: "+b); len(d.Holds) != 1 || len(d.Holds[0].Routes) != 1 {
+			t.Errorf("with b: %s the holds are %+v", b, d.Holds)
+		}
+	}
+	d := c.sees(time.Hour, "a: 1 2 3 4 5, b: 11")
+	if n := d.Accepted.Servers(); n != 9 {
+		t.Errorf("3 of 9 servers went at once, %d are left: %+v", n, d.Holds)
+	}
+}

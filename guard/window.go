@@ -144,10 +144,11 @@ func (s *step) pin() {
 	}
 	all, pins := pin{}, map[upstream.Key]pin{}
 	for _, h := range s.d.Holds {
-		switch h.Rule {
-		case RuleMaxRemoval, RuleMaxRemovalWindow:
+		switch {
+		case len(h.Routes) > 0: // it holds no server, and may last until a person decides
+		case h.Rule == RuleMaxRemoval, h.Rule == RuleMaxRemovalWindow:
 			all = begin(s.h.pin, s.lossOfAll(everything))
-		case RuleMaxServiceRemoval:
+		case h.Rule == RuleMaxServiceRemoval:
 			name := upstream.KeyOf(h.Upstream)
 			pins[name] = begin(s.h.pins[name], s.lossOf(s.change(h.Upstream), everything))
 		}
