@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"swallowkeeper/reason"
+	"swallowkeeper/route"
 )
 
 // Merge joins the sets of several registries into one in which each name occurs once. Upstreams with the same name
@@ -57,11 +58,13 @@ func (m *Merger) Merge(written Set, parts ...Set) Set {
 		if delete(m.contested, key); len(rivals) > 1 {
 			m.contested[key] = name
 		}
+		halves := slices.Clone(rivals)
 		rivals = whole(rivals)
 		if len(rivals) == 0 {
 			return nil, out
 		}
 		winner := choose(written, rivals)
+		out = append(out, outvotedRoutes(halves, rivals[winner])...)
 		for i, u := range rivals {
 			if i != winner {
 				out = append(out, Out{Service: u.Name, Upstream: u.Name, Reason: collision(rivals[winner])})
@@ -70,6 +73,23 @@ func (m *Merger) Merge(written Set, parts ...Set) Set {
 		return rivals[winner : winner+1], out
 	})
 	return m.merged
+}
+
+// outvotedRoutes returns notes for the routes that one half of an upstream has and the whole has not: in another registry it
+// has more servers.
+func outvotedRoutes(halves []Upstream, merged Upstream) (out []Out) {
+	for _, p := range halves {
+		if compare(p, merged) != 0 {
+			continue
+		}
+		for _, r := range p.Routes {
+			r.Side = 0
+			if !slices.ContainsFunc(merged.Routes, func(o route.Route) bool { o.Side = 0; return o.Same(r) }) {
+				out = append(out, Out{Service: p.Name, Upstream: p.Name, Route: r.Where(), Reason: outvoted.With()})
+			}
+		}
+	}
+	return out
 }
 
 func at(parts []Set, i int) Set {

@@ -80,8 +80,8 @@ func (p plain) diff(q plain) (added, updated, removed int) {
 	return added, updated, removed
 }
 
-// merge is Merge as it was.
-func (p plain) merge(written Set) plain {
+// merge is Merge as it was. halves are what each registry has of each upstream.
+func (p plain) merge(written Set, halves []Upstream) plain {
 	var kept []Upstream
 	out := slices.Clone(p.out)
 	for rest := p.list; len(rest) > 0; {
@@ -91,6 +91,16 @@ func (p plain) merge(written Set) plain {
 		}
 		winner := choose(written, rest[:n])
 		kept = append(kept, rest[winner])
+		for _, half := range halves {
+			if half.Name != rest[winner].Name || half.Canary != rest[winner].Canary {
+				continue
+			}
+			for _, r := range half.Routes {
+				if !slices.ContainsFunc(rest[winner].Routes, func(o route.Route) bool { return o.Path == r.Path }) {
+					out = append(out, Out{Service: half.Name, Upstream: half.Name, Route: r.Path, Reason: outvoted.With()})
+				}
+			}
+		}
 		for i, u := range rest[:n] {
 			if i != winner {
 				out = append(out, Out{Service: u.Name, Upstream: u.Name, Reason: collision(rest[winner])})
@@ -186,7 +196,8 @@ func FuzzShared(f *testing.F) {
 				parts = append(parts, s)
 				all.list, all.out = append(all.list, p.list...), append(all.out, p.out...)
 			}
-			is := plainOf(all.list, all.out).merge(written)
+			halves := slices.Clone(all.list)
+			is := plainOf(all.list, all.out).merge(written, halves)
 			now := merger.Merge(written, parts...)
 			if !is.of(now) {
 				t.Fatalf("round %d: what is merged is another set", round)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"swallowkeeper/route"
 	"swallowkeeper/upstream"
 )
 
@@ -264,6 +265,10 @@ func TestDiffLeadsToWant(t *testing.T) {
 
 func TestMerge(t *testing.T) {
 	web, Web := up("web", "10.0.0.1:80"), up("Web", "6.6.6.6:80")
+	at := func(path string, u upstream.Upstream) upstream.Upstream {
+		u.Routes = []route.Route{{Path: path}}
+		return u
+	}
 	service, gray := up("a_b", "6.6.6.6:80"), canary(up("a_b", "10.0.0.1:80"), "b")
 	for _, tt := range []struct {
 		name    string
@@ -285,6 +290,12 @@ func TestMerge(t *testing.T) {
 			[][]upstream.Upstream{{up("web", "10.0.0.1:80")}, {up("web", "10.0.0.2:80")}},
 			[]upstream.Upstream{up("web", "10.0.0.1:80", "10.0.0.2:80")},
 			0,
+		},
+		{
+			"two registries with other routes: that with more servers counts", nil,
+			[][]upstream.Upstream{{at("/a", up("web", "10.0.0.1:80"))}, {at("/b", up("web", "10.0.0.2:80", "10.0.0.3:80"))}},
+			[]upstream.Upstream{at("/b", up("web", "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"))},
+			1,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
