@@ -28,6 +28,22 @@ type block struct {
 	options string
 	servers []entry
 	text    string // what nginx sees of it
+	routes  []said // in order
+	full    string // the text, and the routes in words that a gateway with routes sees
+}
+
+// said is a route: its words, and the registries that say it.
+type said struct{ words, origin string }
+
+// claim is what only one upstream can have of it: the host and the path.
+func (r said) claim() string { claim, _, _ := strings.Cut(r.words, " "); return claim }
+
+// seen is what a gateway sees of a block.
+func (b block) seen(routed bool) string {
+	if routed {
+		return b.full
+	}
+	return b.text
 }
 
 type entry struct {
@@ -48,6 +64,12 @@ func (b block) sealed() block {
 		s.WriteString(e.rest)
 	}
 	b.text = s.String()
+	slices.SortFunc(b.routes, func(a, b said) int { return strings.Compare(a.words, b.words) })
+	for _, r := range b.routes {
+		s.WriteString("\n")
+		s.WriteString(r.words)
+	}
+	b.full = s.String()
 	return b
 }
 
@@ -55,6 +77,7 @@ var (
 	upstreamLine = regexp.MustCompile(`^upstream ([A-Za-z0-9_][A-Za-z0-9_.-]*) \{$`)
 	optionLine   = regexp.MustCompile(`^    (least_conn|keepalive [0-9]+);$`)
 	serverLine   = regexp.MustCompile(`^    server ([0-9.]+:[0-9]+) (weight=[0-9]+ max_fails=[0-9]+ fail_timeout=[0-9]+s(?: backup)?( down)?); # ([A-Za-z0-9,-]+)$`)
+	routeLine    = regexp.MustCompile(`^    # route ((?:[a-z0-9.-]+)?/[A-Za-z0-9._~/*:{}\[\]+-]*(?: (?:strip|timeout|methods|rewrite)=[A-Za-z0-9/,{}-]+)*) from=([A-Za-z0-9,-]+)$`)
 	includeLine  = regexp.MustCompile(`^include ` + regexp.QuoteMeta(shardFolder) + `/([a-z2-7]{32})\.conf;$`)
 	shardsLine   = regexp.MustCompile(`^[0-9]+$`)
 	firstLine    = regexp.MustCompile(`^# Written by swallowkeeper on ([ -~]+): edits are lost\. See docs/operation\.md\.(?: Notes [0-9]+(?:, with the guard's account)?\.)?$`)
@@ -205,6 +228,8 @@ func readBlock(text string) (b block, err error) {
 			b.servers = append(b.servers, entry{addr: m[1], rest: m[2], down: m[3] != "", origin: m[4]})
 		} else if m := optionLine.FindStringSubmatch(line); m != nil {
 			b.options += m[1] + ";"
+		} else if m := routeLine.FindStringSubmatch(line); m != nil {
+			b.routes = append(b.routes, said{m[1], m[2]})
 		} else {
 			return b, wrong(6, "%q is no line of an upstream", line)
 		}

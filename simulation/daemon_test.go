@@ -68,7 +68,7 @@ func (w *world) starts(name, host string, limits guard.Config) *daemon {
 	d := &daemon{w: w, name: name, host: host, process: w.processes, limits: limits, began: time.Now(), ended: make(chan error, 1), checked: map[string]time.Time{}}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	for _, r := range w.land {
-		d.sources = append(d.sources, &source{w: w, r: r, d: d, listed: map[string]time.Time{}, gone: map[string]time.Time{}, before: map[string]time.Time{}, last: map[string]time.Time{}})
+		d.sources = append(d.sources, &source{w: w, r: r, d: d, listed: map[string]time.Time{}, routes: map[string]time.Time{}, gone: map[string]time.Time{}, before: map[string]time.Time{}, last: map[string]time.Time{}})
 	}
 	for _, n := range w.front {
 		d.adapters = append(d.adapters, &adapter{n: n, d: d, actor: name + "/" + n.name, lag: w.between(0, time.Millisecond)})

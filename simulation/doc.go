@@ -7,7 +7,7 @@
 // is killed between any two operations on it; the power fails, and what was never synced is gone, or there in part. A
 // person approves, freezes and rolls back at the worst moment, a second daemon turns up with an older plan. Servers
 // die, or only look dead to a gateway's host that is without a network; in half of the worlds the guard has a witness
-// that connects to them.
+// that connects to them, and in half of them services have routes, which change, move and are wanted by several.
 //
 // # One seed, one story
 //

@@ -124,6 +124,7 @@ func (w *world) allIsWell() {
 			}
 		}
 	}
+	w.routesAreWell(now)
 	for _, n := range w.front {
 		for name, b := range now.upstream {
 			if !n.everywhere(post{name, b}) {
@@ -147,7 +148,7 @@ func (d *daemon) says(key string) string {
 	text := ""
 	for o := range d.syncer.Status().Out.All() {
 		if o.Upstream == name && (o.Addr == addr || o.Addr == "") {
-			text += o.Reason.String() + "; "
+			text += o.Route + " " + o.Reason.String() + "; "
 		}
 	}
 	for _, g := range d.syncer.Status().Gateways {

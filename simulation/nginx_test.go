@@ -17,6 +17,7 @@ import (
 type nginx struct {
 	w       *world
 	name    string
+	routed  bool             // it has routes, as one that is reloaded
 	local   bool             // on the machine of the daemon: it goes with its power
 	own     map[string]block // of nginx.conf itself
 	loaded  *table           // by the last start: what a new worker begins with
@@ -51,7 +52,7 @@ func (p post) shown(t *table) bool {
 	if p.gone() {
 		return !there
 	}
-	return there && is.text == p.to.text
+	return there && is.seen(t.routed) == p.to.seen(t.routed)
 }
 
 // start is what nginx does at its start: it reads its configuration, or it does not come up.
@@ -71,7 +72,7 @@ func (n *nginx) start() {
 			blocks[name] = b
 		}
 	}
-	n.loaded = newTable(blocks)
+	n.loaded = newTable(blocks, n.routed)
 	n.workers = nil
 	n.spawn()
 }
@@ -271,7 +272,13 @@ func (a *adapter) ask(ctx context.Context, names map[string]bool) (tables []*tab
 }
 
 // Abilities implements gateway.Gateway.
-func (a *adapter) Abilities() gateway.Abilities { return gateway.Nginx() }
+func (a *adapter) Abilities() gateway.Abilities {
+	able := gateway.Nginx()
+	if a.n.routed {
+		able.Routes = gateway.AllRoutes()
+	}
+	return able
+}
 
 // Close implements gateway.Gateway.
 func (a *adapter) Close() error { return nil }
@@ -319,7 +326,7 @@ func (a *adapter) apply(ctx context.Context, posts []post) error {
 		var refused error
 		err := a.call(ctx, what+p.name, func() {
 			a.n.w.oracle.posts(a, p)
-			a.n.w.trace.with(p.to.text)
+			a.n.w.trace.with(p.to.full)
 			refused = a.n.take(a, p)
 		})
 		if err = cmp.Or(err, refused); err != nil {

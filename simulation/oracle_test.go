@@ -74,6 +74,9 @@ func (o *oracle) version(text []byte, shard func(name string) []byte) (*version,
 		v.upstream, v.traffic, v.size = now.upstream, now.traffic, now.size
 		return v, nil
 	}
+	if err := v.routed(); err != nil {
+		return nil, err
+	}
 	for name, b := range v.upstream {
 		for _, e := range b.servers {
 			if !e.down {
@@ -210,6 +213,7 @@ func (o *oracle) replaced(d *daemon) {
 		return
 	}
 	o.judge(before, v, d)
+	o.judgeRoutes(before, v, d)
 }
 
 const (
@@ -248,7 +252,7 @@ func (o *oracle) keepsFrozen(before, v *version, d *daemon) {
 		}
 		for other := range before.upstream {
 			if name == "*" || name == other {
-				if before.upstream[other].text != v.upstream[other].text {
+				if before.upstream[other].full != v.upstream[other].full {
 					o.w.fail(2, "%s changes upstream %s, which is frozen", d.name, other)
 				}
 			}
@@ -339,7 +343,7 @@ func (o *oracle) believes(d *daemon) {
 		for _, w := range a.n.workers {
 			for name, b := range v.upstream {
 				if (a.names == nil || a.names[name]) && !(post{name, b}).shown(w.has) {
-					o.w.fail(4, "%s says that %s is in sync with generation %d, and worker %d shows another %s: %q, not %q", d.name, g.Name, g.Generation, w.pid, name, w.has.blocks[name].text, b.text)
+					o.w.fail(4, "%s says that %s is in sync with generation %d, and worker %d shows another %s: %q, not %q", d.name, g.Name, g.Generation, w.pid, name, w.has.blocks[name].full, b.full)
 				}
 			}
 		}
@@ -370,12 +374,12 @@ func (o *oracle) posts(a *adapter, p post) {
 	}
 	agrees := func(v *version) bool {
 		b, there := v.upstream[p.name]
-		return there != p.gone() && (p.gone() || b.text == p.to.text)
+		return there != p.gone() && (p.gone() || b.seen(n.routed) == p.to.seen(n.routed))
 	}
 	last := len(o.safe) - 1
 	switch at := slices.IndexFunc(o.safe, agrees); {
 	case at < 0:
-		o.w.fail(3, "%s tells %s of %s what is not safe on the disk: %s", d.name, n.name, p.name, p.to.text)
+		o.w.fail(3, "%s tells %s of %s what is not safe on the disk: %s", d.name, n.name, p.name, p.to.full)
 	case a.older != nil:
 		o.w.fail(11, "%s tells %s of %s after it could see that %s had written generation %d", d.name, n.name, p.name, a.older.writer, a.older.number)
 	case !slices.ContainsFunc(o.lately(d), func(h holding) bool { return agrees(h.version) }):
@@ -534,6 +538,7 @@ func (o *oracle) explains(d *daemon) {
 			}
 		}
 	}
+	o.explainsRoutes(d, st)
 	stays := map[string]bool{}
 	add(stays, st.Stays)
 	frozen := func(name string) bool {

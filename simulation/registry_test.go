@@ -12,6 +12,7 @@ import (
 
 	"swallowkeeper/reason"
 	"swallowkeeper/registry"
+	"swallowkeeper/route"
 	"swallowkeeper/upstream"
 )
 
@@ -50,6 +51,8 @@ type station struct {
 	index uint64
 	// options are those of services that have others than usual, at any time.
 	options map[string]upstream.Options
+	// routes are those of services that have some, at any time, in words.
+	routes map[string][]string
 }
 
 type land []*station
@@ -72,6 +75,7 @@ type source struct {
 	listed map[string]time.Time
 	gone   map[string]time.Time
 	before map[string]time.Time // and until when it had been, when it was listed again
+	routes map[string]time.Time // when each route was last said: "service words"; the zero time is still
 	last   map[string]time.Time // since when it is not listed, also where it was for so short that perhaps no decision saw it
 	lapses []time.Time
 }
@@ -129,6 +133,7 @@ func (s *source) tell(said word, index uint64) {
 	s.is.Index, s.is.Heard, s.is.Trouble = index, now, nil
 	s.mu.Unlock()
 	s.note(said, now)
+	s.noteRoutes(said, now)
 	publish(s.set(said))
 }
 
@@ -189,6 +194,12 @@ func (s *source) set(said word) upstream.Set {
 		if o, has := s.r.options[name]; has {
 			u.Options = o
 		}
+		for _, words := range s.r.routes[name] {
+			r := inWords(words, name)
+			r.Origin = s.r.name
+			u.Routes = append(u.Routes, r)
+		}
+		u.Routes = route.Canonical(u.Routes)
 		for _, addr := range slices.Sorted(maps.Keys(said[name])) {
 			if said[name][addr] == usable {
 				u.Servers = append(u.Servers, upstream.Server{

@@ -24,6 +24,7 @@ type script struct {
 	events   int
 	services int
 	witness  bool
+	routes   bool
 	kills    int // of so many turns of a daemon one is its last; 0: it is never killed
 	weights  []int
 	shielded bool // nothing strikes any more
@@ -75,11 +76,12 @@ func (w *world) begin() {
 		s.kills = 50 + rng.IntN(400)
 	}
 	s.witness = rng.IntN(2) == 0
+	s.routes = rng.IntN(2) == 0
 	for range incidents {
 		s.weights = append(s.weights, rng.IntN(4))
 	}
 	for i := range 1 + rng.IntN(2) {
-		w.land = append(w.land, &station{name: fmt.Sprintf("r%d", i), truth: word{}, index: 100, options: map[string]upstream.Options{}})
+		w.land = append(w.land, &station{name: fmt.Sprintf("r%d", i), truth: word{}, index: 100, options: map[string]upstream.Options{}, routes: map[string][]string{}})
 	}
 	for n := range s.services {
 		r := w.land[n%len(w.land)]
@@ -87,11 +89,12 @@ func (w *world) begin() {
 		for i := range 1 + rng.IntN(8) {
 			r.truth[serviceName(n)][address(n, i)] = usable
 		}
+		w.reroutes(r, n)
 	}
 	for i := range 1 + rng.IntN(3) {
 		n := &nginx{
 			w: w, name: fmt.Sprintf("g%d", i), local: i == 0, own: map[string]block{}, strange: map[string]time.Time{},
-			excused: map[string]bool{}, size: 2 + rng.IntN(2),
+			excused: map[string]bool{}, size: 2 + rng.IntN(2), routed: s.routes && rng.IntN(3) > 0,
 		}
 		if rng.IntN(3) == 0 {
 			n.own[serviceName(s.services)] = byHandBlock // the next service will be called as it
@@ -255,6 +258,36 @@ var incidents = []incident{
 			r.options[name] = upstream.Options{Keepalive: 8 + w.rng.IntN(3), Method: []string{"", "least_conn"}[w.rng.IntN(2)]}
 			w.says(r, r.truth.clone())
 		}
+	}},
+	{"a service gets other routes", func(w *world) {
+		r := w.registry()
+		if name, ok := w.service(r); ok {
+			n := 0
+			_, _ = fmt.Sscanf(name, "svc-%d", &n)
+			w.reroutes(r, n)
+			w.says(r, r.truth.clone())
+		}
+	}},
+	{"services swap their routes", func(w *world) {
+		r := w.registry()
+		if names := r.truth.names(); len(names) > 1 {
+			r.routes[names[0]], r.routes[names[1]] = r.routes[names[1]], r.routes[names[0]]
+			w.says(r, r.truth.clone())
+		}
+	}},
+	{"nothing says routes any more, for a while", func(w *world) {
+		r := w.registry()
+		was := r.routes
+		r.routes = map[string][]string{}
+		w.says(r, r.truth.clone())
+		w.after(w.between(100*time.Millisecond, time.Minute), "", func() {
+			for name, said := range was {
+				if r.routes[name] == nil {
+					r.routes[name] = said
+				}
+			}
+			w.says(r, r.truth.clone())
+		})
 	}},
 	{"a rolling deploy", func(w *world) {
 		r := w.registry()

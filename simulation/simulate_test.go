@@ -120,6 +120,7 @@ var least = map[string]int{
 	"generation": 2000, "write": 3000, "removal": 900, "removal within a window": 700, "large step": 1, "post": 9000, "in sync": 17000,
 	"a generation that has to be there by now": 300, "kill at a turn": 150, "power cut": 70, "approved": 30, "frozen": 70, "unfrozen": 10, "rolled back": 30,
 	"a daemon takes over what another process wrote": 400, "the conf file takes another form": 60,
+	"a route that goes or moves": 200, "a route that has to be there": 2000,
 	"event: held": 2000, "event: hold_ended": 900, "event: proven": 35, "event: out_of_step": 200, "event: store_failed": 400,
 	"event: no_healthy_server": 700, "event: healthy_again": 500,
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"swallowkeeper/route"
 	"swallowkeeper/upstream"
 )
 
@@ -17,11 +18,12 @@ import (
 type table struct {
 	blocks map[string]block
 	after  map[string]*table
+	routed bool          // of a gateway that has routes
 	live   *upstream.Set // in the product's words; nil until somebody asks
 }
 
-func newTable(blocks map[string]block) *table {
-	return &table{blocks: blocks, after: map[string]*table{}}
+func newTable(blocks map[string]block, routed bool) *table {
+	return &table{blocks: blocks, after: map[string]*table{}, routed: routed}
 }
 
 // with is the table after a post.
@@ -29,7 +31,7 @@ func (t *table) with(p post) *table {
 	if p.shown(t) {
 		return t
 	}
-	key := p.name + " " + p.to.text
+	key := p.name + " " + p.to.full
 	next := t.after[key]
 	if next == nil {
 		blocks := maps.Clone(t.blocks)
@@ -38,7 +40,7 @@ func (t *table) with(p post) *table {
 		} else {
 			blocks[p.name] = p.to
 		}
-		next = newTable(blocks)
+		next = newTable(blocks, t.routed)
 		t.after[key] = next
 	}
 	return next
@@ -49,7 +51,7 @@ func (t *table) set() upstream.Set {
 	if t.live == nil {
 		list := make([]upstream.Upstream, 0, len(t.blocks))
 		for name, b := range t.blocks {
-			list = append(list, words(name, b))
+			list = append(list, words(name, b, t.routed))
 		}
 		set := upstream.NewSet(list)
 		t.live = &set
@@ -74,7 +76,7 @@ func agreed(tables []*table) upstream.Set {
 			seen[name] = true
 			u := upstream.Upstream{Name: name}
 			if !slices.ContainsFunc(tables, func(o *table) bool { return !(post{name, b}).shown(o) }) {
-				u = words(name, b)
+				u = words(name, b, first.routed)
 			}
 			list = append(list, u)
 		}
@@ -83,8 +85,14 @@ func agreed(tables []*table) upstream.Set {
 }
 
 // words is a block in the product's words, and written the other way round.
-func words(name string, b block) upstream.Upstream {
+func words(name string, b block, routed bool) upstream.Upstream {
 	u := upstream.Upstream{Name: name}
+	if routed {
+		for _, r := range b.routes {
+			u.Routes = append(u.Routes, inWords(r.words, name))
+		}
+		u.Routes = route.Canonical(u.Routes)
+	}
 	for option := range strings.SplitSeq(b.options, ";") {
 		if n, is := strings.CutPrefix(option, "keepalive "); is {
 			u.Options.Keepalive, _ = strconv.Atoi(n)
@@ -111,6 +119,15 @@ func words(name string, b block) upstream.Upstream {
 	return u
 }
 
+// inWords is a route in the product's words.
+func inWords(words, upstream string) route.Route {
+	r, err := route.ParseText(words, upstream)
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
+
 func optionsText(o upstream.Options) (text string) {
 	if o.Method != "" {
 		text = o.Method + ";"
@@ -132,6 +149,10 @@ func written(u upstream.Upstream) (b block) {
 			e.rest += " down"
 		}
 		b.servers = append(b.servers, e)
+	}
+	for _, r := range u.Routes {
+		r.Origin = ""
+		b.routes = append(b.routes, said{words: r.Text()})
 	}
 	return b.sealed()
 }

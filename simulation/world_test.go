@@ -137,7 +137,9 @@ func (w *world) pick() *turn {
 		}
 		return 2
 	}
-	slices.SortFunc(w.waiting, func(a, b *turn) int { return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.actor, b.actor)) })
+	slices.SortFunc(w.waiting, func(a, b *turn) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.actor, b.actor), cmp.Compare(a.what, b.what))
+	})
 	equal := 1
 	for equal < len(w.waiting) && rank(w.waiting[equal]) == rank(w.waiting[0]) {
 		equal++

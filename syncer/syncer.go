@@ -163,6 +163,10 @@ func (s *Syncer) decideUntil(ctx context.Context) {
 	defer s.saveMemory(ctx)
 	for {
 		s.beat.Store(time.Now().UnixNano())
+		if drain(s.overtaken) { // before all else, which goes by what is written
+			s.makeSure(ctx)
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			return
