@@ -35,7 +35,10 @@ type parsed struct {
 	weight, maxFails, failTimeout, maxConns *int // failTimeout in seconds
 	backup, unhealthy, marker               bool
 	routes                                  []claim
-	auth                                    string // for the layout's own route
+	// For the route of a service that registers none: what is asked, in place of what that route says; that nobody is
+	// asked; that somebody has to be.
+	auth          string
+	open, guarded bool
 }
 
 // claim is a route as written in a value.
@@ -117,14 +120,24 @@ func set(to, from *int) {
 	}
 }
 
+// authOption matches the option auth of a route.
+var authOption = regexp.MustCompile(`\s+auth=\S*`)
+
 // read parses the claims of a value for the service of that name. fallback is the route of a service that registers
 // none. If its auth is invalid, a route is refused: nobody must get in without authorization.
 func (s parsed) read(service, fallback, origin string) (routes []route.Route, bad []route.Bad) {
 	claims := s.routes
 	if len(claims) == 0 && fallback != "" {
 		c := claim{text: named(fallback, service)}
+		asks := authOption.MatchString(c.text)
+		if s.auth != "" || s.open {
+			c.text = authOption.ReplaceAllString(c.text, "")
+		}
 		if s.auth != "" {
 			c.beside = map[string]string{"auth": s.auth}
+		}
+		if s.guarded && !asks {
+			return nil, append(bad, route.Bad{Text: safetext.Cut(c.text, mostText), Err: noAuth.Err()})
 		}
 		claims = []claim{c}
 	}

@@ -116,6 +116,30 @@ func TestLayouts(t *testing.T) {
 			foreign: []string{"/chipmunks/N1/shop/c1", "/chipmunks/n1/", "/chipmunks/n1/1shop/c1", "/chipmunks/n1/sh.op/c1", "/chipmunks/n1/shop/c1/x"},
 		},
 		{
+			name: "chipmunks, who is asked", config: layout("chipmunks", ""),
+			pairs: []string{
+				"/chipmunks/n1/auth/c1", `{"host":{"ip":"10.0.0.1","port":80},"auth_backend":"/auth/verify","authorize":true}`,
+				"/chipmunks/n1/open/c1", `{"host":{"ip":"10.0.0.2","port":80},"auth_backend":"/auth","auth_bypass":true}`,
+				"/chipmunks/n1/said/c1", `{"host":{"ip":"10.0.0.3","port":80},"auth_backend":null,"auth_bypass":false}`,
+				"/chipmunks/n1/void/c1", `{"host":{"ip":"10.0.0.4","port":80},"auth_backend":""}`,
+			},
+			want:   "auth[10.0.0.1:80] open[10.0.0.2:80] said[10.0.0.3:80] void[10.0.0.4:80]",
+			routes: "auth: /auth/* from=dc\nopen: /open/* from=dc",
+			out:    []string{`said||/said/*|key "/chipmunks/n1/said/c1": auth_bypass is not true`, `void||/void/*|key "/chipmunks/n1/void/c1": auth_bypass is not true`},
+		},
+		{
+			name: "chipmunks, with a backend for all", config: func(c *Config) { c.Layout, c.DefaultRoute = "chipmunks", "/{name}/* auth=/login timeout=2s" },
+			pairs: []string{
+				"/chipmunks/n1/auth/c1", `{"host":{"ip":"10.0.0.1","port":80},"authorize":true}`,
+				"/chipmunks/n1/none/c1", chipmunk(`"10.0.0.2"`, "80", "null"),
+				"/chipmunks/n1/said/c1", `{"host":{"ip":"10.0.0.3","port":80},"auth_bypass":false}`,
+				"/chipmunks/n1/shop/c1", chipmunk(`"10.0.0.4"`, "80", `"/shop-auth"`),
+			},
+			want: "auth[10.0.0.1:80] none[10.0.0.2:80] said[10.0.0.3:80] shop[10.0.0.4:80]",
+			routes: "auth: /auth/* timeout=2s from=dc\nnone: /none/* timeout=2s auth=/login from=dc\nsaid: /said/* timeout=2s auth=/login from=dc\n" +
+				"shop: /shop/* timeout=2s auth=/shop-auth from=dc",
+		},
+		{
 			name: "chipmunks, wrong values", config: layout("chipmunks", ""),
 			pairs: []string{
 				"/chipmunks/n1/shop/a", chipmunk(`"10.0.0.1"`, "0", "null"), "/chipmunks/n1/shop/b", chipmunk(`"10.0.0.1;"`, "80", "null"), "/chipmunks/n1/shop/c", chipmunk("null", "80", "null"),

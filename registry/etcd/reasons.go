@@ -15,6 +15,7 @@ var (
 	noSuchField  = reason.New("etcd-value-unknown", "unknown field {field}", "未知字段 {field}")
 	noField      = reason.New("etcd-value-missing", "it has no {field}", "缺少 {field}")
 	isDeletion   = reason.New("etcd-value-deletion", "it is a deletion (Op = 1)", "它是一条删除记录 (Op = 1)")
+	noAuth       = reason.New("etcd-no-auth", "auth_bypass is not true, and neither auth_backend nor default_route says whom to ask", "auth_bypass 不为 true，而 auth_backend 和 default_route 都没有写明向谁查询")
 	noAddress    = reason.New("etcd-address", "{text} is no address with a port", "{text} 不是带端口的地址")
 	noPort       = reason.New("etcd-port", "{text} is no port", "{text} 不是端口")
 	noBackups    = reason.New("etcd-backup", "the balancing method {method} takes no backup servers", "负载均衡方式 {method} 不支持备用服务器")

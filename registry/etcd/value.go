@@ -123,8 +123,9 @@ func readChipmunks(value []byte) (s parsed, err error) {
 			IP   *string `json:"ip"`
 			Port *number `json:"port"`
 		} `json:"host"`
-		Auth   *string `json:"auth_backend"`
-		Bypass *bool   `json:"auth_bypass"`
+		Auth      *string `json:"auth_backend"`
+		Bypass    *bool   `json:"auth_bypass"`
+		Authorize bool    `json:"authorize"` // it is what others are asked about
 	}
 	if err := decode(value, &v, false); err != nil {
 		return s, err
@@ -138,8 +139,13 @@ func readChipmunks(value []byte) (s parsed, err error) {
 		return s, noField.Err("host.port")
 	}
 	s.host, s.port = *v.Host.IP, int(*v.Host.Port)
-	if v.Auth != nil && (v.Bypass == nil || !*v.Bypass) {
+	switch {
+	case v.Authorize, v.Bypass != nil && *v.Bypass:
+		s.open = true
+	case v.Auth != nil && *v.Auth != "":
 		s.auth = *v.Auth
+	case v.Auth != nil, v.Bypass != nil: // Chipmunks asks its [auth] backend then
+		s.guarded = true
 	}
 	return s, nil
 }
