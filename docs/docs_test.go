@@ -2,12 +2,16 @@
 package docs
 
 import (
+	"encoding/json"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 // root is the repository's folder.
@@ -71,6 +75,34 @@ func TestInvariants(t *testing.T) {
 		if !tests[found[1]] {
 			t.Errorf("architecture.md names %s, and there is no such test", found[1])
 		}
+	}
+}
+
+// TestDataSnippets: what the pages show of JSON, line by line or whole, and of YAML can be parsed. "…" stands for anything.
+func TestDataSnippets(t *testing.T) {
+	seen := 0
+	for _, page := range pages(t) {
+		for _, block := range regexp.MustCompile("(?ms)^```(json|yaml)\n(.*?)^```$").FindAllStringSubmatch(read(t, page), -1) {
+			seen++
+			text := strings.ReplaceAll(block[2], "…", "null")
+			var err error
+			if block[1] == "yaml" {
+				var content map[string]any
+				err = yaml.UnmarshalStrict([]byte(text), &content)
+			} else if !json.Valid([]byte(text)) && !json.Valid([]byte("{"+text+"}")) { // one key of many
+				for line := range strings.Lines(text) {
+					if !json.Valid([]byte(line)) {
+						err = errors.New(line + " is no JSON")
+					}
+				}
+			}
+			if err != nil {
+				t.Errorf("%s: %v\n%s", page, err, block[2])
+			}
+		}
+	}
+	if seen < 8 {
+		t.Errorf("only %d were found", seen)
 	}
 }
 

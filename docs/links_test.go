@@ -12,23 +12,8 @@ import (
 
 // TestLinks: each link from a page to another, or to a heading, leads somewhere.
 func TestLinks(t *testing.T) {
-	var pages []string
-	err := fs.WalkDir(os.DirFS(root), ".", func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && path != "." && strings.HasPrefix(d.Name(), "."):
-			return fs.SkipDir
-		case strings.HasSuffix(path, ".md"):
-			pages = append(pages, filepath.Join(root, path))
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	for _, page := range pages {
+	for _, page := range pages(t) {
 		for _, found := range link.FindAllStringSubmatch(prose(t, page), -1) {
 			path, heading, _ := strings.Cut(found[1], "#")
 			if strings.Contains(path, ":") { // elsewhere
@@ -45,6 +30,26 @@ func TestLinks(t *testing.T) {
 			}
 		}
 	}
+}
+
+// pages are all Markdown files of the repository.
+func pages(t *testing.T) (all []string) {
+	t.Helper()
+	err := fs.WalkDir(os.DirFS(root), ".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != "." && strings.HasPrefix(d.Name(), "."):
+			return fs.SkipDir
+		case strings.HasSuffix(path, ".md"):
+			all = append(all, filepath.Join(root, path))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // prose is a page without its blocks of code.
