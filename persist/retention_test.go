@@ -104,7 +104,7 @@ func TestRetentionOverWeeks(t *testing.T) {
 		if most = max(most, len(kept)); len(all)%997 < 3 {
 			for what, want := range wanted(all, 20, now) {
 				if !slices.Contains(kept, want) {
-					t.Fatalf("at %s generation %d of %s, %s, is not kept", now, want.number, want.time, what)
+					t.Fatalf("at %s generation %d of %s, %s, is not kept", now, want.number, want.time, what.why)
 				}
 			}
 		}
