@@ -262,6 +262,9 @@ func (s *surface) Explain(ctx context.Context, name string) (status.Explanation,
 	}
 	instances, notes := operate.Explain(ctx, w.components.Sources, name)
 	e.Instances, e.Notes = append(e.Instances, instances...), append(e.Notes, notes...)
+	if e.Written {
+		e.Notes = append(e.Notes, operate.Delivered(st, w.cfg.Persist.Path)...)
+	}
 	operate.NameReasons(e.Servers, instances)
 	operate.KeptOut(&e, operate.KeepsOut(st, name))
 	known = known || len(instances) > 0

@@ -67,6 +67,23 @@ func Explain(ctx context.Context, sources []syncer.Source, name string) (instanc
 	return instances, notes
 }
 
+// Delivered tells which generation is in the conf file and since when, and of each gateway that it has shown it, or what is wrong.
+func Delivered(st syncer.Status, file string) []reason.Reason {
+	notes := []reason.Reason{inFile.With(file, st.Generation.Number, When(st.Generation.Time))}
+	for _, g := range st.Gateways {
+		shown, why := ShowGateway(g, st.Generation.Number)
+		switch n := len(shown.Workers); {
+		case !why.IsZero():
+			notes = append(notes, why)
+		case n > 0:
+			notes = append(notes, workersHave.With(g.Name, g.Generation, n, When(g.Checked)))
+		default:
+			notes = append(notes, gatewayHas.With(g.Name, g.Generation, When(g.Checked)))
+		}
+	}
+	return notes
+}
+
 // KeepsOut returns what keeps a usable instance of an upstream out of traffic, if anything.
 func KeepsOut(st syncer.Status, name string) reason.Reason {
 	for _, f := range st.Generation.Frozen {

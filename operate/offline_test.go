@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"swallowkeeper/gateway"
 	"swallowkeeper/generation"
@@ -86,5 +87,32 @@ func TestExplainSaysWhatIsNotKnown(t *testing.T) {
 	}
 	if len(instances) != 1 || instances[0].Registry != "full" || !slices.Equal(texts, want) {
 		t.Errorf("found %+v, noted %q", instances, notes)
+	}
+}
+
+// TestDelivered: whoever asks about an upstream hears whether the file and each gateway have it.
+func TestDelivered(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	st := syncer.Status{Generation: generation.Generation{Number: 7, Time: at}, Gateways: []syncer.GatewayStatus{
+		{Name: "a", InSync: true, Generation: 7, Checked: at, Workers: make([]gateway.Worker, 2)},
+		{Name: "b", InSync: true, Generation: 7, Checked: at},
+		{Name: "c", InSync: true, Generation: 6, Checked: at},
+		{Name: "d"},
+		{Name: "e", Checked: at, Err: errors.New("connection refused")},
+	}}
+	var texts []string
+	for _, n := range Delivered(st, "/x.conf") {
+		texts = append(texts, n.String())
+	}
+	want := []string{
+		"in /x.conf, generation 7 of 2026-01-02 03:04:05 UTC",
+		"gateway a has generation 7, as its 2 workers showed at 2026-01-02 03:04:05 UTC",
+		"gateway b has generation 7, as it showed at 2026-01-02 03:04:05 UTC",
+		"gateway c shows generation 6, the newest is 7",
+		"gateway d has not been asked yet",
+		"gateway e is out of sync: connection refused",
+	}
+	if !slices.Equal(texts, want) {
+		t.Errorf("got %q, want %q", texts, want)
 	}
 }

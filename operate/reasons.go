@@ -15,6 +15,9 @@ var (
 	registryNothing = reason.New("registry-nothing", "registry {name} has nothing of this name now", "注册中心 {name} 目前没有此名称")
 	registryNotices = reason.New("registry-notices", "registry {name}: {how}", "注册中心 {name}：{how}")
 	gatewayTrouble  = reason.New("gateway-trouble", "gateway {name} is out of sync: {why}", "网关 {name} 不一致：{why}")
+	inFile          = reason.New("in-file", "in {file}, generation {g} of {time}", "位于 {file}，第 {g} 代（{time}）")
+	gatewayHas      = reason.New("gateway-has", "gateway {name} has generation {g}, as it showed at {time}", "网关 {name} 为第 {g} 代（{time} 所示）")
+	workersHave     = reason.New("gateway-workers-have", "gateway {name} has generation {g}, as its {n} workers showed at {time}", "网关 {name} 为第 {g} 代（其 {n} 个 worker 于 {time} 所示）")
 	gatewaySilent   = reason.New("gateway-silent", "gateway {name} has not been asked yet", "尚未询问网关 {name}")
 	gatewayBehind   = reason.New("gateway-behind", "gateway {name} shows generation {g}, the newest is {newest}", "网关 {name} 为第 {g} 代，最新为第 {newest} 代")
 
