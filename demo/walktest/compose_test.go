@@ -28,10 +28,8 @@ func TestCompose(t *testing.T) {
 		suite.Absent(t, "no docker-compose here: scripts/setup-tests.sh installs it on Debian")
 	}
 	d := dockerdtest.Start(t)
-	image(t, d, "nginx:test", map[string]string{"/etc/passwd": "root:x:0:0::/:\n", "/etc/group": "root:x:0:\n", "/etc/nginx/nginx.conf": `
-user root root;
-events {}
-http { include conf.d/*.conf; }`}, []string{"/tmp", "/var/log/nginx", "/var/lib/nginx", "/run"}, nginxtest.Nginx, "/bin/sleep")
+	users := map[string]string{"/etc/passwd": "root:x:0:0::/:\nnobody:x:65534:65534::/:\n", "/etc/group": "root:x:0:\nnogroup:x:65534:\n"}
+	image(t, d, "nginx:test", users, []string{"/etc/nginx", "/tmp", "/var/log/nginx", "/var/lib/nginx", "/run"}, nginxtest.Nginx, "/bin/sleep")
 	image(t, d, "etcd:test", nil, []string{"/tmp"}, etcdtestserver.Binary(t), etcdctl)
 
 	demo := t.TempDir()
@@ -77,6 +75,10 @@ http { include conf.d/*.conf; }`}, []string{"/tmp", "/var/log/nginx", "/var/lib/
 	}
 	if page, err := get(t.Context(), y.client, "http://127.0.0.1:9180/"); err != nil || !strings.Contains(page, "web") {
 		t.Errorf("the page: %v\n%s", err, page)
+	}
+
+	if said := compose("exec", "-T", "swallowkeeper", "swallowkeeper", "doctor"); strings.TrimSpace(said) != "nothing found" {
+		t.Errorf("doctor finds\n%s", said)
 	}
 
 	// Whichever part starts anew, the others go on.
