@@ -97,8 +97,11 @@ func (r Route) Claim() string {
 	if err != nil {
 		return r.Host + r.Path
 	}
-	return r.Host + p.Shape()
+	return p.Claim(r.Host)
 }
+
+// Claim returns [Route.Claim] of a route with this path and a host.
+func (p Pattern) Claim(host string) string { return host + p.Shape() }
 
 // Clash reports whether two routes with one claim share a method, so that only one of them can exist.
 func (r Route) Clash(o Route) bool {
@@ -110,7 +113,7 @@ func (r Route) Clash(o Route) bool {
 
 // Contends reports whether two routes take the same requests, so that only one of them can exist.
 func (r Route) Contends(o Route) bool {
-	return r.Host == o.Host && r.Clash(o) && r.Claim() == o.Claim()
+	return r.Host == o.Host && r.Clash(o) && (r.Path == o.Path || r.Claim() == o.Claim())
 }
 
 // MethodList returns the methods separated by commas, "" for any.

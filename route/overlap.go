@@ -133,10 +133,15 @@ func (r Route) Arena() string {
 	if err != nil {
 		return r.Host + r.Path
 	}
+	return p.Arena(r.Host)
+}
+
+// Arena returns [Route.Arena] of a route with this path and a host.
+func (p Pattern) Arena(host string) string {
 	if i := slices.IndexFunc(p, func(s Segment) bool { return s.Kind == Classed }); i >= 0 {
-		return r.Host + p[:i].Shape() + "/[]"
+		return host + p[:i].Shape() + "/[]"
 	}
-	return r.Host + p.Shape()
+	return host + p.Shape()
 }
 
 // Ambiguous reports whether some request matches both routes and neither is more specific.

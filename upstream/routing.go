@@ -201,7 +201,7 @@ func (r *Router) want(key Key, name string, touched map[string]bool) {
 		}
 		pattern, _ := route.ParsePath(who.Path) // it is valid
 		c := candidate{
-			Route: who, arena: who.Arena(), claim: who.Claim(), pattern: pattern,
+			Route: who, arena: pattern.Arena(who.Host), claim: pattern.Claim(who.Host), pattern: pattern,
 			configured: configured, written: slices.ContainsFunc(old.Routes, who.Contends),
 		}
 		w.routes = append(w.routes, c)
