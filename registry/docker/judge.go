@@ -114,6 +114,10 @@ func unwished(w workload) error {
 	if proto := w.setting("VIRTUAL_PROTO"); proto != "" && proto != "http" {
 		return badLabel.Err("VIRTUAL_PROTO", safetext.Quote(proto), "http")
 	}
+	// nginx-proxy lets internal addresses alone in then. A gateway of ours would let in everybody.
+	if access := w.setting("NETWORK_ACCESS"); access != "" && access != "external" && len(ownRoutes(w)) == 0 {
+		return badLabel.Err("NETWORK_ACCESS", safetext.Quote(access), "external; or set swallowkeeper.route")
+	}
 	return nil
 }
 

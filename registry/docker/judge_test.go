@@ -128,6 +128,13 @@ web *.example/*: host "*.example": no wildcard is allowed`,
 		{"nginx-proxy: port 80 of several", nil, func() workload { w := box(labels{"VIRTUAL_HOST": "a.example"}); w.exposed = []int{80, 443}; return w }(), "a-example: 10.0.0.1:80\na-example a.example/* from=dc"},
 		{"nginx-proxy: no port 80 of several", nil, func() workload { w := box(labels{"VIRTUAL_HOST": "a.example"}); w.exposed = []int{81, 443}; return w }(), "a-example:\na-example a.example/* from=dc\na-example : exposes 81 and 443: set swallowkeeper.port"},
 		{"nginx-proxy: not HTTP", nil, box(labels{"VIRTUAL_HOST": "a.example", "VIRTUAL_PROTO": "fastcgi"}), "a-example:\na-example a.example/* from=dc\na-example 10.0.0.1:8080: VIRTUAL_PROTO is \"fastcgi\": allowed is http"},
+		{"nginx-proxy: internal", nil, func() workload {
+			w := box(labels{"VIRTUAL_HOST": "a.example"})
+			w.env = environment([]string{"NETWORK_ACCESS=internal"})
+			return w
+		}(), "a-example:\na-example a.example/* from=dc\na-example 10.0.0.1:8080: NETWORK_ACCESS is \"internal\": allowed is external; or set swallowkeeper.route"},
+		{"nginx-proxy: external", nil, box(labels{"VIRTUAL_HOST": "a.example", "NETWORK_ACCESS": "external"}), "a-example: 10.0.0.1:8080\na-example a.example/* from=dc"},
+		{"nginx-proxy: internal, and a route of ours", nil, box(with(named, "swallowkeeper.route", "/a/*", "NETWORK_ACCESS", "internal")), "web: 10.0.0.1:8080\nweb /a/* from=dc"},
 		{"Chipmunks", nil, box(labels{swarmService: "shop", chipmunksAuth: "/auth"}), "shop: 10.0.0.1:8080\nshop /shop/* auth=/auth from=dc"},
 
 		{

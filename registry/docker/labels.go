@@ -95,12 +95,7 @@ func (w *workload) offersByPort() []offer {
 
 // routesOf returns the routes in a workload's labels for its service, or else those for nginx-proxy or Chipmunks.
 func routesOf(w workload, service, origin string) ([]route.Route, []route.Bad) {
-	labels := map[string]string{}
-	for key, value := range w.labels {
-		if strings.HasPrefix(key, ours+"route") {
-			labels[key] = value
-		}
-	}
+	labels := ownRoutes(w)
 	if len(labels) == 0 {
 		labels = foreignRoutes(w, service)
 	}
@@ -111,6 +106,17 @@ func routesOf(w workload, service, origin string) ([]route.Route, []route.Bad) {
 		routes[i].Origin = origin
 	}
 	return routes, bad
+}
+
+// ownRoutes returns the labels that say routes in our own words.
+func ownRoutes(w workload) map[string]string {
+	labels := map[string]string{}
+	for key, value := range w.labels {
+		if strings.HasPrefix(key, ours+"route") {
+			labels[key] = value
+		}
+	}
+	return labels
 }
 
 // tags returns those of SERVICE_TAGS. Fabio's urlprefix- tags are routes.

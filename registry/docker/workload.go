@@ -40,7 +40,7 @@ type binding struct {
 }
 
 // variables are the prefixes of environment variables that describe the service.
-var variables = []string{"SERVICE_", "VIRTUAL_"}
+var variables = []string{"SERVICE_", "VIRTUAL_", "NETWORK_ACCESS"}
 
 // setting returns the value of a label, or else of the environment variable.
 func (w *workload) setting(key string) string {
