@@ -47,7 +47,7 @@ main() {
 		# The build goes first: the tests that wait for it are the longest.
 		(
 			renice -n 5 -p "$BASHPID" >/dev/null
-			run "$work/without" "$(nproc)" "${without[@]}"
+			run "$work/without" $(($(nproc) + 1)) "${without[@]}"
 		) &
 		beside=$!
 		without=()
