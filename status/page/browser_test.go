@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp/kb"
 
@@ -379,32 +378,19 @@ func few(f *statustest.Fake) {
 	})
 }
 
-// manyUpstreams bounds loosely what must not be slow, and prints what it was.
+// manyUpstreams: what one types finds its row of 2,000, and a change draws nothing anew but the upstream it is of.
+// BenchmarkPage has how long that takes.
 func manyUpstreams(t *testing.T, ctx context.Context) {
 	for view, c := range map[string]struct{ element, some, late string }{
 		"cards": {".card", "=== 100", ".card:first-child .why"},
 		"table": {"#rows .row", "> 20", "#rows .row:first-child .col-trouble"},
 	} {
 		f := statustest.Large(2000, 10)
-		began := time.Now()
 		b := open(t, ctx, serve(t, f, "")+"/?view="+view)
 		b.live()
-		live := time.Since(began)
-		var painted float64
-		b.value("performance.getEntriesByType('paint')[0]?.startTime ?? 0", &painted)
-		search := func(text string) (took float64) {
-			b.value(fmt.Sprintf(`(() => {
-				const q = document.getElementById('q'), began = performance.now();
-				q.value = %q;
-				q.dispatchEvent(new Event('input', { bubbles: true }));
-				document.body.getBoundingClientRect();
-				return performance.now() - began;
-			})()`, text), &took)
-			return took
-		}
-		one := search("service-01999")
+		b.set("#q", "service-01999")
 		b.until("document.querySelectorAll('" + c.element + "').length === 1")
-		all := search("")
+		b.set("#q", "")
 		b.until("document.querySelectorAll('" + c.element + "').length " + c.some)
 		// A change of one upstream leaves the elements of the others where they are; that one is the first now.
 		b.value("window.kept = document.querySelector('"+c.element+":nth-child(5)'); 0", nil)
@@ -414,10 +400,6 @@ func manyUpstreams(t *testing.T, ctx context.Context) {
 		if view == "cards" {
 			f.Change(lose(1999, 0, reason.Text("check \"late\" is critical")), happening("server_out", "late"))
 			b.shows("check \"late\" is critical")
-		}
-		t.Logf("%s: first paint %.0f ms, live %v, search %.1f ms, all again %.1f ms", view, painted, live.Round(time.Millisecond), one, all)
-		if one > 1000 || all > 2000 || painted > 5000 {
-			t.Errorf("%s: first paint after %.0f ms, search took %.0f ms, all again %.0f ms", view, painted, one, all)
 		}
 	}
 }

@@ -238,7 +238,7 @@ func upstreamByItself(t *testing.T, ctx context.Context) {
 	b.until("!document.getElementById('detail-changes').innerText.includes('mail')")
 	b.click("#detail-actions .freeze")
 	b.click("dialog button.primary")
-	b.until("document.querySelector('#detail-state .frozen') && document.getElementById('detail-notes').innerText.includes('frozen until')")
+	b.until("document.querySelector('#detail-state .frozen') && document.getElementById('detail-notes').innerText.includes('frozen · ends')")
 	b.click("#detail-actions .release")
 	b.until("document.querySelector('#detail-actions .freeze')")
 	b.click("#back")

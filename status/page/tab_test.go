@@ -44,7 +44,7 @@ const patience = time.Minute
 
 // tab is a page in a browser, with what it complained of.
 type tab struct {
-	t   *testing.T
+	t   testing.TB
 	ctx context.Context //nolint:containedctx // a tab is its context, as chromedp has it
 
 	mu       sync.Mutex
@@ -54,7 +54,7 @@ type tab struct {
 }
 
 // chromium finds the browser, or skips; in CI there must be one.
-func chromium(t *testing.T) string {
+func chromium(t testing.TB) string {
 	t.Helper()
 	if path := os.Getenv("CHROME_BIN"); path != "" {
 		return path
@@ -76,7 +76,7 @@ func chromium(t *testing.T) string {
 }
 
 // startBrowser starts one browser for all tabs of a test. It can reach this machine alone.
-func startBrowser(t *testing.T, env ...string) context.Context {
+func startBrowser(t testing.TB, env ...string) context.Context {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("a browser takes its time")
@@ -98,7 +98,7 @@ func startBrowser(t *testing.T, env ...string) context.Context {
 }
 
 // open loads an address in a tab of its own. At the end nothing may have gone wrong in it.
-func open(t *testing.T, browserCtx context.Context, address string, before ...step) *tab {
+func open(t testing.TB, browserCtx context.Context, address string, before ...step) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browserCtx)
 	t.Cleanup(cancel)
@@ -241,7 +241,7 @@ func (b *tab) allow(parts ...string) {
 }
 
 // serve serves the page of a daemon on loopback.
-func serve(t *testing.T, f *statustest.Fake, token string) string {
+func serve(t testing.TB, f *statustest.Fake, token string) string {
 	t.Helper()
 	address, stop := serveAt(t, f, token, "127.0.0.1:0")
 	t.Cleanup(stop)
@@ -249,7 +249,7 @@ func serve(t *testing.T, f *statustest.Fake, token string) string {
 }
 
 // serveAt is serve at an address that can be used again.
-func serveAt(t *testing.T, f *statustest.Fake, token, address string) (string, func()) {
+func serveAt(t testing.TB, f *statustest.Fake, token, address string) (string, func()) {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(t.Output())

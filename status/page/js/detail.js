@@ -78,7 +78,7 @@ function draw() {
 function note({ missing, error, f, text }) {
   if (missing) return el('div', { class: 'message bad' }, el('div', {}, wrong(t('detail.missing', { name: state.detail }), error)));
   if (f) {
-    return el('p', { class: 'note' }, `${f.name === '*' ? t('freeze.all') : t('state.frozen')} `,
+    return el('p', { class: 'note' }, `${f.name === '*' ? t('freeze.all') : t('state.frozen')} · `,
       f.until && f.until !== zero ? [`${t('freeze.until')} `, when(f.until)] : t('freeze.until_released'), by(f));
   }
   return el('p', { class: 'note' }, text);
