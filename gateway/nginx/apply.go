@@ -175,8 +175,8 @@ func (g *Gateway) already(ctx context.Context, a *attempt) (gateway.Receipt, boo
 	return gateway.Receipt{}, false, nil
 }
 
-// settled reports whether no worker from before still answers. While somebody else reloads nginx, a few answers prove
-// nothing.
+// settled reports whether no worker from before still answers as before. While somebody else reloads nginx, a few answers
+// prove nothing, nor does that no old one comes for a while: nginx may be slow to tell its workers.
 func (g *Gateway) settled(ctx context.Context, digest string, before []int) bool {
 	if before == nil || slices.Equal(before, g.alive) {
 		return true
