@@ -16,7 +16,6 @@ import (
 
 	"github.com/hashicorp/consul/api"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 
 	"swallowkeeper/internal/consultestserver"
 	"swallowkeeper/internal/etcdtestserver"
@@ -136,36 +135,19 @@ func onEtcd(t *testing.T, url string, pause, resume func()) {
 func TestEtcdUser(t *testing.T) {
 	t.Parallel()
 	server := etcdtestserver.Start(t, "--auth-token-ttl", "1")
-	c := etcdClient(t, server.URL)
-	must := func(_ any, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	server.Lock(t, "writer")
 	ctx := t.Context()
-	must(c.UserAdd(ctx, "root", "r00t"))
-	must(c.UserGrantRole(ctx, "root", "root"))
-	must(c.RoleAdd(ctx, "writer"))
-	must(c.UserAdd(ctx, "sk", "s3cret"))
-	must(c.UserGrantRole(ctx, "sk", "writer"))
-	must(c.AuthEnable(ctx))
 	e := dockertest.New(t)
 	e.Run(box("one", 1))
 	password := filepath.Join(t.TempDir(), "password")
-	if err := os.WriteFile(password, []byte("s3cret\n"), 0o600); err != nil {
+	if err := os.WriteFile(password, []byte(etcdtestserver.Password+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := start(t, testConfig(t, e, func(c *Config) {
-		c.Etcd.Address, c.Etcd.Username, c.Etcd.PasswordFile = []string{server.URL}, "sk", password
+		c.Etcd.Address, c.Etcd.Username, c.Etcd.PasswordFile = []string{server.URL}, etcdtestserver.User, password
 	}))
 	r.trouble("user sk may not write /swallowkeeper/services: etcdctl role grant-permission ROLE readwrite --prefix /swallowkeeper/services")
-	root, err := clientv3.New(clientv3.Config{Endpoints: []string{server.URL}, Username: "root", Password: "r00t", Logger: zap.NewNop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { root.Close() })
-	must(root.RoleGrantPermission(ctx, "writer", "/swallowkeeper/", clientv3.GetPrefixRangeEnd("/swallowkeeper/"), clientv3.PermissionType(clientv3.PermReadWrite)))
+	server.Grant(t, "writer", "/swallowkeeper/", clientv3.PermissionType(clientv3.PermReadWrite))
 	r.well()
 	since := time.Now()
 	until(t, "it writes on", func() bool {

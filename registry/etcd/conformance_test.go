@@ -177,21 +177,9 @@ func TestConformance(t *testing.T) {
 		i.locked()
 		return i.said
 	}
-	genuine := ask(server.URL, func(c *clientv3.Client) {
-		must := func(_ any, err error) {
-			t.Helper()
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		ctx := t.Context()
-		must(c.UserAdd(ctx, "root", "r00t"))
-		must(c.UserGrantRole(ctx, "root", "root"))
-		must(c.RoleAdd(ctx, "reader"))
-		must(c.RoleGrantPermission(ctx, "reader", "/a/", clientv3.GetPrefixRangeEnd("/a/"), clientv3.PermissionType(clientv3.PermRead)))
-		must(c.UserAdd(ctx, "sk", "s3cret"))
-		must(c.UserGrantRole(ctx, "sk", "reader"))
-		must(c.AuthEnable(ctx))
+	genuine := ask(server.URL, func(*clientv3.Client) {
+		server.Lock(t, "reader")
+		server.Grant(t, "reader", "/a/", clientv3.PermissionType(clientv3.PermRead))
 	})
 	double := ask(d.URL, func(*clientv3.Client) { d.Authentication("sk", "s3cret", "/a/") })
 	if diff := cmp.Diff(genuine, double); diff != "" {

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 
 	"swallowkeeper/internal/etcdtestserver"
 )
@@ -189,34 +188,14 @@ func TestRealQuorumLost(t *testing.T) {
 func TestRealAuthentication(t *testing.T) {
 	server := etcdtestserver.Start(t, "--auth-token-ttl=1")
 	c := dial(t, server.URL)
-	ctx := t.Context()
 	etcdctl(t, c, clientv3.OpPut(key("web", "1"), value("10.0.0.1:80")))
 	none := quickTo(t, server.URL, nil)
 	unnamed := begin(t, none)
 	unnamed.until("web[10.0.0.1:80]")
-	must := func(_ any, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(c.UserAdd(ctx, "root", "r00t"))
-	must(c.UserGrantRole(ctx, "root", "root"))
-	must(c.RoleAdd(ctx, "reader"))
-	must(c.UserAdd(ctx, "sk", "s3cret"))
-	must(c.UserGrantRole(ctx, "sk", "reader"))
-	must(c.AuthEnable(ctx))
+	server.Lock(t, "reader")
 	unnamed.trouble("needs username and password_file")
 	if n := len(unnamed.all()); n != 1 {
 		t.Errorf("%d sets", n)
-	}
-	asRoot := func() *clientv3.Client { // whose token lives for a second, and whose renewal this server refuses
-		root, err := clientv3.New(clientv3.Config{Endpoints: []string{server.URL}, Username: "root", Password: "r00t", Logger: zap.NewNop()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = root.Close() })
-		return root
 	}
 	user := func(text string) *watching {
 		path := password(t, text)
@@ -225,13 +204,13 @@ func TestRealAuthentication(t *testing.T) {
 	user("wrong").trouble("refuses user sk with the password of ")
 	right := user("s3cret")
 	right.trouble("user sk may not read /swallowkeeper/services/: etcdctl role grant-permission ROLE read --prefix /swallowkeeper/services/")
-	must(asRoot().RoleGrantPermission(ctx, "reader", "/swallowkeeper/", clientv3.GetPrefixRangeEnd("/swallowkeeper/"), clientv3.PermissionType(clientv3.PermRead)))
+	server.Grant(t, "reader", "/swallowkeeper/", clientv3.PermissionType(clientv3.PermRead))
 	right.until("web[10.0.0.1:80]")
 	right.well()
 	asked := right.r.Condition().Heard
 	right.condition("an answer after the token's end", func() bool { return right.r.Condition().Heard.Sub(asked) > 2500*time.Millisecond })
 	right.well()
-	etcdctl(t, asRoot(), clientv3.OpPut(key("web", "2"), value("10.0.0.2:80")))
+	etcdctl(t, server.Root(t), clientv3.OpPut(key("web", "2"), value("10.0.0.2:80")))
 	right.until("web[10.0.0.1:80 10.0.0.2:80]")
 }
 
