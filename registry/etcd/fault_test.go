@@ -404,7 +404,7 @@ func TestWhatComesIsCounted(t *testing.T) {
 		t.Errorf("%d sets were published", n)
 	}
 	few, hook := quick(t, d, nil)
-	few.budget = budget.New(4 << 20)
+	few.budget = budget.New(8 << 20) // a list and a round's events at a time, but not four rounds
 	w = begin(t, few)
 	w.until(want)
 	for i := range 3 {
