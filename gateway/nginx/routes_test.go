@@ -57,15 +57,19 @@ func change(t *testing.T, g *nginx.Gateway, want upstream.Set) error {
 	return err
 }
 
-func get(t *testing.T, url string) (status int, body string) {
+// do makes a request over a connection of its own. A redirect is the answer.
+func do(t *testing.T, method, url, host string) (resp *http.Response, body string) {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := client.Do(req)
-	if err != nil {
+	req.Host = host
+	client := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	if resp, err = client.Do(req); err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
@@ -73,7 +77,13 @@ func get(t *testing.T, url string) (status int, body string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp.StatusCode, string(text)
+	return resp, string(text)
+}
+
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	resp, body := do(t, http.MethodGet, url, "")
+	return resp.StatusCode, body
 }
 
 // TestRoutesAreServed: a route is there after Apply, read back as it was, and gone with the change that takes it away.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -51,26 +50,9 @@ func TestTheDoubleCarriesTraffic(t *testing.T) {
 // asks is what becomes of a request, in few words.
 func asks(t *testing.T, addr, method, path string) string {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, strings.NewReader(""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Host = "shop.example"
-	client := &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	resp, err := client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp, body := do(t, method, "http://"+addr+path, "shop.example")
 	if resp.StatusCode == http.StatusOK {
-		return string(body)
+		return body
 	}
 	return resp.Status[:3] + " " + resp.Header.Get("Location")
 }
