@@ -1,8 +1,8 @@
-// Package agent writes what one Docker engine runs into a registry: into etcd under one lease, or into Consul as
-// registrator does.
+// Package agent registers the containers of one Docker engine: in etcd under one lease, or in Consul as registrator
+// does.
 //
-// It has one truth, which is that of registry/docker. At start it writes what differs and deletes only what is its own
-// node's and not there any more. While the engine can't be read it keeps everything as it is, and alive.
+// Its only source is registry/docker. At the start it writes the differences, and deletes only stale keys of its own
+// node. While the engine can't be read, it changes nothing and keeps its registrations alive.
 package agent
 
 import (

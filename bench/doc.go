@@ -1,7 +1,8 @@
-// Package bench measures swallowkeeper as it is installed, between a real Consul and a real Tengine: how long a change takes
-// to reach the traffic, and what it costs. Beside each figure stands its floor, the same figure of the program of before
-// (BASE) and of consul-template, all measured in one run. Absolute times depend on the machine: quote the ratios.
+// Package bench measures swallowkeeper as it is installed, between a real Consul and a real Tengine: how long a change
+// takes to reach traffic, and what it costs. Each figure is reported with its floor, and with the same figures of an
+// earlier version (BASE) and of consul-template, all from one run. Absolute times depend on the machine, so quote the
+// ratios.
 //
-// The package holds the figures, their goals and the table; its benchmarks measure them. They report and never fail on
-// time, but each checks at its end that every worker has what Consul has.
+// The package holds the figures, their goals and the table; its benchmarks do the measuring. A benchmark never fails
+// because of time, but at its end each checks that every worker has what Consul has.
 package bench

@@ -1,5 +1,5 @@
-// Package gateway is the contract of what carries the traffic. A kind of gateway is a package that implements it, such
-// as dyups, and a line in package kinds. No other code names it.
+// Package gateway defines the contract for whatever carries the traffic. A kind of gateway is a package that implements
+// it, such as dyups, and a line in package kinds. No other code names it.
 package gateway
 
 import (

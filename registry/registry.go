@@ -1,5 +1,5 @@
-// Package registry is the contract of the places where instances are registered. A kind of registry is a package that
-// implements it, such as registry/consul, and a line in package kinds. No other code names it.
+// Package registry defines the contract for the places where instances are registered. A kind of registry is a package
+// that implements it, such as registry/consul, and a line in package kinds. No other code names it.
 package registry
 
 import (

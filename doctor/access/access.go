@@ -1,11 +1,10 @@
-// Package access says who reaches the location of nginx's that has the dyups API. It sends requests through the
-// configuration as nginx would: from addresses that stand for all others, with the headers
-// that a stranger could send, through the listeners, the rewrite directives, the client's
-// address as the realip module takes it, and the modules that judge access. It knows no
-// passwords and believes that nobody else does.
+// Package access determines who can reach the nginx location that serves the dyups API. It evaluates requests against
+// the configuration as nginx would: from addresses that each stand for a range, with headers that a stranger could
+// send, through the listeners, the rewrite directives, the realip module's client address, and the modules that control
+// access. It assumes that nobody knows a password.
 //
-// What is decided by Lua, njs, Perl and modules that it does not know it can't tell; it says
-// so. It reads a tree of directives and does nothing else.
+// It can't evaluate Lua, njs, Perl or unknown modules, and says so. It reads a tree of directives and does nothing
+// else.
 package access
 
 import (

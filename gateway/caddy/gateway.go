@@ -1,9 +1,9 @@
-// Package caddy is a Caddy that is told by its admin API. A [Gateway] keeps all that is ours below one object of Caddy's
-// configuration, the route that has the @id "swallowkeeper", and never reads or changes what stands outside of it.
+// Package caddy configures a Caddy through its admin API. A [Gateway] keeps everything that it manages below one object
+// of Caddy's configuration, the route with the @id "swallowkeeper", and never reads or changes anything outside it.
 //
-// A change is one PATCH of that route's handlers, on the condition that the configuration is still the one that it was made
-// for, and Caddy shows it afterwards: it runs what it shows. Caddy forgets it when it is started or loaded anew, and the next
-// look sees that.
+// A change is one PATCH of that route's handlers. It is conditional: it fails if the configuration has changed since it
+// was read. Afterwards the gateway reads the configuration back; Caddy runs what it shows. When Caddy restarts or loads
+// another configuration, it loses the change, and the next check notices that.
 package caddy
 
 import (

@@ -1,14 +1,14 @@
-// Package nginx is an nginx that is reloaded. A [Gateway] renders all that is wanted into a folder for each generation, has
-// the link that nginx includes from lead to it by one rename, lets nginx test it, and reloads nginx once. It believes nothing
-// but what the workers answer: each generation has a location that tells the worker's process ID and the generation's
+// Package nginx manages an nginx by reloading it. A [Gateway] renders the wanted state into a folder for each generation,
+// switches the link that nginx includes from with one rename, lets nginx test the result, and reloads nginx once. It trusts
+// only the workers' answers: each generation has a location that returns the worker's process ID and the generation's
 // digest.
 //
-// The way of a change, and what is left where it breaks off:
+// The steps of a change, and what remains if it is interrupted after one:
 //
 //	write generation-N      nobody includes it yet
-//	link current -> N       nginx takes it at a restart; what runs differs, so the next look sees work to do
+//	link current -> N       a restart of nginx loads it; until then the next check sees a difference
 //	nginx -t                refused: the link goes back
-//	reload                  as the line before the last
+//	reload                  as after the link
 //	every worker shows N    in sync
 package nginx
 

@@ -1,4 +1,4 @@
-// Package caddytestserver starts real Caddys on this machine for tests, and does to them what happens to real ones.
+// Package caddytestserver runs real Caddys for tests, and can kill, stop and restart them.
 package caddytestserver
 
 import (

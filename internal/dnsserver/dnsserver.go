@@ -1,5 +1,5 @@
-// Package dnsserver answers the questions for addresses that one program on this machine asks. It speaks DNS over TCP alone, so
-// that no answer is cut and nobody can be made to flood others, and passes no question on.
+// Package dnsserver answers address queries of one program on this machine. It speaks DNS over TCP only, so answers are
+// never truncated and it can't be used to flood others. It forwards no query.
 package dnsserver
 
 import (

@@ -1,4 +1,4 @@
-// Package dockerdtest runs a real dockerd for tests, with a network of its own, below a folder that goes with it.
+// Package dockerdtest runs a real dockerd for tests. It has its own network, and a folder that is removed afterwards.
 package dockerdtest
 
 import (

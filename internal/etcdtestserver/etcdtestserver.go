@@ -1,4 +1,4 @@
-// Package etcdtestserver starts real etcd servers on this machine for tests, and does to them what happens to real ones.
+// Package etcdtestserver runs real etcd servers for tests, and can kill, stop and restart them.
 package etcdtestserver
 
 import (

@@ -1,5 +1,5 @@
-// Package suite sees to it that a conformance suite has run against all that it is for. Packages registrytest and
-// gatewaytest are such suites.
+// Package suite makes sure that a conformance suite has run against every implementation that it is meant for. Packages
+// registrytest and gatewaytest are such suites.
 package suite
 
 import (

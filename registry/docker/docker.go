@@ -1,12 +1,12 @@
 // Package docker reads which containers a Docker engine runs, or which tasks a swarm's manager knows.
 //
-// Lists are the truth, events only wake: the stream of events is opened before the list is read, so nothing is lost
-// between them, and an event that never came costs no more than the time until the next list. What a list, or the
-// inspection of a container, can't tell is unknown, and nothing is published then. One thing events alone tell: that a
-// container got its stop signal. It is out from then on, for a server that is about to end is the last one to send a
-// request to.
+// Lists are authoritative; events only trigger a new list. The event stream is opened before the list is read, so
+// nothing is lost in between, and a missed event costs no more than the time until the next list. If a list or the
+// inspection of a container leaves something open, that is unknown, and nothing is published. Only one fact comes from
+// events alone: a container got its stop signal. It is out from then on, because a server that is about to end should
+// get no new requests.
 //
-// The package reads only, but for Stop.
+// Apart from Stop, the package only reads.
 package docker
 
 import (

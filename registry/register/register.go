@@ -1,5 +1,5 @@
-// Package register is what an agent writes into a registry: the instances of one node, and whose they are. Registries that can be
-// written import it, and so does the agent.
+// Package register defines what an agent writes into a registry: the instances of one node, and who owns them.
+// Registries that can be written import it, and so does the agent.
 package register
 
 import (

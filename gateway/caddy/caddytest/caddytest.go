@@ -1,5 +1,5 @@
-// Package caddytest is the admin API of a Caddy for tests, in the process. It keeps a configuration as Caddy does, refuses what
-// Caddy refuses, and passes the same suite. It serves no traffic.
+// Package caddytest is an in-process double of Caddy's admin API for tests. It stores a configuration as Caddy does,
+// refuses what Caddy refuses, and passes the same suite. It serves no traffic.
 package caddytest
 
 import (

@@ -1,11 +1,11 @@
-// Package nginxtest is an nginx in the process of a test: a master, its workers, and the table of processes that shows them.
-// It reads real files as strictly as nginx does, and changes its workers as nginx does: new ones start at once, the old ones
-// take connections for another 100 ms and then leave, but for those that still have a request. A worker has what the master
-// had loaded when it started.
+// Package nginxtest is an in-process double of nginx for tests: a master, its workers, and the process table that shows
+// them. It reads real files as strictly as nginx, and replaces its workers as nginx does: new ones start at once, and
+// old ones accept connections for another 100 ms, then leave when their last request ends. A worker has what the master
+// had loaded when the worker started.
 //
-// A worker carries traffic by what it has, as far as the files of a gateway go.
+// A worker serves traffic by its configuration, as far as the files of a gateway go.
 //
-// It can be told to be in trouble: to ignore signals, to have a worker stopped or killed, to be restarted.
+// It can simulate trouble: a master that ignores signals, workers that are stopped or killed, a restart.
 package nginxtest
 
 import (

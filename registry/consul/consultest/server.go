@@ -1,16 +1,15 @@
-// Package consultest is a registry inside the process that speaks the part of Consul's HTTP API which people
-// use by hand and which swallowkeeper reads: agent registration with TTL, HTTP and TCP checks, catalog, health,
-// blocking queries. The demo embeds it, and unit tests use it as their double of Consul; the conformance suite
-// in its tests holds it and a real Consul to the same behaviour.
+// Package consultest is an in-process double of Consul: the part of its HTTP API that people use by hand and that
+// swallowkeeper reads. It has agent registration with TTL, HTTP and TCP checks, the catalog, health, and blocking queries.
+// The demo embeds it, and unit tests use it; a conformance suite holds it and a real Consul to the same behaviour.
 //
-// Its limits: one datacenter, one member, no persistence, no ACL rules, no Connect, no gzip, and of filter
-// expressions only a comparison of a check's status or of a service's ID. What it cannot do it refuses aloud. It never leaves the
-// machine: checks are run against loopback addresses only. Besides what Consul does, it can be told to fail the
-// way Consul fails: see the methods of Server that take on or off.
+// Its limits: one datacenter, one member, no persistence, no ACL rules, no Connect, no gzip. The only filter expression is a
+// comparison of a check's status or of a service's ID. It refuses whatever it does not support. It never leaves the machine:
+// checks connect to loopback addresses only. It can also be told to fail as Consul fails: see the methods of Server that
+// take on or off.
 //
-// One thing of Consul's surprises many: an agent answers the blocking form of /v1/health/service/NAME, and the
-// cached one, from its own stream of events, with X-Consul-Query-Backend: streaming and, always, healthy or not,
-// X-Consul-KnownLeader: false. Only with X-Consul-Query-Backend: blocking-query does that header tell anything.
+// One behaviour of Consul surprises many: an agent answers the blocking form of /v1/health/service/NAME, and the cached one,
+// from its own stream of events, with X-Consul-Query-Backend: streaming and always X-Consul-KnownLeader: false, healthy or
+// not. That header means something only with X-Consul-Query-Backend: blocking-query.
 package consultest
 
 import (

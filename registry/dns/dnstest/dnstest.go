@@ -1,6 +1,6 @@
-// Package dnstest is a name server in the process, over UDP and TCP on a port of 127.0.0.1. It holds names with their records,
-// cuts what is too long for UDP, tells a name without records from no name, and can be told to fail in each way in which
-// real ones do.
+// Package dnstest is an in-process name server for tests, over UDP and TCP on a port of 127.0.0.1. It holds names with
+// their records, truncates answers that are too long for UDP, distinguishes a name without records from one that does
+// not exist, and can be told to fail in each way in which real servers fail.
 package dnstest
 
 import (

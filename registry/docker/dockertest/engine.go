@@ -1,5 +1,6 @@
-// Package dockertest is a Docker engine in the process for tests and the demo: its API, with versions, events, containers, a
-// swarm, and the ways in which it fails. It refuses what dockerd refuses. Of images it has one, called app.
+// Package dockertest is an in-process double of a Docker engine, for tests and the demo: its API with versions, events,
+// containers and a swarm, and the ways in which it fails. It refuses what dockerd refuses. It has one image, called
+// app.
 package dockertest
 
 import (

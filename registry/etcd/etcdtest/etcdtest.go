@@ -1,5 +1,6 @@
-// Package etcdtest is an etcd in the process, as strict as the real one in what it does: revisions, watches, compaction,
-// leases and authentication. It can be told to fail as a real one does: to lose its data, its leader, its tongue.
+// Package etcdtest is an in-process double of etcd for tests, as strict as the real one in what it does: revisions,
+// watches, compaction, leases and authentication. It can be told to fail as a real one does: to lose its data or its
+// leader, or to stop answering.
 package etcdtest
 
 import (
