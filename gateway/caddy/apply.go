@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	// mostTries is how often a change is made again because somebody else was faster.
+	// mostTries limits how often a change is repeated because somebody else changed the configuration first.
 	mostTries = 8
-	// mostRefusals is how many changes are tried to find the one that Caddy refuses.
+	// mostRefusals limits the attempts to find the change that Caddy refuses.
 	mostRefusals = 64
 )
 
-// Apply makes all changes by one PATCH. Where Caddy refuses that for the change of one upstream, the others are made, and the
+// Apply makes all changes with one PATCH. If Caddy refuses it because of one upstream, the others are changed, and the
 // error names it.
 func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) (gateway.Receipt, error) {
 	if c.Empty() {
@@ -41,16 +41,16 @@ func (g *Gateway) Apply(ctx context.Context, c upstream.Changes) (gateway.Receip
 	return gateway.Receipt{Posted: a.posted}, err
 }
 
-// attempt is one Apply on its way.
+// attempt is the state of one Apply.
 type attempt struct {
 	*Gateway
 	changes  upstream.Changes
 	posted   time.Time
 	refusals int
-	static   bool // the configuration is to change, whatever DNS could tell
+	static   bool // change the configuration even if DNS answers would do
 }
 
-// named are the upstreams that are to change.
+// named returns the names of the upstreams to change.
 func named(c upstream.Changes) []string {
 	var all []string
 	for _, u := range c.Added {
@@ -66,7 +66,7 @@ func named(c upstream.Changes) []string {
 	return all
 }
 
-// make makes the changes of some upstreams. It halves them until those are found that Caddy refuses.
+// make applies the changes of some upstreams. It bisects them to find those that Caddy refuses.
 func (a *attempt) make(ctx context.Context, names []string) error {
 	err := a.push(ctx, names)
 	var failed *Error
@@ -85,9 +85,9 @@ func (a *attempt) make(ctx context.Context, names []string) error {
 	return errors.Join(a.make(ctx, names[:half]), a.make(ctx, names[half:]))
 }
 
-// push brings Caddy to what is wanted of some upstreams, and looks whether it is there.
+// push brings some upstreams to their wanted state, and verifies that.
 func (a *attempt) push(ctx context.Context, names []string) error {
-	var lost error // the last answer that did not come
+	var lost error // of the last call without an answer
 	for range mostTries {
 		s := a.last
 		if s == nil {
@@ -143,13 +143,13 @@ func (a *attempt) push(ctx context.Context, names []string) error {
 	return busy.Err(mostTries, list(names))
 }
 
-// dropped reports whether a connection was closed in the middle. Caddy starts its admin API anew with each change, and what comes
-// at that moment may get no answer. If-Match keeps a change from being made twice.
+// dropped reports whether the connection broke during a call. Caddy restarts its admin API with each change, and calls
+// at that moment may get no answer. If-Match prevents making a change twice.
 func dropped(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// isOld reports whether Caddy refuses what it had to learn after 2.6.
+// isOld reports whether Caddy refuses a feature newer than 2.6.
 func (a *attempt) isOld(e *Error) bool {
 	return !a.old && (strings.Contains(e.Message, "weighted_round_robin") || strings.Contains(e.Message, "stream_close_delay"))
 }
@@ -158,8 +158,8 @@ func (a *attempt) doubted(names []string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return a.doubt[name] })
 }
 
-// target is what is to be there after the changes of some upstreams: what is wanted, and what is there and was not to be
-// removed.
+// target returns the set to push for some upstreams: their wanted state, and what Caddy has and was not told to
+// remove.
 func (a *attempt) target(has upstream.Set, names []string) upstream.Set {
 	changing := named(a.changes)
 	var put []upstream.Upstream
@@ -177,10 +177,10 @@ func (a *attempt) target(has upstream.Set, names []string) upstream.Set {
 	return has.With(put, drop)
 }
 
-// setupError says that nothing was sent, for Caddy's configuration has no place for it.
+// setupError means that nothing was sent because Caddy's configuration has no place for it.
 type setupError struct{ error }
 
-// send sends what is wanted, to where it belongs.
+// send writes the wanted handlers to their place.
 func (a *attempt) send(ctx context.Context, s *sight, want upstream.Set) error {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timeout)
 	defer cancel()
@@ -192,13 +192,13 @@ func (a *attempt) send(ctx context.Context, s *sight, want upstream.Set) error {
 			return setupError{err}
 		}
 		return a.client.Change(ctx, method, path, body, s.etag)
-	case s.handle == nil: // a place that was prepared, and nothing in it
+	case s.handle == nil: // the operator prepared the place, and it is empty
 		return a.client.Change(ctx, http.MethodPut, "/id/"+placeID+"/handle", ours, s.etag)
 	}
 	return a.client.Change(ctx, http.MethodPatch, "/id/"+placeID+"/handle", ours, s.etag)
 }
 
-// place is what makes our place with what is in it.
+// place returns the request that creates our place with its content.
 func (a *attempt) place(s *sight, ours []byte) (method, path string, body []byte, err error) {
 	route := fmt.Appendf(nil, `{"@id":%q,"handle":%s}`, placeID, ours)
 	at := "/config/apps/http/servers/" + a.config.Server
@@ -216,7 +216,7 @@ func (a *attempt) place(s *sight, ours []byte) (method, path string, body []byte
 	return http.MethodPost, at + "/routes", route, nil
 }
 
-// prove reads back what was sent.
+// prove reads back the configuration after a push.
 func (a *attempt) prove(ctx context.Context, want upstream.Set, names []string) error {
 	a.last = nil
 	after, err := a.look(ctx)
@@ -241,7 +241,7 @@ func (a *attempt) prove(ctx context.Context, want upstream.Set, names []string) 
 	return nil
 }
 
-// list names a few upstreams.
+// list returns the first few names.
 func list(names []string) string {
 	const most = 5
 	if len(names) > most {

@@ -16,7 +16,7 @@ import (
 	"swallowkeeper/internal/safetext"
 )
 
-// reading is what is attempted where something else than Caddy may answer.
+// reading names the attempt in errors of answers that may not be Caddy's.
 const reading = "read the configuration"
 
 const (
@@ -24,50 +24,50 @@ const (
 	mostResult = 64 << 10
 )
 
-// Client speaks Caddy's admin API. It does not retry.
+// Client calls Caddy's admin API. It does not retry.
 type Client struct {
 	// BaseURL is scheme and host of the API, without a path.
 	BaseURL string
-	// HTTPClient makes the calls.
+	// HTTPClient sends the requests.
 	HTTPClient *http.Client
-	// Host is what the calls name as their host where that is not BaseURL's.
+	// Host overrides BaseURL's host in the Host header.
 	Host string
-	// Budget is what the answers of all peers may take together; nil bounds each by itself.
+	// Budget limits the answers of all peers together; with nil each is limited by itself.
 	Budget *budget.Budget
 }
 
-// NewClient is a client for an address as in [Config].
+// NewClient returns a client for an address as in [Config].
 func NewClient(address string) *Client {
 	dial := new(net.Dialer).DialContext
 	c := &Client{BaseURL: strings.TrimSuffix(address, "/")}
 	if path, is := strings.CutPrefix(address, "unix:"); is {
 		c.BaseURL = "http://caddy"
-		c.Host = "/" // no host can be that, so none is sent: over a socket Caddy 2.6 takes no other
+		c.Host = "/" // not a valid host, so none is sent: over a socket Caddy 2.6 accepts only that
 		dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		}
 	}
 	c.HTTPClient = &http.Client{
-		// A connection for each call: Caddy starts its admin API anew with each change, and ends those that are kept.
+		// One connection per call: Caddy restarts its admin API with each change, and closes idle connections.
 		Transport:     &http.Transport{DialContext: dial, DisableKeepAlives: true, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c
 }
 
-// Error is an answer that was no success.
+// Error is an answer with a failure status.
 type Error struct {
 	Op      string
 	Status  int
 	Message string
 }
 
-// Error names the call, the status and what Caddy says.
+// Error names the call, the status and Caddy's message.
 func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %d %s: %s", e.Op, e.Status, http.StatusText(e.Status), e.Brief())
 }
 
-// Brief is what Caddy says, or the end of it: it names each step into its configuration, and the cause last.
+// Brief returns Caddy's message, or its end: Caddy names each level of the configuration first, and the cause last.
 func (e *Error) Brief() string {
 	const most = 300
 	from := len(e.Message) - most
@@ -80,26 +80,26 @@ func (e *Error) Brief() string {
 	return "… " + strings.ToValidUTF8(e.Message[from:], "")
 }
 
-// Outdated reports whether the configuration is another than the change was made for.
+// Outdated reports whether the configuration has changed since it was read.
 func (e *Error) Outdated() bool { return e.Status == http.StatusPreconditionFailed }
 
-// Absent reports whether what was to be changed is not there.
+// Absent reports whether the object to change does not exist.
 func (e *Error) Absent() bool { return e.Status == http.StatusNotFound }
 
-// Forbidden reports whether Caddy does not take calls under this host or origin.
+// Forbidden reports whether Caddy rejects this host or origin.
 func (e *Error) Forbidden() bool { return e.Status == http.StatusForbidden }
 
-// Refused reports whether Caddy did not take the configuration. It goes on with the old one.
+// Refused reports whether Caddy rejected the configuration. It continues with the old one.
 func (e *Error) Refused() bool {
 	return e.Status == http.StatusInternalServerError || e.Status == http.StatusBadRequest
 }
 
-// Config is the whole configuration, and what an If-Match has to be for a change of just that.
+// Config returns the whole configuration, and the If-Match value for changing exactly that.
 func (c *Client) Config(ctx context.Context) (config []byte, etag string, err error) {
 	return c.do(ctx, reading, http.MethodGet, "/config/", nil, "")
 }
 
-// Change changes what is at a path below /config or /id, if the configuration is still the one of the etag.
+// Change changes the object at a path below /config or /id, if the configuration still matches the etag.
 func (c *Client) Change(ctx context.Context, method, path string, body []byte, etag string) error {
 	_, _, err := c.do(ctx, "change the configuration", method, path, body, etag)
 	return err
@@ -138,7 +138,7 @@ func (c *Client) do(ctx context.Context, op, method, path string, body []byte, e
 	if resp.StatusCode != http.StatusOK {
 		return nil, "", &Error{Op: op, Status: resp.StatusCode, Message: message(answer)}
 	}
-	// A header in 2.11, a trailer in 2.6, where it is known when all was written.
+	// A header in 2.11; a trailer in 2.6, which computes it while writing.
 	tag := resp.Header.Get("Etag")
 	if tag == "" {
 		tag = resp.Trailer.Get("Etag")
@@ -146,7 +146,7 @@ func (c *Client) do(ctx context.Context, op, method, path string, body []byte, e
 	return answer, tag, nil
 }
 
-// bare leaves out the URL, which the caller names in its own way.
+// bare removes the URL from an error; the caller adds its own.
 func bare(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -155,7 +155,7 @@ func bare(err error) error {
 	return err
 }
 
-// message is what an answer says that is no success.
+// message extracts the text of a failure.
 func message(answer []byte) string {
 	var said struct {
 		Error string `json:"error"`

@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// document is Caddy's configuration at one moment.
+// document is a snapshot of Caddy's configuration.
 type document struct {
 	raw, etag string
-	places    []string // where an object has our @id
+	places    []string // paths of objects with our @id
 	handle    json.RawMessage
 	servers   map[string]server
 	admin     admin
 }
 
-// server is an HTTP server of it.
+// server is one of its HTTP servers.
 type server struct {
 	Listen []string          `json:"listen"`
 	Routes []json.RawMessage `json:"routes"`
@@ -31,7 +31,7 @@ type admin struct {
 	Origins       []string `json:"origins"`
 }
 
-// read takes a configuration apart. What is not ours may be anything.
+// read parses a configuration. It accepts anything outside our part.
 func read(raw []byte, etag string) (document, error) {
 	d := document{raw: string(raw), etag: etag}
 	var known struct {
@@ -55,7 +55,7 @@ func read(raw []byte, etag string) (document, error) {
 	return d, nil
 }
 
-// find notes each object that has our @id.
+// find collects the objects with our @id.
 func (d *document) find(raw json.RawMessage, path string) error {
 	if !bytes.Contains(raw, []byte(`"`+placeID+`"`)) {
 		return nil
@@ -99,7 +99,7 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
-// usable says what is wrong with the place that is ours, nil where it is none or one route of a list.
+// usable returns what is wrong with our place; nil if there is none, or if it is one route of a list.
 func (d *document) usable() error {
 	switch {
 	case len(d.places) > 1:
@@ -115,7 +115,7 @@ func (d *document) usable() error {
 	return nil
 }
 
-// pieces are our routes as Caddy shows them.
+// pieces returns our routes as Caddy shows them.
 func (d *document) pieces() []shown {
 	var handlers []struct {
 		Routes []json.RawMessage `json:"routes"`
@@ -126,12 +126,12 @@ func (d *document) pieces() []shown {
 	all := make([]shown, len(handlers[0].Routes))
 	for i, raw := range handlers[0].Routes {
 		all[i].raw = raw
-		_ = json.Unmarshal(raw, &all[i]) // what is none of ours is like none of ours
+		_ = json.Unmarshal(raw, &all[i]) // anything else equals none of ours
 	}
 	return all
 }
 
-// shown is one route of ours as Caddy shows it.
+// shown is one of our routes as Caddy shows it.
 type shown struct {
 	ID     string `json:"@id"`
 	Handle []struct {
@@ -140,7 +140,7 @@ type shown struct {
 	raw []byte
 }
 
-// note is what the last handler notes.
+// note returns the note in the last handler.
 func (s shown) note() json.RawMessage {
 	if len(s.Handle) == 0 {
 		return nil
@@ -148,7 +148,7 @@ func (s shown) note() json.RawMessage {
 	return s.Handle[len(s.Handle)-1].Note
 }
 
-// push is which push this one is of, "" where it does not say so.
+// push returns the ID of the push that wrote this, or "".
 func (s shown) push() string {
 	var state struct {
 		Push string `json:"push"`
@@ -159,7 +159,7 @@ func (s shown) push() string {
 	return state.Push
 }
 
-// list names servers for an error.
+// list names servers in an error.
 func (d *document) list() string {
 	if len(d.servers) == 0 {
 		return "none"

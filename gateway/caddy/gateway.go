@@ -25,39 +25,39 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// Gateway is one Caddy. Its calls come one after the other: it is not for concurrent use.
+// Gateway is one Caddy. It is not safe for concurrent use.
 type Gateway struct {
 	config Config
 	log    logrus.FieldLogger
 	client *Client
 	meter  *meter
 
-	written *gateway.Written // what the conf file held at the start
+	written *gateway.Written // the conf file's content at the start
 	answers answers
 
-	old   bool            // Caddy was found to be an old one
-	last  *sight          // what was seen last, nil where nobody knows
-	doubt map[string]bool // the upstreams of a change that broke off: Caddy may have it yet
+	old   bool            // Caddy turned out to be old
+	last  *sight          // last known state; nil if unknown
+	doubt map[string]bool // upstreams of an interrupted change, which Caddy may still make
 }
 
-// sight is a configuration and what it has of ours.
+// sight is a configuration and our part of it.
 type sight struct {
 	document
 	pieces []shown
-	// set is what Caddy runs: an upstream of which it does not run all has no servers.
+	// set is what Caddy runs. An upstream that it runs only in part has no servers here.
 	set upstream.Set
 }
 
-// Option is what a gateway can do without.
+// Option is an optional setting of a gateway.
 type Option func(*Gateway)
 
-// WithBudget bounds what the answers of all peers take of memory.
+// WithBudget limits the memory for the answers of all peers.
 func WithBudget(b *budget.Budget) Option { return func(g *Gateway) { g.client.Budget = b } }
 
-// WithWritten has Caddy answered by what the conf file held at the start, until something else is wanted.
+// WithWritten answers Caddy's DNS queries from the conf file's content at the start, until a newer set arrives.
 func WithWritten(w *gateway.Written) Option { return func(g *Gateway) { g.written = w } }
 
-// New makes a gateway. It asks nobody yet.
+// New returns a gateway. It makes no call yet.
 func New(c Config, log logrus.FieldLogger, options ...Option) *Gateway {
 	g := &Gateway{config: c, log: log, client: NewClient(c.Address), doubt: map[string]bool{}}
 	for _, option := range options {
@@ -66,7 +66,7 @@ func New(c Config, log logrus.FieldLogger, options ...Option) *Gateway {
 	return g
 }
 
-// Close ends the answers to Caddy. What it falls back to is brought up to date before.
+// Close stops the answers to Caddy, after updating the static servers that Caddy falls back to.
 func (g *Gateway) Close() error {
 	if g.answers.server == nil {
 		return nil
@@ -80,7 +80,7 @@ func (g *Gateway) Close() error {
 	return err
 }
 
-// leave writes what Caddy was answered into its configuration.
+// leave writes the servers that Caddy got by DNS into its configuration.
 func (g *Gateway) leave() error {
 	ctx, cancel := context.WithTimeout(context.Background(), g.config.Timeout)
 	defer cancel()
@@ -91,9 +91,9 @@ func (g *Gateway) leave() error {
 	return g.freshen(ctx, s)
 }
 
-// Live is what Caddy shows of ours, and it runs what it shows. What somebody changed in it has no servers.
+// Live returns our part as Caddy shows it, which is what it runs. An upstream that somebody edited has no servers.
 func (g *Gateway) Live(ctx context.Context) (gateway.Live, error) {
-	// Where another process answers already, as the daemon does beside a command, what Caddy notes is shown.
+	// If another process answers already, as the daemon does beside a command, Caddy's notes are used.
 	if err := g.open(ctx); err != nil && !errors.Is(err, syscall.EADDRINUSE) {
 		return gateway.Live{}, g.noAnswers(err)
 	}
@@ -142,7 +142,7 @@ func (g *Gateway) look(ctx context.Context) (*sight, error) {
 	return s, nil
 }
 
-// explain says what to do about an error of a call.
+// explain adds what to do about a call's error.
 func (g *Gateway) explain(err error) error {
 	var failed *Error
 	switch {
@@ -161,7 +161,7 @@ func (g *Gateway) explain(err error) error {
 	return err
 }
 
-// dialects are how what is there may have been told: as it would be now, and as it was told to an older Caddy.
+// dialects returns the ways in which the existing part may have been written: for this Caddy, and for an older one.
 func (g *Gateway) dialects() []dialect {
 	now := g.dialect()
 	other := now
@@ -177,7 +177,7 @@ func (g *Gateway) dialect() dialect {
 	return d
 }
 
-// runs is what Caddy runs of what is noted in its configuration.
+// runs returns the set that Caddy runs, compared with the notes in its configuration.
 func (g *Gateway) runs(pieces []shown) upstream.Set {
 	var list, lost []upstream.Upstream
 	push := ""
@@ -205,7 +205,7 @@ func (g *Gateway) runs(pieces []shown) upstream.Set {
 	return blank(noted, fewest).With(lost, nil)
 }
 
-// differing names the upstreams of which Caddy does not show what it would if it ran them.
+// differing returns the upstreams whose configuration in Caddy is not the one that their note implies.
 func differing(want []piece, has []shown) map[string]bool {
 	same := len(want) == len(has)
 	for i := 0; same && i < len(want); i++ {
@@ -221,7 +221,7 @@ func differing(want []piece, has []shown) map[string]bool {
 		byID[h.ID] = h.raw
 		all[string(h.raw)] = true
 	}
-	everything := true // unless something is found that differs, the order does, or there is more
+	everything := true // unless content or order differ, or there is more
 	for _, w := range want {
 		if w.id != "" && equal(w.raw, byID[w.id]) || w.id == "" && all[string(w.raw)] {
 			continue
@@ -243,7 +243,7 @@ func differing(want []piece, has []shown) map[string]bool {
 	return differ
 }
 
-// equal reports whether two texts are of the same JSON.
+// equal reports whether two texts are the same JSON.
 func equal(a, b []byte) bool {
 	if bytes.Equal(a, b) {
 		return true
@@ -255,7 +255,7 @@ func equal(a, b []byte) bool {
 	return json.Unmarshal(a, &first) == nil && json.Unmarshal(b, &second) == nil && reflect.DeepEqual(first, second)
 }
 
-// blank takes the servers of some upstreams away.
+// blank removes the servers of some upstreams.
 func blank(set upstream.Set, names map[string]bool) upstream.Set {
 	var put []upstream.Upstream
 	for name := range names {

@@ -9,39 +9,39 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// object is JSON. Its keys are written in order, as Caddy writes them, so equal ones have equal bytes.
+// object is a JSON object. Its keys are written in order, as Caddy does, so equal objects have equal bytes.
 type object map[string]any
 
-// Names of what is ours in Caddy's configuration.
+// Names of our objects in Caddy's configuration.
 const (
 	placeID    = "swallowkeeper"
 	stateID    = placeID + ".state"
 	routeID    = placeID + ".route."
 	upstreamID = placeID + ".upstream."
-	// noteKey is the variable that holds an upstream as it is wanted. The handler that sets it stands behind one that
+	// noteKey is the variable with an upstream's wanted state. The handler that sets it comes after one that
 	// answers, so it never runs.
 	noteKey = "swallowkeeper"
-	// upstreamVar is the upstream that a request goes to, with a timeout where its route has one.
+	// upstreamVar holds the upstream of a request, with the timeout of its route if any.
 	upstreamVar = "swallowkeeper.upstream"
-	// authVar is who is asked about a request before.
+	// authVar holds the URL of the authorization request.
 	authVar = "swallowkeeper.auth"
 )
 
-// piece is one route of ours, and whose it is: "" for one that stands for all.
+// piece is one of our routes, and its upstream: "" if it serves all.
 type piece struct {
 	id, owner string
 	raw       []byte
 }
 
-// dialect is how Caddy has to be told. The zero value is a new Caddy's.
+// dialect describes what a Caddy understands. The zero value is a recent Caddy.
 type dialect struct {
 	old   bool          // 2.6 has neither weighted_round_robin nor stream_close_delay
 	delay time.Duration // stream_close_delay
-	rest  bool          // the server is ours alone: what no route takes is not found
-	asks  string        // whom Caddy asks for servers by DNS, "" for nobody
+	rest  bool          // the server is ours alone: requests without a route get 404
+	asks  string        // name server that Caddy asks for servers; "" for none
 }
 
-// renderer makes our routes of a set.
+// renderer turns a set into our routes.
 //
 //	swallowkeeper.state           never matches; tells one push from another
 //	swallowkeeper.route.N         a request that it takes gets the name of its upstream, and of whom to ask before
@@ -50,7 +50,7 @@ type dialect struct {
 type renderer struct {
 	dialect
 	set     upstream.Set
-	dynamic map[string]bool // the upstreams whose servers Caddy asks for
+	dynamic map[string]bool // upstreams whose servers Caddy queries
 	pieces  []piece
 }
 
@@ -80,13 +80,13 @@ func (r *renderer) add(id, owner string, route object) {
 // encode writes JSON as Caddy does.
 func encode(v any) []byte {
 	raw, err := json.Marshal(v)
-	if err != nil { // it holds strings and numbers alone
+	if err != nil { // cannot happen: only strings and numbers
 		return []byte("null")
 	}
 	return raw
 }
 
-// handle is the value of the place's key of that name.
+// handle returns the value of the key "handle" of our place.
 func handle(pieces []piece) []byte {
 	var b bytes.Buffer
 	b.WriteString(`[{"handler":"subroute","routes":[`)
@@ -100,7 +100,7 @@ func handle(pieces []piece) []byte {
 	return b.Bytes()
 }
 
-// upstream writes what passes requests on: once with the note, and once for each timeout that its routes have.
+// upstream writes the proxy of an upstream: one with the note, and one for each timeout of its routes.
 func (r *renderer) upstream(u upstream.Upstream) {
 	r.add(upstreamID+u.Name, u.Name, object{
 		"match":    []any{object{"vars": object{upstreamVar: []any{u.Name}}}},
@@ -121,7 +121,7 @@ func (r *renderer) upstream(u upstream.Upstream) {
 	}
 }
 
-// timed is the name of an upstream with a timeout. No name has a space.
+// timed names an upstream with a timeout. No upstream's name contains a space.
 func timed(name string, timeout time.Duration) string {
 	if timeout == 0 {
 		return name
@@ -129,10 +129,10 @@ func timed(name string, timeout time.Duration) string {
 	return name + " " + timeout.String()
 }
 
-// unavailable answers where nobody else can.
+// unavailable answers requests that no server can take.
 func unavailable() object { return object{"handler": "static_response", "status_code": 503} }
 
-// proxy passes requests on to the servers of an upstream that are not down.
+// proxy forwards requests to the servers of an upstream that are not down.
 func (r *renderer) proxy(u upstream.Upstream, timeout time.Duration) object {
 	pool := usable(u)
 	if len(pool) == 0 {
@@ -182,7 +182,7 @@ func usable(u upstream.Upstream) []upstream.Server {
 	return pool
 }
 
-// policyOf is Caddy's name of a method that [Gateway.Abilities] lists.
+// policyOf returns Caddy's name for a method that [Gateway.Abilities] lists.
 func policyOf(method string) string {
 	if method == "" {
 		return "round_robin"
@@ -190,10 +190,10 @@ func policyOf(method string) string {
 	return method
 }
 
-// mostEntries is how many entries an upstream has at most where its weights are told by repeating servers.
+// mostEntries limits the entries of an upstream whose weights are expressed by repeating servers.
 const mostEntries = 256
 
-// entries are the servers as Caddy lists them, each as often as it counts, and not one after the other.
+// entries returns the servers for Caddy's list, each repeated by its weight and interleaved.
 func entries(pool []upstream.Server, counts []int) []any {
 	var all []any
 	for round := range slices.Max(counts) {
@@ -211,7 +211,7 @@ func entries(pool []upstream.Server, counts []int) []any {
 	return all
 }
 
-// shares are the weights without what all of them can be divided by: Caddy sends so many requests in a row to one server.
+// shares divides the weights by their greatest common divisor: Caddy sends that many requests in a row to one server.
 func shares(pool []upstream.Server) []int {
 	divisor := 0
 	for _, s := range pool {
@@ -231,7 +231,7 @@ func gcd(a, b int) int {
 	return a
 }
 
-// atMost narrows weights so that all together are not many more than most, and none is nothing.
+// atMost scales weights so that their sum is about most, and none becomes zero.
 func atMost(weights []int, most int) []int {
 	sum := 0
 	for _, w := range weights {
@@ -247,8 +247,8 @@ func atMost(weights []int, most int) []int {
 	return all
 }
 
-// passiveOf are the checks of an upstream. As in nginx a server that is alone is never taken out, unless others may come by
-// DNS. Caddy has one number for all servers: the most patient.
+// passiveOf returns an upstream's passive checks. As in nginx, a single server is never taken out, unless DNS may add
+// others. Caddy has one limit for all servers: the largest.
 func passiveOf(pool []upstream.Server, varies bool) object {
 	fails, out := 0, time.Duration(0)
 	for _, s := range pool {

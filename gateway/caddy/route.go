@@ -11,16 +11,16 @@ import (
 	"swallowkeeper/upstream"
 )
 
-// How Caddy finds a route: the first of a group that takes a request keeps it from the others. They stand in the order of
-// package route, so that both lead to the same one.
+// How Caddy finds a route: the first match in a group excludes the others. They are in the order of
+// package route, so both select the same one.
 //
-// Caddy's matcher "path" does not tell case apart, so each path is an expression over the path as Caddy cleaned it: decoded,
-// without empty segments, . and .. in it.
+// Caddy's matcher "path" ignores case, so each path is an expression over the path as Caddy cleans it: decoded,
+// without empty segments, . and .. segments.
 
-// group is of all routes: one of them takes a request.
+// group contains all routes: at most one takes a request.
 const group = "swallowkeeper"
 
-// routes writes all routes of the set, and behind them what asks and what guards.
+// routes writes all routes of the set, then the authorization requests and guards.
 func (r *renderer) routes() {
 	all := r.set.Routes()
 	if len(all) == 0 {
@@ -34,7 +34,7 @@ func (r *renderer) routes() {
 		})
 	}
 	r.questions(all)
-	r.add("", "", object{ // h2c would lead past what is checked here
+	r.add("", "", object{ // h2c would bypass the checks
 		"match": []any{object{
 			"header": object{"Upgrade": []any{"*"}},
 			"not": []any{
@@ -50,7 +50,7 @@ func withoutUpgrade() object {
 	return object{"handler": "headers", "request": object{"delete": []any{"Upgrade"}}}
 }
 
-// match is which requests a route takes.
+// match returns the matcher of a route.
 func match(r route.Route) object {
 	m := object{"path_regexp": object{"pattern": expression(r.Path)}}
 	if r.Host != "" {
@@ -66,14 +66,14 @@ func match(r route.Route) object {
 	return m
 }
 
-// choose is what is done with a request that a route takes: it gets the path and the name of its upstream.
+// choose returns the handlers for a matching request: they set its path and the name of its upstream.
 func (r *renderer) choose(b route.Belonging) []any {
 	var all []any
 	vars := object{"handler": "vars", upstreamVar: timed(b.Upstream, b.Route.Timeout)}
 	if name := b.Route.AuthUpstream(); name != "" {
 		asked, there := r.set.Get(name)
 		if !there || len(usable(asked)) == 0 {
-			return []any{unavailable()} // nobody can be asked
+			return []any{unavailable()} // there is nobody to ask
 		}
 		vars[authVar] = b.Route.Auth
 	}
@@ -95,7 +95,7 @@ func (r *renderer) choose(b route.Belonging) []any {
 	return append(all, vars)
 }
 
-// questions writes who is asked about requests, once for each question.
+// questions writes the authorization requests, each once.
 func (r *renderer) questions(all []route.Belonging) {
 	var done []string
 	for _, b := range all {
@@ -113,7 +113,7 @@ func (r *renderer) questions(all []route.Belonging) {
 	}
 }
 
-// ask is the question whether a request may pass. An answer of 2xx lets it, and any other is the request's own.
+// ask returns the authorization request. A 2xx answer lets the request pass; any other goes to the client.
 func (r *renderer) ask(asked upstream.Upstream, path string) object {
 	p := r.proxy(asked, 0)
 	p["rewrite"] = object{"method": "GET", "uri": path + "?"}
@@ -130,9 +130,9 @@ func (r *renderer) ask(asked upstream.Upstream, path string) object {
 	return p
 }
 
-// expression is a path as Caddy matches it: clean, and to its very end.
+// expression returns the pattern for a cleaned path, anchored at both ends.
 func expression(path string) string {
-	pattern, _ := route.ParsePath(path) // it is valid
+	pattern, _ := route.ParsePath(path) // already validated
 	var b strings.Builder
 	b.WriteString(`(?s)^`)
 	for _, s := range pattern {
@@ -164,7 +164,7 @@ func count(s route.Segment) string {
 // request's own bytes have to be of for that: what variables stand for is taken out of them as it was sent, and nothing is
 // decoded twice.
 func rewritten(r route.Route) (plain, to string) {
-	pattern, _ := route.ParsePath(r.Path) // both are valid
+	pattern, _ := route.ParsePath(r.Path) // both already validated
 	switch {
 	case r.Strip != "":
 		// The path begins with it.
@@ -200,5 +200,5 @@ func rewritten(r route.Route) (plain, to string) {
 	return b.String(), to
 }
 
-// slashes is a literal path in an expression that takes doubled slashes.
+// slashes returns the expression of a literal path that also accepts doubled slashes.
 func slashes(path string) string { return strings.ReplaceAll(regexp.QuoteMeta(path), "/", "/+") }
