@@ -207,7 +207,7 @@ func (o *oracle) replaced(d *daemon) {
 	}
 	o.bury(before, v, d)
 	o.w.after(prompt, "", func() { o.arrived(d, v) })
-	o.keepsFrozen(before, v, d)
+	o.keepsFrozen(o.newest(before), v, d)
 	if d.orders > 0 {
 		o.pardoned = time.Now()
 		return
@@ -471,11 +471,22 @@ func (o *oracle) bereft(v, seen *version) {
 	clear(o.lost)
 }
 
+// newest is the newest version until another one was written: that one, unless it is an older plan that came there because
+// a person had taken the newer one away.
+func (o *oracle) newest(at *version) *version {
+	newest := at
+	for _, other := range o.versions {
+		if other.number > newest.number && other.at.Before(at.at) {
+			newest = other
+		}
+	}
+	return newest
+}
+
 // older is a file that takes the place of another process's older plan, which came there because a person had taken the
 // newer one away: what stood in that plan alone may have reached a gateway, and nothing says any more that it is ours.
 func (o *oracle) older(before, v *version) {
-	outdated := slices.ContainsFunc(o.versions, func(other *version) bool { return other.number > before.number && other.at.Before(before.at) })
-	if !outdated || before.writer == v.writer {
+	if o.newest(before) == before || before.writer == v.writer {
 		return
 	}
 	for name := range before.upstream {
