@@ -43,7 +43,7 @@ type daemon struct {
 	checked map[string]time.Time // when each gateway's state was looked at last, for the oracle
 }
 
-// silent is a log that nobody reads, and that costs nothing.
+// silent is a log that discards everything at no cost.
 func silent() *logrus.Logger {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -51,18 +51,18 @@ func silent() *logrus.Logger {
 	return log
 }
 
-// daemons are those that run.
+// daemons returns the running daemons.
 func (w *world) daemons() iter.Seq[*daemon] {
 	return func(yield func(*daemon) bool) {
 		_ = (w.daemon == nil || yield(w.daemon)) && (w.other == nil || yield(w.other))
 	}
 }
 
-// quarrels reports whether a second daemon is at work, or was a moment ago: each tells file and gateways things that
-// the other one has not heard of yet.
+// quarrels reports whether a second daemon is active, or was a moment ago: each writes and sends things that
+// the other does not know yet.
 func (w *world) quarrels() bool { return time.Since(w.quarrel) < longestDelivery }
 
-// starts is a daemon's start; with an error it ends at once.
+// starts starts a daemon; with an error it ends at once.
 func (w *world) starts(name, host string, limits guard.Config) *daemon {
 	w.processes++
 	d := &daemon{w: w, name: name, host: host, process: w.processes, limits: limits, began: time.Now(), ended: make(chan error, 1), checked: map[string]time.Time{}}
@@ -118,7 +118,7 @@ func (d *daemon) run() (err error) {
 	return s.Run(d.ctx)
 }
 
-// writer names the process in what it writes.
+// writer returns the name of the process as it appears in what it writes.
 func (d *daemon) writer() string { return fmt.Sprintf("%s (process %d)", d.host, d.process) }
 
 // store is the real one. It begins a Save when it is the daemon's turn: what it reads then is so until it is done. Two
@@ -152,7 +152,7 @@ func patient() syncer.Schedule {
 	return s
 }
 
-// rest has the loop sleep until all whom it has woken have done what they can.
+// rest makes the loop sleep until everybody that it has woken is idle again.
 func (d *daemon) rest() {
 	_ = d.w.turn(turn{daemon: d, actor: d.name, loop: true, what: "rests", do: func() error { return nil }})
 }
@@ -169,7 +169,7 @@ func (d *daemon) event(e syncer.Event) {
 	}})
 }
 
-// attend looks after those that have ended, and greets whoever watches a registry newly.
+// attend handles daemons that have ended, and sends the first answer to new watches of a registry.
 func (w *world) attend() {
 	if w.other != nil {
 		w.quarrel = time.Now()
@@ -190,7 +190,7 @@ func (w *world) attend() {
 	}
 }
 
-// greet gives the first answer, when the registry can be read.
+// greet sends the first answer if the registry can be read.
 func (w *world) greet(s *source) {
 	wait := w.between(0, 2*time.Second)
 	if away := time.Until(s.r.away); away > 0 {
@@ -209,7 +209,7 @@ func (w *world) greet(s *source) {
 	})
 }
 
-// exited is what the machine does about a daemon that has ended by itself.
+// exited handles a daemon that has ended by itself, as the machine would.
 func (w *world) exited(d *daemon, err error) {
 	d.cancel()
 	if err != nil {
@@ -260,7 +260,7 @@ func (w *world) kill(d *daemon) {
 	}
 }
 
-// order has a person give an order, and tells when it was carried out.
+// order lets a person give an order, and reports when it was carried out.
 func (w *world) order(what string, o syncer.Order, done func(error)) {
 	d := w.daemon
 	if d == nil || d.syncer == nil || d.ctx.Err() != nil {

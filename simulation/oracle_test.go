@@ -11,7 +11,7 @@ import (
 	"swallowkeeper/guard"
 )
 
-// oracle holds the world against the twelve invariants.
+// oracle checks the world against the twelve invariants.
 type oracle struct {
 	w        *world
 	versions []*version // what readers of the conf file found, one after the other
@@ -27,7 +27,7 @@ type oracle struct {
 	pardoned time.Time             // since when what is gone counts: before, a person or a power cut changed the file
 }
 
-// version is one content of the conf file.
+// version is one state of the conf file.
 type version struct {
 	conf
 	text    string
@@ -50,7 +50,7 @@ func (o *oracle) now() *version {
 	return o.versions[len(o.versions)-1]
 }
 
-// version reads what was in the file, or is that which it was before. shard has the shards that were there.
+// version parses the file's text, or returns the earlier version with the same text. shard returns a shard by name.
 func (o *oracle) version(text []byte, shard func(name string) []byte) (*version, error) {
 	for _, v := range slices.Backward(o.versions[max(0, len(o.versions)-3):]) {
 		if v.text == string(text) {
@@ -96,7 +96,7 @@ func (o *oracle) refuse(err error, otherwise int, format string, a ...any) {
 	o.w.fail(otherwise, "%s: %s", fmt.Sprintf(format, a...), err)
 }
 
-// reads notes that a daemon goes by what is in place: it has loaded it, or put it there.
+// reads records that a daemon uses the current file: it has loaded or written it.
 func (o *oracle) reads(d *daemon) {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
@@ -110,13 +110,13 @@ func (o *oracle) reads(d *daemon) {
 	}
 }
 
-// holding is what a daemon goes by, and since when.
+// holding is the version that a daemon uses, and since when.
 type holding struct {
 	*version
 	since time.Time
 }
 
-// generation is a daemon's last one of that number: another daemon may have another one.
+// generation returns a daemon's last generation with that number; another daemon may have a different one.
 func (o *oracle) generation(d *daemon, number int) *version {
 	for _, h := range slices.Backward(o.had[d]) {
 		if h.number == number {
@@ -126,7 +126,7 @@ func (o *oracle) generation(d *daemon, number int) *version {
 	return nil
 }
 
-// lately is what a daemon may be telling gateways: what it goes by, and what it went by when a delivery may have begun.
+// lately returns what a daemon may be delivering: its version now, and those it had when a running delivery may have begun.
 func (o *oracle) lately(d *daemon) []holding {
 	had := o.had[d]
 	i := len(had) - 1
@@ -136,7 +136,7 @@ func (o *oracle) lately(d *daemon) []holding {
 	return had[max(0, i):]
 }
 
-// overtaken is what another process wrote after all that a daemon goes by, before this moment; nil: nothing.
+// overtaken returns what another process wrote after everything that a daemon uses, or nil.
 func (o *oracle) overtaken(d *daemon) *version {
 	now, read := o.now(), o.read[d]
 	if now == nil || read == nil || now.number == 0 || now.at.Equal(time.Now()) || now.digest == read.digest {
@@ -149,7 +149,7 @@ func (o *oracle) overtaken(d *daemon) *version {
 	return now
 }
 
-// forgive is for what no daemon did: a hand, or a power cut.
+// forgive excuses changes that no daemon made: by a person, or by a power cut.
 func (o *oracle) forgive() {
 	v, err := o.version(o.w.disk.visible(), o.w.disk.shard)
 	if err != nil {
@@ -174,7 +174,7 @@ func (o *oracle) take(v *version) {
 	}
 }
 
-// replaced judges what a daemon has put in the place of the conf file.
+// replaced checks the conf file that a daemon has just written.
 func (o *oracle) replaced(d *daemon) {
 	v, err := o.version(o.w.disk.visible(), o.w.disk.shard)
 	if err != nil {
@@ -217,13 +217,13 @@ func (o *oracle) replaced(d *daemon) {
 }
 
 const (
-	// prompt is how soon a generation is on every worker of a gateway that is well, whatever the others are like.
+	// prompt is the time limit for a generation to reach every worker of a healthy gateway, whatever the state of others.
 	prompt = 3 * time.Second
-	// settled is after what time a gateway that is well again has been tried again, too.
+	// settled is the time limit for a gateway that has recovered, including the retry.
 	settled = 20 * time.Second
 )
 
-// arrived looks whether a generation is where it should be by now.
+// arrived checks that a generation has reached the gateways in time.
 func (o *oracle) arrived(d *daemon, v *version) {
 	now := o.now()
 	if d != o.w.daemon || d.ctx.Err() != nil || time.Since(d.began) < settled || now.number != v.number || o.w.quarrels() {
@@ -260,7 +260,7 @@ func (o *oracle) keepsFrozen(before, v *version, d *daemon) {
 	}
 }
 
-// look is after every turn.
+// look runs all checks after a turn.
 func (o *oracle) look() {
 	if o.w.disk.fails != nil {
 		o.w.disk.failed = time.Now()
@@ -306,7 +306,7 @@ func (o *oracle) look() {
 	}
 }
 
-// whole reports whether the shards of a version are there.
+// whole returns an error unless all shards of a version exist.
 func whole(v *version, shard func(name string) []byte) error {
 	for _, name := range v.shards {
 		if len(shard(name)) == 0 {
@@ -320,7 +320,7 @@ func same(a, b []byte) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// believes holds what a daemon says of its gateways against what their workers have.
+// believes compares a daemon's view of its gateways with their workers.
 func (o *oracle) believes(d *daemon) {
 	st := d.syncer.Status()
 	for i, g := range st.Gateways {
@@ -350,7 +350,7 @@ func (o *oracle) believes(d *daemon) {
 	}
 }
 
-// posts judges what a daemon tells an nginx.
+// posts checks what a daemon sends to an nginx.
 func (o *oracle) posts(a *adapter, p post) {
 	o.w.count("post")
 	d, n := a.d, a.n
@@ -390,7 +390,7 @@ func (o *oracle) posts(a *adapter, p post) {
 	case !slices.ContainsFunc(o.safe[max(0, o.recent(d)):], agrees):
 		o.w.fail(11, "%s tells %s of %s what an older generation had", d.name, n.name, p.name)
 	}
-	// Two daemons that quarrel tell the gateways things that the other one can't know.
+	// Two competing daemons send the gateways things that the other can't know.
 	if !o.w.quarrels() && a.pids != nil && a.touched == n.touched && !a.failed && !a.behind && n.everywhere(p) {
 		o.w.fail(8, "%s tells %s of %s what all of its workers show", d.name, n.name, p.name)
 	}
@@ -399,7 +399,7 @@ func (o *oracle) posts(a *adapter, p post) {
 	}
 }
 
-// recent is from which of the safe versions on one may still be on its way to a gateway.
+// recent returns the index of the first safe version that may still be on its way to a gateway.
 func (o *oracle) recent(d *daemon) int {
 	limit := time.Now().Add(-longestDelivery)
 	i := len(o.safe) - 1
@@ -409,15 +409,15 @@ func (o *oracle) recent(d *daemon) int {
 	return i
 }
 
-// longestDelivery is how long one delivery may take that has begun: a handful of calls that hang.
+// longestDelivery limits a delivery that has begun: a handful of hanging calls.
 const longestDelivery = time.Minute
 
 func (d *daemon) heard() bool {
 	return slices.ContainsFunc(d.sources, func(s *source) bool { return s.said != nil })
 }
 
-// comesBack notes what a new worker has that we had taken away: it loaded that when it was ours. A daemon that has
-// confirmed the removal knows it for its own; one that starts after it can't, and leaves it alone.
+// comesBack records removed upstreams that a new worker has, because it loaded them when they were ours. A daemon that
+// confirmed the removal knows that they are ours; one that starts later can't know, and leaves them alone.
 func (o *oracle) comesBack(n *nginx, w *worker) {
 	now := o.now()
 	if now == nil {
@@ -432,7 +432,7 @@ func (o *oracle) comesBack(n *nginx, w *worker) {
 	}
 }
 
-// begins is a daemon's start. Where a person has taken the conf file away nothing says any more what is ours.
+// begins records a daemon's start. If a person has removed the conf file, nothing says any more what is ours.
 func (o *oracle) begins() {
 	if len(o.w.disk.visible()) > 0 {
 		return
@@ -448,7 +448,7 @@ func (o *oracle) begins() {
 	}
 }
 
-// takenAway is a person who removes the conf file.
+// takenAway records that a person removes the conf file.
 func (o *oracle) takenAway() {
 	for name := range o.now().upstream {
 		o.lost[name] = true
@@ -500,7 +500,7 @@ func (o *oracle) older(before, v *version) {
 	}
 }
 
-// explains: everything that is in, or out, has a reason that a person can ask for.
+// explains checks that everything in or out has a reason that a person can query.
 func (o *oracle) explains(d *daemon) {
 	now := o.now()
 	if d == nil || d.syncer == nil || now == nil || o.w.disk.fails != nil || o.w.quarrels() {
@@ -567,7 +567,7 @@ func (o *oracle) explains(d *daemon) {
 	}
 }
 
-// leftovers is what nginx has of ours that it should not have.
+// leftovers returns our upstreams that nginx should no longer have.
 func (o *oracle) leftovers(n *nginx) []string {
 	now := o.now()
 	left := map[string]bool{}

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// world is all that there is, made of a seed. Only its root goroutine changes anything in it, one turn at a time.
+// world is the whole simulated world, generated from a seed. Only its root goroutine changes it, one turn at a time.
 type world struct {
 	seed   uint64
 	rng    *rand.Rand
@@ -26,15 +26,15 @@ type world struct {
 	disk   *disk
 	land   land
 	front  []*nginx
-	// dead are the servers that accept no connections, since when; revived those that do again.
+	// dead has the servers that refuse connections, and since when; revived those that accept them again.
 	dead, revived map[string]time.Time
 	dark          map[string]time.Time // until when a host reaches nobody
 
 	daemon *daemon // the one whose file it is
 	other  *daemon // a second one, with an older plan; nil: there is none
-	// processes counts the starts of both.
+	// processes counts the starts of both daemons.
 	processes int
-	// quarrel is when both were last seen to be at work.
+	// quarrel is when both daemons were last active.
 	quarrel time.Time
 
 	agenda []appointment // in order
@@ -51,13 +51,13 @@ type world struct {
 	failure *failure
 }
 
-// failure is an invariant that did not hold.
+// failure is a violated invariant.
 type failure struct {
 	invariant int // its number in the design; 0: of the simulation itself
 	text      string
 }
 
-// appointment is something that will happen.
+// appointment is a scheduled event.
 type appointment struct {
 	at   time.Time
 	what string
@@ -77,7 +77,7 @@ type turn struct {
 
 var errKilled = errors.New("this process was killed")
 
-// turn waits until it is somebody's turn, and returns what came of it.
+// turn waits for the caller's turn, runs the operation, and returns its result.
 func (w *world) turn(t turn) error {
 	shake()
 	w.mu.Lock()
@@ -104,7 +104,7 @@ func (w *world) turn(t turn) error {
 	return err
 }
 
-// shaken has everybody held up for no reason, which must change nothing.
+// shaken delays everybody at random, which must change nothing.
 var shaken bool
 
 func shake() {
@@ -121,7 +121,7 @@ func (w *world) isDead(d *daemon) bool {
 	return d.dead
 }
 
-// pick takes one of those who wait, by the seed. The loop that had the last turn goes on, and loops come before others.
+// pick chooses one of the waiting, by the seed. The loop that had the last turn continues, and loops come before others.
 func (w *world) pick() *turn {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -163,7 +163,7 @@ func filter[T any](list []T, keep func(T) bool) []T {
 	return kept
 }
 
-// calm gives turns until nobody wants one, and has the oracle look at what each left behind.
+// calm grants turns until nobody wants one, and runs the oracle after each.
 func (w *world) calm() {
 	for w.failure == nil {
 		synctest.Wait()
@@ -186,7 +186,7 @@ func (w *world) calm() {
 	}
 }
 
-// until lets time go by, and everything that is due in it happen.
+// until advances the time, and runs everything that is due.
 func (w *world) until(end time.Time) {
 	for w.failure == nil {
 		w.calm()
@@ -215,7 +215,7 @@ func (w *world) until(end time.Time) {
 	}
 }
 
-// after makes an appointment. No two things are due at the same nanosecond, or only the runtime would know which
+// after schedules an event. No two are due in the same nanosecond, because the runtime would choose which
 // comes first.
 func (w *world) after(wait time.Duration, what string, do func()) {
 	at := time.Now().Add(wait + w.uneven())
@@ -230,14 +230,14 @@ func (w *world) uneven() time.Duration {
 	return time.Duration(1 + w.rng.Int64N(int64(time.Millisecond)))
 }
 
-// between is a duration from the seed.
+// between returns a random duration from the seed.
 func (w *world) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(w.rng.Int64N(int64(most-least))) + w.uneven()
 }
 
 func (w *world) count(what string) { w.counts[what]++ }
 
-// tally is count for who is no turn.
+// tally counts outside a turn.
 func (w *world) tally(what string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -251,7 +251,7 @@ func (w *world) fail(invariant int, format string, a ...any) {
 	}
 }
 
-// trace is what happened, line by line: a hash of all of it, and the last lines.
+// trace is a log of what happened: a hash of all lines, and the last ones.
 type trace struct {
 	began time.Time
 	sum   hash.Hash64
@@ -261,7 +261,7 @@ type trace struct {
 	more  string
 }
 
-// line is written out only where somebody reads it.
+// line formats a line only if somebody reads it.
 type line struct {
 	at          time.Duration
 	actor, what string
@@ -274,7 +274,7 @@ var (
 	keepTraces bool // also of a story that ended well
 )
 
-// with is what the next line's actor writes or tells: it counts for the hash alone.
+// with adds what the next line's actor writes or sends, to the hash only.
 func (t *trace) with(text string) { t.more = text }
 
 func (t *trace) line(actor, what string) {
@@ -290,7 +290,7 @@ func (t *trace) line(actor, what string) {
 	}
 }
 
-// tail is the last lines.
+// tail returns the last lines.
 func (t *trace) tail() []string {
 	var texts []string
 	for _, l := range t.last[max(0, len(t.last)-traceTail):] {
@@ -299,7 +299,7 @@ func (t *trace) tail() []string {
 	return texts
 }
 
-// outcome is what came of a seed.
+// outcome is the result of a seed.
 type outcome struct {
 	seed    uint64
 	hash    uint64

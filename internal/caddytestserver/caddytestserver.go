@@ -19,7 +19,7 @@ import (
 	"swallowkeeper/internal/suite"
 )
 
-// Debian is the Caddy of the package, 2.6. Where it is not installed it skips the test and says so.
+// Debian returns Debian's Caddy, 2.6. If it is not installed, it skips the test with that reason.
 func Debian(t testing.TB) string {
 	t.Helper()
 	path, err := exec.LookPath("/usr/bin/caddy")
@@ -29,11 +29,11 @@ func Debian(t testing.TB) string {
 	return path
 }
 
-// pinned finds the version in the go.mod of the module that scripts/caddy.sh builds.
+// pinned matches the version in the go.mod of the module that scripts/caddy.sh builds.
 var pinned = regexp.MustCompile(`(?m)\bgithub\.com/caddyserver/caddy/v2 v(\S+)`)
 
-// Module is the newer Caddy that scripts/caddy.sh builds: CADDY_BIN, or the one built before. Where it was not built it skips
-// the test and says so.
+// Module returns the newer Caddy that scripts/caddy.sh builds: CADDY_BIN, or the one in the cache. Without one it skips
+// the test with that reason.
 func Module(t testing.TB) string {
 	t.Helper()
 	if path := os.Getenv("CADDY_BIN"); path != "" {
@@ -58,7 +58,7 @@ func Module(t testing.TB) string {
 	return path
 }
 
-// version looks for the module from the working directory upwards.
+// version finds the module from the working directory upwards.
 func version(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -95,14 +95,14 @@ type Server struct {
 	socket string // in place of Admin
 }
 
-// Start starts one and waits until it answers. The configuration is JSON in which ADMIN stands for the address of its admin
-// API. More flags of `caddy run` may be given.
+// Start starts a Caddy and waits until it answers. In the JSON configuration, ADMIN stands for the address of its admin
+// API. The flags are added to `caddy run`.
 func Start(t testing.TB, binary, config string, flags ...string) *Server {
 	t.Helper()
 	return start(&Server{t: t, binary: binary, Admin: loopback.Free(t, 1)[0], flags: flags}, config)
 }
 
-// StartOn starts one whose admin API is on a socket.
+// StartOn starts a Caddy with its admin API on a socket.
 func StartOn(t testing.TB, binary, config, socket string) *Server {
 	t.Helper()
 	return start(&Server{t: t, binary: binary, socket: socket}, config)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dial connects from the daemon's network namespace, to an address of IPv4 in numbers.
+// Dial connects from the daemon's network namespace to a numeric IPv4 address.
 func (d *Daemon) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return dialIn(ctx, d.namespace(), network, address)
 }
@@ -44,7 +44,7 @@ func dialIn(ctx context.Context, namespace, network, address string) (net.Conn, 
 	return a.conn, a.err
 }
 
-// enter brings the thread into a namespace.
+// enter moves the thread into a namespace.
 func enter(namespace string) error {
 	ns, err := os.Open(namespace)
 	if err != nil {
@@ -57,7 +57,7 @@ func enter(namespace string) error {
 	return nil
 }
 
-// Command is a program to be run in the daemon's network namespace, for as long as the test's process lives.
+// Command returns a command that runs in the daemon's network namespace and ends with the test's process at the latest.
 func (d *Daemon) Command(name string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(context.WithoutCancel(d.t.Context()), "nsenter", append([]string{"--net=" + d.namespace(), name}, args...)...)
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -17,7 +17,7 @@ import (
 	"swallowkeeper/internal/suite"
 )
 
-// The images that each daemon has: App exposes 8080/tcp, Checked has a health check, too.
+// The images of each daemon: App exposes 8080/tcp, and Checked has a health check as well.
 const (
 	App     = "app"
 	Checked = "checked"
@@ -28,7 +28,7 @@ const (
 	callLimit  = 60 * time.Second
 )
 
-// Daemon is a dockerd. What it runs reaches nobody: its network namespace has a loopback and its own bridges.
+// Daemon is a dockerd. Its containers reach nobody: its network namespace has only a loopback and its own bridges.
 type Daemon struct {
 	t       testing.TB
 	dir     string
@@ -40,7 +40,7 @@ type Daemon struct {
 	ended   chan struct{}
 }
 
-// Start starts one, with both images. Where that can't be done here the test is skipped, and says why.
+// Start starts a daemon with both images. If that is not possible here, it skips the test with the reason.
 func Start(t testing.TB) *Daemon {
 	t.Helper()
 	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin") // dockerd and ip are there
@@ -69,7 +69,7 @@ func Start(t testing.TB) *Daemon {
 	return d
 }
 
-// Host is what DOCKER_HOST would be.
+// Host returns the value for DOCKER_HOST.
 func (d *Daemon) Host() string { return "unix://" + d.Socket }
 
 // Boot starts the daemon and returns when it answers. One that gives up, as after the death of the one before where
@@ -99,7 +99,7 @@ func (d *Daemon) launch() {
 		"--host", d.Host(), "--data-root", filepath.Join(d.dir, "data"), "--exec-root", filepath.Join(d.dir, "exec"),
 		"--pidfile", filepath.Join(d.dir, "pid"), "--bip", "172.29.0.1/24", "--shutdown-timeout", "5")...)...)
 	c.Stdout, c.Stderr = log, log
-	// It ends with this process, and is of no terminal's group.
+	// It ends with this process, and is in its own process group.
 	c.SysProcAttr = endWithUs()
 	started, ended := make(chan error, 1), make(chan struct{})
 	go func() {
@@ -117,7 +117,7 @@ func (d *Daemon) launch() {
 	d.process, d.ended = c, ended
 }
 
-// Signal sends the daemon one.
+// Signal sends the daemon a signal.
 func (d *Daemon) Signal(s syscall.Signal) {
 	d.t.Helper()
 	if err := d.process.Process.Signal(s); err != nil {
@@ -125,7 +125,7 @@ func (d *Daemon) Signal(s syscall.Signal) {
 	}
 }
 
-// Await waits for its end.
+// Await waits until the daemon has ended.
 func (d *Daemon) Await() {
 	d.t.Helper()
 	select {
@@ -135,7 +135,7 @@ func (d *Daemon) Await() {
 	}
 }
 
-// AwaitApp waits until an [App] heeds signals: one that comes earlier ends it.
+// AwaitApp waits until an [App] handles signals: an earlier one would kill it.
 func (d *Daemon) AwaitApp(container string) {
 	d.t.Helper()
 	Eventually(d.t, startLimit, func() error {
@@ -147,7 +147,7 @@ func (d *Daemon) AwaitApp(container string) {
 	})
 }
 
-// Docker calls docker, which must succeed, and returns what it printed.
+// Docker runs docker, which must succeed, and returns its output.
 func (d *Daemon) Docker(args ...string) string {
 	d.t.Helper()
 	out, err := d.Try(args...)
@@ -157,7 +157,7 @@ func (d *Daemon) Docker(args ...string) string {
 	return out
 }
 
-// Try calls docker.
+// Try runs docker.
 func (d *Daemon) Try(args ...string) (string, error) {
 	return run("docker", append([]string{"--host", d.Host()}, args...)...)
 }
@@ -193,7 +193,7 @@ func run(name string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// images makes both of one static program: nothing is pulled.
+// images builds both images from one static program: nothing is pulled.
 func (d *Daemon) images() {
 	d.t.Helper()
 	root := filepath.Join(d.dir, "root")
@@ -210,7 +210,7 @@ func (d *Daemon) images() {
 	d.Docker(append(app, "--change", `HEALTHCHECK --interval=1s --timeout=20s --retries=1 CMD ["/app", "health"]`, archive, Checked)...)
 }
 
-// remove ends all that the daemon runs, and it.
+// remove ends the daemon and everything that it runs.
 func (d *Daemon) remove() {
 	if d.t.Failed() {
 		if text, err := os.ReadFile(filepath.Join(d.dir, "log")); err == nil {
@@ -233,7 +233,7 @@ func (d *Daemon) remove() {
 	if _, err := run("ip", "netns", "delete", d.netns); err != nil {
 		d.t.Error(err)
 	}
-	// One that was killed left mounts.
+	// A daemon that was killed leaves mounts.
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(mounts)) {
 		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], d.dir+"/") {

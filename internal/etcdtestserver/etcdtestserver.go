@@ -18,7 +18,7 @@ import (
 	"swallowkeeper/internal/suite"
 )
 
-// Binary is the etcd that tests run: ETCD_BIN, or Debian's. Where there is none it skips the test and says so.
+// Binary returns the etcd that tests run: ETCD_BIN, or Debian's. Without one it skips the test with that reason.
 func Binary(t testing.TB) string {
 	t.Helper()
 	if path := os.Getenv("ETCD_BIN"); path != "" {
@@ -35,7 +35,7 @@ func Binary(t testing.TB) string {
 	return path
 }
 
-// Server is one etcd, which is a whole cluster.
+// Server is one etcd member, by default a cluster of one.
 type Server struct {
 	// URL is its client URL.
 	URL string
@@ -51,13 +51,13 @@ type Server struct {
 	check string // where its health is asked for, by plain HTTP
 }
 
-// Start starts one and waits until it answers. More flags may be given.
+// Start starts a server with additional flags, and waits until it answers.
 func Start(t testing.TB, flags ...string) *Server {
 	t.Helper()
 	return Cluster(t, 1, flags...)[0]
 }
 
-// Cluster starts members of one cluster.
+// Cluster starts the members of a cluster.
 func Cluster(t testing.TB, n int, flags ...string) []*Server {
 	t.Helper()
 	Binary(t)
@@ -118,7 +118,7 @@ func (s *Server) start() {
 	}(s.cmd, s.ended)
 }
 
-// version is what the binary says of itself.
+// version returns the version that the binary reports.
 func version(t testing.TB) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), Binary(t), "--version").CombinedOutput()
@@ -128,7 +128,7 @@ func version(t testing.TB) string {
 	return string(out)
 }
 
-// await waits until it is healthy.
+// await waits until the server is healthy.
 func (s *Server) await() {
 	s.t.Helper()
 	for limit := time.Now().Add(30 * time.Second); time.Now().Before(limit); {
@@ -160,7 +160,7 @@ func (s *Server) healthy() bool {
 	return err == nil && strings.Contains(string(body), `"true"`)
 }
 
-// Stop kills it.
+// Stop kills the server.
 func (s *Server) Stop() {
 	if s.cmd == nil {
 		return
@@ -170,7 +170,7 @@ func (s *Server) Stop() {
 	s.cmd = nil
 }
 
-// Restart starts it again with its data, and waits until it is healthy.
+// Restart starts the server again with its data, and waits until it is healthy.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
@@ -178,20 +178,20 @@ func (s *Server) Restart() {
 	s.await()
 }
 
-// StartAgain is Restart that waits for nothing: for a member whose others are down.
+// StartAgain is Restart without waiting, for a member whose peers are down.
 func (s *Server) StartAgain() {
 	s.t.Helper()
 	s.Stop()
 	s.start()
 }
 
-// Await waits until it is healthy.
+// Await waits until the server is healthy.
 func (s *Server) Await() {
 	s.t.Helper()
 	s.await()
 }
 
-// Lose starts it again without its data.
+// Lose starts the server again without its data.
 func (s *Server) Lose() {
 	s.t.Helper()
 	s.Stop()
@@ -202,7 +202,7 @@ func (s *Server) Lose() {
 	s.await()
 }
 
-// Pause stops all of its threads until Continue.
+// Pause stops all threads of the server until Continue.
 func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
 // Continue ends a Pause.

@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// The user whom [Server.Lock] makes.
+// The user that [Server.Lock] creates.
 const (
 	User     = "sk"
 	Password = "s3cret"
@@ -16,7 +16,7 @@ const (
 
 const rootPassword = "r00t"
 
-// Lock switches authentication on. User has a role that may do nothing yet.
+// Lock enables authentication. User has a role without permissions.
 func (s *Server) Lock(t testing.TB, role string) {
 	t.Helper()
 	c := s.dial(t, "")
@@ -35,13 +35,13 @@ func (s *Server) Lock(t testing.TB, role string) {
 	}
 }
 
-// Root returns a client that may do everything on a locked server.
+// Root returns a client with all permissions on a locked server.
 func (s *Server) Root(t testing.TB) *clientv3.Client {
 	t.Helper()
 	return s.dial(t, "root")
 }
 
-// Grant gives a role a right to all keys below a prefix.
+// Grant gives a role a permission on all keys below a prefix.
 func (s *Server) Grant(t testing.TB, role, prefix string, right clientv3.PermissionType) {
 	t.Helper()
 	_, err := s.Root(t).RoleGrantPermission(context.WithoutCancel(t.Context()), role, prefix, clientv3.GetPrefixRangeEnd(prefix), right)
