@@ -77,16 +77,26 @@ func (v *version) owners() map[string]string {
 	return owner
 }
 
-// unsaid is how long no registry has said that a service has a route, as far as the daemon was told; 0 is that one does.
-func (d *daemon) unsaid(name, claim string) time.Duration {
+// origin is the registries that say a route.
+func (v *version) origin(name, claim string) string {
+	for _, r := range v.upstream[name].routes {
+		if r.claim() == claim {
+			return r.origin
+		}
+	}
+	return ""
+}
+
+// unsaid is how long no registry has said that a service has a route, as far as the daemon was told; 0 is that one does, or that
+// the one which said it has told the daemon nothing yet.
+func (d *daemon) unsaid(name, claim, origin string) time.Duration {
 	least := time.Hour
 	for _, s := range d.sources {
-		if s.said == nil {
-			return 0 // nobody knows
-		}
-		if at, ever := s.routes[name+" "+claim]; ever && at.IsZero() {
+		at, ever := s.routes[name+" "+claim]
+		switch {
+		case s.said == nil && strings.Contains(origin, s.r.name), ever && at.IsZero():
 			return 0
-		} else if ever {
+		case ever:
 			least = min(least, time.Since(at))
 		}
 	}
@@ -108,7 +118,7 @@ func (o *oracle) judgeRoutes(before, v *version, d *daemon) {
 		if there && d.alone(was, claim) {
 			o.w.fail(2, "%s gives route %s of %s to %s, and %s is there and still says it", d.name, claim, was, is, was)
 		}
-		if lost[was]++; d.unsaid(was, claim) < recovery-slack && (example == "" || claim < example) {
+		if lost[was]++; d.unsaid(was, claim, before.origin(was, claim)) < recovery-slack && (example == "" || claim < example) {
 			example = claim
 		}
 	}
