@@ -81,7 +81,8 @@ func newShell(t *testing.T, d *dockerdtest.Daemon) *shell {
 	bin := filepath.Join(t.TempDir(), "swallowkeeper")
 	build(t, bin)
 	// What it starts is in its own space of processes and ends with it.
-	c := d.Command("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-s", t.TempDir(), d.Socket)
+	argv := dockerdtest.InMountedRoot("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-s", t.TempDir(), d.Socket)
+	c := d.Command(argv[0], argv[1:]...)
 	c.Dir, c.Env = "../..", append(os.Environ(), "PATH="+filepath.Dir(bin)+":"+os.Getenv("PATH"))
 	in, err := c.StdinPipe()
 	if err != nil {
