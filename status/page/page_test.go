@@ -154,6 +154,17 @@ func TestOnlyAsManyAsAskedFor(t *testing.T) {
 	}
 }
 
+// TestSize: the page with its style and scripts, for a few upstreams and for very many, stays below 200 kB.
+func TestSize(t *testing.T) {
+	for name, f := range map[string]*statustest.Fake{"a few": quiet(), "2,000 of 10": statustest.Large(2000, 10)} {
+		if n := get(t, f, "/", "").Body.Len() + len(scripts(t)); n > 200_000 {
+			t.Errorf("%s: %d bytes", name, n)
+		} else {
+			t.Logf("%s: %d bytes", name, n)
+		}
+	}
+}
+
 func TestHeaders(t *testing.T) {
 	f := quiet()
 	for target, contentType := range map[string]string{
