@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"swallowkeeper/guard"
 )
 
 // What may be removed, in the oracle's words. They are weaker than the guard's rules and follow from them:
@@ -128,7 +130,11 @@ func (o *oracle) largeStep(before *version, d *daemon, gone []string) {
 	if time.Since(d.began) < slack {
 		return
 	}
-	if beyond(len(gone), o.w.script.loosest.MaxRemoval, len(before.traffic)) {
+	of := len(before.traffic)
+	if slices.ContainsFunc(d.syncer.Status().Holds, func(h guard.Hold) bool { return len(h.Removed) > 0 }) {
+		of, _ = o.peak() // a hold of servers counts from when it began
+	}
+	if beyond(len(gone), o.w.script.loosest.MaxRemoval, of) {
 		o.w.count("large step")
 		for _, key := range gone {
 			if missing := d.missing(key); missing < o.w.script.limits.Recovery-slack {
