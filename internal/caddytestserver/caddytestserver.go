@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/internal/childtest"
 	"swallowkeeper/internal/loopback"
 	"swallowkeeper/internal/suite"
 )
@@ -136,7 +137,7 @@ func (s *Server) Config() string { return s.config }
 func (s *Server) Run() {
 	s.t.Helper()
 	s.cmd = exec.Command(s.binary, append([]string{"run", "--config", s.file()}, s.flags...)...) //nolint:noctx // it lives longer than a call
-	s.cmd.SysProcAttr = dieWithUs()
+	s.cmd.SysProcAttr = childtest.EndWithParent()
 	s.cmd.Env = append(os.Environ(), "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
@@ -212,6 +213,9 @@ func (s *Server) Resume() {
 func (s *Server) Pause() (release func()) {
 	s.t.Helper()
 	if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := childtest.AwaitStopped(s.cmd.Process.Pid); err != nil {
 		s.t.Fatal(err)
 	}
 	return func() { _ = s.cmd.Process.Signal(syscall.SIGCONT) }

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
+
+	"swallowkeeper/internal/childtest"
 )
 
 // process is a program that was started, and perhaps has ended. The nil process is one that never
@@ -28,7 +30,7 @@ func startProcess(ctx context.Context, logFile, name string, args ...string) (*p
 	// A test's context ends before its clean-ups run, and those may still need the program.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), name, args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = endWithParent()
+	cmd.SysProcAttr = childtest.EndWithParent()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -79,7 +81,7 @@ func (p *process) pause() error {
 	if err := p.signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	return awaitStopped(p.cmd.Process.Pid)
+	return childtest.AwaitStopped(p.cmd.Process.Pid)
 }
 
 func (p *process) signal(s syscall.Signal) error {

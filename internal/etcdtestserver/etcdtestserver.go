@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"swallowkeeper/internal/childtest"
 	"swallowkeeper/internal/loopback"
 	"swallowkeeper/internal/suite"
 )
@@ -105,7 +106,7 @@ func (s *Server) start() {
 		}
 	}
 	s.cmd = exec.Command(Binary(s.t), flags...) //nolint:noctx // it lives longer than a call
-	s.cmd.SysProcAttr = dieWithUs()
+	s.cmd.SysProcAttr = childtest.EndWithParent()
 	log := &strings.Builder{}
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {
@@ -203,7 +204,13 @@ func (s *Server) Lose() {
 }
 
 // Pause stops all threads of the server until Continue.
-func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+func (s *Server) Pause() {
+	s.t.Helper()
+	s.signal(syscall.SIGSTOP)
+	if err := childtest.AwaitStopped(s.cmd.Process.Pid); err != nil {
+		s.t.Fatal(err)
+	}
+}
 
 // Continue ends a Pause.
 func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
