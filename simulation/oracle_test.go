@@ -207,10 +207,14 @@ func (o *oracle) replaced(d *daemon) {
 	}
 	o.bury(before, v, d)
 	o.w.after(prompt, "", func() { o.arrived(d, v) })
-	o.keepsFrozen(o.newest(before), v, d)
+	newest := o.newest(before)
+	o.keepsFrozen(newest, v, d)
 	if d.orders > 0 {
 		o.pardoned = time.Now()
 		return
+	}
+	if newest != before && newest.digest == v.digest {
+		return // it was judged when it was written first
 	}
 	o.judge(before, v, d)
 	o.judgeRoutes(before, v, d)
