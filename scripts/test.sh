@@ -27,7 +27,7 @@ main() {
 	# Each program with the race detector sleeps for a second before it ends, and tests start hundreds of them.
 	export GORACE="atexit_sleep_ms=50 ${GORACE:-}"
 
-	local list package imports with=() without=() last=() failed=0 beside=
+	local list package imports page with=() without=() early=() last=() failed=0 beside=
 	# The longest come first: at the end there is always a short one for a processor that would be idle. The page's come
 	# when those with a real Docker are over: Chromium drops what it loads whenever that makes or removes a network.
 	list=$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}} ' \
@@ -37,19 +37,23 @@ main() {
 		case "/$package $imports " in
 			*/caddytestserver\ *) last+=("$package") ;;
 			*/consultestserver\ *) with+=("$package") ;;
-			*) without+=("$package") ;;
+			*)
+				without+=("$package")
+				if [[ $package == */status/page ]]; then page=$package; else early+=("$package"); fi
+				;;
 		esac
 	done <<<"$list"
 
 	: >"$json"
 	if kill -0 "$consul" 2>/dev/null; then
-		log "Consul is being built; meanwhile the ${#without[@]} packages that need none"
+		log "Consul is being built; meanwhile the ${#early[@]} packages that need none"
 		# The build goes first: the tests that wait for it are the longest.
 		(
 			renice -n 5 -p "$BASHPID" >/dev/null
-			run "$work/without" $(($(nproc) + 1)) "${without[@]}"
+			run "$work/without" $(($(nproc) + 1)) "${early[@]}"
 		) &
 		beside=$!
+		last+=("$page") # the image's tests come late then
 		without=()
 	fi
 	if wait "$consul"; then

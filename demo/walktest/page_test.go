@@ -29,6 +29,7 @@ for d in /run /var/lib /var/log; do mount -t tmpfs tmpfs $d; done
 mkdir /var/lib/nginx /var/log/nginx
 touch /run/docker.sock
 mount --bind "$2" /run/docker.sock
+cd "$3"
 `
 
 // TestPage types what docs/docker-etcd-nginx.md says, in a shell, and expects what it shows there. "…" stands for anything.
@@ -81,9 +82,13 @@ func newShell(t *testing.T, d *dockerdtest.Daemon) *shell {
 	bin := filepath.Join(t.TempDir(), "swallowkeeper")
 	build(t, bin)
 	// What it starts is in its own space of processes and ends with it.
-	argv := dockerdtest.InMountedRoot("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-s", t.TempDir(), d.Socket)
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	argv := dockerdtest.InMountedRoot("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-s", t.TempDir(), d.Socket, root)
 	c := d.Command(argv[0], argv[1:]...)
-	c.Dir, c.Env = "../..", append(os.Environ(), "PATH="+filepath.Dir(bin)+":"+os.Getenv("PATH"))
+	c.Env = append(os.Environ(), "PATH="+filepath.Dir(bin)+":"+os.Getenv("PATH"))
 	in, err := c.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
