@@ -162,7 +162,7 @@ func (r *Registry) ask(ctx context.Context, e *entry) {
 func (r *Registry) note(e *entry, returns int, l listed, nx string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	lost := !slices.ContainsFunc(r.entries, func(e *entry) bool { return e.answered || !e.asked })
+	lost := !slices.ContainsFunc(r.entries, func(e *entry) bool { return e.answered })
 	said := e.parts.shown
 	changed := e.note(r, l, nx, err)
 	if lost && e.answered {
@@ -188,17 +188,20 @@ func (r *Registry) note(e *entry, returns int, l listed, nx string, err error) {
 	}
 }
 
-// again makes read wait until all names were queried once more: the servers are back, and the answer for one name is
-// not yet the whole state. The mutex is held.
+// again makes read wait until each name that got no answer was queried once more: the servers are back, and the answer
+// for one name is not yet the whole state. The mutex is held.
 func (r *Registry) again() {
-	r.returns++
+	known, failed := r.unasked == 0, false
 	for _, e := range r.entries {
-		if !e.answered {
-			e.asked = false
+		if e.asked && !e.answered {
+			failed, e.asked = true, false
 			r.unasked++
 		}
 	}
-	if r.unasked > 0 {
+	if failed {
+		r.returns++
+	}
+	if failed && known {
 		r.all = make(chan struct{})
 	}
 }
